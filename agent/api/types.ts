@@ -1,0 +1,57 @@
+// What the REST door needs of the daemon behind it.
+
+import type { Log } from "../../proto/kit/log.ts";
+import type { Client } from "../../proto/rpc.ts";
+import type { Engine } from "../engine/types.ts";
+
+export interface SwarmInit {
+  readonly ListenAddr: string;
+  readonly AdvertiseAddr: string;
+  readonly DataPathAddr: string;
+  readonly DataPathPort: number;
+  readonly DefaultAddrPool: readonly string[];
+  readonly SubnetSize: number;
+  readonly ForceNewCluster: boolean;
+  readonly Availability: string;
+  readonly Spec: unknown;
+}
+export interface SwarmJoin {
+  readonly ListenAddr: string;
+  readonly AdvertiseAddr: string;
+  readonly DataPathAddr: string;
+  readonly RemoteAddrs: readonly string[];
+  readonly JoinToken: string;
+  readonly Availability: string;
+}
+
+export interface LocalNode {
+  readonly state: "inactive" | "pending" | "active" | "error" | "locked";
+  readonly error: string;
+  readonly nodeId: string;
+  readonly nodeAddr: string;
+  readonly clusterId: string;
+  /** Whether a manager runs on this node. */
+  readonly isManager: boolean;
+  readonly managers: readonly { readonly NodeID: string; readonly Addr: string }[];
+}
+
+/** Joining and leaving; errors: `precondition` (already in a swarm / in none), `invalid`, `denied`, `unavailable`. */
+export interface Membership {
+  local(): LocalNode;
+  /** The new node's id. */
+  init(request: SwarmInit): Promise<string>;
+  join(request: SwarmJoin): Promise<void>;
+  leave(force: boolean): Promise<void>;
+}
+
+export interface ApiContext {
+  readonly engine: Engine;
+  readonly membership: Membership;
+  /** The cluster's objects; throws `not_manager` with Docker's sentence when no manager runs here. */
+  control(): Client<"Control">;
+  readonly log: Log;
+  readonly version: string;
+  readonly dataRoot: string;
+  readonly labels: readonly string[];
+  readonly insecureRegistries: readonly string[];
+}

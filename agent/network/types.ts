@@ -1,0 +1,56 @@
+// The node's part of the overlay networks, as the rest of the agent sees it.
+
+import type {
+  Endpoint,
+  Network as NetworkObject,
+  Peer,
+  VirtualService,
+} from "../../proto/gen/types.ts";
+
+/** Everything the managers say about the networks this node takes part in. Whole, not a delta. */
+export interface ClusterView {
+  readonly self: {
+    readonly nodeId: string;
+    readonly index: number;
+    readonly dataPathAddr: string;
+    readonly dataPathPort: number;
+  };
+  readonly networks: readonly NetworkObject[];
+  readonly peers: readonly Peer[];
+  readonly services: readonly VirtualService[];
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** A container's network namespace and what is in it. */
+export interface Sandbox {
+  /** The task's or container's id. */
+  readonly id: string;
+  readonly attachments: readonly { readonly networkId: string; readonly address: string }[];
+  /** Host-mode ports of this container. */
+  readonly ports: readonly {
+    readonly protocol: string;
+    readonly targetPort: number;
+    readonly publishedPort: number;
+    readonly hostIP?: string;
+  }[];
+  readonly upstreamNameServers: readonly string[];
+  readonly searchDomains: readonly string[];
+}
+
+export interface Network {
+  /** Makes the kernel and the keeper's name tables agree with the view. Calls are serialised; resolves when they agree. */
+  update(view: ClusterView): Promise<void>;
+  /** Makes (or completes, after a crash half-way) a namespace and wires it. Idempotent. The view must hold its networks. */
+  createSandbox(sandbox: Sandbox): Promise<{ readonly namespace: string }>;
+  /** Removes it and what leads to it. Idempotent. */
+  removeSandbox(id: string): Promise<void>;
+  /** Ids of the sandboxes there are, also those of before a restart. */
+  sandboxes(): Promise<readonly string[]>;
+  /** Resolves when no connection to the address is open any more, or after `msMax`. */
+  drained(networkId: string, address: string, msMax: number, signal: AbortSignal): Promise<void>;
+  /** Node ids whose router did not answer the last probe. */
+  unreachablePeers(): readonly string[];
+  /** Leaves every network: removes all of it from the kernel. */
+  clear(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,81 @@
+// Typed objects to bytes, from bytes, and from JSON that came through a door.
+
+import protobuf from "protobufjs";
+import { schema } from "./gen/schema.ts";
+import type { Messages } from "./gen/types.ts";
+import { SwarmError } from "./kit/errors.ts";
+
+type Name<Full extends string> = Full extends `tsswarm.${infer Short}` ? Short : never;
+export type MessageName = Name<keyof Messages & string>;
+export type Message<N extends MessageName> = Messages[`tsswarm.${N}` & keyof Messages];
+
+export interface Codec<T> {
+  encode(value: T): Buffer;
+  /** Throws `invalid` when the bytes are not such a message. Absent lists and maps come back empty. */
+  decode(bytes: Uint8Array): T;
+  /**
+   * From JSON: unknown keys are ignored, null counts as absent, a wrong type throws `invalid` naming the field.
+   * The result has every list, map and plain scalar present.
+   */
+  parse(json: unknown): T;
+}
+
+export const root: protobuf.Root = protobuf.Root.fromJSON(schema as unknown as protobuf.INamespace);
+
+const codecs = new Map<string, Codec<unknown>>();
+
+export function codec<N extends MessageName>(name: N): Codec<Message<N>> {
+  let found = codecs.get(name);
+  if (found === undefined) {
+    found = codecOf(root.lookupType(`tsswarm.${name}`));
+    codecs.set(name, found);
+  }
+  return found as Codec<Message<N>>;
+}
+
+/** For a type of any schema; `codec` is the typed way to ours. */
+export function codecOf(type: protobuf.Type): Codec<unknown> {
+  const plain = (message: protobuf.Message): unknown => type.toObject(message, plainly);
+  return {
+    encode: (value) =>
+      Buffer.from(type.encode(type.fromObject(value as Record<string, unknown>)).finish()),
+    decode: (bytes) => {
+      try {
+        return plain(type.decode(bytes));
+      } catch (error) {
+        throw new SwarmError("invalid", `not a valid ${type.name} message`, { cause: error });
+      }
+    },
+    parse: (json) => {
+      if (typeof json !== "object" || json === null || Array.isArray(json))
+        throw new SwarmError("invalid", `${type.name}: an object is expected`);
+      const cleaned = withoutNulls(json, 0) as Record<string, unknown>;
+      const wrong = type.verify(cleaned);
+      if (wrong !== null) throw new SwarmError("invalid", `${type.name}: ${wrong}`);
+      return plain(type.fromObject(cleaned));
+    },
+  };
+}
+
+const plainly: protobuf.IConversionOptions = {
+  longs: Number,
+  enums: String,
+  defaults: true,
+  arrays: true,
+  objects: true,
+};
+const depthMax = 32;
+
+function withoutNulls(value: unknown, depth: number): unknown {
+  if (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value))
+    throw new SwarmError("invalid", `the number ${value} is out of range`);
+  if (depth > depthMax) throw new SwarmError("invalid", `nested deeper than ${depthMax} levels`);
+  if (Array.isArray(value))
+    return value.filter((item) => item !== null).map((item) => withoutNulls(item, depth + 1));
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
+  const result: Record<string, unknown> = {};
+  for (const [name, item] of Object.entries(value))
+    if (item !== null && item !== undefined && name !== "__proto__")
+      result[name] = withoutNulls(item, depth + 1);
+  return result;
+}

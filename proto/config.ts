@@ -1,0 +1,51 @@
+// The daemon's settings: read once, from the file and the flags, into one frozen object.
+
+import { z } from "zod";
+import { SwarmError } from "./kit/errors.ts";
+
+const absolute = z.string().regex(/^\//, "an absolute path is expected");
+const host = z
+  .string()
+  .regex(/^(unix:\/\/\/|tcp:\/\/)/, "unix:///path or tcp://host:port is expected");
+
+/** Keys are those of Docker's daemon.json where Docker has them. */
+const daemonConfig = z.strictObject({
+  "data-root": absolute.default("/var/lib/tsswarm"),
+  "exec-root": absolute.default("/run/tsswarm"),
+  hosts: z.array(host).min(1).default(["unix:///run/tsswarm/docker.sock"]),
+  "docker-socket": z.boolean().default(false),
+  containerd: absolute.default("/run/containerd/containerd.sock"),
+  "containerd-namespace": z.string().min(1).default("tsswarm"),
+  "cgroup-parent": z.string().default("/tsswarm"),
+  "log-level": z.enum(["trace", "debug", "info", "warn", "error"]).default("info"),
+  "log-opts": z
+    .strictObject({
+      "max-size": z
+        .string()
+        .regex(/^\d+[kmg]?$/i, "a size such as 10m is expected")
+        .default("10m"),
+      "max-file": z
+        .string()
+        .regex(/^[1-9]\d*$/, "a positive number is expected")
+        .default("3"),
+    })
+    .prefault({}),
+  labels: z.array(z.string().regex(/^[^=]+=/, "key=value is expected")).default([]),
+  "insecure-registries": z.array(z.string()).default([]),
+  "registry-mirrors": z.array(z.url()).default([]),
+  "swarm-default-advertise-addr": z.string().default(""),
+  /** 0: derived from the way to the peers. */
+  mtu: z.int().min(0).max(65_535).default(0),
+});
+
+export type DaemonConfig = Readonly<z.infer<typeof daemonConfig>>;
+
+/** Throws `invalid` naming the key; unknown keys are errors. `source` is where it came from, for the message. */
+export function parseDaemonConfig(json: unknown, source: string): DaemonConfig {
+  const parsed = daemonConfig.safeParse(json);
+  if (parsed.success) return Object.freeze(parsed.data);
+  const problems = parsed.error.issues.map(
+    (issue) => `${issue.path.join(".") || "the file"}: ${issue.message}`,
+  );
+  throw new SwarmError("invalid", `${source}: ${problems.join("; ")}`);
+}

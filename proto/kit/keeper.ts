@@ -1,0 +1,90 @@
+// The private socket between the keeper and its children: one JSON object a line, answered in order.
+// Its version may differ by one between the two ends: fields are only ever added.
+
+export const keeperProtocol = 1;
+
+/** Follow a container's output FIFOs into rotated files until `closeLogs`. Opening twice is opening once. */
+export interface OpenLogs {
+  readonly do: "openLogs";
+  readonly container: string;
+  /** FIFO paths; absent streams are not followed. With a terminal only stdout carries data. */
+  readonly stdout?: string;
+  readonly stderr?: string;
+  /** Folder of `current.log` and its older siblings, see agent/keeper/README.md for the format. */
+  readonly directory: string;
+  readonly fileBytesMax: number;
+  readonly filesMax: number;
+}
+/** Stop following once what is in the FIFOs has been read. The files stay. */
+export interface CloseLogs {
+  readonly do: "closeLogs";
+  readonly container: string;
+}
+
+/** Answer DNS at 127.0.0.11 in a container's network namespace. Serving twice is serving once, with the newer settings. */
+export interface ServeNames {
+  readonly do: "serveNames";
+  readonly sandbox: string;
+  /** Path of the network namespace. */
+  readonly namespace: string;
+  /** Ids of the name tables it sees, first match wins. */
+  readonly tables: readonly string[];
+  /** ip:port of upstream servers for all other names; empty: refuse them. */
+  readonly upstream: readonly string[];
+  readonly search: readonly string[];
+}
+export interface ForgetNames {
+  readonly do: "forgetNames";
+  readonly sandbox: string;
+}
+/** Replaces tables. `names` are lower case without a final dot; `null` removes a table. */
+export interface SetNames {
+  readonly do: "setNames";
+  readonly tables: Readonly<Record<string, NameTable | null>>;
+}
+export interface NameTable {
+  /** Each name's IPv4 addresses, answered in random order. */
+  readonly names: Readonly<Record<string, readonly string[]>>;
+  /** Reverse: address → name. */
+  readonly addresses: Readonly<Record<string, string>>;
+}
+
+/** Start or stop the manager process on this node. Kept over restarts of the keeper. */
+export interface RunManager {
+  readonly do: "runManager";
+  readonly wanted: boolean;
+}
+export interface GetStatus {
+  readonly do: "status";
+}
+
+export type KeeperRequest =
+  | OpenLogs
+  | CloseLogs
+  | ServeNames
+  | ForgetNames
+  | SetNames
+  | RunManager
+  | GetStatus;
+
+export interface KeeperStatus {
+  readonly protocol: number;
+  readonly version: string;
+  readonly children: Readonly<
+    Record<string, { readonly pid: number | null; readonly restarts: number }>
+  >;
+  readonly logs: readonly string[];
+  readonly sandboxes: readonly string[];
+}
+
+export type KeeperResponse =
+  | { readonly ok: true; readonly status?: KeeperStatus }
+  | { readonly ok: false; readonly message: string };
+
+/** What the rooms that need the keeper see of it. */
+export interface Keeper {
+  /** Resolves once the keeper has done it; rejects with `unavailable` when there is no keeper. */
+  ask(request: KeeperRequest): Promise<KeeperResponse & { readonly ok: true }>;
+  /** Called after the keeper was restarted: what it should hold has to be told again. */
+  onReconnect(listener: () => void): void;
+}

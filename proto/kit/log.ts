@@ -1,0 +1,20 @@
+// Structured logs: one JSON line per decision, with ids and versions. Secrets never come here.
+
+import { type Logger, pino } from "pino";
+
+export type Log = Pick<Logger, "trace" | "debug" | "info" | "warn" | "error" | "fatal"> & {
+  child(bindings: Record<string, unknown>): Log;
+};
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
+
+/** Writes to standard error, so that standard output stays free for what a command prints. */
+export function openLog(process: string, level: LogLevel = "info"): Log {
+  return pino(
+    { level, base: { process }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+}
+
+/** For tests and callers that want none. */
+export const silentLog: Log = pino({ level: "silent" });

@@ -1,0 +1,30 @@
+// Time and chance as a parameter, so that everything that waits or draws can be tested with a fake.
+
+import { setTimeout as delay } from "node:timers/promises";
+
+export interface World {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Milliseconds of a clock that never jumps. */
+  monotonic(): number;
+  /** 0 ≤ x < 1 */
+  random(): number;
+  /** Rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+export const realWorld: World = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  random: () => Math.random(),
+  sleep: async (ms, signal) => {
+    await delay(ms, undefined, { signal }).catch((error: unknown) => {
+      throw signal.aborted ? signal.reason : error;
+    });
+  },
+};
+
+/** RFC 3339 in UTC with milliseconds: how every time of ours is written. */
+export function timestamp(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,421 @@
+// gRPC as the rest of the code wants it: typed methods, promises and async iterables, our errors on both sides.
+
+import { once } from "node:events";
+import grpc from "@grpc/grpc-js";
+import type protobuf from "protobufjs";
+import { codecOf, root } from "./codec.ts";
+import type { Services } from "./gen/types.ts";
+import { asSwarmError, type ErrorCode, SwarmError } from "./kit/errors.ts";
+
+type Name<Full extends string> = Full extends `tsswarm.${infer Short}` ? Short : never;
+export type ServiceName = Name<keyof Services & string>;
+type Methods<S extends ServiceName> = Services[`tsswarm.${S}` & keyof Services];
+type MethodShape = {
+  kind: "unary" | "download" | "upload" | "duplex";
+  request: unknown;
+  response: unknown;
+};
+type Shape<S extends ServiceName, M extends keyof Methods<S>> = Methods<S>[M] extends MethodShape
+  ? Methods<S>[M]
+  : never;
+type OfKind<S extends ServiceName, K> = {
+  [M in keyof Methods<S>]: Shape<S, M>["kind"] extends K ? M : never;
+}[keyof Methods<S>] &
+  string;
+
+/** Who calls, as the server sees it. */
+export interface Caller {
+  /** Aborted when the caller goes away or its deadline passes. */
+  readonly signal: AbortSignal;
+  /** The verified client certificate, DER; null for callers without one. */
+  readonly certificate: Buffer | null;
+  /** `ip:port`, or the socket's path. */
+  readonly address: string;
+  /** Request metadata, text values only. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** What a server gives for a service: one function per method; streams are async iterables both ways. */
+export type Handlers<S extends ServiceName> = { [M in keyof Methods<S>]: Handler<Shape<S, M>> };
+type Handler<X extends MethodShape> = X["kind"] extends "unary"
+  ? (request: X["request"], caller: Caller) => Promise<X["response"]>
+  : X["kind"] extends "download"
+    ? (request: X["request"], caller: Caller) => AsyncIterable<X["response"]>
+    : X["kind"] extends "upload"
+      ? (requests: AsyncIterable<X["request"]>, caller: Caller) => Promise<X["response"]>
+      : (requests: AsyncIterable<X["request"]>, caller: Caller) => AsyncIterable<X["response"]>;
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Milliseconds; default 10 s for unary calls, none for streams. */
+  readonly timeoutMs?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+const unaryTimeoutMs = 10_000;
+const messageBytesMax = 16 * 1024 * 1024;
+
+/** Channel and server options that all our connections share. */
+export const channelOptions: grpc.ChannelOptions = {
+  "grpc.max_receive_message_length": messageBytesMax,
+  "grpc.max_send_message_length": messageBytesMax,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+  "grpc.enable_retries": 0,
+  "grpc.use_local_subchannel_pool": 1,
+};
+
+export function serviceDefinition(name: ServiceName): grpc.ServiceDefinition {
+  return definitionOf(root.lookupService(`tsswarm.${name}`));
+}
+
+/** The grpc-js definition of a service of any schema. */
+export function definitionOf(service: protobuf.Service): grpc.ServiceDefinition {
+  const definition: Record<string, grpc.MethodDefinition<unknown, unknown>> = {};
+  for (const method of service.methodsArray) {
+    method.resolve();
+    const request = codecOf(method.resolvedRequestType as protobuf.Type);
+    const response = codecOf(method.resolvedResponseType as protobuf.Type);
+    definition[method.name] = {
+      path: `/${service.fullName.slice(1)}/${method.name}`,
+      requestStream: method.requestStream === true,
+      responseStream: method.responseStream === true,
+      requestSerialize: request.encode,
+      requestDeserialize: request.decode,
+      responseSerialize: response.encode,
+      responseDeserialize: response.decode,
+      originalName: method.name,
+    };
+  }
+  return definition;
+}
+
+/** Adds a service to a grpc-js server. What a handler throws reaches the caller as a SwarmError of the same code. */
+export function serve<S extends ServiceName>(
+  server: grpc.Server,
+  name: S,
+  handlers: Handlers<S>,
+): void {
+  const definition = serviceDefinition(name);
+  const implementation: grpc.UntypedServiceImplementation = {};
+  for (const [method, shape] of Object.entries(definition)) {
+    const handle = (
+      handlers as unknown as Record<string, (input: unknown, caller: Caller) => unknown>
+    )[method];
+    if (handle === undefined) throw new SwarmError("internal", `${name}.${method} has no handler`);
+    implementation[method] = adapt(shape, handle);
+  }
+  server.addService(definition, implementation);
+}
+
+type AnyHandler = (input: unknown, caller: Caller) => unknown;
+
+function adapt(
+  shape: grpc.MethodDefinition<unknown, unknown>,
+  handle: AnyHandler,
+): grpc.UntypedHandleCall {
+  if (shape.responseStream) {
+    const answer = async (
+      call: grpc.ServerDuplexStream<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
+    ) => {
+      const caller = callerOf(call);
+      // Without a listener a connection that breaks would be an uncaught error.
+      call.on("error", () => {});
+      try {
+        const input = shape.requestStream
+          ? readAll(call as grpc.ServerDuplexStream<unknown, unknown>)
+          : (call as grpc.ServerWritableStream<unknown, unknown>).request;
+        for await (const message of handle(input, caller) as AsyncIterable<unknown>) {
+          if (caller.signal.aborted) break;
+          if (!call.write(message)) await drained(call, caller.signal);
+        }
+        call.end();
+      } catch (error) {
+        if (!caller.signal.aborted) call.emit("error", toStatus(error));
+      }
+    };
+    return (call: grpc.ServerDuplexStream<unknown, unknown>) => void answer(call);
+  }
+  const answerOnce = (call: AnyCall, input: unknown, done: grpc.sendUnaryData<unknown>) => {
+    const caller = callerOf(call);
+    (call as NodeJS.EventEmitter).on("error", () => {});
+    (async () => handle(input, caller))().then(
+      (response) => done(null, response),
+      (error: unknown) => done(toStatus(error)),
+    );
+  };
+  if (shape.requestStream)
+    return (call: grpc.ServerReadableStream<unknown, unknown>, done: grpc.sendUnaryData<unknown>) =>
+      answerOnce(call, readAll(call), done);
+  return (call: grpc.ServerUnaryCall<unknown, unknown>, done: grpc.sendUnaryData<unknown>) =>
+    answerOnce(call, call.request, done);
+}
+
+type AnyCall =
+  | grpc.ServerUnaryCall<unknown, unknown>
+  | grpc.ServerReadableStream<unknown, unknown>
+  | grpc.ServerWritableStream<unknown, unknown>
+  | grpc.ServerDuplexStream<unknown, unknown>;
+
+function callerOf(call: AnyCall): Caller {
+  const gone = new AbortController();
+  (call as NodeJS.EventEmitter).on("cancelled", () =>
+    gone.abort(new SwarmError("cancelled", "the caller went away")),
+  );
+  const metadata: Record<string, string> = {};
+  for (const [key, value] of Object.entries(call.metadata.getMap()))
+    if (typeof value === "string") metadata[key] = value;
+  return {
+    signal: gone.signal,
+    certificate: call.getAuthContext().sslPeerCertificate?.raw ?? null,
+    address: call.getPeer(),
+    metadata,
+  };
+}
+
+async function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {
+  await once(call, "drain", { signal }).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
+}
+
+async function* readAll(stream: AsyncIterable<unknown>): AsyncGenerator<unknown, void, void> {
+  try {
+    for await (const message of stream) yield message;
+  } catch (error) {
+    throw fromStatus(error);
+  }
+}
+
+/** Typed calls to one service over one channel. */
+export class Client<S extends ServiceName> {
+  readonly #client: grpc.Client;
+  readonly #definition: grpc.ServiceDefinition;
+
+  /** `target`: `ip:port`, `dns:name:port` or `unix:/path`. */
+  constructor(
+    service: S,
+    target: string,
+    credentials: grpc.ChannelCredentials,
+    options: grpc.ChannelOptions = {},
+  ) {
+    this.#definition = serviceDefinition(service);
+    this.#client = new grpc.Client(target, credentials, { ...channelOptions, ...options });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async unary<M extends OfKind<S, "unary">>(
+    method: M,
+    request: Shape<S, M>["request"],
+    options: CallOptions = {},
+  ): Promise<Shape<S, M>["response"]> {
+    const shape = this.#shape(method);
+    options.signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest(
+        shape.path,
+        shape.requestSerialize,
+        shape.responseDeserialize,
+        request,
+        metadataOf(options),
+        { deadline: Date.now() + (options.timeoutMs ?? unaryTimeoutMs) },
+        (error, response) => {
+          options.signal?.removeEventListener("abort", cancel);
+          if (error === null) resolve(response as Shape<S, M>["response"]);
+          else reject(fromStatus(error));
+        },
+      );
+      const cancel = () => call.cancel();
+      options.signal?.addEventListener("abort", cancel, { once: true });
+    });
+  }
+
+  download<M extends OfKind<S, "download">>(
+    method: M,
+    request: Shape<S, M>["request"],
+    options: CallOptions = {},
+  ): AsyncIterable<Shape<S, M>["response"]> {
+    const shape = this.#shape(method);
+    const call = this.#client.makeServerStreamRequest(
+      shape.path,
+      shape.requestSerialize,
+      shape.responseDeserialize,
+      request,
+      metadataOf(options),
+      deadlineOf(options),
+    );
+    return responses(call, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+  }
+
+  async upload<M extends OfKind<S, "upload">>(
+    method: M,
+    requests: AsyncIterable<Shape<S, M>["request"]>,
+    options: CallOptions = {},
+  ): Promise<Shape<S, M>["response"]> {
+    const shape = this.#shape(method);
+    const finished = withResolvers<unknown>();
+    finished.promise.catch(() => {});
+    const call = this.#client.makeClientStreamRequest(
+      shape.path,
+      shape.requestSerialize,
+      shape.responseDeserialize,
+      metadataOf(options),
+      deadlineOf(options),
+      (error, response) =>
+        error === null ? finished.resolve(response) : finished.reject(fromStatus(error)),
+    );
+    await pump(requests, call, options.signal);
+    return (await finished.promise) as Shape<S, M>["response"];
+  }
+
+  /** Requests are written as the iterable yields them; the stream ends when both sides have ended. */
+  duplex<M extends OfKind<S, "duplex">>(
+    method: M,
+    requests: AsyncIterable<Shape<S, M>["request"]>,
+    options: CallOptions = {},
+  ): AsyncIterable<Shape<S, M>["response"]> {
+    const shape = this.#shape(method);
+    const call = this.#client.makeBidiStreamRequest(
+      shape.path,
+      shape.requestSerialize,
+      shape.responseDeserialize,
+      metadataOf(options),
+      deadlineOf(options),
+    );
+    pump(requests, call, options.signal).catch(() => call.cancel());
+    return responses(call, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+  }
+
+  #shape(method: string): grpc.MethodDefinition<unknown, unknown> {
+    const shape = this.#definition[method];
+    if (shape === undefined) throw new SwarmError("internal", `no such method: ${method}`);
+    return shape as grpc.MethodDefinition<unknown, unknown>;
+  }
+}
+
+function withResolvers<T>(): {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: unknown) => void;
+} {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
+
+async function* responses(
+  call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>,
+  signal?: AbortSignal,
+): AsyncGenerator<unknown, void, void> {
+  const cancel = () => call.cancel();
+  if (signal?.aborted === true) cancel();
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    for await (const message of call) yield message;
+  } catch (error) {
+    throw fromStatus(error);
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    // The reader left early, or the call has failed: a later error event has nobody to go to.
+    call.on("error", () => {});
+    call.cancel();
+  }
+}
+
+async function pump(
+  requests: AsyncIterable<unknown>,
+  call: grpc.ClientWritableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>,
+  signal?: AbortSignal,
+): Promise<void> {
+  let gone = false;
+  const stop = new AbortController();
+  call.on("error", () => {});
+  call.on("status", () => {
+    gone = true;
+    stop.abort();
+  });
+  signal?.addEventListener("abort", () => call.cancel(), { once: true });
+  for await (const request of requests) {
+    if (gone) return;
+    if (!call.write(request)) await drained(call, stop.signal);
+  }
+  call.end();
+}
+
+function metadataOf(options: CallOptions): grpc.Metadata {
+  const metadata = new grpc.Metadata();
+  for (const [key, value] of Object.entries(options.metadata ?? {})) metadata.set(key, value);
+  return metadata;
+}
+
+function deadlineOf(options: CallOptions): grpc.CallOptions {
+  return options.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs };
+}
+
+const codeKey = "tsswarm-code";
+
+const statusOfCode: Readonly<Record<ErrorCode, grpc.status>> = {
+  invalid: grpc.status.INVALID_ARGUMENT,
+  not_found: grpc.status.NOT_FOUND,
+  conflict: grpc.status.ALREADY_EXISTS,
+  precondition: grpc.status.FAILED_PRECONDITION,
+  unauthenticated: grpc.status.UNAUTHENTICATED,
+  denied: grpc.status.PERMISSION_DENIED,
+  not_manager: grpc.status.FAILED_PRECONDITION,
+  no_leader: grpc.status.UNAVAILABLE,
+  unavailable: grpc.status.UNAVAILABLE,
+  unknown_outcome: grpc.status.UNKNOWN,
+  too_large: grpc.status.OUT_OF_RANGE,
+  exhausted: grpc.status.RESOURCE_EXHAUSTED,
+  cancelled: grpc.status.CANCELLED,
+  unsupported: grpc.status.UNIMPLEMENTED,
+  internal: grpc.status.INTERNAL,
+};
+
+const codeOfStatus: Readonly<Partial<Record<grpc.status, ErrorCode>>> = {
+  [grpc.status.INVALID_ARGUMENT]: "invalid",
+  [grpc.status.NOT_FOUND]: "not_found",
+  [grpc.status.ALREADY_EXISTS]: "conflict",
+  [grpc.status.FAILED_PRECONDITION]: "precondition",
+  [grpc.status.UNAUTHENTICATED]: "unauthenticated",
+  [grpc.status.PERMISSION_DENIED]: "denied",
+  [grpc.status.UNAVAILABLE]: "unavailable",
+  [grpc.status.DEADLINE_EXCEEDED]: "unknown_outcome",
+  [grpc.status.UNKNOWN]: "unknown_outcome",
+  [grpc.status.OUT_OF_RANGE]: "too_large",
+  [grpc.status.RESOURCE_EXHAUSTED]: "exhausted",
+  [grpc.status.CANCELLED]: "cancelled",
+  [grpc.status.UNIMPLEMENTED]: "unsupported",
+};
+
+function toStatus(error: unknown): grpc.ServiceError {
+  const ours = asSwarmError(error);
+  const metadata = new grpc.Metadata();
+  metadata.set(codeKey, ours.code);
+  return Object.assign(new Error(ours.message), {
+    code: statusOfCode[ours.code],
+    details: ours.message,
+    metadata,
+  });
+}
+
+/** A grpc-js failure as a SwarmError; our own codes travel in the trailers. */
+export function fromStatus(error: unknown): SwarmError {
+  if (error instanceof SwarmError) return error;
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "number")
+    return asSwarmError(error);
+  const failure = error as grpc.ServiceError;
+  const named = failure.metadata?.get(codeKey)[0];
+  const code =
+    typeof named === "string" && named in statusOfCode
+      ? (named as ErrorCode)
+      : (codeOfStatus[failure.code] ?? "internal");
+  return new SwarmError(code, failure.details || failure.message, { cause: error });
+}

@@ -1,0 +1,100 @@
+// Mutual TLS 1.3 for every connection between hosts: who we are, whom we believe, and which role the other end must have.
+
+import { X509Certificate } from "node:crypto";
+import { createSecureContext, type PeerCertificate } from "node:tls";
+import grpc from "@grpc/grpc-js";
+
+/** A node's identity as it lies on disk. All PEM. */
+export interface Identity {
+  readonly certificate: string;
+  readonly key: string;
+  readonly rootCA: string;
+}
+
+export type Role = "worker" | "manager";
+
+/** What a node certificate says: CN is the node id, OU the role (swarm-worker, swarm-manager), O the cluster id. */
+export interface CertifiedNode {
+  readonly nodeId: string;
+  readonly role: Role;
+  readonly clusterId: string;
+}
+
+/** Reads a certificate's subject; null when it is not one of a node. */
+export function certifiedNode(der: Buffer): CertifiedNode | null {
+  const subject = new Map(new X509Certificate(der).subject.split("\n").map((line) => pair(line)));
+  return fromSubject(subject.get("CN"), subject.get("OU"), subject.get("O"));
+}
+
+function pair(line: string): [string, string] {
+  const at = line.indexOf("=");
+  return [line.slice(0, at), line.slice(at + 1)];
+}
+
+function fromSubject(
+  nodeId: string | undefined,
+  unit: string | undefined,
+  clusterId: string | undefined,
+): CertifiedNode | null {
+  if (nodeId === undefined || clusterId === undefined) return null;
+  if (unit === "swarm-worker") return { nodeId, role: "worker", clusterId };
+  if (unit === "swarm-manager") return { nodeId, role: "manager", clusterId };
+  return null;
+}
+
+/**
+ * Credentials of a server that asks every caller for a certificate and believes only ours; callers without one get as
+ * far as the handlers, which see `certificate: null` (the Join service is the only one that serves them).
+ */
+export class ServerTls extends grpc.ServerCredentials {
+  constructor(identity: Identity) {
+    super(
+      { requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3" },
+      contextOptions(identity),
+    );
+  }
+
+  /** New connections use the renewed identity; open ones go on. */
+  renew(identity: Identity): void {
+    this.updateSecureContextOptions(contextOptions(identity));
+  }
+
+  override _equals(other: grpc.ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+function contextOptions(identity: Identity) {
+  return {
+    ca: identity.rootCA,
+    cert: identity.certificate,
+    key: identity.key,
+    minVersion: "TLSv1.3",
+  } as const;
+}
+
+/** Credentials to call a manager: the other end must hold a manager's certificate of our cluster. */
+export function toManager(identity: Identity, clusterId: string): grpc.ChannelCredentials {
+  return grpc.credentials.createFromSecureContext(createSecureContext(contextOptions(identity)), {
+    checkServerIdentity: (_host: string, peer: PeerCertificate) => notManagerOf(clusterId, peer),
+  });
+}
+
+/** Credentials of a machine that has no certificate yet but knows the cluster's root. */
+export function toManagerWithoutIdentity(rootCA: string): grpc.ChannelCredentials {
+  return grpc.credentials.createFromSecureContext(
+    createSecureContext({ ca: rootCA, minVersion: "TLSv1.3" }),
+    {
+      checkServerIdentity: (_host: string, peer: PeerCertificate) => notManagerOf(null, peer),
+    },
+  );
+}
+
+function notManagerOf(clusterId: string | null, peer: PeerCertificate): Error | undefined {
+  const node = certifiedNode(peer.raw);
+  if (node === null || node.role !== "manager")
+    return new Error("the other end is not a manager of a swarm");
+  if (clusterId !== null && node.clusterId !== clusterId)
+    return new Error(`the other end belongs to another cluster (${node.clusterId})`);
+  return undefined;
+}
