@@ -50,7 +50,7 @@ export function codecOf(type: protobuf.Type): Codec<unknown> {
       if (typeof json !== "object" || json === null || Array.isArray(json))
         throw new SwarmError("invalid", `${type.name}: an object is expected`);
       const cleaned = withoutNulls(json, 0) as Record<string, unknown>;
-      const wrong = type.verify(cleaned);
+      const wrong = listForObject(type, cleaned) ?? type.verify(cleaned);
       if (wrong !== null) throw new SwarmError("invalid", `${type.name}: ${wrong}`);
       return plain(type.fromObject(cleaned));
     },
@@ -65,6 +65,25 @@ const plainly: protobuf.IConversionOptions = {
   objects: true,
 };
 const depthMax = 32;
+
+/** protobufjs takes a list where an object belongs; we do not. */
+function listForObject(type: protobuf.Type, value: Record<string, unknown>): string | null {
+  for (const field of type.fieldsArray) {
+    const inner = value[field.name];
+    const innerType = field.resolve().resolvedType;
+    if (typeof inner !== "object" || inner === null) continue;
+    if (field.map || !(innerType instanceof protobuf.Type)) continue;
+    if (Array.isArray(inner) !== field.repeated)
+      return `${field.name}: ${field.repeated ? "array" : "object"} expected`;
+    for (const item of Array.isArray(inner) ? inner : [inner]) {
+      if (typeof item !== "object" || item === null || Array.isArray(item))
+        return `${field.name}: object expected`;
+      const wrong = listForObject(innerType, item as Record<string, unknown>);
+      if (wrong !== null) return `${field.name}.${wrong}`;
+    }
+  }
+  return null;
+}
 
 function withoutNulls(value: unknown, depth: number): unknown {
   if (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value))
