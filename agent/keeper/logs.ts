@@ -1,0 +1,109 @@
+// The containers whose output is followed: FIFOs in, rotated files out.
+
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { OpenLogs } from "../../proto/kit/keeper.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import { FifoReader } from "./fifo.ts";
+import { encodeLine, LineSplitter, Stamps, type StreamName } from "./lines.ts";
+import { LogFile } from "./logfile.ts";
+
+const containersMax = 10_000;
+/** One complaint per container for so many failed writes. */
+const complainEvery = 1_000;
+
+export class LogBook {
+  readonly #followed = new Map<string, Followed>();
+  readonly #log: Log;
+  readonly #now: () => number;
+
+  constructor(log: Log, now: () => number) {
+    this.#log = log;
+    this.#now = now;
+  }
+
+  /** Opening twice is opening once. Throws `not_found` when a FIFO is not there. */
+  open(request: OpenLogs): void {
+    if (this.#followed.has(request.container)) return;
+    if (this.#followed.size >= containersMax)
+      throw new SwarmError("exhausted", `more than ${containersMax} containers' logs are open`);
+    this.#followed.set(request.container, new Followed(request, this.#now, this.#log));
+  }
+
+  /** Resolves once what was in the FIFOs is in the file. */
+  async close(container: string): Promise<void> {
+    const followed = this.#followed.get(container);
+    if (followed === undefined) return;
+    this.#followed.delete(container);
+    await followed.stop();
+  }
+
+  get requests(): readonly OpenLogs[] {
+    return [...this.#followed.values()].map((followed) => followed.request);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#followed.keys()].map((container) => this.close(container)));
+  }
+}
+
+class Followed {
+  readonly request: OpenLogs;
+  readonly #readers: FifoReader[] = [];
+  readonly #file: LogFile;
+  readonly #stamps: Stamps;
+  readonly #log: Log;
+  #writing: Promise<void> = Promise.resolve();
+  #failedWrites = 0;
+
+  constructor(request: OpenLogs, now: () => number, log: Log) {
+    this.request = request;
+    this.#log = log;
+    this.#stamps = new Stamps(now);
+    this.#file = new LogFile(request.directory, request);
+    try {
+      if (request.stdout !== undefined) this.#follow(request.stdout, "stdout");
+      if (request.stderr !== undefined) this.#follow(request.stderr, "stderr");
+    } catch (error) {
+      void this.stop();
+      throw new SwarmError(
+        "not_found",
+        `the output of container ${request.container} cannot be opened`,
+        { cause: error },
+      );
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#readers.map((reader) => reader.stop()));
+    await this.#writing;
+    await this.#file.close().catch(() => {});
+  }
+
+  #follow(path: string, stream: StreamName): void {
+    const splitter = new LineSplitter();
+    this.#readers.push(
+      new FifoReader(
+        path,
+        (chunk) => this.#write(splitter.push(chunk), stream),
+        () => this.#write(splitter.end(), stream),
+      ),
+    );
+  }
+
+  /** Both streams go into one file, one batch after the other. A full disk costs lines, never the container. */
+  #write(lines: readonly Buffer[], stream: StreamName): Promise<void> {
+    if (lines.length === 0) return Promise.resolve();
+    const text = lines.map((line) => encodeLine(line, stream, this.#stamps.next())).join("");
+    this.#writing = this.#writing.then(() => this.#file.append(text)).catch(this.#failed);
+    return this.#writing;
+  }
+
+  readonly #failed = async (error: unknown): Promise<void> => {
+    if (this.#failedWrites++ % complainEvery === 0)
+      this.#log.warn(
+        { container: this.request.container, error, failedWrites: this.#failedWrites },
+        "a container's log cannot be written",
+      );
+    await this.#file.close().catch(() => {});
+  };
+}

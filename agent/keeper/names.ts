@@ -1,0 +1,54 @@
+// What a name means to one container: from its name tables, pure.
+
+import type { NameTable } from "../../proto/kit/keeper.ts";
+
+export type Answer =
+  /** A known name: its addresses of the asked family, possibly none. */
+  | { readonly kind: "addresses"; readonly addresses: readonly string[] }
+  | { readonly kind: "name"; readonly name: string }
+  | { readonly kind: "unknown" };
+
+/** `tables`: what this container sees, in order; the first that knows the name wins. Case does not matter. */
+export function lookUp(tables: readonly NameTable[], type: string, name: string): Answer {
+  const wanted = normalised(name);
+  if (type === "PTR") return reverse(tables, wanted);
+  for (const table of tables) {
+    const addresses = own(table.names, wanted);
+    if (addresses !== undefined)
+      return { kind: "addresses", addresses: type === "A" ? addresses : [] };
+  }
+  return { kind: "unknown" };
+}
+
+function reverse(tables: readonly NameTable[], name: string): Answer {
+  const address = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/.exec(name);
+  if (address === null) return { kind: "unknown" };
+  const key = address.slice(1).reverse().join(".");
+  for (const table of tables) {
+    const found = own(table.addresses, key);
+    if (found !== undefined) return { kind: "name", name: found };
+  }
+  return { kind: "unknown" };
+}
+
+function normalised(name: string): string {
+  const lower = name.toLowerCase();
+  return lower.endsWith(".") ? lower.slice(0, -1) : lower;
+}
+
+/** Names come from the network: one called "constructor" must not find Object's. */
+function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** A new array in random order (Fisher–Yates). `random`: 0 ≤ x < 1. */
+export function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  const result = [...items];
+  for (let at = result.length - 1; at > 0; at--) {
+    const other = Math.floor(random() * (at + 1));
+    const item = result[at] as T;
+    result[at] = result[other] as T;
+    result[other] = item;
+  }
+  return result;
+}
