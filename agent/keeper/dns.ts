@@ -101,10 +101,16 @@ export class NameServer {
     if (parsed.kind === "garbage") return null;
     if (parsed.kind === "error") return parsed.reply;
     const { query } = parsed;
-    return (
-      this.#fromTables(query, settings, protocol) ??
-      (await this.#fromUpstream(bytes, query, settings, protocol))
-    );
+    try {
+      return (
+        this.#fromTables(query, settings, protocol) ??
+        (await this.#fromUpstream(bytes, query, settings, protocol))
+      );
+    } catch (error) {
+      // A question we can read but not write back is its asker's problem alone.
+      this.#log.debug({ sandbox: settings.sandbox, error }, "a question could not be answered");
+      return null;
+    }
   };
 
   #fromTables(query: Query, settings: ServeNames, protocol: "udp" | "tcp"): Buffer | null {

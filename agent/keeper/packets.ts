@@ -1,6 +1,6 @@
 // DNS packets: reading queries that may be anything, writing answers that fit.
 
-import dnsPacket, { type Answer as Record, type OptAnswer, type Packet } from "dns-packet";
+import dnsPacket, { type OptAnswer, type Packet, type Answer as Record } from "dns-packet";
 
 /** Names move when tasks do, and no client may hold on to an old address for long. */
 export const ttlSeconds = 2;

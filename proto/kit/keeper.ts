@@ -54,6 +54,15 @@ export interface RunManager {
   readonly do: "runManager";
   readonly wanted: boolean;
 }
+/**
+ * A child finds that this machine lacks something it cannot do without. When it says so in its first run, the keeper
+ * stops everything and ends with that sentence; a child that has run before is tried again.
+ */
+export interface CannotRun {
+  readonly do: "cannotRun";
+  /** One sentence: what is missing and what to do. */
+  readonly reason: string;
+}
 export interface GetStatus {
   readonly do: "status";
 }
@@ -65,6 +74,7 @@ export type KeeperRequest =
   | ForgetNames
   | SetNames
   | RunManager
+  | CannotRun
   | GetStatus;
 
 export interface KeeperStatus {

@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import { LogFile } from "../../../../agent/keeper/logfile.ts";
+import { LogBook } from "../../../../agent/keeper/logs.ts";
+import { silentLog } from "../../../../proto/kit/log.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "tsswarm-logs-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function fifo(name: string): string {
+  const path = join(folder, name);
+  execFileSync("mkfifo", [path]);
+  return path;
+}
+
+function request(limits = { fileBytesMax: 1_000_000, filesMax: 3 }) {
+  return {
+    do: "openLogs",
+    container: "c1",
+    stdout: join(folder, "stdout"),
+    stderr: join(folder, "stderr"),
+    directory: join(folder, "logs"),
+    ...limits,
+  } as const;
+}
+
+interface Line {
+  readonly log: string;
+  readonly stream: string;
+}
+
+function linesOf(file = "current.log"): readonly Line[] {
+  return readFileSync(join(folder, "logs", file), "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Line);
+}
+
+test("what a container writes before logs are closed is in the file, each line with its stream", async () => {
+  const [stdout, stderr] = [fifo("stdout"), fifo("stderr")];
+  const book = new LogBook(silentLog, Date.now);
+  book.open(request());
+  const out = openSync(stdout, "w");
+  const err = openSync(stderr, "w");
+  writeSync(out, "first\n");
+  writeSync(err, "bad\n");
+  writeSync(out, "no newline");
+  closeSync(out);
+  await book.close("c1");
+  closeSync(err);
+  const found = linesOf();
+  assert.deepEqual(
+    found.filter((line) => line.stream === "stdout").map((line) => line.log),
+    ["first\n", "no newline"],
+  );
+  assert.deepEqual(
+    found.filter((line) => line.stream === "stderr").map((line) => line.log),
+    ["bad\n"],
+  );
+});
+
+test("a container that is started again is followed again", async () => {
+  const stdout = fifo("stdout");
+  fifo("stderr");
+  const book = new LogBook(silentLog, Date.now);
+  book.open(request());
+  for (const run of ["one\n", "two\n", "three\n"]) {
+    const out = openSync(stdout, "w");
+    writeSync(out, run);
+    closeSync(out);
+  }
+  await book.close("c1");
+  assert.equal(
+    linesOf()
+      .map((line) => line.log)
+      .join(""),
+    "one\ntwo\nthree\n",
+  );
+});
+
+test("another reader takes up what the first has not read: a keeper's restart loses nothing", async () => {
+  const stdout = fifo("stdout");
+  fifo("stderr");
+  // The container's shim holds both ends open as long as the container lives.
+  const shim = openSync(stdout, "r+");
+  const first = new LogBook(silentLog, Date.now);
+  first.open(request());
+  writeSync(shim, "before\n");
+  await first.stop();
+  writeSync(shim, "between\n");
+  const second = new LogBook(silentLog, Date.now);
+  second.open(request());
+  writeSync(shim, "after\n");
+  await second.stop();
+  closeSync(shim);
+  assert.deepEqual(
+    linesOf().map((line) => line.log),
+    ["before\n", "between\n", "after\n"],
+  );
+});
+
+test("logs of FIFOs that are not there are refused", () => {
+  const book = new LogBook(silentLog, Date.now);
+  assert.throws(() => book.open(request()), /output of container c1 cannot be opened/);
+  assert.deepEqual(book.requests, []);
+});
+
+test("files are rotated by size and only so many are kept", async () => {
+  const file = new LogFile(join(folder, "logs"), { fileBytesMax: 10, filesMax: 3 });
+  for (const name of ["a", "b", "c", "d"]) await file.append(`${name.repeat(10)}\n`);
+  await file.append("e\n");
+  await file.close();
+  assert.deepEqual(readdirSync(join(folder, "logs")).sort(), [
+    "current.log",
+    "current.log.1",
+    "current.log.2",
+  ]);
+  assert.equal(readFileSync(join(folder, "logs", "current.log"), "utf8"), "e\n");
+  assert.equal(readFileSync(join(folder, "logs", "current.log.2"), "utf8"), "cccccccccc\n");
+});
+
+test("with one file to keep, a full one is begun anew", async () => {
+  const file = new LogFile(join(folder, "logs"), { fileBytesMax: 5, filesMax: 1 });
+  await file.append("aaaaa\n");
+  await file.append("b\n");
+  await file.close();
+  assert.equal(readFileSync(join(folder, "logs", "current.log"), "utf8"), "b\n");
+});
+
+test("half a line left by a killed keeper does not spoil the next", async () => {
+  const torn = new LogFile(join(folder, "logs"), { fileBytesMax: 1_000, filesMax: 1 });
+  await torn.append("whole\n");
+  await torn.close();
+  writeFileSync(join(folder, "logs", "current.log"), "whole\nha");
+  const file = new LogFile(join(folder, "logs"), { fileBytesMax: 1_000, filesMax: 1 });
+  await file.append("next\n");
+  await file.close();
+  assert.equal(readFileSync(join(folder, "logs", "current.log"), "utf8"), "whole\nha\nnext\n");
+});
