@@ -1,0 +1,64 @@
+#!/usr/bin/env node
+// The one program: a client of the REST API and, by the same name, the daemon, its two children and the lab.
+// Only what a command needs is loaded, so that the client's commands start quickly.
+
+import type { Doors } from "./program.ts";
+
+const nodeMinimum = [20, 11] as const;
+
+async function main(): Promise<void> {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major < nodeMinimum[0] || (major === nodeMinimum[0] && minor < nodeMinimum[1])) {
+    console.error(
+      `tsswarm needs Node ${nodeMinimum.join(".")} or newer, this is ${process.version}`,
+    );
+    process.exit(1);
+  }
+  const { runProgram } = await import("./program.ts");
+  process.exitCode = await runProgram(process.argv.slice(2), doors);
+}
+
+/** What this program is besides a client. */
+const doors: Doors = {
+  async daemon(config) {
+    const { runKeeper } = (await import(
+      new URL("../agent/keeper/main.js", import.meta.url).href
+    )) as Record<"runKeeper", Run>;
+    await runKeeper(config, stopSignal({ stdin: false }));
+    process.exit(0);
+  },
+  async agent(config) {
+    const { runAgent } = (await import(
+      new URL("../agent/main.js", import.meta.url).href
+    )) as Record<"runAgent", Run>;
+    await runAgent(config, stopSignal({ stdin: true }));
+    process.exit(0);
+  },
+  async manager(config) {
+    const { runManager } = (await import(
+      new URL("../manager/main.js", import.meta.url).href
+    )) as Record<"runManager", Run>;
+    await runManager(config, stopSignal({ stdin: true }));
+    process.exit(0);
+  },
+  async lab(args) {
+    const { runLab } = await import("../deploy/lab/main.ts");
+    return runLab(args);
+  },
+};
+
+type Run = (config: unknown, signal: AbortSignal) => Promise<void>;
+
+/** Aborts when the process is told to stop, or, for the keeper's children, when the keeper has gone. */
+function stopSignal(options: { readonly stdin: boolean }): AbortSignal {
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const)
+    process.once(name, () => stop.abort(new Error(`told to stop by ${name}`)));
+  if (options.stdin) {
+    const gone = () => stop.abort(new Error("the keeper is gone"));
+    process.stdin.on("end", gone).on("error", gone).on("close", gone).resume();
+  }
+  return stop.signal;
+}
+
+await main();
