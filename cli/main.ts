@@ -21,9 +21,7 @@ async function main(): Promise<void> {
 /** What this program is besides a client. */
 const doors: Doors = {
   async daemon(config) {
-    const { runKeeper } = (await import(
-      new URL("../agent/keeper/main.js", import.meta.url).href
-    )) as Record<"runKeeper", Run>;
+    const { runKeeper } = await import("../agent/keeper/main.ts");
     await runKeeper(config, stopSignal({ stdin: false }));
     process.exit(0);
   },
