@@ -1,0 +1,276 @@
+// All decisions of the agent, pure: what is wanted × what there is → steps.
+
+import type { Task } from "../../proto/gen/types.ts";
+import { attachmentsOf, drainMs, graceMs, graceMsDefault, restartAt, sandboxOf } from "./spec.ts";
+import { hasStarted, isFinal, later, rankOf } from "./states.ts";
+import type {
+  Circumstances,
+  Observed,
+  ObservedContainer,
+  Plan,
+  Report,
+  Step,
+  TaskMemory,
+} from "./types.ts";
+
+export interface WantedTasks {
+  readonly tasks: ReadonlyMap<string, Task>;
+  /** False: what is wanted may be out of date, start nothing new and remove nothing. */
+  readonly confirmed: boolean;
+}
+
+export const noMemory: TaskMemory = {
+  reported: "",
+  reportedPid: 0,
+  isWired: false,
+  hasRun: false,
+  restarts: 0,
+};
+
+/** The plans of all tasks that need something, by no particular order. Performing them and asking again ends in none. */
+export function reconcile(
+  wanted: WantedTasks,
+  observed: Observed,
+  circumstances: Circumstances,
+): readonly Plan[] {
+  const plans: Plan[] = [];
+  for (const task of wanted.tasks.values()) {
+    const plan = planTask(task, wanted.confirmed, observed, circumstances);
+    if (plan.steps.length > 0 || plan.wakeAt !== null) plans.push(plan);
+  }
+  if (!wanted.confirmed) return plans;
+  const strangers = new Set([...observed.containers.keys(), ...observed.sandboxes]);
+  for (const id of strangers)
+    if (!wanted.tasks.has(id)) plans.push(down(id, removeStranger(id, observed)));
+  return plans;
+}
+
+/** A task that the managers have forgotten: nothing of it stays. */
+function removeStranger(id: string, observed: Observed): Step[] {
+  const container = observed.containers.get(id);
+  const steps: Step[] = [];
+  if (container !== undefined && isAlive(container))
+    steps.push({ do: "stop", containerId: container.id, graceMs: graceMsDefault });
+  if (observed.sandboxes.has(id)) steps.push({ do: "removeSandbox" });
+  if (container !== undefined) steps.push({ do: "remove", containerId: container.id });
+  return steps;
+}
+
+/** One task and all that is known of it. */
+interface Case {
+  readonly task: Task;
+  readonly container: ObservedContainer | null;
+  readonly hasSandbox: boolean;
+  readonly memory: TaskMemory;
+  /** The furthest state that either side knows. */
+  readonly state: string;
+  /** Something new may be started. */
+  readonly mayStart: boolean;
+  readonly circumstances: Circumstances;
+}
+
+function planTask(
+  task: Task,
+  confirmed: boolean,
+  observed: Observed,
+  circumstances: Circumstances,
+): Plan {
+  const memory = observed.memory.get(task.ID) ?? noMemory;
+  const found: Case = {
+    task,
+    container: observed.containers.get(task.ID) ?? null,
+    hasSandbox: observed.sandboxes.has(task.ID),
+    memory,
+    state: later(task.Status?.State ?? "", memory.reported),
+    mayStart: confirmed && circumstances.isNetworkReady,
+    circumstances,
+  };
+  if (isWantedUp(task) && !isFinal(found.state)) return planUp(found);
+  return down(task.ID, planDown(found));
+}
+
+function isWantedUp(task: Task): boolean {
+  return ["ready", "running", "complete"].includes(task.DesiredState);
+}
+
+function planUp(found: Case): Plan {
+  const { task, container } = found;
+  if (container === null) return planMissing(found);
+  switch (container.phase) {
+    case "created":
+      return up(task.ID, startCreated(found));
+    case "running":
+    case "paused":
+      return planRunning(found, container);
+    case "exited":
+    case "dead":
+      return planEnded(found, container);
+    case "removing":
+      return up(task.ID, []);
+  }
+}
+
+function planMissing(found: Case): Plan {
+  const { task, state, mayStart, circumstances } = found;
+  if (hasStarted(state))
+    // Somebody removed it, or this machine was set up anew. A replacement is a new task.
+    return down(task.ID, endWith(found, failed(null, "task: its container is gone")));
+  const steps: Step[] = [];
+  if (rankOf(state) < rankOf("accepted")) steps.push(report(progress("accepted", "accepted")));
+  if (!mayStart) return up(task.ID, steps);
+  if (rankOf(state) < rankOf("preparing")) steps.push(report(progress("preparing", "preparing")));
+  steps.push(
+    { do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" },
+    { do: "createSandbox", sandbox: sandboxOf(task, circumstances) },
+    { do: "create", task },
+  );
+  if (task.DesiredState === "ready") steps.push(report(progress("ready", "prepared")));
+  else steps.push(report(progress("starting", "starting")), { do: "start" });
+  return up(task.ID, steps);
+}
+
+function startCreated(found: Case): Step[] {
+  const { task, state, mayStart, circumstances } = found;
+  if (task.DesiredState === "ready")
+    return rankOf(state) < rankOf("ready") ? [report(progress("ready", "prepared"))] : [];
+  if (!mayStart) return [];
+  // The sandbox again: after a reboot the container is there and its network namespace is not.
+  const steps: Step[] = [{ do: "createSandbox", sandbox: sandboxOf(task, circumstances) }];
+  if (rankOf(state) < rankOf("starting")) steps.push(report(progress("starting", "starting")));
+  steps.push({ do: "start" });
+  return steps;
+}
+
+function planRunning(found: Case, container: ObservedContainer): Plan {
+  const { task, memory, state, circumstances } = found;
+  if (container.health === "unhealthy")
+    return down(task.ID, [
+      { do: "stop", containerId: container.id, graceMs: graceMs(task) },
+      ...endWith(found, failed(container, "task: unhealthy container")),
+    ]);
+  const steps: Step[] = [];
+  // After a restart of the agent the network has to be told of the sandboxes that are there.
+  if (!memory.isWired && circumstances.isNetworkReady)
+    steps.push({ do: "createSandbox", sandbox: sandboxOf(task, circumstances) });
+  const reached = container.health === "starting" ? "starting" : "running";
+  const isNews = memory.reported !== reached || memory.reportedPid !== container.pid;
+  if (isNews && rankOf(state) <= rankOf(reached))
+    steps.push(
+      report({
+        state: reached,
+        message: reached === "running" ? "started" : "waiting for the health check",
+        error: "",
+        container: { id: container.id, pid: container.pid, exitCode: 0 },
+      }),
+    );
+  return up(task.ID, steps);
+}
+
+function planEnded(found: Case, container: ObservedContainer): Plan {
+  const { task, memory, circumstances } = found;
+  if (!circumstances.isManaged && memory.hasRun) {
+    const at = restartAt(task, container, memory.restarts);
+    if (at !== null && at > circumstances.now) return up(task.ID, [], at);
+    if (at !== null)
+      return up(task.ID, [
+        { do: "createSandbox", sandbox: sandboxOf(task, circumstances) },
+        { do: "restart", containerId: container.id },
+      ]);
+  }
+  return down(task.ID, endWith(found, outcomeOf(container)));
+}
+
+/** Its own end, as Docker words it. */
+function outcomeOf(container: ObservedContainer): Report {
+  if (container.error !== "") return failed(container, container.error);
+  if (container.exitCode === 0)
+    return {
+      state: "complete",
+      message: "finished",
+      error: "",
+      container: { id: container.id, pid: 0, exitCode: 0 },
+    };
+  const why = container.isOutOfMemory ? ": out of memory" : "";
+  return failed(container, `task: non-zero exit (${container.exitCode})${why}`);
+}
+
+function planDown(found: Case): Step[] {
+  const { task, container, state, hasSandbox } = found;
+  const steps: Step[] = [];
+  if (container !== null && isAlive(container)) {
+    const attachments = attachmentsOf(task);
+    if (attachments.length > 0 && hasSandbox && !isFinal(state))
+      steps.push({ do: "drain", attachments, msMax: drainMs(task) });
+    steps.push({ do: "stop", containerId: container.id, graceMs: graceMs(task) });
+  }
+  const stopped: Report = {
+    state: "shutdown",
+    message: "shutdown",
+    error: "",
+    container:
+      container === null ? null : { id: container.id, pid: 0, exitCode: container.exitCode },
+  };
+  if (!isFinal(state)) return [...steps, ...endWith(found, stopped)];
+  if (hasSandbox) steps.push({ do: "removeSandbox" });
+  return steps;
+}
+
+/** The address is free for others once a final state is reported: what leads to it goes first. */
+function endWith(found: Case, outcome: Report): Step[] {
+  const sandbox: Step[] = found.hasSandbox ? [{ do: "removeSandbox" }] : [];
+  return [...sandbox, report(outcome)];
+}
+
+function isAlive(container: ObservedContainer): boolean {
+  return container.phase === "running" || container.phase === "paused";
+}
+
+function progress(state: string, message: string): Report {
+  return { state, message, error: "", container: null };
+}
+
+function failed(container: ObservedContainer | null, error: string): Report {
+  return {
+    state: "failed",
+    message: "started",
+    error,
+    container:
+      container === null ? null : { id: container.id, pid: 0, exitCode: container.exitCode },
+  };
+}
+
+function report(what: Report): Step {
+  return { do: "report", report: what };
+}
+
+function up(taskId: string, steps: readonly Step[], wakeAt: number | null = null): Plan {
+  return { taskId, aim: "up", steps, wakeAt };
+}
+
+function down(taskId: string, steps: readonly Step[]): Plan {
+  return { taskId, aim: "down", steps, wakeAt: null };
+}
+
+/**
+ * What a failed step means for its task: before the start it is rejected, at the start it has failed. null: it goes on,
+ * and the step is tried again (a running container does not die of it; a stop has to succeed some time).
+ */
+export function afterFailure(step: Step, isRunning: boolean, error: string): Report | null {
+  switch (step.do) {
+    case "pull":
+    case "create":
+      return { state: "rejected", message: "preparing", error, container: null };
+    case "createSandbox":
+      if (isRunning) return null;
+      return { state: "rejected", message: "preparing", error, container: null };
+    case "start":
+    case "restart":
+      return { state: "failed", message: "starting", error, container: null };
+    case "report":
+    case "drain":
+    case "stop":
+    case "removeSandbox":
+    case "remove":
+      return null;
+  }
+}

@@ -1,0 +1,72 @@
+// What a task's spec says about its sandbox, its stop and its restarts.
+
+import type { Task } from "../../proto/gen/types.ts";
+import type { Circumstances, ObservedContainer, SandboxSpec } from "./types.ts";
+
+const nsPerMs = 1_000_000;
+export const graceMsDefault = 10_000;
+const drainMsMax = 5_000;
+const restartDelayMsDefault = 5_000;
+
+export function graceMs(task: Task): number {
+  const period = task.Spec?.ContainerSpec?.StopGracePeriod;
+  return period === undefined ? graceMsDefault : Math.round(period / nsPerMs);
+}
+
+/** How long connections may take to end before the container is told to. */
+export function drainMs(task: Task): number {
+  return Math.min(graceMs(task), drainMsMax);
+}
+
+export function attachmentsOf(task: Task): SandboxSpec["attachments"] {
+  return task.NetworksAttachments.flatMap(({ Network, Addresses }) => {
+    const address = Addresses[0]?.split("/")[0];
+    return Network === undefined || address === undefined
+      ? []
+      : [{ networkId: Network.ID, address }];
+  });
+}
+
+export function sandboxOf(
+  task: Task,
+  circumstances: Pick<Circumstances, "nameServers" | "searchDomains">,
+): SandboxSpec {
+  const dns = task.Spec?.ContainerSpec?.DNSConfig;
+  const networks = task.NetworksAttachments;
+  const isInternal =
+    networks.length > 0 && networks.every(({ Network }) => Network?.Spec?.Internal === true);
+  const servers =
+    dns !== undefined && dns.Nameservers.length > 0 ? dns.Nameservers : circumstances.nameServers;
+  return {
+    id: task.ID,
+    attachments: attachmentsOf(task),
+    ports: task.Ports.filter((port) => port.PublishMode === "host").map((port) => ({
+      protocol: port.Protocol,
+      targetPort: port.TargetPort,
+      publishedPort: port.PublishedPort,
+    })),
+    upstreamNameServers: isInternal ? [] : servers,
+    searchDomains:
+      dns !== undefined && dns.Search.length > 0 ? dns.Search : circumstances.searchDomains,
+  };
+}
+
+/**
+ * When a container that has ended is started again in place by its own policy; null: never. Attempts are counted since
+ * the agent began, without the policy's window: with no manager there is nobody to count for longer.
+ */
+export function restartAt(
+  task: Task,
+  container: ObservedContainer,
+  restarts: number,
+): number | null {
+  const policy = task.Spec?.RestartPolicy;
+  const condition = policy?.Condition ?? "any";
+  const attemptsMax = policy?.MaxAttempts ?? 0;
+  if (condition === "none") return null;
+  if (condition === "on-failure" && container.exitCode === 0) return null;
+  if (task.DesiredState === "complete" && container.exitCode === 0) return null;
+  if (attemptsMax > 0 && restarts >= attemptsMax) return null;
+  const delay = policy?.Delay;
+  return container.finishedAt + (delay === undefined ? restartDelayMsDefault : delay / nsPerMs);
+}
