@@ -1,0 +1,168 @@
+// Brings one namespace's kernel tables to a wanted state with as few messages as it takes.
+
+import { readdirSync, writeFileSync } from "node:fs";
+import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import { inNamespace } from "../../proto/kit/netns.ts";
+import {
+  describe,
+  dumps,
+  identity,
+  type KernelObject,
+  type Link,
+  parseLink,
+  parseObject,
+  put,
+  remove,
+} from "./netlink.ts";
+import { runNft } from "./nft.ts";
+import { renderChange, type Table } from "./ruleset.ts";
+import { type NetlinkSocket, refused } from "./socket.ts";
+
+const kindOrder: readonly KernelObject["kind"][] = [
+  "address",
+  "neighbour",
+  "forward",
+  "route",
+  "rule",
+];
+
+/** What of a list has to be put and what removed, given what is there. What is equal is not touched. */
+export function difference(
+  wanted: readonly KernelObject[],
+  actual: readonly KernelObject[],
+): { readonly puts: readonly KernelObject[]; readonly removals: readonly KernelObject[] } {
+  const there = new Map(actual.map((object) => [identity(object), describe(object)]));
+  const kept = new Set(wanted.map(identity));
+  const puts = wanted.filter((object) => there.get(identity(object)) !== describe(object));
+  return {
+    puts: puts.toSorted((a, b) => kindOrder.indexOf(a.kind) - kindOrder.indexOf(b.kind)),
+    removals: actual.filter((object) => !kept.has(identity(object))),
+  };
+}
+
+export function listLinks(socket: NetlinkSocket): readonly Link[] {
+  return socket.dump(dumps.links).map(({ body }) => parseLink(body));
+}
+
+function listObjects(socket: NetlinkSocket, links: readonly Link[]): readonly KernelObject[] {
+  const names = new Map(links.map(({ index, name }) => [index, name]));
+  const nameOf = (index: number) => names.get(index) ?? "";
+  const tables = [dumps.addresses, dumps.routes, dumps.neighbours, dumps.forwards, dumps.rules];
+  return tables.flatMap((table) =>
+    socket
+      .dump(table)
+      .map(({ type, body }) => parseObject(type, body, nameOf))
+      .filter((object) => object !== null),
+  );
+}
+
+/** One namespace as we last left it. `forget` makes the next change look at the kernel first. */
+export class NamespaceState {
+  /** Path, or null for the host's. */
+  readonly path: string | null;
+  readonly #log: Log;
+  #objects: readonly KernelObject[] | null = null;
+  readonly #tables = new Map<string, Table>();
+
+  constructor(path: string | null, log: Log) {
+    this.path = path;
+    this.#log = log;
+  }
+
+  forget(): void {
+    this.#objects = null;
+  }
+
+  forgetTables(): void {
+    this.#tables.clear();
+  }
+
+  /**
+   * Makes the namespace's objects those wanted. Objects on links that are not there are left out, until they are.
+   * Throws the kernel's first refusal after having done all the rest.
+   */
+  setObjects(socket: NetlinkSocket, wanted: readonly KernelObject[]): void {
+    const known = this.#objects;
+    if (known !== null && isNothing(difference(wanted, known))) return;
+    const links = listLinks(socket);
+    const indexes = new Map(links.map(({ name, index }) => [name, index]));
+    const present = wanted.filter(
+      (object) => !("link" in object) || object.link === undefined || indexes.has(object.link),
+    );
+    const { puts, removals } = difference(present, known ?? listObjects(socket, links));
+    const indexOf = (link: string) => indexes.get(link) ?? -1;
+    const gone = removals.filter(
+      (object) => !("link" in object) || object.link === undefined || indexes.has(object.link),
+    );
+    this.#objects = null;
+    const refusals = socket.batch([
+      ...puts.map((object) => put(object, indexOf)),
+      ...gone.map((object) => remove(object, indexOf)),
+    ]);
+    if (puts.length + gone.length > 0) {
+      const changed = { namespace: this.path, put: puts.length, removed: gone.length };
+      this.#log.debug(changed, "kernel tables changed");
+    }
+    if (refusals[0] !== undefined) throw refused(refusals[0]);
+    this.#objects = present;
+  }
+
+  /** One transaction for all the tables: the packets see either the old rules or the new. */
+  setTables(wanted: readonly Table[]): void {
+    const key = (table: Table) => `${table.family} ${table.name}`;
+    const text = wanted
+      .map((table) => renderChange(this.#tables.get(key(table)) ?? null, table))
+      .join("");
+    if (text === "") return;
+    try {
+      runNft(this.path, text);
+    } catch (error) {
+      this.#tables.clear();
+      throw error;
+    }
+    for (const table of wanted) this.#tables.set(key(table), table);
+    this.#log.debug({ namespace: this.path, bytes: text.length }, "rules changed");
+  }
+}
+
+function isNothing(change: ReturnType<typeof difference>): boolean {
+  return change.puts.length === 0 && change.removals.length === 0;
+}
+
+/** Deletes a table if it is there. */
+export function deleteTable(namespace: string | null, family: string, name: string): void {
+  runNft(namespace, `add table ${family} ${name}\ndelete table ${family} ${name}\n`);
+}
+
+/** Writes settings under /proc/sys/net, of the namespace (null: the thread's own). Throws naming the key. */
+export function setSysctls(
+  namespace: string | null,
+  settings: Readonly<Record<string, string>>,
+): void {
+  const write = () => {
+    for (const [key, value] of Object.entries(settings)) {
+      try {
+        writeFileSync(`/proc/sys/net/${key}`, value);
+      } catch (cause) {
+        // Not there: a kernel without IPv6, say. There is then nothing to set.
+        if (errnoOf(cause) === "ENOENT") continue;
+        const where = namespace ?? "the host";
+        const message = `cannot set net.${key.replaceAll("/", ".")} in ${where}: ${errnoOf(cause)}`;
+        throw new SwarmError("internal", message, { cause });
+      }
+    }
+  };
+  if (namespace === null) write();
+  else inNamespace(namespace, write);
+}
+
+/** Names in a folder, none when there is no folder. */
+export function listFolder(path: string): readonly string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

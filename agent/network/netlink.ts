@@ -1,0 +1,505 @@
+// What we say to the kernel's routing socket and what it answers, as plain objects: encoding and decoding only.
+// The message bodies are those of the npm package `netlink`; framing, batches and error texts are here.
+
+import { isIPv4 } from "node:net";
+import * as ifla from "netlink/dist/rt/ifla.js";
+import * as rt from "netlink/dist/rt/structs.js";
+import { AttrStream, formatMessage, parseAttributes, parseMessages } from "netlink/dist/structs.js";
+import { SwarmError } from "../../proto/kit/errors.ts";
+
+/** An object in a namespace's tables. Links go by name here and by index on the wire. */
+export type KernelObject =
+  | {
+      readonly kind: "address";
+      readonly link: string;
+      readonly address: string;
+      readonly prefix: number;
+      /** Without the route to the whole prefix that the kernel adds by itself. */
+      readonly bare?: boolean;
+    }
+  | {
+      readonly kind: "route";
+      /** a.b.c.d/n */
+      readonly to: string;
+      readonly via?: string;
+      /** Absent: packets there are refused with "unreachable". */
+      readonly link?: string;
+      readonly table?: number;
+    }
+  | {
+      readonly kind: "neighbour";
+      readonly link: string;
+      readonly address: string;
+      readonly mac: string;
+    }
+  | {
+      /** Where a VXLAN device sends frames for a MAC. */
+      readonly kind: "forward";
+      readonly link: string;
+      readonly mac: string;
+      readonly to: string;
+    }
+  | {
+      readonly kind: "rule";
+      readonly mark: number;
+      readonly mask: number;
+      readonly table: number;
+    };
+
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+  readonly isUp: boolean;
+  readonly mac: string;
+  /** The other end's index in its own namespace (veth). */
+  readonly peerIndex: number;
+  readonly vxlan: { readonly id: number; readonly local: string; readonly port: number } | null;
+}
+
+/** A request without its sequence number. `about` says in words what it does, for errors. */
+export interface Request {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
+  readonly about: string;
+  /** errno names that mean the wanted state is there already. */
+  readonly fine: readonly string[];
+}
+
+export interface Reply {
+  readonly sequence: number;
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Buffer;
+}
+
+const flag = { request: 1, ack: 4, dump: 0x300, replace: 0x100, exclusive: 0x200, create: 0x400 };
+const AF_INET = 2;
+const AF_BRIDGE = 7;
+const mainTable = 254;
+const nextHopOnLink = 4;
+/** Explicit, because the kernel would give each repetition of a rule a priority of its own. */
+const rulePriority = 1000;
+export const messageType = { error: 2, done: 3 };
+const dumpInterrupted = 0x10;
+
+type NewLink =
+  | {
+      readonly kind: "veth";
+      readonly name: string;
+      readonly mtu: number;
+      readonly mac?: string;
+      readonly peer: {
+        readonly name: string;
+        readonly mac?: string;
+        /** Descriptor of the namespace it goes to. */
+        readonly namespace: number;
+      };
+    }
+  | {
+      readonly kind: "vxlan";
+      readonly name: string;
+      readonly mtu: number;
+      readonly mac: string;
+      readonly id: number;
+      readonly local: string;
+      readonly port: number;
+      readonly namespace: number;
+    };
+
+/** Makes a link, up; a veth's peer has to be set up where it went. A VXLAN device's socket stays in the namespace the request is sent from. */
+export function newLink(link: NewLink): Request {
+  const head = rt.formatLink({ flags: { up: true }, change: { up: true } });
+  const attributes: ifla.LinkAttrs = { ifname: link.name, mtu: link.mtu };
+  if (link.mac !== undefined) attributes.address = macBytes(link.mac);
+  if (link.kind === "vxlan") attributes.netNsFd = link.namespace;
+  attributes.linkinfo = bytesOf((out) => {
+    out.push(1, Buffer.from(link.kind));
+    out.push(2, link.kind === "vxlan" ? vxlanData(link) : (data) => data.push(1, peerData(link)));
+  });
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: flag.create | flag.exclusive,
+    body: bytesOf((out) => {
+      out.emit(head);
+      out.emit(ifla.formatLinkAttrs(attributes));
+    }),
+    about: `make the ${link.kind} link ${link.name}`,
+    fine: [],
+  };
+}
+
+function peerData(link: NewLink & { readonly kind: "veth" }): Buffer {
+  const attributes: ifla.LinkAttrs = {
+    ifname: link.peer.name,
+    mtu: link.mtu,
+    netNsFd: link.peer.namespace,
+  };
+  if (link.peer.mac !== undefined) attributes.address = macBytes(link.peer.mac);
+  // Not up: the kernel refuses that (ENOTCONN) until both ends are joined.
+  return bytesOf((out) => {
+    out.emit(rt.formatLink({}));
+    out.emit(ifla.formatLinkAttrs(attributes));
+  });
+}
+
+function vxlanData(link: NewLink & { readonly kind: "vxlan" }) {
+  const port = Buffer.alloc(2);
+  port.writeUInt16BE(link.port);
+  return ifla.formatVxlan({ id: link.id, local: ipBytes(link.local), learning: 0, port });
+}
+
+/** Sets an existing link up, with this MTU if one is given. */
+export function setLink(name: string, mtu?: number): Request {
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: 0,
+    body: bytesOf((out) => {
+      out.emit(rt.formatLink({ flags: { up: true }, change: { up: true } }));
+      out.emit(ifla.formatLinkAttrs(mtu === undefined ? { ifname: name } : { ifname: name, mtu }));
+    }),
+    about: `set the link ${name} up`,
+    fine: [],
+  };
+}
+
+export function deleteLink(name: string): Request {
+  return {
+    type: rt.MessageType.DELLINK,
+    flags: 0,
+    body: bytesOf((out) => {
+      out.emit(rt.formatLink({}));
+      out.emit(ifla.formatLinkAttrs({ ifname: name }));
+    }),
+    about: `delete the link ${name}`,
+    fine: ["ENODEV"],
+  };
+}
+
+/** Puts an object in place, replacing one of the same identity. `indexOf` throws for a link that is not there. */
+export function put(object: KernelObject, indexOf: (link: string) => number): Request {
+  return change(object, "put", indexOf);
+}
+
+export function remove(object: KernelObject, indexOf: (link: string) => number): Request {
+  return change(object, "remove", indexOf);
+}
+
+function change(
+  object: KernelObject,
+  verb: "put" | "remove",
+  indexOf: (link: string) => number,
+): Request {
+  const isPut = verb === "put";
+  const about = `${verb} ${describe(object)}`;
+  const fine = isPut ? ["EEXIST"] : ["ENOENT", "ESRCH", "EADDRNOTAVAIL", "ENODEV"];
+  const flags = isPut ? flag.create | flag.replace : 0;
+  const request = (added: number, removed: number, body: Buffer): Request => ({
+    type: isPut ? added : removed,
+    flags: object.kind === "rule" && isPut ? flag.create | flag.exclusive : flags,
+    body,
+    about,
+    fine,
+  });
+  const type = rt.MessageType;
+  switch (object.kind) {
+    case "address":
+      return request(type.NEWADDR, type.DELADDR, addressBody(object, indexOf));
+    case "route":
+      return request(type.NEWROUTE, type.DELROUTE, routeBody(object, indexOf));
+    case "neighbour":
+    case "forward":
+      return request(type.NEWNEIGH, type.DELNEIGH, neighbourBody(object, indexOf));
+    case "rule":
+      return request(type.NEWRULE, type.DELRULE, ruleBody(object));
+  }
+}
+
+type Of<Kind extends KernelObject["kind"]> = Extract<KernelObject, { readonly kind: Kind }>;
+
+function addressBody(object: Of<"address">, indexOf: (link: string) => number): Buffer {
+  const address = ipBytes(object.address);
+  const attributes: rt.AddressAttrs = { address, local: address };
+  if (object.bare === true) attributes.flags = { noprefixroute: true };
+  return bytesOf((out) =>
+    rt.formatAddressMessage(
+      {
+        kind: "address",
+        data: { family: AF_INET, prefixlen: object.prefix, index: indexOf(object.link) },
+        attrs: attributes,
+      },
+      out,
+    ),
+  );
+}
+
+function routeBody(object: Of<"route">, indexOf: (link: string) => number): Buffer {
+  const { address, prefix } = parseCidr(object.to);
+  const attributes: rt.RouteAttrs = { table: object.table ?? mainTable };
+  if (prefix > 0) attributes.dst = ipBytes(address);
+  if (object.via !== undefined) attributes.gateway = ipBytes(object.via);
+  if (object.link !== undefined) attributes.oif = indexOf(object.link);
+  const data: rt.Route = {
+    family: AF_INET,
+    dstLen: prefix,
+    table: object.table ?? mainTable,
+    protocol: "STATIC",
+    scope: object.link !== undefined && object.via === undefined ? "LINK" : "UNIVERSE",
+    type: object.link === undefined ? "UNREACHABLE" : "UNICAST",
+  };
+  if (object.via !== undefined) data.flags = { __unknown: nextHopOnLink };
+  return bytesOf((out) => rt.formatRouteMessage({ kind: "route", data, attrs: attributes }, out));
+}
+
+function neighbourBody(
+  object: Of<"neighbour"> | Of<"forward">,
+  indexOf: (link: string) => number,
+): Buffer {
+  const isForward = object.kind === "forward";
+  const data: rt.Neighbor = {
+    family: isForward ? AF_BRIDGE : AF_INET,
+    ifindex: indexOf(object.link),
+    state: isForward ? { permanent: true, noarp: true } : { permanent: true },
+  };
+  if (isForward) data.flags = { self: true };
+  const attrs: rt.NeighborAttrs = {
+    dst: ipBytes(isForward ? object.to : object.address),
+    lladdr: macBytes(object.mac),
+  };
+  return bytesOf((out) => rt.formatNeighborMessage({ kind: "neighbor", data, attrs }, out));
+}
+
+function ruleBody(object: Of<"rule">): Buffer {
+  return bytesOf((out) =>
+    rt.formatRuleMessage(
+      {
+        kind: "rule",
+        data: { family: AF_INET, table: object.table, action: "toTbl" },
+        attrs: {
+          priority: rulePriority,
+          fwmark: object.mark,
+          fwmask: object.mask,
+          table: object.table,
+        },
+      },
+      out,
+    ),
+  );
+}
+
+export const dumps = {
+  links: dumpOf(rt.MessageType.GETLINK, rt.formatLink({}), "list links"),
+  addresses: dumpOf(
+    rt.MessageType.GETADDR,
+    rt.formatAddress({ family: AF_INET }),
+    "list addresses",
+  ),
+  routes: dumpOf(rt.MessageType.GETROUTE, rt.formatRoute({ family: AF_INET }), "list routes"),
+  neighbours: dumpOf(
+    rt.MessageType.GETNEIGH,
+    rt.formatNeighbor({ family: AF_INET }),
+    "list neighbours",
+  ),
+  forwards: dumpOf(
+    rt.MessageType.GETNEIGH,
+    rt.formatNeighbor({ family: AF_BRIDGE }),
+    "list VXLAN forwards",
+  ),
+  rules: dumpOf(rt.MessageType.GETRULE, rt.formatRule({ family: AF_INET }), "list rules"),
+} as const;
+
+function dumpOf(type: number, body: Buffer, about: string): Request {
+  return { type, flags: flag.dump, body, about, fine: [] };
+}
+
+export function parseLink(body: Buffer): Link {
+  const { index = 0, flags = {} } = rt.parseLink(body.subarray(0, rt.__LENGTH_Link));
+  const link = { index, name: "", mtu: 0, isUp: flags.up === true, mac: "", peerIndex: 0 };
+  let vxlan: Link["vxlan"] = null;
+  // Read by hand: the package's parser knows the statistics blocks of its own kernel only.
+  parseAttributes(body.subarray(rt.__LENGTH_Link), ({ type, data }) => {
+    if (type === 1) link.mac = macText(data);
+    if (type === 3) link.name = cString(data);
+    if (type === 4) link.mtu = data.readUInt32LE();
+    if (type === 5) link.peerIndex = data.readUInt32LE();
+    if (type === 18) vxlan = parseVxlan(data);
+  });
+  return { ...link, vxlan };
+}
+
+function parseVxlan(info: Buffer): Link["vxlan"] {
+  let kind = "";
+  const found = { id: 0, local: "", port: 0 };
+  parseAttributes(info, ({ type, data }) => {
+    if (type === 1) kind = cString(data);
+    if (type !== 2 || kind !== "vxlan") return;
+    parseAttributes(data, (item) => {
+      if (item.type === 1) found.id = item.data.readUInt32LE();
+      if (item.type === 4) found.local = ipText(item.data);
+      if (item.type === 15) found.port = item.data.readUInt16BE();
+    });
+  });
+  return kind === "vxlan" ? found : null;
+}
+
+/** The object of a dumped message, or null when it is none of the kinds we make (the kernel's own, another program's). */
+export function parseObject(
+  type: number,
+  body: Buffer,
+  nameOf: (index: number) => string,
+): KernelObject | null {
+  switch (type) {
+    case rt.MessageType.NEWADDR: {
+      const { data, attrs } = rt.parseAddressMessage(body);
+      const address = attrs.local ?? attrs.address;
+      if (address === undefined || address[0] === 127) return null;
+      const link = nameOf(data.index ?? 0);
+      const prefix = data.prefixlen ?? 0;
+      const isBare = attrs.flags?.noprefixroute === true;
+      const found = { kind: "address", link, address: ipText(address), prefix } as const;
+      return isBare ? { ...found, bare: true } : found;
+    }
+    case rt.MessageType.NEWROUTE:
+      return routeFrom(rt.parseRouteMessage(body), nameOf);
+    case rt.MessageType.NEWNEIGH: {
+      const { data, attrs } = rt.parseNeighborMessage(body);
+      if (data.state?.permanent !== true || attrs.dst === undefined) return null;
+      if (attrs.lladdr === undefined) return null;
+      const link = nameOf(data.ifindex ?? 0);
+      const mac = macText(attrs.lladdr);
+      if (data.family === AF_BRIDGE) return { kind: "forward", link, mac, to: ipText(attrs.dst) };
+      return { kind: "neighbour", link, address: ipText(attrs.dst), mac };
+    }
+    case rt.MessageType.NEWRULE: {
+      const { attrs } = rt.parseRuleMessage(body);
+      if (attrs.fwmark === undefined || attrs.table === undefined) return null;
+      return { kind: "rule", mark: attrs.fwmark, mask: attrs.fwmask ?? 0, table: attrs.table };
+    }
+    default:
+      return null;
+  }
+}
+
+function routeFrom(
+  { data, attrs }: rt.RouteMessage,
+  nameOf: (index: number) => string,
+): KernelObject | null {
+  if (data.protocol !== "STATIC") return null;
+  const to = `${attrs.dst === undefined ? "0.0.0.0" : ipText(attrs.dst)}/${data.dstLen ?? 0}`;
+  const table = attrs.table ?? data.table ?? mainTable;
+  return {
+    kind: "route",
+    to,
+    ...(attrs.gateway === undefined ? {} : { via: ipText(attrs.gateway) }),
+    ...(data.type === "UNREACHABLE" || attrs.oif === undefined ? {} : { link: nameOf(attrs.oif) }),
+    ...(table === mainTable ? {} : { table }),
+  };
+}
+
+/** What makes two objects the same place in the kernel's tables, whatever they hold. */
+export function identity(object: KernelObject): string {
+  switch (object.kind) {
+    case "address":
+      return `address ${object.link} ${object.address}/${object.prefix}`;
+    case "route":
+      return `route ${object.to} ${object.table ?? mainTable}`;
+    case "neighbour":
+      return `neighbour ${object.link} ${object.address}`;
+    case "forward":
+      return `forward ${object.link} ${object.mac}`;
+    case "rule":
+      return `rule ${object.mark}/${object.mask} ${object.table}`;
+  }
+}
+
+/** One line in words; equal lines mean equal objects. */
+export function describe(object: KernelObject): string {
+  switch (object.kind) {
+    case "address":
+      return `${identity(object)}${object.bare === true ? " bare" : ""}`;
+    case "route":
+      return `${identity(object)} via ${object.via ?? "-"} dev ${object.link ?? "unreachable"}`;
+    case "neighbour":
+      return `${identity(object)} at ${object.mac}`;
+    case "forward":
+      return `${identity(object)} to ${object.to}`;
+    case "rule":
+      return identity(object);
+  }
+}
+
+/** The request's bytes, asking for an acknowledgement unless it is a dump. */
+export function encode(request: Request, sequence: number): Buffer {
+  const isDump = (request.flags & flag.dump) === flag.dump;
+  const flags = flag.request | request.flags | (isDump ? 0 : flag.ack);
+  const data = request.body;
+  const message = formatMessage({ type: request.type, flags, seq: sequence, port: 0, data });
+  const bytes = Buffer.concat(message);
+  const padding = -bytes.length & 3;
+  return padding === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(padding)]);
+}
+
+export function decode(bytes: Buffer): readonly Reply[] {
+  return parseMessages(bytes).map(({ seq, type, flags, data }) => ({
+    sequence: seq,
+    type,
+    flags,
+    body: data,
+  }));
+}
+
+/** Whether a dump was disturbed by a change and has to be made again. */
+export function isInterrupted(reply: Reply): boolean {
+  return (reply.flags & dumpInterrupted) !== 0;
+}
+
+/** The errno (0: acknowledged) and the kernel's own sentence, "" if it gave none. */
+export function parseError(reply: Reply): { readonly errno: number; readonly text: string } {
+  const errno = -reply.body.readInt32LE(0);
+  let text = "";
+  // 0x200: attributes follow the (capped) header of the request.
+  if ((reply.flags & 0x200) !== 0) {
+    parseAttributes(reply.body.subarray(20), ({ type, data }) => {
+      if (type === 1) text = cString(data);
+    });
+  }
+  return { errno, text };
+}
+
+export function parseCidr(text: string): { readonly address: string; readonly prefix: number } {
+  const [address = "", length = ""] = text.split("/");
+  const prefix = Number(length);
+  if (!isIPv4(address) || !/^\d+$/.test(length) || prefix > 32) {
+    throw new SwarmError("invalid", `${text} is not an IPv4 subnet such as 10.0.1.0/24`);
+  }
+  return { address, prefix };
+}
+
+export function ipBytes(text: string): Buffer {
+  if (!isIPv4(text)) throw new SwarmError("invalid", `${text} is not an IPv4 address`);
+  return Buffer.from(text.split(".").map(Number));
+}
+
+export function ipText(bytes: Uint8Array): string {
+  return [...bytes].join(".");
+}
+
+function macBytes(text: string): Buffer {
+  return Buffer.from(text.replaceAll(":", ""), "hex");
+}
+
+function macText(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
+function cString(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString("utf8", 0, end < 0 ? bytes.length : end);
+}
+
+function bytesOf(fill: (out: AttrStream) => void): Buffer {
+  const out = new AttrStream();
+  fill(out);
+  return Buffer.concat(out.bufs);
+}

@@ -1,0 +1,281 @@
+// What should be in the kernel, from what the managers say and the containers there are. Pure: no I/O, no clock.
+
+import type { Endpoint, Network as NetworkObject } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import {
+  containerLink,
+  containerMac,
+  gatewayMac,
+  linkAddresses,
+  number,
+  peerBit,
+  replyGateway,
+  routerAddress,
+  routerMac,
+  routerPrefix,
+} from "./addresses.ts";
+import { type KernelObject, parseCidr } from "./netlink.ts";
+import type { ClusterView, Sandbox } from "./types.ts";
+
+const replyTable = 100;
+/** VXLAN over IPv4: outer Ethernet is not counted; IP 20, UDP 8, VXLAN 8, inner Ethernet 14. */
+export const vxlanOverheadBytes = 50;
+
+export interface Subnet {
+  readonly cidr: string;
+  readonly prefix: number;
+  readonly gateway: string;
+}
+
+/** A network as this node's router for it needs to know it. */
+export interface NetworkFacts {
+  readonly id: string;
+  readonly name: string;
+  readonly vni: number;
+  readonly isInternal: boolean;
+  readonly isIngress: boolean;
+  readonly subnets: readonly Subnet[];
+}
+
+/** Throws `invalid` for a network whose addresses were not allocated. */
+export function networkFacts(network: NetworkObject): NetworkFacts {
+  const subnets = (network.IPAM?.Config ?? []).map((config) => {
+    const { prefix } = parseCidr(config.Subnet);
+    const gateway = config.Gateway.split("/")[0] ?? "";
+    if (gateway === "") {
+      throw new SwarmError(
+        "invalid",
+        `network ${network.ID}: subnet ${config.Subnet} has no gateway`,
+      );
+    }
+    return { cidr: config.Subnet, prefix, gateway };
+  });
+  if (subnets.length === 0) {
+    throw new SwarmError("invalid", `network ${network.ID} has no subnet yet`);
+  }
+  return {
+    id: network.ID,
+    name: network.Spec?.Name ?? network.ID,
+    vni: network.VNI,
+    isInternal: network.Spec?.Internal === true,
+    isIngress: network.Spec?.Ingress === true,
+    subnets,
+  };
+}
+
+/** The network through which a container leaves: its ingress network, else the first by name that is not internal. */
+export function exitNetwork(
+  sandbox: Sandbox,
+  networks: ReadonlyMap<string, NetworkFacts>,
+): NetworkFacts | null {
+  const candidates = sandbox.attachments
+    .map(({ networkId }) => networks.get(networkId))
+    .filter((network) => network !== undefined)
+    .filter((network) => !network.isInternal)
+    .sort((a, b) => compare(a.name, b.name));
+  return candidates.find((network) => network.isIngress) ?? candidates[0] ?? null;
+}
+
+/** A container on one network: its place in the network's router. */
+export interface Attached {
+  readonly sandbox: string;
+  readonly device: string;
+  readonly address: string;
+}
+
+export function attachedTo(networkId: string, sandboxes: readonly Sandbox[]): readonly Attached[] {
+  return sandboxes.flatMap((sandbox) =>
+    sandbox.attachments.flatMap((attachment, i) =>
+      attachment.networkId === networkId
+        ? [{ sandbox: sandbox.id, device: `eth${i}`, address: attachment.address }]
+        : [],
+    ),
+  );
+}
+
+export interface RouterInput {
+  readonly view: ClusterView;
+  readonly network: NetworkFacts;
+  readonly sandboxes: readonly Sandbox[];
+  /** Number of the link to the host, null for an internal network, which has no way out. */
+  readonly slot: number | null;
+}
+
+/** Addresses, routes, neighbours, forwards and rules of a router's namespace. */
+export function routerObjects({ view, network, sandboxes, slot }: RouterInput): KernelObject[] {
+  const objects: KernelObject[] = [];
+  const onLoopback = (address: string) =>
+    objects.push({ kind: "address", link: "lo", address, prefix: 32 });
+  for (const subnet of network.subnets) {
+    onLoopback(subnet.gateway);
+    objects.push({ kind: "route", to: subnet.cidr });
+  }
+  // A virtual address is the router's own: what no rule takes to a task is refused at once, and it answers pings.
+  for (const service of view.services) {
+    if (service.NetworkID === network.id && service.VirtualIP !== "") onLoopback(service.VirtualIP);
+  }
+  if (slot !== null) {
+    const link = linkAddresses(slot);
+    objects.push({ kind: "address", link: "up0", address: link.router, prefix: 31 });
+    objects.push({ kind: "route", to: "0.0.0.0/0", via: link.host, link: "up0" });
+  }
+  for (const { address } of attachedTo(network.id, sandboxes)) {
+    const link = containerLink(address);
+    objects.push({ kind: "route", to: `${address}/32`, link });
+    objects.push({ kind: "neighbour", link, address, mac: containerMac(address) });
+  }
+  if (network.vni !== 0) objects.push(...overlayObjects(view, network));
+  return unique(objects);
+}
+
+function overlayObjects(view: ClusterView, network: NetworkFacts): KernelObject[] {
+  const link = "vx0";
+  const objects: KernelObject[] = [
+    { kind: "address", link, address: routerAddress(view.self.index), prefix: routerPrefix },
+    { kind: "rule", mark: peerBit, mask: peerBit, table: replyTable },
+    { kind: "neighbour", link, address: replyGateway.address, mac: replyGateway.mac },
+    { kind: "route", to: "0.0.0.0/0", via: replyGateway.address, link, table: replyTable },
+  ];
+  for (const peer of otherPeers(view)) {
+    const mac = routerMac(peer.Index);
+    objects.push({ kind: "neighbour", link, address: routerAddress(peer.Index), mac });
+    objects.push({ kind: "forward", link, mac, to: peer.DataPathAddr });
+  }
+  for (const endpoint of view.endpoints) {
+    if (endpoint.NetworkID !== network.id || endpoint.NodeIndex === view.self.index) continue;
+    const via = routerAddress(endpoint.NodeIndex);
+    objects.push({ kind: "route", to: `${endpoint.Address}/32`, via, link });
+  }
+  return objects;
+}
+
+export function otherPeers(view: ClusterView): ClusterView["peers"] {
+  return view.peers.filter((peer) => peer.NodeID !== view.self.nodeId && peer.DataPathAddr !== "");
+}
+
+/** What a container's own namespace holds. Networks that are not known are left out. */
+export function sandboxObjects(
+  sandbox: Sandbox,
+  networks: ReadonlyMap<string, NetworkFacts>,
+): KernelObject[] {
+  const exit = exitNetwork(sandbox, networks);
+  return sandbox.attachments.flatMap((attachment, i) => {
+    const network = networks.get(attachment.networkId);
+    if (network === undefined) return [];
+    const link = `eth${i}`;
+    const { address } = attachment;
+    const subnet = subnetOf(network, address);
+    const { gateway } = subnet;
+    const objects: KernelObject[] = [
+      { kind: "address", link, address, prefix: subnet.prefix, bare: true },
+      { kind: "neighbour", link, address: gateway, mac: gatewayMac },
+      { kind: "route", to: `${gateway}/32`, link },
+    ];
+    for (const { cidr } of network.subnets) {
+      objects.push({ kind: "route", to: cidr, via: gateway, link });
+    }
+    if (exit === network) objects.push({ kind: "route", to: "0.0.0.0/0", via: gateway, link });
+    return objects;
+  });
+}
+
+function subnetOf(network: NetworkFacts, address: string): Subnet {
+  const found = network.subnets.find(({ cidr }) => contains(cidr, address));
+  if (found === undefined) {
+    throw new SwarmError("invalid", `${address} is in no subnet of network ${network.name}`);
+  }
+  return found;
+}
+
+export function contains(cidr: string, address: string): boolean {
+  const { address: base, prefix } = parseCidr(cidr);
+  if (prefix === 0) return true;
+  return number(base) >>> (32 - prefix) === number(address) >>> (32 - prefix);
+}
+
+/** Serving endpoints of a service on a network, in an order of this node's own, so that first picks differ by node. */
+export function servingEndpoints(
+  view: ClusterView,
+  networkId: string,
+  serviceId: string,
+): readonly Endpoint[] {
+  const serving = view.endpoints
+    .filter((e) => e.NetworkID === networkId && e.ServiceID === serviceId)
+    .filter((e) => e.State === "serving")
+    .sort((a, b) => number(a.Address) - number(b.Address));
+  const start = serving.length === 0 ? 0 : view.self.index % serving.length;
+  return [...serving.slice(start), ...serving.slice(0, start)];
+}
+
+/** A port of this node. */
+export interface Port {
+  readonly protocol: string;
+  readonly port: number;
+  /** The host's address it is bound to, "" for all. */
+  readonly hostIP: string;
+}
+
+/** One that leads to containers. */
+export interface PublishedPort extends Port {
+  /** The router behind which the containers are. */
+  readonly networkId: string;
+  readonly targets: readonly { readonly address: string; readonly port: number }[];
+}
+
+/** A container's own ports on this node, in one form. */
+export function sandboxPorts(
+  sandbox: Sandbox,
+): readonly (Port & { readonly targetPort: number })[] {
+  return sandbox.ports
+    .filter(({ publishedPort }) => publishedPort !== 0)
+    .map((port) => ({
+      protocol: port.protocol === "" ? "tcp" : port.protocol,
+      port: port.publishedPort,
+      hostIP: port.hostIP === undefined || port.hostIP === "0.0.0.0" ? "" : port.hostIP,
+      targetPort: port.targetPort,
+    }));
+}
+
+/** All published ports of this node: those of services in ingress mode, and those of its own containers. */
+export function publishedPorts(
+  view: ClusterView,
+  networks: ReadonlyMap<string, NetworkFacts>,
+  sandboxes: readonly Sandbox[],
+): readonly PublishedPort[] {
+  const ports: PublishedPort[] = [];
+  for (const service of view.services) {
+    if (networks.get(service.NetworkID)?.isIngress !== true) continue;
+    for (const port of service.Ports) {
+      if (port.PublishMode === "host" || port.PublishedPort === 0) continue;
+      const serving = servingEndpoints(view, service.NetworkID, service.ServiceID);
+      ports.push({
+        protocol: port.Protocol === "" ? "tcp" : port.Protocol,
+        port: port.PublishedPort,
+        hostIP: "",
+        networkId: service.NetworkID,
+        targets: serving.map(({ Address }) => ({ address: Address, port: port.TargetPort })),
+      });
+    }
+  }
+  for (const sandbox of sandboxes) {
+    const exit = exitNetwork(sandbox, networks);
+    const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
+    if (exit === null || attachment === undefined) continue;
+    for (const port of sandboxPorts(sandbox)) {
+      const targets = [{ address: attachment.address, port: port.targetPort }];
+      ports.push({ ...port, networkId: exit.id, targets });
+    }
+  }
+  return ports.sort(
+    (a, b) => compare(a.protocol, b.protocol) || a.port - b.port || compare(a.hostIP, b.hostIP),
+  );
+}
+
+function unique(objects: readonly KernelObject[]): KernelObject[] {
+  const seen = new Map(objects.map((object) => [JSON.stringify(object), object]));
+  return [...seen.values()];
+}
+
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,76 @@
+// The host's ports that lead to containers are held open by us, so that a local program and a container never claim the
+// same one in silence.
+
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Port } from "./plan.ts";
+
+export function portKey({ protocol, port, hostIP }: Port): string {
+  return `${hostIP === "" ? "" : `${hostIP}:`}${port}/${protocol}`;
+}
+
+export class HeldPorts {
+  readonly #held = new Map<string, () => void>();
+
+  /** Holds these and lets go of all others. Returns an error, by the port's key, for each that a program has. */
+  async hold(ports: readonly Port[]): Promise<ReadonlyMap<string, SwarmError>> {
+    const wanted = new Map(ports.map((port) => [portKey(port), port]));
+    for (const [key, release] of this.#held) {
+      if (wanted.has(key)) continue;
+      release();
+      this.#held.delete(key);
+    }
+    const errors = new Map<string, SwarmError>();
+    for (const [key, port] of wanted) {
+      try {
+        await this.#take(port);
+      } catch (error) {
+        if (!(error instanceof SwarmError)) throw error;
+        errors.set(key, error);
+      }
+    }
+    return errors;
+  }
+
+  release(): void {
+    for (const release of this.#held.values()) release();
+    this.#held.clear();
+  }
+
+  /** Throws `conflict` naming the port. */
+  async #take(port: Port): Promise<void> {
+    const key = portKey(port);
+    if (this.#held.has(key)) return;
+    try {
+      this.#held.set(key, await (port.protocol === "udp" ? holdUdp(port) : holdTcp(port)));
+    } catch (cause) {
+      const code = errnoOf(cause);
+      const why =
+        code === "EADDRINUSE"
+          ? "a program on this node uses it already"
+          : code === "EADDRNOTAVAIL"
+            ? `this node has no address ${port.hostIP}`
+            : code;
+      throw new SwarmError("conflict", `port ${key} cannot be published: ${why}`, { cause });
+    }
+  }
+}
+
+async function holdTcp({ port, hostIP }: Port): Promise<() => void> {
+  // What gets here came past the rules (over IPv6, say): nobody is behind it.
+  const server = createServer((socket) => socket.destroy());
+  server.listen({ port, host: hostIP === "" ? "0.0.0.0" : hostIP, exclusive: true });
+  await once(server, "listening");
+  server.unref();
+  return () => server.close();
+}
+
+async function holdUdp({ port, hostIP }: Port): Promise<() => void> {
+  const socket = createSocket("udp4");
+  socket.bind({ port, address: hostIP === "" ? "0.0.0.0" : hostIP, exclusive: true });
+  await once(socket, "listening");
+  socket.unref();
+  return () => socket.close();
+}

@@ -1,0 +1,41 @@
+// One host of the network's own tests: a KernelNetwork in this process's namespace, driven by JSON lines on standard input.
+
+import { createInterface } from "node:readline";
+import { KernelNetwork } from "../../agent/network/network.ts";
+import { messageOf } from "../../proto/kit/errors.ts";
+import type { Keeper } from "../../proto/kit/keeper.ts";
+import { openLog } from "../../proto/kit/log.ts";
+import { realWorld } from "../../proto/kit/world.ts";
+
+const [execRoot = "", level = "warn"] = process.argv.slice(2);
+const say = (message: unknown) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const keeper: Keeper = {
+  ask: (request) => {
+    say({ keeper: request });
+    return Promise.resolve({ ok: true });
+  },
+  onReconnect: () => {},
+};
+const log = openLog("network-host", level === "debug" ? "debug" : "warn");
+const network = new KernelNetwork({ execRoot, keeper, log, world: realWorld });
+
+const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
+  update: (view) => network.update(view),
+  createSandbox: (sandbox) => network.createSandbox(sandbox),
+  removeSandbox: (id) => network.removeSandbox(id),
+  sandboxes: () => network.sandboxes(),
+  drained: ({ networkId, address, ms }: { networkId: string; address: string; ms: number }) =>
+    network.drained(networkId, address, ms, new AbortController().signal),
+  unreachable: () => Promise.resolve(network.unreachablePeers()),
+  clear: () => network.clear(),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, verb, argument } = JSON.parse(line);
+  const done = doers[verb]?.(argument as never) ?? Promise.reject(new Error(`no ${verb}`));
+  done.then(
+    (result) => say({ id, result: result ?? null }),
+    (error: unknown) => say({ id, error: messageOf(error) }),
+  );
+}
+await network.close();
