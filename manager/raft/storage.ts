@@ -1,0 +1,118 @@
+// Everything a member keeps on disk, opened together: log and snapshots checked against each other.
+
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import { configurationOf } from "./configuration.ts";
+import type { Restored } from "./core.ts";
+import type { Entry, HardState, Persist } from "./messages.ts";
+import { encode, type Identity, type WalRecord } from "./record.ts";
+import { type SnapshotFile, Snapshots } from "./snapshot.ts";
+import type { WalContent } from "./wal.ts";
+import { WalThread } from "./wal-thread.ts";
+
+export interface StorageOptions extends Identity {
+  readonly directory: string;
+  readonly segmentBytes: number;
+  /** Begin a cluster with this member as its only voter, when there is no log yet. */
+  readonly bootstrap: boolean;
+  readonly log: Log;
+}
+
+export interface Storage {
+  readonly wal: WalThread;
+  readonly snapshots: Snapshots;
+  readonly restored: Restored;
+  /** What the state machine is to be restored from. */
+  readonly snapshot: SnapshotFile | null;
+  readonly freeBytes: number;
+}
+
+/** Whether this directory holds a Raft log already. */
+export function hasLog(directory: string): boolean {
+  const path = join(directory, "wal");
+  return existsSync(path) && readdirSync(path).some((name) => name.endsWith(".wal"));
+}
+
+/** Throws when the log is damaged, does not fit the snapshots, or is another member's. */
+export async function openStorage(options: StorageOptions): Promise<Storage> {
+  const { directory, clusterId, nodeId, epoch, segmentBytes, log } = options;
+  const identity = { clusterId, nodeId, epoch };
+  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
+  const snapshot = snapshots.newest((file, error) =>
+    log.error({ file, error }, "a snapshot is damaged; trying the one before"),
+  );
+  const opened = await WalThread.open({
+    directory: join(directory, "wal"),
+    identity,
+    segmentBytes,
+  });
+  const { thread: wal, content, freeBytes } = opened;
+  try {
+    if (content.tornBytes > 0)
+      log.warn({ bytes: content.tornBytes }, "cut off a write that a crash had torn");
+    const isNew = content.entries.length === 0 && content.base.index === 0 && snapshot === null;
+    if (isNew && options.bootstrap) {
+      const restored = await bootstrap(wal, nodeId);
+      return { wal, snapshots, restored, snapshot, freeBytes };
+    }
+    const restored = await reconcile(wal, content, snapshot);
+    return { wal, snapshots, restored, snapshot, freeBytes };
+  } catch (error) {
+    await wal.close();
+    throw error;
+  }
+}
+
+/** The records of one write, hard state first. */
+export function recordsOf(persist: Omit<Persist, "sequence">): Uint8Array {
+  const records: WalRecord[] = [{ type: "hardState", hardState: persist.hardState }];
+  if (persist.snapshot !== null) {
+    const { index, term } = persist.snapshot;
+    records.push({ type: "snapshotMark", index, term });
+  }
+  if (persist.truncateFrom !== null) records.push({ type: "truncate", from: persist.truncateFrom });
+  for (const entry of persist.entries) records.push({ type: "entry", entry });
+  return encode(records);
+}
+
+async function bootstrap(wal: WalThread, nodeId: string): Promise<Restored> {
+  const hardState: HardState = { term: 1, vote: null, commit: 1 };
+  const configuration = configurationOf([nodeId]);
+  const entries: Entry[] = [{ index: 1, term: 1, kind: "configuration", configuration }];
+  await wal.append(recordsOf({ hardState, snapshot: null, truncateFrom: null, entries }));
+  return { hardState, base: { index: 0, term: 0 }, entries, snapshot: null };
+}
+
+async function reconcile(
+  wal: WalThread,
+  content: WalContent,
+  snapshot: SnapshotFile | null,
+): Promise<Restored> {
+  const { hardState, base, entries } = content;
+  const mark = snapshot?.mark ?? null;
+  if (mark === null) {
+    if (base.index > 0) throw gap(base.index, 0);
+    return { hardState, base, entries, snapshot: null };
+  }
+  if (mark.index < base.index) throw gap(base.index, mark.index);
+  const term = mark.index === base.index ? base.term : entries[mark.index - base.index - 1]?.term;
+  if (term === mark.term) return { hardState, base, entries, snapshot: mark };
+  // The snapshot was installed, but the crash came before the log said so: the snapshot replaces it now.
+  const caughtUp = {
+    term: Math.max(hardState.term, mark.term),
+    vote: hardState.term >= mark.term ? hardState.vote : null,
+    commit: mark.index,
+  };
+  const persist = { hardState: caughtUp, snapshot: mark, truncateFrom: null, entries: [] };
+  await wal.append(recordsOf(persist));
+  return { hardState: caughtUp, base: mark, entries: [], snapshot: mark };
+}
+
+function gap(logFrom: number, snapshotAt: number): SwarmError {
+  return new SwarmError(
+    "internal",
+    `the Raft log begins after entry ${logFrom}, but the newest readable snapshot ends at ${snapshotAt}; remove this manager from the cluster and join it again`,
+  );
+}

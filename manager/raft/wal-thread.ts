@@ -1,0 +1,86 @@
+// The log as seen from the loop: a request goes to the log's thread, a promise comes back. First come, first served.
+
+import { Worker } from "node:worker_threads";
+import { type ErrorCode, SwarmError } from "../../proto/kit/errors.ts";
+import type { WalContent, WalOptions } from "./wal.ts";
+import type { WalRequest, WalResponse } from "./wal-worker.ts";
+
+interface Waiter {
+  readonly resolve: (response: WalResponse & { readonly kind: "done" | "opened" }) => void;
+  readonly reject: (error: SwarmError) => void;
+}
+
+/** After any failure every request, also those under way, rejects with it: the process must end. */
+export class WalThread {
+  readonly #worker: Worker;
+  readonly #waiters: Waiter[] = [];
+  #failure: SwarmError | null = null;
+
+  private constructor(options: WalOptions) {
+    this.#worker = new Worker(new URL("./wal-worker.js", import.meta.url), {
+      workerData: options,
+      resourceLimits: { maxOldGenerationSizeMb: 256 },
+    });
+    this.#worker.on("message", (response: WalResponse) => this.#receive(response));
+    this.#worker.on("error", (cause) =>
+      this.#fail(
+        new SwarmError("internal", `the Raft log's thread failed: ${cause.message}`, { cause }),
+      ),
+    );
+    this.#worker.on("exit", () =>
+      this.#fail(new SwarmError("internal", "the Raft log's thread has ended")),
+    );
+  }
+
+  static async open(
+    options: WalOptions,
+  ): Promise<{ thread: WalThread; content: WalContent; freeBytes: number }> {
+    const thread = new WalThread(options);
+    const response = await thread.#expect();
+    if (response.kind !== "opened") throw new SwarmError("internal", "the Raft log did not open");
+    return { thread, content: response.content, freeBytes: response.freeBytes };
+  }
+
+  /** Takes the bytes over: the caller must not use them again. Resolves when they are durable. */
+  async append(records: Uint8Array): Promise<void> {
+    await this.#ask({ do: "append", records });
+  }
+
+  async compact(index: number): Promise<void> {
+    await this.#ask({ do: "compact", index });
+  }
+
+  async freeBytes(): Promise<number> {
+    const response = await this.#ask({ do: "space" });
+    return response.kind === "done" ? (response.freeBytes ?? 0) : 0;
+  }
+
+  /** Finishes what was asked before, then ends the thread. */
+  async close(): Promise<void> {
+    if (this.#failure === null) await this.#ask({ do: "close" }).catch(() => {});
+    await this.#worker.terminate();
+  }
+
+  #ask(request: WalRequest): Promise<WalResponse & { readonly kind: "done" | "opened" }> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    const answer = this.#expect();
+    const transfer = request.do === "append" ? [request.records.buffer as ArrayBuffer] : [];
+    this.#worker.postMessage(request, transfer);
+    return answer;
+  }
+
+  #expect(): Promise<WalResponse & { readonly kind: "done" | "opened" }> {
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  #receive(response: WalResponse): void {
+    if (response.kind === "failed")
+      this.#fail(new SwarmError(response.code as ErrorCode, response.message));
+    else this.#waiters.shift()?.resolve(response);
+  }
+
+  #fail(error: SwarmError): void {
+    this.#failure ??= error;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#failure);
+  }
+}

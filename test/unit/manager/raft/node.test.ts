@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once, setMaxListeners } from "node:events";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openRaft, type RaftLimits } from "../../../../manager/raft/node.ts";
+import type { Raft } from "../../../../manager/raft/types.ts";
+import { SwarmError } from "../../../../proto/kit/errors.ts";
+import { silentLog } from "../../../../proto/kit/log.ts";
+import { realWorld } from "../../../../proto/kit/world.ts";
+import { SerialMachine } from "./machine.ts";
+
+const { signal } = new AbortController();
+setMaxListeners(0, signal);
+
+async function folder(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "tsswarm-raft-"));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function open(
+  directory: string,
+  limits: Partial<RaftLimits> = {},
+  clusterId = "c",
+): Promise<{ raft: Raft; machine: SerialMachine }> {
+  const machine = new SerialMachine();
+  const raft = await openRaft({
+    directory,
+    id: "a",
+    clusterId,
+    bootstrap: true,
+    world: realWorld,
+    log: silentLog,
+    stateMachine: machine,
+    limits: { segmentBytes: 256 * 1024, ...limits },
+  });
+  return { raft, machine };
+}
+
+test("a single voter elects itself, writes, and has everything after a restart", async (t) => {
+  const directory = await folder(t);
+  const first = await open(directory);
+  const applied = await first.raft.propose(Buffer.from("one"), signal);
+  assert.equal(applied.result, 1);
+  const many = Array.from({ length: 500 }, (_, i) =>
+    first.raft.propose(Buffer.from(`n${i}`), signal),
+  );
+  await Promise.all(many);
+  assert.equal(first.raft.status().role, "leader");
+  assert.equal(first.raft.status().leader, "a");
+  const before = first.machine.serials;
+  await first.raft.close();
+  const second = await open(directory);
+  t.after(() => second.raft.close());
+  await second.raft.read(signal);
+  assert.deepEqual(second.machine.serials, before);
+  assert.ok(second.raft.status().term > first.raft.status().term);
+});
+
+test("snapshots are taken, the log is cut, and a restart restores them", async (t) => {
+  const directory = await folder(t);
+  const limits = { snapshotEntries: 200, core: { entriesKept: 50 } };
+  const first = await open(directory, limits);
+  const isCut = async () =>
+    !(await readdir(join(directory, "wal"))).includes("0000000000000001.wal");
+  for (let round = 0; round < 500 && !(await isCut()); round++) {
+    const batch = Array.from({ length: 50 }, (_, i) =>
+      first.raft.propose(Buffer.from(`${round * 50 + i}`.padEnd(800)), signal),
+    );
+    await Promise.all(batch);
+  }
+  assert.ok(await isCut(), "the first segment is gone");
+  const before = first.machine.serials;
+  await first.raft.close();
+  const snapshots = await readdir(join(directory, "snapshots"));
+  assert.ok(snapshots.length === 2 || snapshots.length === 3, `${snapshots}`);
+  const second = await open(directory, limits);
+  t.after(() => second.raft.close());
+  await second.raft.read(signal);
+  assert.deepEqual(second.machine.serials, before);
+});
+
+test("a log of another cluster is refused", async (t) => {
+  const directory = await folder(t);
+  const first = await open(directory);
+  await first.raft.close();
+  await assert.rejects(open(directory, {}, "other"), { code: "precondition" });
+});
+
+test("what is too large is refused, and so is everything when the disk is nearly full", async (t) => {
+  const directory = await folder(t);
+  const { raft } = await open(directory);
+  await assert.rejects(raft.propose(Buffer.alloc(1024 * 1024 + 1), signal), { code: "too_large" });
+  await raft.close();
+  const full = await open(directory, { freeBytesMin: Number.MAX_SAFE_INTEGER });
+  t.after(() => full.raft.close());
+  await assert.rejects(full.raft.propose(Buffer.from("x"), signal), { code: "exhausted" });
+});
+
+test("watchers see the role at once and each change of it", async (t) => {
+  const { raft } = await open(await folder(t));
+  t.after(() => raft.close());
+  const roles: string[] = [];
+  raft.watchStatus((status) => roles.push(status.role));
+  await raft.read(signal);
+  assert.equal(roles.at(-1), "leader");
+});
+
+test("a state machine that throws stops raft", async (t) => {
+  const machine = new SerialMachine();
+  machine.apply = () => {
+    throw new Error("broken");
+  };
+  const raft = await openRaft({
+    directory: await folder(t),
+    id: "a",
+    clusterId: "c",
+    bootstrap: true,
+    world: realWorld,
+    log: silentLog,
+    stateMachine: machine,
+  });
+  t.after(() => raft.close());
+  const failed = assert.rejects(raft.failed, /broken/);
+  await assert.rejects(raft.propose(Buffer.from("x"), signal), SwarmError);
+  await failed;
+});
+
+test("SIGKILL at random moments loses no acknowledged write", { timeout: 120_000 }, async (t) => {
+  const directory = await folder(t);
+  const acknowledged = new Set<number>();
+  let next = 0;
+  for (let round = 0; round < 25; round++) {
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL("./writer.js", import.meta.url)), directory, `${next}`, "150"],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    const exited = once(child, "exit");
+    let killAfter = Math.floor(Math.random() * 400);
+    for await (const line of createInterface(child.stdout)) {
+      const [word, number] = line.split(" ");
+      if (word !== "ok") continue;
+      acknowledged.add(Number(number));
+      next = Math.max(next, Number(number) + 1);
+      if (killAfter === 0) child.kill("SIGKILL");
+      killAfter -= 1;
+    }
+    const [code] = await exited;
+    assert.equal(code, null, "the writer was killed and did not fail");
+    next += 10; // what was under way may have been written
+  }
+  const { raft, machine } = await open(directory, { snapshotEntries: 150 });
+  t.after(() => raft.close());
+  await raft.read(signal);
+  const found = new Set(machine.serials.map(Number));
+  const lost = [...acknowledged].filter((serial) => !found.has(serial));
+  assert.deepEqual(lost, []);
+  assert.equal(found.size, machine.serials.length, "nothing is applied twice");
+  assert.ok(acknowledged.size > 1000, `${acknowledged.size} writes`);
+});
