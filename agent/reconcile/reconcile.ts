@@ -169,7 +169,8 @@ function planRunning(found: Case, container: ObservedContainer): Plan {
 function planEnded(found: Case, container: ObservedContainer): Plan {
   const { task, memory, circumstances } = found;
   if (!circumstances.isManaged && memory.hasRun) {
-    const at = restartAt(task, container, memory.restarts);
+    const due = restartAt(task, container, memory.restarts);
+    const at = due === null ? null : Math.max(due, circumstances.restartNotBefore);
     if (at !== null && at > circumstances.now) return up(task.ID, [], at);
     if (at !== null)
       return up(task.ID, [

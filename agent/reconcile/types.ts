@@ -43,8 +43,10 @@ export interface Observed {
 export interface Circumstances {
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** A manager can be reached, or could a moment ago: what is to become of an ended task is its decision. */
+  /** A manager can be reached: what is to become of an ended task is its decision. */
   readonly isManaged: boolean;
+  /** While none can: restart nothing in place before this time, for one may be back in a moment. */
+  readonly restartNotBefore: number;
   /** The kernel holds the networks of the newest view, so that sandboxes can be made. */
   readonly isNetworkReady: boolean;
   /** What containers use that name no name server of their own. */

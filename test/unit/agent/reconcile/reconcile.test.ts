@@ -70,6 +70,7 @@ function plansOf(row: Row): readonly Plan[] {
     {
       now,
       isManaged: true,
+      restartNotBefore: 0,
       isNetworkReady: true,
       nameServers: ["192.0.2.1:53"],
       searchDomains: ["example.com"],
@@ -240,6 +241,15 @@ const rows: readonly Row[] = [
     circumstances: alone,
     does: [],
     wakeAt: now + 1_000,
+  },
+  {
+    name: "and not while a manager may be back in a moment",
+    container: container({ ...exited, exitCode: 1, finishedAt: now - 5_000 }),
+    hasSandbox: true,
+    memory: reported,
+    circumstances: { ...alone, restartNotBefore: now + 2_000 },
+    does: [],
+    wakeAt: now + 2_000,
   },
   {
     name: "with no manager a policy that forbids restarts is kept",

@@ -1,0 +1,314 @@
+// Performs the reconciler's plans with the engine and the network, and tells the managers how it went.
+
+import type { Task, TaskStatus } from "../proto/gen/types.ts";
+import { messageOf } from "../proto/kit/errors.ts";
+import { isId } from "../proto/kit/ids.ts";
+import type { Log } from "../proto/kit/log.ts";
+import { timestamp, type World } from "../proto/kit/world.ts";
+import type { Container, CreateContainer, Engine } from "./engine/types.ts";
+import { Limit } from "./limit.ts";
+import type { Network } from "./network/types.ts";
+import { afterFailure, noMemory } from "./reconcile/reconcile.ts";
+import type {
+  Observed,
+  ObservedContainer,
+  Plan,
+  Report,
+  Step,
+  TaskMemory,
+} from "./reconcile/types.ts";
+
+const pullsMax = 3;
+const createsMax = 8;
+const stopsMax = 64;
+const retryMsMin = 500;
+const retryMsMax = 30_000;
+
+export const taskLabel = "com.docker.swarm.task.id";
+
+export interface PerformerOptions {
+  readonly engine: Pick<
+    Engine,
+    "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list"
+  >;
+  readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drained">;
+  /** The container a task asks for, in the network namespace made for it. */
+  readonly containerOf: (task: Task, namespace: string) => CreateContainer;
+  readonly report: (taskId: string, status: TaskStatus) => void;
+  /** Called when something was done, or may be tried again: look again. */
+  readonly changed: () => void;
+  readonly world: World;
+  readonly log: Log;
+}
+
+type Doers = {
+  readonly [K in Step["do"]]: (
+    step: Extract<Step, { readonly do: K }>,
+    run: Run,
+    signal: AbortSignal,
+  ) => Promise<void>;
+};
+
+/** One task's steps under way. */
+interface Run {
+  readonly taskId: string;
+  readonly aim: Plan["aim"];
+  readonly abort: AbortController;
+  namespace: string;
+}
+
+/** The steps of one task go strictly in order; different tasks go together, within limits. */
+export class Performer {
+  readonly #options: PerformerOptions;
+  readonly #running = new Map<string, Run>();
+  readonly #ended = new Set<Promise<void>>();
+  readonly #memory = new Map<string, TaskMemory>();
+  readonly #retries = new Map<string, { readonly waitMs: number; readonly at: number }>();
+  readonly #sandboxes: Set<string>;
+  readonly #pulls = new Limit(pullsMax);
+  readonly #creates = new Limit(createsMax);
+  readonly #stops = new Limit(stopsMax);
+  readonly #stop = new AbortController();
+
+  private constructor(options: PerformerOptions, sandboxes: readonly string[]) {
+    this.#options = options;
+    this.#sandboxes = new Set(sandboxes.filter(isId));
+  }
+
+  /** Learns which sandboxes are there from before. */
+  static async open(options: PerformerOptions): Promise<Performer> {
+    return new Performer(options, await options.network.sandboxes());
+  }
+
+  observe(): Observed {
+    const containers = new Map<string, ObservedContainer>();
+    for (const container of this.#options.engine.list()) {
+      const observed = observedFrom(container);
+      if (observed === null) continue;
+      containers.set(observed.taskId, observed);
+      if (observed.phase === "running" && !this.#memoryOf(observed.taskId).hasRun)
+        this.#remember(observed.taskId, { hasRun: true });
+    }
+    return { containers, sandboxes: new Set(this.#sandboxes), memory: new Map(this.#memory) };
+  }
+
+  /**
+   * Begins the plans of tasks that have none under way; a plan to bring a task down ends one that brings it up.
+   * Returns when to look again although nothing has happened, in milliseconds since 1970, or null.
+   */
+  perform(plans: readonly Plan[], tasks: ReadonlyMap<string, Task>): number | null {
+    const now = this.#options.world.now();
+    const wakes: number[] = [];
+    for (const plan of plans) {
+      if (plan.wakeAt !== null) wakes.push(plan.wakeAt);
+      const running = this.#running.get(plan.taskId);
+      const retryAt = this.#retries.get(plan.taskId)?.at ?? 0;
+      if (running !== undefined) {
+        if (running.aim === "up" && plan.aim === "down") running.abort.abort();
+      } else if (plan.steps.length === 0) continue;
+      else if (retryAt > now) wakes.push(retryAt);
+      else this.#begin(plan, tasks.get(plan.taskId) ?? null);
+    }
+    this.#forget(tasks);
+    return wakes.length === 0 ? null : Math.min(...wakes);
+  }
+
+  /** Stops waiting for anything; what is half done is completed by the next agent. */
+  async close(): Promise<void> {
+    this.#stop.abort(new Error("the agent is stopping"));
+    for (const run of this.#running.values()) run.abort.abort();
+    await this.idle();
+  }
+
+  /** Resolves when no plan is under way. */
+  async idle(): Promise<void> {
+    while (this.#ended.size > 0) await Promise.all(this.#ended);
+  }
+
+  #begin(plan: Plan, task: Task | null): void {
+    const { taskId, aim } = plan;
+    const run: Run = { taskId, aim, abort: new AbortController(), namespace: "" };
+    this.#running.set(taskId, run);
+    const ended = this.#run(plan, task, run).finally(() => {
+      this.#running.delete(taskId);
+      this.#ended.delete(ended);
+      if (!this.#stop.signal.aborted) this.#options.changed();
+    });
+    this.#ended.add(ended);
+  }
+
+  async #run(plan: Plan, task: Task | null, run: Run): Promise<void> {
+    const { log } = this.#options;
+    const signal = AbortSignal.any([run.abort.signal, this.#stop.signal]);
+    for (const step of plan.steps) {
+      if (signal.aborted) return;
+      log.debug({ task: plan.taskId, step: step.do }, "step");
+      try {
+        await this.#perform(step, task, run, signal);
+      } catch (error) {
+        if (!signal.aborted) await this.#failed(step, task, run, error);
+        return;
+      }
+    }
+    this.#retries.delete(plan.taskId);
+  }
+
+  async #perform(step: Step, task: Task | null, run: Run, signal: AbortSignal): Promise<void> {
+    if (step.do === "report") {
+      this.#report(run.taskId, task, step.report);
+      return;
+    }
+    const doer = this.#doers[step.do] as (step: Step, run: Run, s: AbortSignal) => Promise<void>;
+    await doer(step, run, signal);
+  }
+
+  async #failed(step: Step, task: Task | null, run: Run, error: unknown): Promise<void> {
+    const { log, world } = this.#options;
+    const { taskId } = run;
+    const isRunning = this.#containerOf(taskId)?.state.Status === "running";
+    const report = afterFailure(step, isRunning, messageOf(error));
+    log.warn({ task: taskId, step: step.do, error, report: report?.state }, "a step failed");
+    if (report !== null) {
+      // The address is free once this is reported.
+      await this.#removeSandbox(taskId).catch(() => {});
+      this.#report(taskId, task, report);
+      return;
+    }
+    const before = this.#retries.get(taskId)?.waitMs ?? retryMsMin / 2;
+    const waitMs = Math.min(before * 2, retryMsMax);
+    this.#retries.set(taskId, { waitMs, at: world.now() + waitMs });
+  }
+
+  readonly #doers: Omit<Doers, "report"> = {
+    pull: (step, _run, signal) => this.#pulls.run(() => this.#pull(step.image, signal), signal),
+    createSandbox: async (step, run) => {
+      this.#sandboxes.add(step.sandbox.id);
+      const { namespace } = await this.#options.network.createSandbox(step.sandbox);
+      run.namespace = namespace;
+      this.#remember(run.taskId, { isWired: true });
+    },
+    create: (step, run, signal) =>
+      this.#creates.run(async () => {
+        const { engine, containerOf } = this.#options;
+        await engine.create(containerOf(step.task, run.namespace), signal);
+      }, signal),
+    start: (_step, run, signal) =>
+      this.#creates.run(() => this.#options.engine.start(this.#containerId(run.taskId)), signal),
+    restart: async (step, run, signal) => {
+      const restarts = this.#memoryOf(run.taskId).restarts + 1;
+      this.#remember(run.taskId, { restarts });
+      await this.#creates.run(() => this.#options.engine.start(step.containerId), signal);
+    },
+    drain: async (step, _run, signal) => {
+      const { network } = this.#options;
+      await Promise.all(
+        step.attachments.map(({ networkId, address }) =>
+          network.drained(networkId, address, step.msMax, signal),
+        ),
+      );
+    },
+    stop: (step, _run, signal) =>
+      this.#stops.run(
+        () => this.#options.engine.stop(step.containerId, step.graceMs, signal),
+        signal,
+      ),
+    removeSandbox: (_step, run) => this.#removeSandbox(run.taskId),
+    remove: (step) => this.#options.engine.remove(step.containerId, { force: true, volumes: true }),
+  };
+
+  /** A pinned image that is there needs no registry; one that cannot be pulled may be there all the same. */
+  async #pull(image: string, signal: AbortSignal): Promise<void> {
+    const { engine } = this.#options;
+    const isThere = () =>
+      engine.inspectImage(image).then(
+        () => true,
+        () => false,
+      );
+    if (image.includes("@sha256:") && (await isThere())) return;
+    try {
+      await engine.pull(image, null, () => {}, signal);
+    } catch (error) {
+      if (signal.aborted || !(await isThere())) throw error;
+    }
+  }
+
+  #containerOf(taskId: string): Container | undefined {
+    return this.#options.engine
+      .list()
+      .find((container) => container.config.Labels?.[taskLabel] === taskId);
+  }
+
+  #containerId(taskId: string): string {
+    const found = this.#containerOf(taskId);
+    if (found === undefined) throw new Error("task: its container is gone");
+    return found.id;
+  }
+
+  async #removeSandbox(taskId: string): Promise<void> {
+    await this.#options.network.removeSandbox(taskId);
+    this.#sandboxes.delete(taskId);
+    this.#remember(taskId, { isWired: false });
+  }
+
+  #report(taskId: string, task: Task | null, report: Report): void {
+    const { world, log } = this.#options;
+    const { state, message, error } = report;
+    const pid = report.container?.pid ?? 0;
+    const container = this.#containerOf(taskId);
+    const ports = (task?.Ports ?? []).filter((port) => port.PublishMode === "host");
+    this.#remember(taskId, { reported: state, reportedPid: pid });
+    log.info({ task: taskId, state, error: error === "" ? undefined : error }, "task");
+    this.#options.report(taskId, {
+      Timestamp: timestamp(world.now()),
+      State: state,
+      Message: message,
+      Err: error,
+      ...(container === undefined
+        ? {}
+        : {
+            ContainerStatus: {
+              ContainerID: container.id,
+              PID: pid,
+              ExitCode: container.state.ExitCode,
+            },
+          }),
+      PortStatus: { Ports: state === "running" ? ports : [] },
+    });
+  }
+
+  #memoryOf(taskId: string): TaskMemory {
+    return this.#memory.get(taskId) ?? noMemory;
+  }
+
+  #remember(taskId: string, news: Partial<TaskMemory>): void {
+    this.#memory.set(taskId, { ...this.#memoryOf(taskId), ...news });
+  }
+
+  #forget(tasks: ReadonlyMap<string, Task>): void {
+    for (const id of this.#memory.keys())
+      if (!tasks.has(id) && !this.#running.has(id) && !this.#sandboxes.has(id)) {
+        this.#memory.delete(id);
+        this.#retries.delete(id);
+      }
+  }
+}
+
+/** A task's container as the reconciler sees it; null for containers that are no task's. */
+export function observedFrom(container: Container): ObservedContainer | null {
+  const taskId = container.config.Labels?.[taskLabel];
+  if (taskId === undefined) return null;
+  const { state } = container;
+  const health = state.Health?.Status ?? "";
+  const finishedAt = Date.parse(state.FinishedAt);
+  return {
+    id: container.id,
+    taskId,
+    phase: state.Status,
+    pid: state.Pid,
+    exitCode: state.ExitCode,
+    isOutOfMemory: state.OOMKilled,
+    error: state.Error,
+    health: health === "starting" || health === "healthy" || health === "unhealthy" ? health : "",
+    finishedAt: Number.isNaN(finishedAt) || finishedAt < 0 ? 0 : finishedAt,
+  };
+}

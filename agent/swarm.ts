@@ -1,0 +1,246 @@
+// The agent's loop while its node is in a swarm: wanted → network → acknowledge → reconcile → perform → report.
+
+import type { Hello, Task, TaskStatus, TaskUpdate } from "../proto/gen/types.ts";
+import type { Log } from "../proto/kit/log.ts";
+import { Scope } from "../proto/kit/scope.ts";
+import { timestamp, type World } from "../proto/kit/world.ts";
+import type { CreateContainer, Engine } from "./engine/types.ts";
+import type { ClusterView, Network } from "./network/types.ts";
+import { Performer } from "./perform.ts";
+import { reconcile } from "./reconcile/reconcile.ts";
+import type { Observed } from "./reconcile/types.ts";
+import type { Session, Wanted } from "./session/types.ts";
+
+/** An ended container waits so long for a manager to be back before it is restarted in place. */
+const patienceMs = 3_000;
+const networkRetryMs = 1_000;
+const eventsRetryMs = 200;
+const stopAllMsMax = 30_000;
+
+export interface SwarmOptions {
+  readonly session: Session;
+  readonly engine: Engine;
+  readonly network: Network;
+  readonly dataPathAddr: string;
+  readonly containerOf: (task: Task, namespace: string) => CreateContainer;
+  /** The host's own, asked anew each time. */
+  readonly resolver: () => {
+    readonly servers: readonly string[];
+    readonly search: readonly string[];
+  };
+  readonly world: World;
+  readonly log: Log;
+}
+
+export class Swarm {
+  readonly #options: SwarmOptions;
+  readonly #scope: Scope;
+  readonly #performer: Performer;
+  readonly #trigger = new Trigger();
+  #wanted: Wanted | null = null;
+  #isNetworkReady = false;
+  #isLeaving = false;
+  #disconnectedAt: number;
+
+  private constructor(options: SwarmOptions, performer: Performer, trigger: Trigger) {
+    this.#options = options;
+    this.#performer = performer;
+    this.#trigger = trigger;
+    this.#scope = new Scope("swarm");
+    this.#disconnectedAt = options.world.now();
+  }
+
+  /** Starts the loop. */
+  static async open(options: SwarmOptions): Promise<Swarm> {
+    const { session, engine, network, containerOf, world, log } = options;
+    const trigger = new Trigger();
+    const performer = await Performer.open({
+      engine,
+      network,
+      containerOf,
+      report: (taskId: string, status: TaskStatus) => session.report(taskId, status),
+      changed: () => trigger.pull(),
+      world,
+      log,
+    });
+    const swarm = new Swarm(options, performer, trigger);
+    swarm.#start();
+    return swarm;
+  }
+
+  /** Rejects when the loop has broken. */
+  get closed(): Promise<void> {
+    return this.#scope.closed;
+  }
+
+  /** Ends the loop; containers go on. */
+  async close(): Promise<void> {
+    await this.#scope.close();
+    await this.#performer.close();
+  }
+
+  /** Stops and removes all tasks' containers and sandboxes; resolves when none is left or after 30 s. */
+  async stopAll(): Promise<void> {
+    const { world } = this.#options;
+    this.#isLeaving = true;
+    const deadline = world.now() + stopAllMsMax;
+    const isLeft = () => {
+      const { containers, sandboxes } = this.#performer.observe();
+      return containers.size + sandboxes.size > 0;
+    };
+    while (isLeft() && world.now() < deadline) {
+      this.#trigger.pull();
+      await world.sleep(50, this.#scope.signal);
+    }
+  }
+
+  /** What this node still holds, for the session's greeting. */
+  held(): readonly TaskUpdate[] {
+    return heldTasks(this.#performer.observe(), this.#options.world.now());
+  }
+
+  #start(): void {
+    this.#scope.spawn("wanted", (signal) => this.#followWanted(signal));
+    this.#scope.spawn("events", (signal) => this.#followEvents(signal));
+    this.#scope.spawn("reconcile", (signal) => this.#reconcile(signal));
+  }
+
+  /** The kernel first, then the managers hear that it agrees, then tasks are looked at. */
+  async #followWanted(signal: AbortSignal): Promise<void> {
+    for await (const wanted of this.#options.session.watch(signal)) {
+      await this.#updateNetwork(wanted);
+      this.#wanted = wanted;
+      this.#trigger.pull();
+    }
+  }
+
+  async #updateNetwork(wanted: Wanted): Promise<void> {
+    const { session, network, log, world, dataPathAddr } = this.#options;
+    try {
+      await network.update(viewOf(wanted, dataPathAddr));
+      this.#isNetworkReady = true;
+      session.acknowledge(wanted.version);
+    } catch (error) {
+      this.#isNetworkReady = false;
+      log.error({ error, version: wanted.version }, "the network cannot be made as wanted");
+      this.#scope.spawn("network retry", async (signal) => {
+        await world.sleep(networkRetryMs, signal);
+        if (this.#wanted !== wanted) return;
+        await this.#updateNetwork(wanted);
+        this.#trigger.pull();
+      });
+    }
+  }
+
+  async #followEvents(signal: AbortSignal): Promise<void> {
+    const { engine, log, world } = this.#options;
+    while (!signal.aborted) {
+      try {
+        for await (const event of engine.events(signal)) {
+          log.trace({ action: event.action, container: event.container.id }, "engine event");
+          this.#trigger.pull();
+        }
+      } catch (error) {
+        log.warn({ error }, "the engine's events were lost");
+      }
+      // What happened in between is seen by looking.
+      this.#trigger.pull();
+      if (!signal.aborted) await world.sleep(eventsRetryMs, signal);
+    }
+  }
+
+  async #reconcile(signal: AbortSignal): Promise<void> {
+    let wakeAt: number | null = null;
+    while (!signal.aborted) {
+      await this.#trigger.wait(wakeAt, this.#options.world, signal);
+      if (signal.aborted) return;
+      wakeAt = this.#lookOnce();
+    }
+  }
+
+  #lookOnce(): number | null {
+    const { session, resolver, world } = this.#options;
+    const isManaged = session.connected();
+    if (isManaged) this.#disconnectedAt = world.now();
+    const wanted = this.#isLeaving ? nothing : this.#wanted;
+    if (wanted === null) return null;
+    const { servers, search } = resolver();
+    const plans = reconcile(wanted, this.#performer.observe(), {
+      now: world.now(),
+      isManaged,
+      restartNotBefore: this.#disconnectedAt + patienceMs,
+      isNetworkReady: this.#isNetworkReady,
+      nameServers: servers,
+      searchDomains: search,
+    });
+    return this.#performer.perform(plans, wanted.tasks);
+  }
+}
+
+const nothing = { tasks: new Map<string, Task>(), confirmed: true };
+
+export function viewOf(wanted: Wanted, dataPathAddr: string): ClusterView {
+  return {
+    self: {
+      nodeId: wanted.info.NodeID,
+      index: wanted.info.Index,
+      dataPathAddr,
+      dataPathPort: wanted.info.DataPathPort,
+    },
+    networks: [...wanted.networks.values()],
+    peers: [...wanted.peers.values()],
+    services: [...wanted.services.values()],
+    endpoints: [...wanted.endpoints.values()],
+  };
+}
+
+/** Each task of which there is a container or a sandbox, with the least that can be said of its state. */
+export function heldTasks(observed: Observed, now: number): Hello["Tasks"] {
+  const ids = new Set([...observed.containers.keys(), ...observed.sandboxes]);
+  return [...ids].map((ID) => {
+    const container = observed.containers.get(ID);
+    const isRunning = container?.phase === "running";
+    return {
+      ID,
+      Status: {
+        Timestamp: timestamp(now),
+        State: isRunning ? "starting" : "preparing",
+        Message: "held by the node",
+        Err: "",
+        ...(container === undefined
+          ? {}
+          : { ContainerStatus: { ContainerID: container.id, PID: container.pid, ExitCode: 0 } }),
+      },
+    };
+  });
+}
+
+/** Many pulls before the next look are one. */
+class Trigger {
+  #isPulled = false;
+  #wake: (() => void) | null = null;
+
+  pull(): void {
+    this.#isPulled = true;
+    this.#wake?.();
+  }
+
+  /** Resolves at the next pull (at once when there was one since the last wait), at the time, or when aborted. */
+  async wait(at: number | null, world: World, signal: AbortSignal): Promise<void> {
+    if (!this.#isPulled && !signal.aborted) {
+      const done = new AbortController();
+      const pulled = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        signal.addEventListener("abort", () => resolve(), { once: true, signal: done.signal });
+      });
+      const due =
+        at === null
+          ? []
+          : [world.sleep(Math.max(0, at - world.now()), done.signal).catch(() => {})];
+      await Promise.race([pulled, ...due]);
+      done.abort();
+      this.#wake = null;
+    }
+    this.#isPulled = false;
+  }
+}

@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Container, ContainerPhase, CreateContainer } from "../../../agent/engine/types.ts";
+import { Performer } from "../../../agent/perform.ts";
+import { reconcile } from "../../../agent/reconcile/reconcile.ts";
+import { codec } from "../../../proto/codec.ts";
+import type { Task, TaskStatus } from "../../../proto/gen/types.ts";
+import { silentLog } from "../../../proto/kit/log.ts";
+import { realWorld } from "../../../proto/kit/world.ts";
+
+const label = "com.docker.swarm.task.id";
+
+function task(id: string, fields: Record<string, unknown> = {}): Task {
+  return codec("Task").parse({
+    ID: id,
+    DesiredState: "running",
+    Status: { State: "assigned" },
+    Spec: { ContainerSpec: { Image: "web" } },
+    NetworksAttachments: [{ Network: { ID: "n1" }, Addresses: ["10.1.0.5/24"] }],
+    ...fields,
+  });
+}
+
+/** An engine and a network in memory; `fail` names the step that throws. */
+class Fake {
+  readonly done: string[] = [];
+  readonly statuses: string[] = [];
+  readonly tasks = new Map<string, Task>();
+  fail = "";
+  failure = "it broke";
+  blockPull = false;
+  performer: Performer | null = null;
+  readonly #containers = new Map<string, Container>();
+  #looks: Promise<void> = Promise.resolve();
+
+  async open(): Promise<Performer> {
+    this.performer = await Performer.open({
+      engine: {
+        pull: async (reference, _auth, _progress, signal) => {
+          if (this.blockPull)
+            await new Promise((_, reject) => {
+              signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+            });
+          this.#did(`pull ${reference}`);
+          return { id: "sha256:1", digest: "sha256:2" };
+        },
+        inspectImage: async () => {
+          throw new Error("No such image");
+        },
+        create: async (wanted) => {
+          this.#did(`create ${wanted.name} in ${wanted.networkNamespace}`);
+          this.#put(wanted, "created");
+          return wanted.name;
+        },
+        start: async (id) => {
+          this.#did(`start ${id}`);
+          this.set(id, "running");
+        },
+        stop: async (id, graceMs) => {
+          this.#did(`stop ${id} ${graceMs}`);
+          this.set(id, "exited", 143);
+        },
+        remove: async (id) => {
+          this.#did(`remove ${id}`);
+          this.#containers.delete(id);
+        },
+        list: () => [...this.#containers.values()],
+      },
+      network: {
+        createSandbox: async (sandbox) => {
+          this.#did(`createSandbox ${sandbox.id}`);
+          return { namespace: `/netns/${sandbox.id}` };
+        },
+        removeSandbox: async (id) => this.#did(`removeSandbox ${id}`),
+        sandboxes: async () => [],
+        drained: async (networkId, address) => this.#did(`drained ${networkId} ${address}`),
+      },
+      containerOf: (wanted, namespace): CreateContainer => ({
+        name: `c-${wanted.ID}`,
+        config: { Image: "web", Labels: { [label]: wanted.ID } },
+        host: {},
+        networkNamespace: namespace,
+        networks: {},
+      }),
+      report: (taskId: string, status: TaskStatus) => {
+        const code = status.ContainerStatus?.ExitCode ?? 0;
+        this.statuses.push(
+          [taskId, status.State, status.Err, code === 0 ? "" : String(code)]
+            .filter((part) => part !== "")
+            .join(" "),
+        );
+      },
+      changed: () => this.look(),
+      world: realWorld,
+      log: silentLog,
+    });
+    return this.performer;
+  }
+
+  /** Reconciles and performs, as the agent's loop does. */
+  look(): void {
+    this.#looks = this.#looks.then(() => {
+      if (this.performer === null) return;
+      const plans = reconcile({ tasks: this.tasks, confirmed: true }, this.performer.observe(), {
+        now: Date.now(),
+        isManaged: true,
+        restartNotBefore: 0,
+        isNetworkReady: true,
+        nameServers: [],
+        searchDomains: [],
+      });
+      this.performer.perform(plans, this.tasks);
+    });
+  }
+
+  async settled(): Promise<void> {
+    let before = -1;
+    while (before !== this.done.length + this.statuses.length) {
+      before = this.done.length + this.statuses.length;
+      await this.#looks;
+      await this.performer?.idle();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async want(...tasks: readonly Task[]): Promise<void> {
+    this.tasks.clear();
+    for (const each of tasks) this.tasks.set(each.ID, each);
+    this.look();
+    await this.settled();
+  }
+
+  set(id: string, phase: ContainerPhase, exitCode = 0): void {
+    const present = this.#containers.get(id);
+    assert.ok(present !== undefined);
+    const state = { ...present.state, Status: phase, ExitCode: exitCode, Pid: 7 };
+    this.#containers.set(id, { ...present, state });
+  }
+
+  #did(what: string): void {
+    if (this.fail !== "" && what.startsWith(this.fail)) throw new Error(this.failure);
+    this.done.push(what);
+  }
+
+  #put(wanted: CreateContainer, phase: ContainerPhase): void {
+    this.#containers.set(wanted.name, {
+      ...wanted,
+      id: wanted.name,
+      created: "",
+      imageId: "",
+      state: {
+        Status: phase,
+        Pid: 0,
+        ExitCode: 0,
+        OOMKilled: false,
+        Error: "",
+        StartedAt: "",
+        FinishedAt: "",
+      },
+    });
+  }
+}
+
+test("a task goes through all its states, up and down, and leaves nothing", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  await fake.want(task("t1"));
+  await fake.want(task("t1", { DesiredState: "shutdown" }));
+  await fake.want();
+  assert.deepEqual(fake.done, [
+    "pull web",
+    "createSandbox t1",
+    "create c-t1 in /netns/t1",
+    "start c-t1",
+    "drained n1 10.1.0.5",
+    "stop c-t1 10000",
+    "removeSandbox t1",
+    "remove c-t1",
+  ]);
+  assert.deepEqual(fake.statuses, [
+    "t1 accepted",
+    "t1 preparing",
+    "t1 starting",
+    "t1 running",
+    "t1 shutdown 143",
+  ]);
+  await performer.close();
+});
+
+test("a container that exits is reported with its code and not started again", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  await fake.want(task("t1"));
+  fake.set("c-t1", "exited", 3);
+  fake.look();
+  await fake.settled();
+  assert.equal(fake.statuses.at(-1), "t1 failed task: non-zero exit (3) 3");
+  assert.equal(fake.done.at(-1), "removeSandbox t1");
+  await performer.close();
+});
+
+const failures = [
+  { step: "pull", state: "rejected" },
+  { step: "createSandbox", state: "rejected" },
+  { step: "create c-", state: "rejected" },
+  { step: "start", state: "failed" },
+];
+for (const row of failures)
+  test(`a task whose ${row.step} fails is ${row.state} with the reason, its address given back`, async () => {
+    const fake = new Fake();
+    const performer = await fake.open();
+    fake.fail = row.step;
+    fake.failure = "No such image: web:latest";
+    await fake.want(task("t1"), task("t2", { DesiredState: "shutdown" }));
+    assert.ok(fake.statuses.includes(`t1 ${row.state} No such image: web:latest`));
+    assert.ok(fake.done.includes("removeSandbox t1"));
+    assert.ok(fake.statuses.includes("t2 shutdown"));
+    await performer.close();
+  });
+
+test("a task that is no longer wanted while its image is pulled is let go", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  fake.blockPull = true;
+  fake.tasks.set("t1", task("t1"));
+  fake.look();
+  await new Promise((resolve) => setImmediate(resolve));
+  await fake.want(task("t1", { DesiredState: "shutdown" }));
+  assert.deepEqual(fake.done, []);
+  assert.deepEqual(fake.statuses, ["t1 accepted", "t1 preparing", "t1 shutdown"]);
+  await performer.close();
+});
+
+test("a stop that fails is tried again later, and nothing is reported until it is done", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  await fake.want(task("t1"));
+  fake.fail = "stop";
+  await fake.want(task("t1", { DesiredState: "shutdown" }));
+  assert.equal(fake.statuses.at(-1), "t1 running");
+  await performer.close();
+});
