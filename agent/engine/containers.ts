@@ -1,0 +1,446 @@
+// The containers of this node and what happens to them: created → running → exited → removed, also over restarts of
+// the agent and of containerd.
+
+import { randomBytes } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Keeper } from "../../proto/kit/keeper.ts";
+import type { Scope } from "../../proto/kit/scope.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { Exit, Stdio } from "../runtime/types.ts";
+import { Creator, type CreatorParts } from "./create.ts";
+import type { Hub } from "./hub.ts";
+import type { ContainerFile } from "./records.ts";
+import { signalNumber } from "./signals.ts";
+import type { Container, CreateContainer } from "./types.ts";
+
+export interface ContainersParts extends CreatorParts {
+  readonly keeper: Keeper;
+  readonly hub: Hub;
+  readonly scope: Scope;
+  readonly logBytesMax: number;
+  readonly logFilesMax: number;
+  /** Called when a container runs (again), with a signal that aborts when it has ended. */
+  readonly onRunning: (id: string, signal: AbortSignal) => void;
+}
+
+interface Entry {
+  record: ContainerFile;
+  /** Present while its process lives. */
+  running: { readonly ended: Promise<void>; readonly stop: AbortController } | null;
+  /** start and remove follow each other. */
+  lock: Promise<unknown>;
+}
+
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+const sigkill = 9;
+const reapMsMax = 10_000;
+/** The exit code of a process whose end nobody saw, as in Docker. */
+const unseenExit = 255;
+
+export class Containers {
+  readonly #parts: ContainersParts;
+  readonly #creator: Creator;
+  readonly #entries = new Map<string, Entry>();
+  /** Also names of containers that are just being made. */
+  readonly #names = new Map<string, string>();
+
+  constructor(parts: ContainersParts) {
+    this.#parts = parts;
+    this.#creator = new Creator(parts);
+  }
+
+  list(): readonly ContainerFile[] {
+    return [...this.#entries.values()].map((entry) => entry.record);
+  }
+
+  /** By id, unique prefix of it, or name. Throws `not_found`. */
+  find(text: string): ContainerFile {
+    return this.#entry(text).record;
+  }
+
+  async create(wanted: CreateContainer, signal: AbortSignal): Promise<string> {
+    signal.throwIfAborted();
+    if (!namePattern.test(wanted.name))
+      throw new SwarmError(
+        "invalid",
+        `Invalid container name (${wanted.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+      );
+    const taken = this.#names.get(wanted.name);
+    if (taken !== undefined)
+      throw new SwarmError(
+        "conflict",
+        `Conflict. The container name "/${wanted.name}" is already in use by container "${taken}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+    const id = randomBytes(32).toString("hex");
+    this.#names.set(wanted.name, id);
+    try {
+      const record = await this.#creator.create(wanted, id);
+      this.#entries.set(id, { record, running: null, lock: Promise.resolve() });
+      this.#parts.hub.emit("create", record);
+      return id;
+    } catch (error) {
+      this.#names.delete(wanted.name);
+      throw error;
+    }
+  }
+
+  async start(text: string): Promise<void> {
+    const entry = this.#entry(text);
+    await this.#locked(entry, async () => {
+      const { Status } = entry.record.state;
+      if (entry.running !== null) return;
+      if (Status === "removing" || Status === "dead")
+        throw new SwarmError(
+          "precondition",
+          `container ${entry.record.name} is being removed: it cannot be started`,
+        );
+      await this.#start(entry);
+    });
+  }
+
+  async stop(text: string, graceMs: number, signal: AbortSignal): Promise<void> {
+    const entry = this.#entry(text);
+    const { running } = entry;
+    if (running === null) return;
+    const name = entry.record.config.StopSignal ?? "SIGTERM";
+    await this.#signal(entry, signalNumber(name));
+    const waiting = new AbortController();
+    const grace = this.#parts.world.sleep(graceMs, AbortSignal.any([signal, waiting.signal])).then(
+      () => this.#signal(entry, sigkill),
+      () => {},
+    );
+    try {
+      await aborted(running.ended, signal);
+    } finally {
+      waiting.abort();
+      await grace;
+    }
+  }
+
+  async kill(text: string, signalName: string): Promise<void> {
+    const number = signalNumber(signalName);
+    const entry = this.#entry(text);
+    if (entry.running === null)
+      throw new SwarmError(
+        "conflict",
+        `cannot kill container: ${text}: container ${entry.record.id} is not running`,
+      );
+    await this.#signal(entry, number);
+  }
+
+  async wait(text: string, signal: AbortSignal): Promise<{ readonly exitCode: number }> {
+    const entry = this.#entry(text);
+    if (entry.running !== null) await aborted(entry.running.ended, signal);
+    return { exitCode: entry.record.state.ExitCode };
+  }
+
+  async remove(text: string, options: { force: boolean; volumes: boolean }): Promise<void> {
+    const entry = this.#entry(text);
+    if (entry.running !== null) {
+      if (!options.force)
+        throw new SwarmError(
+          "conflict",
+          `cannot remove container "/${entry.record.name}": container is running: stop the container before removing or force remove`,
+        );
+      await this.#signal(entry, sigkill);
+      await entry.running?.ended;
+    }
+    await this.#locked(entry, async () => {
+      if (!this.#entries.has(entry.record.id)) return;
+      if (entry.running !== null)
+        throw new SwarmError("conflict", `container ${entry.record.name} was started again`);
+      await this.#update(entry, { Status: "removing" });
+      await this.#clean(entry.record, options.volumes);
+      this.#entries.delete(entry.record.id);
+      this.#names.delete(entry.record.name);
+      this.#parts.hub.emit("destroy", entry.record);
+    });
+  }
+
+  /** Shows a container's health. */
+  async setHealth(id: string, health: NonNullable<Container["state"]["Health"]>): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.running === null) return;
+    const before = entry.record.state.Health?.Status;
+    await this.#update(entry, { Health: health });
+    if (before !== health.Status) this.#parts.hub.emit("health_status", entry.record);
+  }
+
+  /** The kernel killed a process of the container for want of memory. */
+  async noteOutOfMemory(id: string): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.record.state.OOMKilled) return;
+    await this.#update(entry, { OOMKilled: true });
+    this.#parts.hub.emit("oom", entry.record);
+  }
+
+  /** Tells a restarted keeper which pipes to follow. */
+  async reopenLogs(): Promise<void> {
+    for (const entry of this.#entries.values())
+      if (entry.running !== null) await this.#openLogs(entry.record);
+  }
+
+  /** Takes over what runs from before, finds out what ended meanwhile, and removes what has no record. */
+  async adopt(): Promise<void> {
+    const { runtime, records, log } = this.#parts;
+    const [files, containers, tasks, snapshots] = await Promise.all([
+      records.load(),
+      runtime.containers(),
+      runtime.tasks(),
+      runtime.snapshots(),
+    ]);
+    const known = new Map(files.map((file) => [file.id, file]));
+    for (const id of new Set([...containers, ...tasks].map((item) => item.id))) {
+      if (known.has(id)) continue;
+      log.warn({ container: id }, "removing a container without a record");
+      await this.#reap(id);
+      await runtime.deleteContainer(id);
+    }
+    for (const { name, isActive } of snapshots)
+      if (isActive && /^[0-9a-f]{64}$/.test(name) && !known.has(name))
+        await runtime.removeSnapshot(name);
+    const made = new Set(containers.map((container) => container.id));
+    const processes = new Map(tasks.map((task) => [task.id, task]));
+    await Promise.all(
+      files.map((file) => this.#adoptOne(file, made.has(file.id), processes.get(file.id)?.status)),
+    );
+  }
+
+  async #adoptOne(
+    record: ContainerFile,
+    isMade: boolean,
+    status: string | undefined,
+  ): Promise<void> {
+    const { log } = this.#parts;
+    if (record.state.Status === "removing" || !isMade) {
+      log.info({ container: record.id }, "finishing the removal of a container");
+      await this.#clean(record, true);
+      return;
+    }
+    const entry: Entry = { record, running: null, lock: Promise.resolve() };
+    this.#entries.set(record.id, entry);
+    this.#names.set(record.name, record.id);
+    const wasRunning = record.state.Status === "running";
+    if (status === "running" || status === "paused" || (status === "stopped" && wasRunning)) {
+      const pid = (await this.#parts.runtime.process(record.id, ""))?.pid ?? 0;
+      if (status !== "stopped") await this.#update(entry, { Status: "running", Pid: pid });
+      await this.#openLogs(record);
+      this.#watch(entry);
+      log.info({ container: record.id, pid, status }, "adopted");
+      return;
+    }
+    if (status !== undefined) await this.#reap(record.id);
+    if (wasRunning) {
+      log.warn({ container: record.id }, "a container ended while nobody watched");
+      await this.#ended(entry, { exitCode: unseenExit, exitedAt: "" });
+    }
+  }
+
+  async #start(entry: Entry): Promise<void> {
+    const { runtime, world, hub } = this.#parts;
+    const { id } = entry.record;
+    const stdio = await this.#openLogs(entry.record);
+    try {
+      const pid = await runtime.createTask(id, await runtime.snapshotMounts(id), stdio);
+      // The wait is under way before the start, so that no exit is missed.
+      this.#watch(entry);
+      await runtime.startTask(id);
+      if (entry.running === null) return;
+      const { Health: _, ...state } = entry.record.state;
+      entry.record = {
+        ...entry.record,
+        state: {
+          ...state,
+          Status: "running",
+          Pid: pid,
+          ExitCode: 0,
+          OOMKilled: false,
+          Error: "",
+          StartedAt: timestamp(world.now()),
+        },
+      };
+      await this.#parts.records.save(entry.record);
+    } catch (error) {
+      const failure = startFailure(entry.record, error);
+      const { running } = entry;
+      entry.running = null;
+      running?.stop.abort();
+      await this.#reap(id).catch(() => {});
+      await this.#closeLogs(id);
+      await this.#update(entry, { ExitCode: failure.exitCode, Error: failure.error.message });
+      throw failure.error;
+    }
+    hub.emit("start", entry.record);
+    if (entry.running !== null) this.#parts.onRunning(id, entry.running.stop.signal);
+  }
+
+  /** From here on the exit is noticed, whatever happens to containerd. */
+  #watch(entry: Entry): void {
+    const { runtime, scope, log } = this.#parts;
+    const { id } = entry.record;
+    const stop = new AbortController();
+    let settle: () => void = () => {};
+    const ended = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    const running = { ended, stop };
+    entry.running = running;
+    scope.spawn(`watch ${id}`, async (closing) => {
+      try {
+        const signal = AbortSignal.any([closing, stop.signal]);
+        const exit = await runtime.wait(id, "", signal).catch((error: unknown) => {
+          if (signal.aborted || asSwarmError(error).code !== "not_found") throw error;
+          return { exitCode: unseenExit, exitedAt: "" };
+        });
+        // A start under way finishes first: "start" comes before "die".
+        await this.#locked(entry, async () => {
+          if (entry.running === running) await this.#ended(entry, exit);
+        });
+      } catch (error) {
+        if (!closing.aborted && !stop.signal.aborted)
+          log.error({ container: id, error: messageOf(error) }, "cannot follow a container");
+      } finally {
+        settle();
+      }
+    });
+  }
+
+  async #ended(entry: Entry, exit: Exit): Promise<void> {
+    const { runtime, world, hub, log } = this.#parts;
+    const { id } = entry.record;
+    await runtime
+      .deleteTask(id, "")
+      .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "no delete"));
+    await this.#closeLogs(id);
+    entry.running?.stop.abort();
+    entry.running = null;
+    await this.#update(entry, {
+      Status: "exited",
+      Pid: 0,
+      ExitCode: exit.exitCode,
+      FinishedAt: exit.exitedAt === "" ? timestamp(world.now()) : exit.exitedAt,
+    });
+    hub.emit("die", entry.record);
+  }
+
+  async #openLogs({ id, config }: ContainerFile): Promise<Stdio> {
+    const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
+    const directory = this.#fifos(id);
+    const terminal = config.Tty === true;
+    const stdout = join(directory, "stdout");
+    const stderr = terminal ? "" : join(directory, "stderr");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    libc.mkfifo(stdout, 0o600);
+    if (stderr !== "") libc.mkfifo(stderr, 0o600);
+    await keeper.ask({
+      do: "openLogs",
+      container: id,
+      stdout,
+      ...(stderr === "" ? {} : { stderr }),
+      directory: records.logs(id),
+      fileBytesMax: logBytesMax,
+      filesMax: logFilesMax,
+    });
+    return { stdin: "", stdout, stderr, terminal };
+  }
+
+  async #closeLogs(id: string): Promise<void> {
+    await this.#parts.keeper
+      .ask({ do: "closeLogs", container: id })
+      .catch((error: unknown) =>
+        this.#parts.log.warn({ container: id, error: messageOf(error) }, "cannot close the logs"),
+      );
+    await rm(this.#fifos(id), { recursive: true, force: true });
+  }
+
+  #fifos(id: string): string {
+    return join(this.#parts.config["exec-root"], "fifo", id);
+  }
+
+  async #signal(entry: Entry, number: number): Promise<void> {
+    await this.#parts.runtime.kill(entry.record.id, "", number, false).catch((error: unknown) => {
+      // It has ended by itself: the watch will say so.
+      if (asSwarmError(error).code !== "not_found") throw error;
+    });
+  }
+
+  /** Ends and deletes whatever process there is. */
+  async #reap(id: string): Promise<void> {
+    const { runtime } = this.#parts;
+    const process = await runtime.process(id, "");
+    if (process === null) return;
+    if (process.status !== "stopped") {
+      await runtime.kill(id, "", sigkill, true).catch(() => {});
+      await runtime.wait(id, "", AbortSignal.timeout(reapMsMax)).catch(() => {});
+    }
+    await runtime.deleteTask(id, "");
+  }
+
+  async #clean(record: ContainerFile, withVolumes: boolean): Promise<void> {
+    const { runtime, volumes, records } = this.#parts;
+    await this.#reap(record.id);
+    await runtime.deleteContainer(record.id);
+    await runtime.removeSnapshot(record.id);
+    await this.#closeLogs(record.id);
+    if (withVolumes) for (const name of record.anonymousVolumes) await volumes.remove(name);
+    await records.remove(record.id);
+  }
+
+  async #update(entry: Entry, change: Partial<Container["state"]>): Promise<void> {
+    entry.record = { ...entry.record, state: { ...entry.record.state, ...change } };
+    await this.#parts.records.save(entry.record);
+  }
+
+  async #locked<T>(entry: Entry, run: () => Promise<T>): Promise<T> {
+    const mine = entry.lock.then(run);
+    entry.lock = mine.catch(() => {});
+    return mine;
+  }
+
+  #entry(text: string): Entry {
+    const wanted = text.startsWith("/") ? text.slice(1) : text;
+    const exact = this.#entries.get(wanted) ?? this.#entries.get(this.#names.get(wanted) ?? "");
+    if (exact !== undefined) return exact;
+    const fitting = /^[0-9a-f]+$/.test(wanted)
+      ? [...this.#entries.values()].filter((entry) => entry.record.id.startsWith(wanted))
+      : [];
+    const [only] = fitting;
+    if (only === undefined) throw new SwarmError("not_found", `No such container: ${wanted}`);
+    if (fitting.length > 1)
+      throw new SwarmError("invalid", `Multiple IDs found with provided prefix: ${wanted}`);
+    return only;
+  }
+}
+
+/** Docker's exit codes for what cannot be started: 127 not there, 126 not executable, else 128. */
+function startFailure(
+  record: ContainerFile,
+  error: unknown,
+): { readonly exitCode: number; readonly error: SwarmError } {
+  const { code } = asSwarmError(error);
+  const message = `cannot start container ${record.name}: ${messageOf(error)}`;
+  if (code === "unavailable")
+    return { exitCode: 128, error: new SwarmError("unavailable", message, { cause: error }) };
+  const exitCode = /not found|no such file/i.test(message)
+    ? 127
+    : /permission denied|is a directory/i.test(message)
+      ? 126
+      : 128;
+  return { exitCode, error: new SwarmError("invalid", message, { cause: error }) };
+}
+
+async function aborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let stop: () => void = () => {};
+  const gone = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, gone]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

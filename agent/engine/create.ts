@@ -1,0 +1,235 @@
+// Making a container: from what was asked for and its image to a snapshot, files, a specification and a record.
+
+import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { DaemonConfig } from "../../proto/config.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import { timestamp, type World } from "../../proto/kit/world.ts";
+import type { HostFacts } from "../runtime/host.ts";
+import { buildSpec } from "../runtime/spec.ts";
+import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
+import type { Runtime, SnapshotMount } from "../runtime/types.ts";
+import { commandOf, mergeConfig, processEnv } from "./defaults.ts";
+import { hostsFile, resolvFile } from "./etc.ts";
+import type { Image, Images } from "./images.ts";
+import type { Libc } from "./libc.ts";
+import { fillVolume, prepareMounts, type Volumes } from "./mounts.ts";
+import type { ContainerFile, Records } from "./records.ts";
+import { readInside, withRootfs } from "./rootfs.ts";
+import { parseSecurity } from "./security.ts";
+import { signalNumber } from "./signals.ts";
+import type { ContainerConfig, CreateContainer } from "./types.ts";
+import { findUser } from "./users.ts";
+
+export interface CreatorParts {
+  readonly runtime: Runtime;
+  readonly images: Images;
+  readonly records: Records;
+  readonly volumes: Volumes;
+  readonly host: HostFacts;
+  readonly libc: Libc;
+  readonly config: DaemonConfig;
+  readonly world: World;
+  readonly log: Log;
+}
+
+const initPaths = [
+  "/usr/bin/docker-init",
+  "/usr/libexec/docker/docker-init",
+  "/usr/bin/tini-static",
+  "/usr/bin/tini",
+];
+const initTarget = "/sbin/docker-init";
+const usersMax = 1_000;
+
+export class Creator {
+  readonly #parts: CreatorParts;
+  /** Who a user of an image is never changes: looked up once. */
+  readonly #users = new Map<string, SpecUser>();
+
+  constructor(parts: CreatorParts) {
+    this.#parts = parts;
+  }
+
+  /** Leaves nothing behind when it fails. Throws `not_found` for the image, `invalid` for what cannot be. */
+  async create(wanted: CreateContainer, id: string): Promise<ContainerFile> {
+    const { runtime, images, records, volumes } = this.#parts;
+    const image = await images.find(wanted.config.Image);
+    const config = mergeConfig(wanted.config, image.config, id);
+    signalNumber(config.StopSignal ?? "");
+    const directory = records.path(id);
+    await mkdir(records.logs(id), { recursive: true, mode: 0o710 });
+    const made: string[] = [];
+    try {
+      const [snapshot, prepared, etc] = await Promise.all([
+        runtime.prepareSnapshot(id, image.chainId),
+        prepareMounts(wanted.host.Mounts ?? [], image.config.config.Volumes, volumes),
+        this.#etcFiles(directory, wanted, config),
+      ]);
+      made.push(...prepared.anonymous);
+      const user = await this.#user(wanted, config, image, snapshot, directory);
+      if (prepared.fresh.length > 0)
+        await withRootfs(this.#parts.libc, directory, snapshot, async (root) => {
+          for (const fresh of prepared.fresh) await fillVolume(fresh, root);
+        });
+      const init = wanted.host.Init === true ? [await initMount()] : [];
+      const mounts = [...etc, ...init, ...prepared.mounts];
+      const spec = this.#spec(wanted, config, user, mounts, id);
+      const labels = { "tsswarm.name": wanted.name };
+      await runtime.createContainer({
+        id,
+        image: image.record.name,
+        labels,
+        snapshotKey: id,
+        spec,
+      });
+      const record: ContainerFile = {
+        format: 1,
+        id,
+        name: wanted.name,
+        created: timestamp(this.#parts.world.now()),
+        imageId: image.id,
+        config,
+        host: wanted.host,
+        networks: wanted.networks,
+        networkNamespace: wanted.networkNamespace,
+        state: {
+          Status: "created",
+          Pid: 0,
+          ExitCode: 0,
+          OOMKilled: false,
+          Error: "",
+          StartedAt: zeroTime,
+          FinishedAt: zeroTime,
+        },
+        process: spec.process,
+        anonymousVolumes: prepared.anonymous,
+      };
+      await records.save(record);
+      return record;
+    } catch (error) {
+      await runtime.deleteContainer(id).catch(() => {});
+      await runtime.removeSnapshot(id).catch(() => {});
+      for (const name of made) await volumes.remove(name).catch(() => {});
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  #spec(
+    wanted: CreateContainer,
+    config: ContainerConfig,
+    user: SpecUser,
+    mounts: readonly SpecMount[],
+    id: string,
+  ) {
+    const { host } = wanted;
+    const parent = host.CgroupParent || this.#parts.config["cgroup-parent"];
+    const command = commandOf(config);
+    const { spec, warnings } = buildSpec(
+      {
+        args: host.Init === true && command.length > 0 ? [initTarget, "--", ...command] : command,
+        env: processEnv(config),
+        cwd: config.WorkingDir ?? "",
+        user,
+        hostname: config.Hostname ?? "",
+        terminal: config.Tty === true,
+        mounts,
+        isRootReadonly: host.ReadonlyRootfs === true,
+        privileged: host.Privileged === true,
+        capabilityAdd: host.CapAdd ?? [],
+        capabilityDrop: host.CapDrop ?? [],
+        ...parseSecurity(host.SecurityOpt ?? []),
+        cgroupsPath: join("/", parent, id),
+        networkNamespace: wanted.networkNamespace,
+        sysctls: host.Sysctls ?? {},
+        ulimits: (host.Ulimits ?? []).map((u) => ({ name: u.Name, hard: u.Hard, soft: u.Soft })),
+        oomScoreAdj: host.OomScoreAdj ?? 0,
+        memoryBytes: host.Memory ?? 0,
+        memoryReservationBytes: host.MemoryReservation ?? 0,
+        memorySwapBytes: host.MemorySwap ?? 0,
+        nanoCpus: host.NanoCpus ?? 0,
+        pidsMax: host.PidsLimit ?? 0,
+        shmBytes: host.ShmSize ?? 0,
+      },
+      this.#parts.host,
+    );
+    for (const warning of warnings) this.#parts.log.warn({ container: id }, warning);
+    return spec;
+  }
+
+  async #user(
+    wanted: CreateContainer,
+    config: ContainerConfig,
+    image: Image,
+    snapshot: readonly SnapshotMount[],
+    directory: string,
+  ): Promise<SpecUser> {
+    const groups = wanted.host.GroupAdd ?? [];
+    const key = JSON.stringify([image.chainId, config.User, groups]);
+    const known = this.#users.get(key);
+    if (known !== undefined) return known;
+    const user = await withRootfs(this.#parts.libc, directory, snapshot, async (root) =>
+      findUser(config.User ?? "", groups, {
+        passwd: await readInside(root, "/etc/passwd"),
+        group: await readInside(root, "/etc/group"),
+      }),
+    );
+    if (this.#users.size >= usersMax) this.#users.clear();
+    this.#users.set(key, user);
+    return user;
+  }
+
+  async #etcFiles(
+    directory: string,
+    wanted: CreateContainer,
+    config: ContainerConfig,
+  ): Promise<readonly SpecMount[]> {
+    const { host } = wanted;
+    const hostname = config.Hostname ?? "";
+    const resolv = resolvFile({
+      isOnHostNetwork: wanted.networkNamespace === "",
+      hostFile: await readFile("/etc/resolv.conf", "utf8").catch(() => ""),
+      servers: host.Dns ?? [],
+      search: host.DnsSearch ?? [],
+      options: host.DnsOptions ?? [],
+    });
+    const gateway = Object.values(wanted.networks)[0]?.Gateway ?? "127.0.0.1";
+    const files: Readonly<Record<string, string>> = {
+      hosts: hostsFile(hostname, wanted.networks, host.ExtraHosts ?? [], gateway),
+      hostname: `${hostname}\n`,
+      "resolv.conf": resolv,
+    };
+    const mounts: SpecMount[] = [];
+    for (const [name, content] of Object.entries(files)) {
+      const source = join(directory, name);
+      await writeFile(source, content, { mode: 0o644 });
+      mounts.push({
+        destination: `/etc/${name}`,
+        type: "bind",
+        source,
+        options: ["rbind", "rprivate", "rw"],
+      });
+    }
+    return mounts;
+  }
+}
+
+/** Go's zero time, which Docker shows for "not yet". */
+export const zeroTime = "0001-01-01T00:00:00Z";
+
+async function initMount(): Promise<SpecMount> {
+  for (const source of initPaths) {
+    const isThere = await access(source).then(
+      () => true,
+      () => false,
+    );
+    if (isThere)
+      return { destination: initTarget, type: "bind", source, options: ["bind", "rprivate", "ro"] };
+  }
+  throw new SwarmError(
+    "unsupported",
+    "an init process was asked for, but this machine has none: install tini",
+  );
+}

@@ -1,0 +1,187 @@
+// From Docker's mounts to what runc mounts: binds, volumes (made and filled on first use), tmpfs.
+
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { lstat, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Mount } from "../../proto/gen/types.ts";
+import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { SpecMount } from "../runtime/spec-types.ts";
+import { insideRoot } from "./rootfs.ts";
+
+const run = promisify(execFile);
+const volumeNamePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const copyMsMax = 10 * 60_000;
+
+/** A volume that has just been made and still lacks what the image has at its place. */
+export interface FreshVolume {
+  readonly directory: string;
+  readonly target: string;
+}
+
+export interface PreparedMounts {
+  readonly mounts: readonly SpecMount[];
+  readonly fresh: readonly FreshVolume[];
+  /** Names of volumes that belong to this container alone. */
+  readonly anonymous: readonly string[];
+}
+
+export class Volumes {
+  readonly #directory: string;
+
+  constructor(dataRoot: string) {
+    this.#directory = join(dataRoot, "volumes");
+  }
+
+  path(name: string): string {
+    if (!volumeNamePattern.test(name))
+      throw new SwarmError(
+        "invalid",
+        `create ${name}: "${name}" includes invalid characters for a local volume name`,
+      );
+    return join(this.#directory, name, "_data");
+  }
+
+  /** True when it was made now. */
+  async ensure(name: string): Promise<boolean> {
+    const path = this.path(name);
+    const isNew = !(await exists(path));
+    await mkdir(path, { recursive: true, mode: 0o755 });
+    return isNew;
+  }
+
+  async remove(name: string): Promise<void> {
+    this.path(name);
+    await rm(join(this.#directory, name), { recursive: true, force: true });
+  }
+
+  async list(): Promise<readonly string[]> {
+    return readdir(this.#directory).catch(() => []);
+  }
+}
+
+/** Also the image's own volumes, where nothing else is mounted. Throws `invalid`, `not_found`, `unsupported`. */
+export async function prepareMounts(
+  wanted: readonly Mount[],
+  imageVolumes: readonly string[],
+  volumes: Volumes,
+): Promise<PreparedMounts> {
+  const mounts: SpecMount[] = [];
+  const fresh: FreshVolume[] = [];
+  const anonymous: string[] = [];
+  const targets = new Set<string>();
+  for (const mount of wanted) {
+    const target = cleanTarget(mount.Target);
+    if (targets.has(target)) throw new SwarmError("invalid", `Duplicate mount point: ${target}`);
+    targets.add(target);
+    if (mount.Type === "tmpfs") mounts.push(tmpfs(mount, target));
+    else if (mount.Type === "bind") mounts.push(await bind(mount, target));
+    else if (mount.Type === "volume" || mount.Type === "") {
+      const name = mount.Source === "" ? randomBytes(32).toString("hex") : mount.Source;
+      if (mount.Source === "") anonymous.push(name);
+      mounts.push(await volume(mount, name, target, volumes, fresh));
+    } else throw new SwarmError("unsupported", `mounts of type ${mount.Type} are not supported`);
+  }
+  for (const path of imageVolumes) {
+    const target = cleanTarget(path);
+    if (targets.has(target)) continue;
+    targets.add(target);
+    const name = randomBytes(32).toString("hex");
+    anonymous.push(name);
+    mounts.push(await volume(plainVolume, name, target, volumes, fresh));
+  }
+  return { mounts, fresh, anonymous };
+}
+
+/** Copies what the image has at a fresh volume's place into it, with owners and modes. */
+export async function fillVolume(fresh: FreshVolume, root: string): Promise<void> {
+  const source = await insideRoot(root, fresh.target);
+  const isDirectory = await lstat(source).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (!isDirectory) return;
+  await run("cp", ["-a", `${source}/.`, fresh.directory], { timeout: copyMsMax });
+}
+
+const plainVolume = { ReadOnly: false, VolumeOptions: undefined } as const;
+
+async function volume(
+  mount: Pick<Mount, "ReadOnly"> & { readonly VolumeOptions?: Mount["VolumeOptions"] | undefined },
+  name: string,
+  target: string,
+  volumes: Volumes,
+  fresh: FreshVolume[],
+): Promise<SpecMount> {
+  const driver = mount.VolumeOptions?.DriverConfig?.Name ?? "";
+  if (driver !== "" && driver !== "local")
+    throw new SwarmError("unsupported", `volume driver ${driver} is not supported: use local`);
+  const isNew = await volumes.ensure(name);
+  const directory = volumes.path(name);
+  const subpath = mount.VolumeOptions?.Subpath ?? "";
+  if (isNew && mount.VolumeOptions?.NoCopy !== true && subpath === "")
+    fresh.push({ directory, target });
+  const source = subpath === "" ? directory : await insideRoot(directory, subpath);
+  return bound(source, target, mount.ReadOnly, "rprivate");
+}
+
+async function bind(mount: Mount, target: string): Promise<SpecMount> {
+  if (!mount.Source.startsWith("/"))
+    throw new SwarmError(
+      "invalid",
+      `invalid mount config for type "bind": invalid mount path: '${mount.Source}' mount path must be absolute`,
+    );
+  if (!(await exists(mount.Source))) {
+    if (mount.BindOptions?.CreateMountpoint !== true)
+      throw new SwarmError(
+        "invalid",
+        `invalid mount config for type "bind": bind source path does not exist: ${mount.Source}`,
+      );
+    await mkdir(mount.Source, { recursive: true });
+  }
+  const propagation = mount.BindOptions?.Propagation || "rprivate";
+  const isRecursive = mount.BindOptions?.NonRecursive !== true;
+  return bound(mount.Source, target, mount.ReadOnly, propagation, isRecursive);
+}
+
+function bound(
+  source: string,
+  target: string,
+  isReadonly: boolean,
+  propagation: string,
+  isRecursive = true,
+): SpecMount {
+  const kind = isRecursive ? "rbind" : "bind";
+  const options = [kind, propagation, isReadonly ? "ro" : "rw"];
+  return { destination: target, type: "bind", source, options };
+}
+
+function tmpfs(mount: Mount, target: string): SpecMount {
+  const size = mount.TmpfsOptions?.SizeBytes ?? 0;
+  const mode = mount.TmpfsOptions?.Mode ?? 0;
+  const options = ["nosuid", "noexec", "nodev", "rprivate", mount.ReadOnly ? "ro" : "rw"];
+  if (size > 0) options.push(`size=${size}`);
+  options.push(`mode=${mode > 0 ? mode.toString(8) : "1777"}`);
+  return { destination: target, type: "tmpfs", source: "tmpfs", options };
+}
+
+function cleanTarget(path: string): string {
+  if (!path.startsWith("/"))
+    throw new SwarmError("invalid", `invalid mount path: '${path}' mount path must be absolute`);
+  const clean = join("/", path);
+  const target = clean.length > 1 ? clean.replace(/\/+$/, "") : clean;
+  if (target === "/")
+    throw new SwarmError("invalid", "invalid specification: destination can't be '/'");
+  return target;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errnoOf(error))) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,304 @@
+// Pulling: registry → content store → snapshots, several layers at once, each unpacked as soon as those below it are.
+
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Descriptor, Runtime } from "../runtime/types.ts";
+import { chainIds, type Images } from "./images.ts";
+import {
+  choosePlatform,
+  configBytesMax,
+  type ImageConfig,
+  type Manifest,
+  ownPlatform,
+  parseImageConfig,
+  parseManifest,
+} from "./manifest.ts";
+import { fullName, parseReference, type Reference } from "./reference.ts";
+import { type FetchedManifest, Registry, type RegistryOptions } from "./registry.ts";
+import type { PullProgress, RegistryAuth } from "./types.ts";
+
+const layersAtOnceMax = 3;
+const progressMsMin = 100;
+const pullsMax = 64;
+
+interface Job {
+  readonly reference: Reference;
+  readonly registry: Registry;
+  readonly runtime: Runtime;
+  readonly report: PullProgress;
+  readonly signal: AbortSignal;
+}
+
+export class Puller {
+  readonly #runtime: Runtime;
+  readonly #images: Images;
+  readonly #options: RegistryOptions;
+  /** Blobs being fetched and layers being unpacked by any pull: a second pull waits for the first. */
+  readonly #busy = new Map<string, Promise<void>>();
+  #running = 0;
+
+  constructor(runtime: Runtime, images: Images, options: RegistryOptions) {
+    this.#runtime = runtime;
+    this.#images = images;
+    this.#options = options;
+  }
+
+  /** Resolves with the image's id and the digest its name stands for, once it can be started. */
+  async pull(
+    text: string,
+    auth: RegistryAuth | null,
+    report: PullProgress,
+    signal: AbortSignal,
+  ): Promise<{ readonly id: string; readonly digest: string }> {
+    if (this.#running >= pullsMax)
+      throw new SwarmError("exhausted", `${pullsMax} images are being pulled already: try again`);
+    this.#running++;
+    try {
+      const reference = parseReference(text);
+      return await this.#runtime.underLease("pull", (runtime) => {
+        const registry = new Registry(this.#options, auth);
+        return this.#pull({ reference, registry, runtime, report, signal });
+      });
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async #pull(job: Job): Promise<{ readonly id: string; readonly digest: string }> {
+    const { reference, registry, runtime, report, signal } = job;
+    const name = fullName(reference);
+    report({
+      status: `Pulling from ${reference.path.replace(/^library\//, "")}`,
+      id: reference.digest === "" ? reference.tag : reference.digest,
+    });
+    const top = await registry.manifest(reference, signal);
+    const known = await this.#images
+      .read({ name, target: top.descriptor, labels: {}, updatedAt: "" })
+      .catch(() => null);
+    if (known !== null && (known.chainId === "" || (await runtime.hasSnapshot(known.chainId)))) {
+      await runtime.putImage(name, top.descriptor);
+      report({ status: `Digest: ${top.descriptor.digest}` });
+      report({ status: `Status: Image is up to date for ${name}` });
+      return { id: known.id, digest: top.descriptor.digest };
+    }
+    const { fetched, manifest } = await this.#manifestFor(job, top);
+    await this.#fetchBlob(job, manifest.config, {});
+    const config = parseImageConfig(
+      await runtime.readBlob(manifest.config.digest, configBytesMax),
+      name,
+    );
+    if (config.diffIds.length !== manifest.layers.length)
+      throw new SwarmError(
+        "invalid",
+        `${name}: the manifest has ${manifest.layers.length} layers, its configuration ${config.diffIds.length}`,
+      );
+    await this.#layers(job, manifest, config);
+    await this.#label(runtime, top, fetched, manifest, config);
+    await runtime.putImage(name, top.descriptor);
+    await this.#images.all();
+    report({ status: `Digest: ${top.descriptor.digest}` });
+    report({ status: `Status: Downloaded newer image for ${name}` });
+    return { id: manifest.config.digest, digest: top.descriptor.digest };
+  }
+
+  async #manifestFor(
+    job: Job,
+    top: FetchedManifest,
+  ): Promise<{ readonly fetched: FetchedManifest; readonly manifest: Manifest }> {
+    const name = fullName(job.reference);
+    await this.#storeManifest(job, top);
+    const parsed = parseManifest(top.bytes, name);
+    if (parsed.kind === "manifest") return { fetched: top, manifest: parsed };
+    const own = ownPlatform(process.arch);
+    const chosen = choosePlatform(parsed, own);
+    if (chosen === null)
+      throw new SwarmError(
+        "not_found",
+        `no matching manifest for ${own.os}/${own.architecture} in the manifest list entries of ${name}`,
+      );
+    const fetched = await job.registry.manifest(
+      { ...job.reference, tag: "", digest: chosen.digest },
+      job.signal,
+    );
+    await this.#storeManifest(job, fetched);
+    const manifest = parseManifest(fetched.bytes, name);
+    if (manifest.kind === "index")
+      throw new SwarmError("unsupported", `${name}: an index of indexes`);
+    return { fetched, manifest };
+  }
+
+  async #storeManifest(job: Job, { descriptor, bytes }: FetchedManifest): Promise<void> {
+    const { digest, size } = descriptor;
+    const source = async function* (offset: number) {
+      yield bytes.subarray(offset);
+    };
+    await job.runtime.writeBlob({ digest, size, labels: {} }, source, job.signal);
+  }
+
+  /** Fetches at most three at once, in order; unpacks from the bottom up. Stops all at the first failure. */
+  async #layers(job: Job, manifest: Manifest, config: ImageConfig): Promise<void> {
+    const stop = new AbortController();
+    const signal = AbortSignal.any([job.signal, stop.signal]);
+    const inner: Job = { ...job, signal };
+    const chain = chainIds(config.diffIds);
+    const free = new Slots(layersAtOnceMax);
+    for (const layer of manifest.layers)
+      job.report({ status: "Pulling fs layer", id: shortId(layer.digest) });
+    let below: Promise<void> = Promise.resolve();
+    const all: Promise<void>[] = [];
+    for (const [at, layer] of manifest.layers.entries()) {
+      const name = chain[at] ?? "";
+      const parent = chain[at - 1] ?? "";
+      const fetched = free.run(async () => {
+        signal.throwIfAborted();
+        if (await job.runtime.hasSnapshot(name)) return;
+        await this.#fetchBlob(inner, layer, {});
+      });
+      const under = below;
+      below = (async () => {
+        await Promise.all([fetched, under]);
+        const diffId = config.diffIds[at] ?? "";
+        await this.#unpack(inner, { descriptor: layer, diffId, parent, name });
+      })();
+      all.push(fetched, below);
+    }
+    try {
+      await Promise.all(all);
+    } catch (error) {
+      stop.abort(error);
+      await Promise.allSettled(all);
+      throw error;
+    }
+  }
+
+  async #unpack(job: Job, layer: Parameters<Runtime["applyLayer"]>[0]): Promise<void> {
+    const id = shortId(layer.descriptor.digest);
+    await this.#once(`unpack ${layer.name}`, async () => {
+      if (await job.runtime.hasSnapshot(layer.name)) {
+        job.report({ status: "Already exists", id });
+        return;
+      }
+      job.report({ status: "Extracting", id });
+      // A snapshot collected between the look and now would have taken its blob along.
+      if ((await job.runtime.blobSize(layer.descriptor.digest)) === null)
+        await this.#fetchBlob(job, layer.descriptor, {});
+      await job.runtime.applyLayer(layer, job.signal);
+      job.report({ status: "Pull complete", id });
+    });
+  }
+
+  async #fetchBlob(
+    job: Job,
+    blob: Descriptor,
+    labels: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const id = shortId(blob.digest);
+    await this.#once(`fetch ${blob.digest}`, async () => {
+      if ((await job.runtime.blobSize(blob.digest)) !== null) return;
+      const meter = new Meter(job.report, id, blob.size, this.#options.world);
+      const source = (offset: number, signal: AbortSignal) =>
+        meter.watch(offset, job.registry.blob(job.reference, blob, offset, signal));
+      const { digest, size } = blob;
+      await job.runtime.writeBlob({ digest, size, labels }, source, job.signal);
+      job.report({ status: "Download complete", id });
+    });
+  }
+
+  /** Who comes second waits, then looks for itself: the first may have failed for reasons of its own. */
+  async #once(key: string, run: () => Promise<void>): Promise<void> {
+    for (let other = this.#busy.get(key); other !== undefined; other = this.#busy.get(key))
+      await other.catch(() => {});
+    const work = run();
+    this.#busy.set(key, work);
+    try {
+      await work;
+    } finally {
+      this.#busy.delete(key);
+    }
+  }
+
+  /** Says what refers to what, so that the garbage collector keeps it as long as the image has a name. */
+  async #label(
+    runtime: Runtime,
+    top: FetchedManifest,
+    fetched: FetchedManifest,
+    manifest: Manifest,
+    config: ImageConfig,
+  ): Promise<void> {
+    const chainId = chainIds(config.diffIds).at(-1);
+    if (chainId !== undefined)
+      await runtime.labelBlob(manifest.config.digest, {
+        [`containerd.io/gc.ref.snapshot.${runtime.snapshotter}`]: chainId,
+      });
+    const labels: Record<string, string> = {
+      "containerd.io/gc.ref.content.config": manifest.config.digest,
+    };
+    for (const [at, layer] of manifest.layers.entries())
+      if ((await runtime.blobSize(layer.digest)) !== null)
+        labels[`containerd.io/gc.ref.content.l.${at}`] = layer.digest;
+    await runtime.labelBlob(fetched.descriptor.digest, labels);
+    if (fetched !== top)
+      await runtime.labelBlob(top.descriptor.digest, {
+        "containerd.io/gc.ref.content.m.0": fetched.descriptor.digest,
+      });
+  }
+}
+
+/** Lets at most so many run at once, in the order they came. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(slots: number) {
+    this.#free = slots;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+/** Reports progress, ten times a second at most. */
+class Meter {
+  readonly #report: PullProgress;
+  readonly #id: string;
+  readonly #total: number;
+  readonly #world: World;
+  #lastMs = 0;
+
+  constructor(report: PullProgress, id: string, total: number, world: World) {
+    this.#report = report;
+    this.#id = id;
+    this.#total = total;
+    this.#world = world;
+  }
+
+  async *watch(
+    offset: number,
+    source: AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    let current = offset;
+    for await (const chunk of source) {
+      current += chunk.length;
+      const now = this.#world.monotonic();
+      if (now - this.#lastMs >= progressMsMin) {
+        this.#lastMs = now;
+        const progressDetail = { current, total: this.#total };
+        this.#report({ status: "Downloading", id: this.#id, progressDetail });
+      }
+      yield chunk;
+    }
+  }
+}
+
+function shortId(digest: string): string {
+  return digest.replace(/^sha256:/, "").slice(0, 12);
+}

@@ -1,0 +1,382 @@
+// The Docker Registry HTTP API v2, as a client that only reads.
+
+import { createHash } from "node:crypto";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Descriptor } from "../runtime/types.ts";
+import { indexTypes, manifestBytesMax, manifestTypes } from "./manifest.ts";
+import { hubDomain, type Reference, registryHost } from "./reference.ts";
+import type { RegistryAuth } from "./types.ts";
+
+export interface RegistryOptions {
+  /** host, host:port or a CIDR-less prefix, spoken to over plain HTTP. Loopback always is. */
+  readonly insecure: readonly string[];
+  /** Base URLs tried before docker.io, for its images only. */
+  readonly mirrors: readonly string[];
+  readonly world: World;
+}
+
+export interface FetchedManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+const attemptsMax = 5;
+const answerTimeoutMs = 30_000;
+const stallMsMax = 60_000;
+const tokenBytesMax = 1024 * 1024;
+const tokenSecondsDefault = 60;
+
+/** One per pull: holds the tokens it was given, never longer than the pull. */
+export class Registry {
+  readonly #options: RegistryOptions;
+  readonly #auth: RegistryAuth | null;
+  readonly #headers = new Map<string, { readonly value: string; readonly untilMs: number }>();
+
+  constructor(options: RegistryOptions, auth: RegistryAuth | null) {
+    this.#options = options;
+    this.#auth = auth;
+  }
+
+  /** By digest when the reference has one, else by tag. Throws `not_found`, `denied`, `unavailable`, `invalid`. */
+  async manifest(reference: Reference, signal: AbortSignal): Promise<FetchedManifest> {
+    const wanted = reference.digest === "" ? reference.tag : reference.digest;
+    return this.#manyTimes(signal, async () => {
+      const response = await this.#get(
+        reference,
+        `manifests/${wanted}`,
+        { accept: [...manifestTypes, ...indexTypes].join(", ") },
+        signal,
+      );
+      const bytes = await readAll(response, manifestBytesMax, `the manifest of ${reference.path}`);
+      const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+      if (reference.digest !== "" && digest !== reference.digest)
+        throw new SwarmError(
+          "invalid",
+          `${reference.domain} sent another manifest than ${reference.digest} for ${reference.path}`,
+        );
+      const header = response.headers.get("content-type")?.split(";")[0]?.trim() ?? "";
+      const mediaType = mediaTypeOf(bytes) ?? header;
+      return { bytes, descriptor: { mediaType, digest, size: bytes.length } };
+    });
+  }
+
+  /** The blob's bytes from `offset` on. Goes on by itself where a connection broke. */
+  async *blob(
+    reference: Reference,
+    descriptor: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    let at = offset;
+    let failures = 0;
+    for (;;) {
+      try {
+        for await (const chunk of this.#blobOnce(reference, descriptor, at, signal)) {
+          at += chunk.length;
+          failures = 0;
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        failures++;
+        if (signal.aborted || !isWorthRetrying(error) || failures >= attemptsMax) throw error;
+        await this.#options.world.sleep(backoffMs(failures, this.#options.world), signal);
+      }
+    }
+  }
+
+  async *#blobOnce(
+    reference: Reference,
+    descriptor: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    const range: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const response = await this.#get(reference, `blobs/${descriptor.digest}`, range, signal);
+    // A registry that knows no ranges starts over: skip what we have.
+    let skip = response.status === 206 ? 0 : offset;
+    if (response.body === null) return;
+    try {
+      for await (const chunk of stallGuard(response.body, signal)) {
+        const fresh = chunk.subarray(skip);
+        skip -= chunk.length - fresh.length;
+        if (fresh.length > 0) yield fresh;
+      }
+    } catch (error) {
+      if (error instanceof SwarmError) throw error;
+      throw new SwarmError(
+        "unavailable",
+        `${reference.domain} broke off while sending ${descriptor.digest}: ${messageOf(error)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  async #get(
+    reference: Reference,
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    let failure: unknown = null;
+    for (const base of this.#bases(reference.domain)) {
+      try {
+        return await this.#getFrom(base, reference, path, headers, signal);
+      } catch (error) {
+        failure = error;
+        if (signal.aborted) break;
+      }
+    }
+    throw failure;
+  }
+
+  #bases(domain: string): readonly string[] {
+    const { mirrors, insecure } = this.#options;
+    const scheme = isInsecure(domain, insecure) ? "http" : "https";
+    const own = `${scheme}://${registryHost(domain)}`;
+    return domain === hubDomain ? [...mirrors.map((m) => m.replace(/\/+$/, "")), own] : [own];
+  }
+
+  async #getFrom(
+    base: string,
+    reference: Reference,
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const url = `${base}/v2/${reference.path}/${path}`;
+    const first = await this.#fetch(url, { ...headers, ...this.#authorization(base) }, signal);
+    if (first.status !== 401) return checked(first, reference, path);
+    await first.body?.cancel();
+    const challenge = first.headers.get("www-authenticate") ?? "";
+    await this.#authorize(base, challenge, reference, signal);
+    const second = await this.#fetch(url, { ...headers, ...this.#authorization(base) }, signal);
+    return checked(second, reference, path);
+  }
+
+  #authorization(base: string): Record<string, string> {
+    const header = this.#headers.get(base);
+    if (header === undefined || header.untilMs <= this.#options.world.now()) return {};
+    return { authorization: header.value };
+  }
+
+  async #authorize(
+    base: string,
+    challenge: string,
+    reference: Reference,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { scheme, parameters } = parseChallenge(challenge);
+    const auth = this.#auth;
+    if (scheme === "basic") {
+      if (!auth?.username) throw noAccess(reference);
+      this.#headers.set(base, { value: basic(auth), untilMs: Number.POSITIVE_INFINITY });
+      return;
+    }
+    const realm = parameters["realm"];
+    if (scheme !== "bearer" || realm === undefined)
+      throw new SwarmError(
+        "unsupported",
+        `${reference.domain} asks for an authentication we do not know: ${scheme}`,
+      );
+    const scope = parameters["scope"] ?? `repository:${reference.path}:pull`;
+    const service = parameters["service"] ?? "";
+    const response = auth?.identitytoken
+      ? await this.#refresh(realm, service, scope, auth.identitytoken, signal)
+      : await this.#fetch(
+          tokenUrl(realm, service, scope),
+          auth?.username ? { authorization: basic(auth) } : {},
+          signal,
+        );
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw noAccess(reference);
+    }
+    const body = await readAll(response, tokenBytesMax, "the registry's token");
+    const answer = JSON.parse(body.toString("utf8")) as Record<string, unknown>;
+    const token = answer["token"] ?? answer["access_token"];
+    if (typeof token !== "string") throw noAccess(reference);
+    const seconds =
+      typeof answer["expires_in"] === "number" ? answer["expires_in"] : tokenSecondsDefault;
+    this.#headers.set(base, {
+      value: `Bearer ${token}`,
+      // A little early, so that it does not run out on its way.
+      untilMs: this.#options.world.now() + Math.max(seconds - 5, 5) * 1000,
+    });
+  }
+
+  #refresh(
+    realm: string,
+    service: string,
+    scope: string,
+    token: string,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const body = new URLSearchParams({
+      grant_type: "refresh_token",
+      refresh_token: token,
+      service,
+      scope,
+      client_id: "tsswarm",
+    });
+    return this.#fetch(realm, {}, signal, body);
+  }
+
+  async #fetch(
+    url: string,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+    body?: URLSearchParams,
+  ): Promise<Response> {
+    const { host } = new URL(url);
+    const slow = new AbortController();
+    const timer = setTimeout(
+      () => slow.abort(new SwarmError("unavailable", `${host} does not answer`)),
+      answerTimeoutMs,
+    );
+    try {
+      return await fetch(url, {
+        headers: { "user-agent": "tsswarm", ...headers },
+        signal: AbortSignal.any([signal, slow.signal]),
+        ...(body === undefined ? {} : { method: "POST", body }),
+      });
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (error instanceof SwarmError) throw error;
+      const why = error instanceof Error && error.cause !== undefined ? error.cause : error;
+      throw new SwarmError(
+        "unavailable",
+        `the registry ${host} cannot be reached: ${messageOf(why)}`,
+        {
+          cause: error,
+        },
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #manyTimes<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await run();
+      } catch (error) {
+        if (signal.aborted || !isWorthRetrying(error) || attempt >= attemptsMax) throw error;
+        await this.#options.world.sleep(backoffMs(attempt, this.#options.world), signal);
+      }
+    }
+  }
+}
+
+function isWorthRetrying(error: unknown): boolean {
+  return error instanceof SwarmError && error.retryable;
+}
+
+function backoffMs(attempt: number, world: World): number {
+  return 200 * 2 ** attempt * (0.5 + world.random());
+}
+
+function isInsecure(domain: string, insecure: readonly string[]): boolean {
+  const name = domain.replace(/:\d+$/, "");
+  if (name === "localhost" || /^127\./.test(name) || name === "[::1]") return true;
+  return insecure.includes(domain) || insecure.includes(name);
+}
+
+async function checked(response: Response, reference: Reference, path: string): Promise<Response> {
+  if (response.ok) return response;
+  const body = await response.text().catch(() => "");
+  const said = /"message"\s*:\s*"([^"]{1,200})"/.exec(body)?.[1] ?? response.statusText;
+  const name = `${reference.domain}/${reference.path}`;
+  if (response.status === 401 || response.status === 403) throw noAccess(reference);
+  if (response.status === 404)
+    throw new SwarmError(
+      "not_found",
+      path.startsWith("manifests/")
+        ? `manifest for ${name}:${path.slice("manifests/".length)} not found: ${said}`
+        : `${name} has no ${path}: ${said}`,
+    );
+  const code = response.status === 429 || response.status >= 500 ? "unavailable" : "invalid";
+  throw new SwarmError(code, `${name}: the registry answered ${response.status}: ${said}`);
+}
+
+function noAccess(reference: Reference): SwarmError {
+  return new SwarmError(
+    "denied",
+    `pull access denied for ${reference.domain}/${reference.path}, repository does not exist or may require a login`,
+  );
+}
+
+function basic(auth: RegistryAuth): string {
+  const pair = `${auth.username ?? ""}:${auth.password ?? ""}`;
+  return `Basic ${Buffer.from(pair).toString("base64")}`;
+}
+
+function tokenUrl(realm: string, service: string, scope: string): string {
+  const url = new URL(realm);
+  if (service !== "") url.searchParams.set("service", service);
+  url.searchParams.set("scope", scope);
+  return url.href;
+}
+
+/** `Bearer realm="https://…",service="…",scope="…"` (RFC 9110, section 11.6.1). */
+export function parseChallenge(header: string): {
+  readonly scheme: string;
+  readonly parameters: Readonly<Record<string, string>>;
+} {
+  const parameters: Record<string, string> = {};
+  for (const [, key = "", quoted, bare] of header.matchAll(
+    /([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))/g,
+  ))
+    parameters[key.toLowerCase()] = quoted?.replace(/\\(.)/g, "$1") ?? bare ?? "";
+  return { scheme: (header.split(/\s/)[0] ?? "").toLowerCase(), parameters };
+}
+
+function mediaTypeOf(bytes: Buffer): string | null {
+  try {
+    const body = JSON.parse(bytes.toString("utf8")) as Record<string, unknown>;
+    return typeof body["mediaType"] === "string" ? body["mediaType"] : null;
+  } catch {
+    return null;
+  }
+}
+
+async function readAll(response: Response, bytesMax: number, what: string): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  if (response.body !== null)
+    for await (const chunk of response.body) {
+      bytes += chunk.length;
+      if (bytes > bytesMax)
+        throw new SwarmError("too_large", `${what} is larger than ${bytesMax} bytes`);
+      parts.push(chunk);
+    }
+  return Buffer.concat(parts);
+}
+
+/** Ends a body that sends nothing for a while. */
+async function* stallGuard(
+  body: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  const reader = body.getReader();
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    for (;;) {
+      const stalled = new Promise<never>((_, reject) => {
+        timer = setTimeout(
+          () => reject(new SwarmError("unavailable", "the registry sent nothing for a minute")),
+          stallMsMax,
+        );
+      });
+      const next = await Promise.race([reader.read(), stalled]);
+      clearTimeout(timer);
+      signal.throwIfAborted();
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    clearTimeout(timer);
+    await reader.cancel().catch(() => {});
+  }
+}

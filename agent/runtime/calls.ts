@@ -1,0 +1,203 @@
+// Typed calls to containerd's services over its unix socket.
+
+import grpc from "@grpc/grpc-js";
+import protobuf from "protobufjs";
+import { type Codec, codecOf } from "../../proto/codec.ts";
+import { schema } from "../../proto/gen/containerd-schema.ts";
+import type { Messages, Services } from "../../proto/gen/containerd-types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { channelOptions, definitionOf, fromStatus } from "../../proto/rpc.ts";
+
+export type ServiceName = keyof Services & string;
+type Shape<S extends ServiceName, M extends keyof Services[S]> = Services[S][M] extends {
+  kind: infer K;
+  request: infer Q;
+  response: infer R;
+}
+  ? { kind: K; request: Q; response: R }
+  : never;
+type OfKind<S extends ServiceName, K> = {
+  [M in keyof Services[S]]: Shape<S, M>["kind"] extends K ? M : never;
+}[keyof Services[S]] &
+  string;
+
+/** Requests may leave out what is zero. */
+export type Loose<T> = T extends Uint8Array
+  ? T
+  : T extends readonly (infer I)[]
+    ? readonly Loose<I>[]
+    : T extends object
+      ? { readonly [K in keyof T]?: Loose<T[K]> | undefined }
+      : T;
+
+export interface CallSettings {
+  readonly signal?: AbortSignal;
+  /** Default 10 s for unary calls; 0 and streams: none. */
+  readonly timeoutMs?: number;
+}
+
+/** A call that is written to and answered in turn. */
+export interface Exchange<Q, R> {
+  ask(request: Loose<Q>): Promise<R>;
+  close(): void;
+}
+
+const unaryTimeoutMs = 10_000;
+const root = protobuf.Root.fromJSON(schema as unknown as protobuf.INamespace);
+const definitions = new Map<string, grpc.ServiceDefinition>();
+
+function methodOf(service: string, method: string): grpc.MethodDefinition<unknown, unknown> {
+  let definition = definitions.get(service);
+  if (definition === undefined) {
+    definition = definitionOf(root.lookupService(service));
+    definitions.set(service, definition);
+  }
+  const found = definition[method];
+  if (found === undefined) throw new SwarmError("internal", `no such method: ${service}/${method}`);
+  return found as grpc.MethodDefinition<unknown, unknown>;
+}
+
+/** The codec of one of containerd's messages, for bodies inside an Any. */
+export function codecOfMessage<N extends keyof Messages & string>(name: N): Codec<Messages[N]> {
+  return codecOf(root.lookupType(name)) as Codec<Messages[N]>;
+}
+
+export class Calls {
+  readonly #client: grpc.Client;
+  readonly #metadata: Readonly<Record<string, string>>;
+
+  private constructor(client: grpc.Client, metadata: Readonly<Record<string, string>>) {
+    this.#client = client;
+    this.#metadata = metadata;
+  }
+
+  static open(address: string, namespace: string): Calls {
+    const client = new grpc.Client(`unix:${address}`, grpc.credentials.createInsecure(), {
+      ...channelOptions,
+      "grpc.max_reconnect_backoff_ms": 500,
+    });
+    return new Calls(client, { "containerd-namespace": namespace });
+  }
+
+  /** The same channel with one more metadata entry. */
+  with(key: string, value: string): Calls {
+    return new Calls(this.#client, { ...this.#metadata, [key]: value });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async unary<S extends ServiceName, M extends OfKind<S, "unary">>(
+    service: S,
+    method: M,
+    request: Loose<Shape<S, M>["request"]>,
+    settings: CallSettings = {},
+  ): Promise<Shape<S, M>["response"]> {
+    const shape = methodOf(service, method);
+    settings.signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const timeoutMs = settings.timeoutMs ?? unaryTimeoutMs;
+      const call = this.#client.makeUnaryRequest(
+        shape.path,
+        shape.requestSerialize,
+        shape.responseDeserialize,
+        request,
+        this.#headers(),
+        timeoutMs === 0 ? {} : { deadline: Date.now() + timeoutMs },
+        (error, response) => {
+          settings.signal?.removeEventListener("abort", cancel);
+          if (error === null) resolve(response as Shape<S, M>["response"]);
+          else
+            reject(settings.signal?.aborted === true ? settings.signal.reason : fromStatus(error));
+        },
+      );
+      const cancel = () => call.cancel();
+      settings.signal?.addEventListener("abort", cancel, { once: true });
+    });
+  }
+
+  async *download<S extends ServiceName, M extends OfKind<S, "download">>(
+    service: S,
+    method: M,
+    request: Loose<Shape<S, M>["request"]>,
+    settings: CallSettings = {},
+  ): AsyncGenerator<Shape<S, M>["response"], void, void> {
+    const shape = methodOf(service, method);
+    settings.signal?.throwIfAborted();
+    const call = this.#client.makeServerStreamRequest(
+      shape.path,
+      shape.requestSerialize,
+      shape.responseDeserialize,
+      request,
+      this.#headers(),
+      settings.timeoutMs === undefined ? {} : { deadline: Date.now() + settings.timeoutMs },
+    );
+    const cancel = () => call.cancel();
+    settings.signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      for await (const message of call) yield message as Shape<S, M>["response"];
+    } catch (error) {
+      throw settings.signal?.aborted === true ? settings.signal.reason : fromStatus(error);
+    } finally {
+      settings.signal?.removeEventListener("abort", cancel);
+      // The reader left early or the call failed: a later error has nobody to go to.
+      call.on("error", () => {});
+      call.cancel();
+    }
+  }
+
+  exchange<S extends ServiceName, M extends OfKind<S, "duplex">>(
+    service: S,
+    method: M,
+    settings: CallSettings = {},
+  ): Exchange<Shape<S, M>["request"], Shape<S, M>["response"]> {
+    const shape = methodOf(service, method);
+    const call = this.#client.makeBidiStreamRequest(
+      shape.path,
+      shape.requestSerialize,
+      shape.responseDeserialize,
+      this.#headers(),
+    );
+    const cancel = () => call.cancel();
+    settings.signal?.addEventListener("abort", cancel, { once: true });
+    let failure: unknown = null;
+    let waiting: { resolve: (value: unknown) => void; reject: (error: unknown) => void } | null =
+      null;
+    const fail = (error: unknown) => {
+      failure ??= settings.signal?.aborted === true ? settings.signal.reason : fromStatus(error);
+      waiting?.reject(failure);
+      waiting = null;
+    };
+    call.on("data", (message: unknown) => {
+      waiting?.resolve(message);
+      waiting = null;
+    });
+    call.on("error", fail);
+    call.on("end", () => fail(new SwarmError("unavailable", `${method} ended early`)));
+    return {
+      ask: (request) =>
+        new Promise((resolve, reject) => {
+          if (failure !== null) {
+            reject(failure);
+            return;
+          }
+          waiting = { resolve: resolve as (value: unknown) => void, reject };
+          call.write(request);
+        }),
+      close: () => {
+        settings.signal?.removeEventListener("abort", cancel);
+        failure ??= new SwarmError("cancelled", `${method} was closed`);
+        call.end();
+        call.cancel();
+      },
+    };
+  }
+
+  #headers(): grpc.Metadata {
+    // A containerd that is being restarted is waited for, up to the call's deadline.
+    const metadata = new grpc.Metadata({ waitForReady: true });
+    for (const [key, value] of Object.entries(this.#metadata)) metadata.set(key, value);
+    return metadata;
+  }
+}

@@ -1,0 +1,475 @@
+// The Runtime over containerd's gRPC services.
+
+import { randomBytes } from "node:crypto";
+import type { Messages } from "../../proto/gen/containerd-types.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { realWorld, type World } from "../../proto/kit/world.ts";
+import { readBlob, writeBlob } from "./blobs.ts";
+import { Calls, codecOfMessage } from "./calls.ts";
+import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
+import type {
+  BlobSource,
+  ContainerRecord,
+  Descriptor,
+  Exit,
+  ImageRecord,
+  Process,
+  Runtime,
+  RuntimeEvent,
+  SnapshotMount,
+  Stdio,
+} from "./types.ts";
+
+const runtimeName = "io.containerd.runc.v2";
+const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/** What a pull leaves behind when the agent dies in the middle of it is collected after this. */
+const leaseHoursMax = 24;
+const retryMs = 200;
+/** Creating waits for runc; deleting for the container's processes to be reaped. */
+const taskTimeoutMs = 60_000;
+const unpackTimeoutMs = 10 * 60_000;
+
+const containersService = "containerd.services.containers.v1.Containers";
+const tasksService = "containerd.services.tasks.v1.Tasks";
+const contentService = "containerd.services.content.v1.Content";
+const imagesService = "containerd.services.images.v1.Images";
+const snapshotsService = "containerd.services.snapshots.v1.Snapshots";
+const leasesService = "containerd.services.leases.v1.Leases";
+
+/** Connects and makes the namespace. Throws `unavailable` when nothing answers at the socket within 10 s. */
+export async function openContainerd(options: {
+  readonly address: string;
+  readonly namespace: string;
+  readonly world?: World;
+}): Promise<Runtime> {
+  const calls = Calls.open(options.address, options.namespace);
+  try {
+    await calls.unary("containerd.services.version.v1.Version", "Version", {});
+    await calls
+      .unary("containerd.services.namespaces.v1.Namespaces", "Create", {
+        namespace: { name: options.namespace },
+      })
+      .catch(ignore("conflict"));
+  } catch (error) {
+    calls.close();
+    throw new SwarmError(
+      "unavailable",
+      `containerd does not answer at ${options.address}: is it running?`,
+      { cause: error },
+    );
+  }
+  return new Containerd(calls, options.namespace, options.world ?? realWorld);
+}
+
+class Containerd implements Runtime {
+  readonly snapshotter = "overlayfs";
+  readonly #calls: Calls;
+  readonly #namespace: string;
+  readonly #world: World;
+
+  constructor(calls: Calls, namespace: string, world: World) {
+    this.#calls = calls;
+    this.#namespace = namespace;
+    this.#world = world;
+  }
+
+  async version(): Promise<string> {
+    const answer = await this.#calls.unary("containerd.services.version.v1.Version", "Version", {});
+    return answer.version;
+  }
+
+  async blobSize(digest: string): Promise<number | null> {
+    const answer = await this.#calls
+      .unary(contentService, "Info", { digest })
+      .catch(ignore("not_found"));
+    return answer?.info?.size ?? null;
+  }
+
+  readBlob(digest: string, bytesMax: number): Promise<Buffer> {
+    return readBlob(this.#calls, digest, bytesMax);
+  }
+
+  writeBlob(
+    blob: { digest: string; size: number; labels: Readonly<Record<string, string>> },
+    source: BlobSource,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return writeBlob(this.#calls, blob, source, signal);
+  }
+
+  async labelBlob(digest: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    const paths = Object.keys(labels).map((key) => `labels.${key}`);
+    await this.#calls.unary(contentService, "Update", {
+      info: { digest, labels },
+      update_mask: { paths },
+    });
+  }
+
+  async images(): Promise<readonly ImageRecord[]> {
+    const answer = await this.#calls.unary(imagesService, "List", {});
+    return answer.images.map(imageOf);
+  }
+
+  async image(name: string): Promise<ImageRecord | null> {
+    const answer = await this.#calls
+      .unary(imagesService, "Get", { name })
+      .catch(ignore("not_found"));
+    return answer?.image === undefined ? null : imageOf(answer.image);
+  }
+
+  async putImage(name: string, target: Descriptor): Promise<void> {
+    const image = { name, target: descriptorTo(target) };
+    await this.#calls.unary(imagesService, "Create", { image }).catch(async (error: unknown) => {
+      if (asSwarmError(error).code !== "conflict") throw error;
+      await this.#calls.unary(imagesService, "Update", {
+        image,
+        update_mask: { paths: ["target"] },
+      });
+    });
+  }
+
+  async deleteImage(name: string, wait: boolean): Promise<void> {
+    await this.#calls.unary(imagesService, "Delete", { name, sync: wait });
+  }
+
+  async hasSnapshot(name: string): Promise<boolean> {
+    const answer = await this.#calls
+      .unary(snapshotsService, "Stat", { snapshotter: this.snapshotter, key: name })
+      .catch(ignore("not_found"));
+    return answer !== undefined;
+  }
+
+  async applyLayer(
+    layer: { descriptor: Descriptor; diffId: string; parent: string; name: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { snapshotter } = this;
+    const key = `extract-${randomBytes(8).toString("hex")} ${layer.name}`;
+    const prepared = await this.#calls.unary(snapshotsService, "Prepare", {
+      snapshotter,
+      key,
+      parent: layer.parent,
+    });
+    try {
+      const { applied } = await this.#calls.unary(
+        "containerd.services.diff.v1.Diff",
+        "Apply",
+        { diff: descriptorTo(layer.descriptor), mounts: prepared.mounts },
+        { timeoutMs: unpackTimeoutMs, signal },
+      );
+      if (applied?.digest !== layer.diffId)
+        throw new SwarmError(
+          "invalid",
+          `layer ${layer.descriptor.digest} unpacks to ${applied?.digest}, but its image says ${layer.diffId}`,
+        );
+      await this.#calls.unary(snapshotsService, "Commit", { snapshotter, key, name: layer.name });
+    } catch (error) {
+      await this.removeSnapshot(key).catch(ignore("not_found"));
+      // Somebody else has unpacked the same layer meanwhile.
+      if (asSwarmError(error).code !== "conflict") throw error;
+    }
+  }
+
+  async prepareSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]> {
+    const { snapshotter } = this;
+    const answer = await this.#calls.unary(snapshotsService, "Prepare", {
+      snapshotter,
+      key,
+      parent,
+      // Kept by the garbage collector although no container refers to it yet.
+      labels: { "containerd.io/gc.root": new Date(this.#world.now()).toISOString() },
+    });
+    return answer.mounts;
+  }
+
+  async snapshotMounts(key: string): Promise<readonly SnapshotMount[]> {
+    const { snapshotter } = this;
+    const answer = await this.#calls.unary(snapshotsService, "Mounts", { snapshotter, key });
+    return answer.mounts;
+  }
+
+  async removeSnapshot(key: string): Promise<void> {
+    const { snapshotter } = this;
+    await this.#calls
+      .unary(snapshotsService, "Remove", { snapshotter, key }, { timeoutMs: taskTimeoutMs })
+      .catch(ignore("not_found"));
+  }
+
+  async snapshots(): Promise<readonly { name: string; isActive: boolean }[]> {
+    const found: { name: string; isActive: boolean }[] = [];
+    const list = this.#calls.download(
+      snapshotsService,
+      "List",
+      { snapshotter: this.snapshotter },
+      { timeoutMs: taskTimeoutMs },
+    );
+    for await (const part of list)
+      for (const info of part.info)
+        found.push({ name: info.name, isActive: info.kind === "ACTIVE" });
+    return found;
+  }
+
+  async snapshotBytes(name: string): Promise<number> {
+    const answer = await this.#calls.unary(snapshotsService, "Usage", {
+      snapshotter: this.snapshotter,
+      key: name,
+    });
+    return answer.size;
+  }
+
+  async underLease<T>(purpose: string, run: (leased: Runtime) => Promise<T>): Promise<T> {
+    const id = `${purpose}-${randomBytes(12).toString("hex")}`;
+    const expires = new Date(this.#world.now() + leaseHoursMax * 3_600_000).toISOString();
+    await this.#calls.unary(leasesService, "Create", {
+      id,
+      labels: { "containerd.io/gc.expire": expires },
+    });
+    try {
+      const calls = this.#calls.with("containerd-lease", id);
+      return await run(new Containerd(calls, this.#namespace, this.#world));
+    } finally {
+      await this.#calls.unary(leasesService, "Delete", { id }).catch(() => {});
+    }
+  }
+
+  async createContainer(container: {
+    id: string;
+    image: string;
+    labels: Readonly<Record<string, string>>;
+    snapshotKey: string;
+    spec: RuntimeSpec;
+  }): Promise<void> {
+    await this.#calls.unary(containersService, "Create", {
+      container: {
+        id: container.id,
+        image: container.image,
+        labels: container.labels,
+        runtime: { name: runtimeName },
+        snapshotter: this.snapshotter,
+        snapshot_key: container.snapshotKey,
+        spec: anyOf(specType, container.spec),
+      },
+    });
+  }
+
+  async containers(): Promise<readonly ContainerRecord[]> {
+    const answer = await this.#calls.unary(containersService, "List", {});
+    return answer.containers.map((c) => ({
+      id: c.id,
+      labels: c.labels,
+      snapshotKey: c.snapshot_key,
+    }));
+  }
+
+  async deleteContainer(id: string): Promise<void> {
+    await this.#calls.unary(containersService, "Delete", { id }).catch(ignore("not_found"));
+  }
+
+  async createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number> {
+    const answer = await this.#calls.unary(
+      tasksService,
+      "Create",
+      { container_id: id, rootfs, ...stdio },
+      { timeoutMs: taskTimeoutMs },
+    );
+    return answer.pid;
+  }
+
+  async startTask(id: string): Promise<void> {
+    await this.#calls.unary(
+      tasksService,
+      "Start",
+      { container_id: id },
+      { timeoutMs: taskTimeoutMs },
+    );
+  }
+
+  async tasks(): Promise<readonly Process[]> {
+    const answer = await this.#calls.unary(tasksService, "List", {});
+    return answer.tasks.map(processOf);
+  }
+
+  async process(id: string, execId: string): Promise<Process | null> {
+    const answer = await this.#calls
+      .unary(tasksService, "Get", { container_id: id, exec_id: execId })
+      .catch(ignore("not_found"));
+    return answer?.process === undefined ? null : processOf(answer.process);
+  }
+
+  async wait(id: string, execId: string, signal: AbortSignal): Promise<Exit> {
+    const request = { container_id: id, exec_id: execId };
+    for (;;) {
+      try {
+        const answer = await this.#calls.unary(tasksService, "Wait", request, {
+          timeoutMs: 0,
+          signal,
+        });
+        return { exitCode: answer.exit_status, exitedAt: timeOf(answer.exited_at) };
+      } catch (error) {
+        if (signal.aborted || asSwarmError(error).code === "not_found") throw error;
+      }
+      await this.#world.sleep(retryMs, signal);
+    }
+  }
+
+  async kill(id: string, execId: string, signal: number, all: boolean): Promise<void> {
+    await this.#calls.unary(tasksService, "Kill", {
+      container_id: id,
+      exec_id: execId,
+      signal,
+      all,
+    });
+  }
+
+  async deleteTask(id: string, execId: string): Promise<Exit | null> {
+    const options = { timeoutMs: taskTimeoutMs };
+    const answer = await (execId === ""
+      ? this.#calls.unary(tasksService, "Delete", { container_id: id }, options)
+      : this.#calls.unary(
+          tasksService,
+          "DeleteProcess",
+          { container_id: id, exec_id: execId },
+          options,
+        )
+    ).catch(ignore("not_found"));
+    if (answer === undefined) return null;
+    return { exitCode: answer.exit_status, exitedAt: timeOf(answer.exited_at) };
+  }
+
+  async createExec(id: string, execId: string, process: SpecProcess, stdio: Stdio): Promise<void> {
+    await this.#calls.unary(tasksService, "Exec", {
+      container_id: id,
+      exec_id: execId,
+      spec: anyOf(processType, process),
+      ...stdio,
+    });
+  }
+
+  async startExec(id: string, execId: string): Promise<number> {
+    const answer = await this.#calls.unary(
+      tasksService,
+      "Start",
+      { container_id: id, exec_id: execId },
+      { timeoutMs: taskTimeoutMs },
+    );
+    return answer.pid;
+  }
+
+  async resize(id: string, execId: string, rows: number, columns: number): Promise<void> {
+    await this.#calls.unary(tasksService, "ResizePty", {
+      container_id: id,
+      exec_id: execId,
+      height: rows,
+      width: columns,
+    });
+  }
+
+  async closeStdin(id: string, execId: string): Promise<void> {
+    await this.#calls.unary(tasksService, "CloseIO", {
+      container_id: id,
+      exec_id: execId,
+      stdin: true,
+    });
+  }
+
+  async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent, void, void> {
+    const wanted = `namespace==${this.#namespace}`;
+    const filters = [`${wanted},topic==/tasks/exit`, `${wanted},topic==/tasks/oom`];
+    while (!signal.aborted) {
+      try {
+        // The subscription itself is not acknowledged: that containerd answers at all is the sign.
+        await this.version();
+        yield { kind: "subscribed" };
+        const stream = this.#calls.download(
+          "containerd.services.events.v1.Events",
+          "Subscribe",
+          { filters },
+          { signal },
+        );
+        for await (const envelope of stream) {
+          const event = eventOf(envelope);
+          if (event !== null) yield event;
+        }
+      } catch {
+        // Gone or not yet back: what was missed is found out after the next "subscribed".
+      }
+      await this.#world.sleep(retryMs, signal).catch(() => {});
+    }
+  }
+
+  close(): void {
+    this.#calls.close();
+  }
+}
+
+const exitEvent = codecOfMessage("containerd.events.TaskExit");
+const oomEvent = codecOfMessage("containerd.events.TaskOOM");
+
+function eventOf(
+  envelope: Messages["containerd.services.events.v1.Envelope"],
+): RuntimeEvent | null {
+  const body = envelope.event?.value ?? new Uint8Array();
+  if (envelope.topic === "/tasks/oom")
+    return { kind: "oom", id: oomEvent.decode(body).container_id };
+  if (envelope.topic !== "/tasks/exit") return null;
+  const exit = exitEvent.decode(body);
+  return {
+    kind: "exit",
+    id: exit.container_id,
+    execId: exit.id === exit.container_id ? "" : exit.id,
+    exit: { exitCode: exit.exit_status, exitedAt: timeOf(exit.exited_at) },
+  };
+}
+
+/** For `catch`: one expected code counts as no answer. */
+function ignore(code: SwarmError["code"]): (error: unknown) => undefined {
+  return (error) => {
+    if (asSwarmError(error).code !== code) throw error;
+    return undefined;
+  };
+}
+
+function anyOf(type: string, body: unknown): { type_url: string; value: Uint8Array } {
+  return { type_url: type, value: Buffer.from(JSON.stringify(body)) };
+}
+
+function descriptorTo(descriptor: Descriptor) {
+  return {
+    media_type: descriptor.mediaType,
+    digest: descriptor.digest,
+    size: descriptor.size,
+    annotations: descriptor.annotations,
+  };
+}
+
+function imageOf(image: Messages["containerd.services.images.v1.Image"]): ImageRecord {
+  return {
+    name: image.name,
+    labels: image.labels,
+    updatedAt: timeOf(image.updated_at),
+    target: {
+      mediaType: image.target?.media_type ?? "",
+      digest: image.target?.digest ?? "",
+      size: image.target?.size ?? 0,
+    },
+  };
+}
+
+function processOf(process: Messages["containerd.v1.types.Process"]): Process {
+  const status = process.status.toLowerCase();
+  return {
+    id: process.container_id === "" ? process.id : process.container_id,
+    pid: process.pid,
+    status: status === "pausing" ? "paused" : (status as Process["status"]),
+    exitCode: process.exit_status,
+    exitedAt: timeOf(process.exited_at),
+  };
+}
+
+/** RFC 3339 with nanoseconds; Go's zero time is "". */
+function timeOf(time: Messages["google.protobuf.Timestamp"] | undefined): string {
+  if (time === undefined || time.seconds <= 0) return "";
+  const whole = new Date(time.seconds * 1000).toISOString().slice(0, 19);
+  return `${whole}.${String(time.nanos).padStart(9, "0")}Z`;
+}

@@ -1,0 +1,146 @@
+// What the engine needs of a container runtime: blobs, images, snapshots, containers and their processes.
+
+import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
+
+/** A blob by its digest, as registries and containerd name it. */
+export interface Descriptor {
+  readonly mediaType: string;
+  /** sha256:… */
+  readonly digest: string;
+  readonly size: number;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+export interface ImageRecord {
+  readonly name: string;
+  readonly target: Descriptor;
+  readonly labels: Readonly<Record<string, string>>;
+  /** RFC 3339. */
+  readonly updatedAt: string;
+}
+
+/** How a snapshot is mounted. */
+export interface SnapshotMount {
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+export interface ContainerRecord {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly snapshotKey: string;
+}
+
+/** Paths of FIFOs; "" is /dev/null. With a terminal `stderr` is "". */
+export interface Stdio {
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly terminal: boolean;
+}
+
+export interface Exit {
+  readonly exitCode: number;
+  /** RFC 3339, "" when unknown. */
+  readonly exitedAt: string;
+}
+
+export interface Process extends Exit {
+  readonly id: string;
+  readonly pid: number;
+  readonly status: "unknown" | "created" | "running" | "stopped" | "paused";
+}
+
+/**
+ * `subscribed` comes first and after every lost connection: what happened before it may have been missed.
+ */
+export type RuntimeEvent =
+  | { readonly kind: "subscribed" }
+  | { readonly kind: "oom"; readonly id: string }
+  | { readonly kind: "exit"; readonly id: string; readonly execId: string; readonly exit: Exit };
+
+/** Where a blob's bytes come from, from an offset on. */
+export type BlobSource = (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+
+/**
+ * All methods throw SwarmError: `not_found`, `conflict` (exists already), `precondition`, `unavailable` (no runtime).
+ * Calls wait for a runtime that is just being restarted, up to their deadline.
+ */
+export interface Runtime {
+  version(): Promise<string>;
+
+  /** Bytes of a blob we have, null when we have not. */
+  blobSize(digest: string): Promise<number | null>;
+  readBlob(digest: string, bytesMax: number): Promise<Buffer>;
+  /** Writes and verifies the digest (`invalid` when it differs). Resumes what an earlier call has left. */
+  writeBlob(
+    blob: {
+      readonly digest: string;
+      readonly size: number;
+      readonly labels: Readonly<Record<string, string>>;
+    },
+    source: BlobSource,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Adds or replaces labels of a blob. */
+  labelBlob(digest: string, labels: Readonly<Record<string, string>>): Promise<void>;
+
+  images(): Promise<readonly ImageRecord[]>;
+  image(name: string): Promise<ImageRecord | null>;
+  putImage(name: string, target: Descriptor): Promise<void>;
+  /** Waits for the garbage collector when `wait` is set. */
+  deleteImage(name: string, wait: boolean): Promise<void>;
+
+  readonly snapshotter: string;
+  hasSnapshot(name: string): Promise<boolean>;
+  /** Unpacks a layer over `parent` ("" for none) into the committed snapshot `name`; its content must be `diffId`. */
+  applyLayer(
+    layer: {
+      readonly descriptor: Descriptor;
+      readonly diffId: string;
+      readonly parent: string;
+      readonly name: string;
+    },
+    signal: AbortSignal,
+  ): Promise<void>;
+  prepareSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]>;
+  snapshotMounts(key: string): Promise<readonly SnapshotMount[]>;
+  removeSnapshot(key: string): Promise<void>;
+  snapshots(): Promise<readonly { readonly name: string; readonly isActive: boolean }[]>;
+  snapshotBytes(name: string): Promise<number>;
+
+  /** Runs with a lease: what is made through the given runtime is kept from the garbage collector until it returns. */
+  underLease<T>(purpose: string, run: (leased: Runtime) => Promise<T>): Promise<T>;
+
+  createContainer(container: {
+    readonly id: string;
+    readonly image: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly snapshotKey: string;
+    readonly spec: RuntimeSpec;
+  }): Promise<void>;
+  containers(): Promise<readonly ContainerRecord[]>;
+  deleteContainer(id: string): Promise<void>;
+
+  /** The process exists but does not run until `startTask`. Resolves with its pid in our pid namespace. */
+  createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number>;
+  startTask(id: string): Promise<void>;
+  tasks(): Promise<readonly Process[]>;
+  /** `execId` "" is the container's own process. Null when there is none. */
+  process(id: string, execId: string): Promise<Process | null>;
+  /** Waits for the exit, over restarts of the runtime. `not_found` when the process is not known any more. */
+  wait(id: string, execId: string, signal: AbortSignal): Promise<Exit>;
+  /** `signal` by number. `not_found` when it has ended already. */
+  kill(id: string, execId: string, signal: number, all: boolean): Promise<void>;
+  /** Removes an ended (or never started) process. Null when there was none. */
+  deleteTask(id: string, execId: string): Promise<Exit | null>;
+  createExec(id: string, execId: string, process: SpecProcess, stdio: Stdio): Promise<void>;
+  startExec(id: string, execId: string): Promise<number>;
+  resize(id: string, execId: string, rows: number, columns: number): Promise<void>;
+  closeStdin(id: string, execId: string): Promise<void>;
+
+  /** Never ends before the signal: subscribes again when the runtime was restarted. */
+  events(signal: AbortSignal): AsyncIterable<RuntimeEvent>;
+  close(): void;
+}

@@ -1,0 +1,305 @@
+// What the engine's end-to-end test needs: a private containerd, a private registry, an image made by hand, a keeper.
+
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { appendFileSync, constants, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { createServer, Socket } from "node:net";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import type { Keeper, KeeperRequest } from "../../proto/kit/keeper.ts";
+
+const readyMsMax = 15_000;
+
+export interface Server {
+  readonly address: string;
+  stop(): Promise<void>;
+}
+export interface ContainerdServer extends Server {
+  /** SIGKILL, and started again. */
+  crash(): Promise<void>;
+}
+
+export async function startContainerd(directory: string): Promise<ContainerdServer> {
+  mkdirSync(directory, { recursive: true });
+  const config = join(directory, "config.toml");
+  const address = join(directory, "containerd.sock");
+  writeFileSync(
+    config,
+    [
+      "version = 2",
+      `root = "${directory}/root"`,
+      `state = "${directory}/state"`,
+      'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+      "[grpc]",
+      `address = "${address}"`,
+    ].join("\n"),
+  );
+  let child = await run();
+  return {
+    address,
+    stop: () => end(child, "SIGTERM"),
+    crash: async () => {
+      await end(child, "SIGKILL");
+      child = await run();
+    },
+  };
+
+  async function run(): Promise<ChildProcess> {
+    const started = spawn("containerd", ["--config", config], {
+      stdio: ["ignore", "ignore", openSync(join(directory, "containerd.log"), "a")],
+    });
+    await until("containerd answers", () => canConnect(address));
+    return started;
+  }
+}
+
+export async function startRegistry(directory: string, htpasswd = ""): Promise<Server> {
+  mkdirSync(directory, { recursive: true });
+  const port = await freePort();
+  const config = join(directory, "registry.yml");
+  const lines = [
+    "version: 0.1",
+    "log: {level: error, accesslog: {disabled: true}}",
+    "storage:",
+    `  filesystem: {rootdirectory: ${directory}/registry}`,
+    "http:",
+    `  addr: 127.0.0.1:${port}`,
+  ];
+  if (htpasswd !== "") {
+    writeFileSync(join(directory, "htpasswd"), htpasswd);
+    lines.push("auth:", `  htpasswd: {realm: test, path: ${directory}/htpasswd}`);
+  }
+  writeFileSync(config, `${lines.join("\n")}\n`);
+  const child = spawn("docker-registry", ["serve", config], {
+    stdio: ["ignore", "ignore", openSync(join(directory, "registry.log"), "a")],
+  });
+  await until("the registry answers", () =>
+    fetch(`http://127.0.0.1:${port}/v2/`).then(
+      (r) => r.ok || r.status === 401,
+      () => false,
+    ),
+  );
+  return { address: `127.0.0.1:${port}`, stop: () => end(child, "SIGTERM") };
+}
+
+/** A tar of a small Debian-like root: busybox with its libraries, users, a folder for volumes. */
+export function busyboxLayer(directory: string): Buffer {
+  const root = join(directory, "rootfs");
+  for (const path of ["bin", "etc", "tmp", "root", "data", "proc", "sys", "dev", "var"])
+    mkdirSync(join(root, path), { recursive: true });
+  execFileSync("cp", ["/bin/busybox", join(root, "bin/busybox")]);
+  const libraries = execFileSync("ldd", ["/bin/busybox"], { encoding: "utf8" });
+  for (const [path] of libraries.matchAll(/\/\S+/g))
+    execFileSync("cp", ["--parents", "-L", path, root]);
+  for (const name of ["sh", "cat", "echo", "sleep", "id", "ls", "seq", "env", "kill", "true", "dd"])
+    execFileSync("ln", ["-sf", "busybox", join(root, "bin", name)]);
+  writeFileSync(
+    join(root, "etc/passwd"),
+    "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n",
+  );
+  writeFileSync(join(root, "etc/group"), "root:x:0:\napp:x:1000:\nextra:x:2000:app\n");
+  writeFileSync(join(root, "data/seed"), "from the image\n");
+  return execFileSync("tar", ["-C", root, "--owner=0", "--group=0", "-c", "."], {
+    maxBuffer: 64 * 1024 * 1024,
+  });
+}
+
+export function smallLayer(directory: string, name: string, content: string): Buffer {
+  const root = join(directory, `layer-${name}`);
+  mkdirSync(root, { recursive: true });
+  writeFileSync(join(root, name), content);
+  return execFileSync("tar", ["-C", root, "--owner=0", "--group=0", "-c", "."]);
+}
+
+export interface ImageToPush {
+  readonly layers: readonly { readonly tar: Buffer; readonly compression: "gzip" | "zstd" }[];
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Put behind an index that also lists a platform nobody has. */
+  readonly indexed?: boolean;
+}
+
+/** Returns the digest its tag stands for. */
+export async function pushImage(
+  registry: string,
+  name: string,
+  image: ImageToPush,
+  authorization = "",
+): Promise<string> {
+  const [repository, tag = "latest"] = name.split(":");
+  const base = `http://${registry}/v2/${repository}`;
+  const headers: Record<string, string> = authorization === "" ? {} : { authorization };
+  const layers = [];
+  for (const { tar, compression } of image.layers) {
+    const blob =
+      compression === "gzip"
+        ? gzipSync(tar)
+        : execFileSync("zstd", ["-q", "-c"], { input: tar, maxBuffer: 64 * 1024 * 1024 });
+    layers.push({
+      mediaType: `application/vnd.oci.image.layer.v1.tar+${compression}`,
+      digest: await pushBlob(base, blob, headers),
+      size: blob.length,
+    });
+  }
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: process.arch === "x64" ? "amd64" : process.arch,
+      os: "linux",
+      created: "2026-01-02T03:04:05Z",
+      rootfs: { type: "layers", diff_ids: image.layers.map(({ tar }) => digestOf(tar)) },
+      config: image.config,
+    }),
+  );
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: {
+      mediaType: "application/vnd.oci.image.config.v1+json",
+      digest: await pushBlob(base, config, headers),
+      size: config.length,
+    },
+    layers,
+  };
+  if (image.indexed !== true) return pushManifest(base, tag, manifest, headers);
+  const bytes = Buffer.from(JSON.stringify(manifest));
+  await pushManifest(base, digestOf(bytes), manifest, headers);
+  const entry = { mediaType: manifest.mediaType, digest: digestOf(bytes), size: bytes.length };
+  const architecture = process.arch === "x64" ? "amd64" : process.arch;
+  const index = {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.index.v1+json",
+    manifests: [
+      { ...entry, platform: { os: "plan9", architecture: "mips" } },
+      { ...entry, platform: { os: "linux", architecture } },
+    ],
+  };
+  return pushManifest(base, tag, index, headers);
+}
+
+async function pushBlob(
+  base: string,
+  blob: Buffer,
+  headers: Record<string, string>,
+): Promise<string> {
+  const digest = digestOf(blob);
+  const started = await fetch(`${base}/blobs/uploads/`, { method: "POST", headers });
+  if (!started.ok) throw new Error(`upload refused: ${started.status}`);
+  const location = new URL(started.headers.get("location") ?? "", base);
+  location.searchParams.set("digest", digest);
+  const done = await fetch(location, {
+    method: "PUT",
+    headers: { ...headers, "content-type": "application/octet-stream" },
+    body: new Uint8Array(blob),
+  });
+  if (!done.ok) throw new Error(`upload failed: ${done.status} ${await done.text()}`);
+  return digest;
+}
+
+async function pushManifest(
+  base: string,
+  tag: string,
+  manifest: { readonly mediaType: string },
+  headers: Record<string, string>,
+): Promise<string> {
+  const body = JSON.stringify(manifest);
+  const done = await fetch(`${base}/manifests/${tag}`, {
+    method: "PUT",
+    headers: { ...headers, "content-type": manifest.mediaType },
+    body,
+  });
+  if (!done.ok) throw new Error(`manifest refused: ${done.status} ${await done.text()}`);
+  return digestOf(Buffer.from(body));
+}
+
+function digestOf(bytes: Buffer): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** Follows FIFOs into files as the keeper does, in this process. */
+export class TestKeeper implements Keeper {
+  readonly open = new Map<string, Socket[]>();
+  readonly #listeners: (() => void)[] = [];
+
+  async ask(request: KeeperRequest): Promise<{ readonly ok: true }> {
+    if (request.do === "openLogs" && !this.open.has(request.container)) {
+      const sockets: Socket[] = [];
+      for (const stream of ["stdout", "stderr"] as const) {
+        const path = request[stream];
+        if (path === undefined) continue;
+        const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+        const socket = new Socket({ fd, readable: true, writable: false });
+        const file = join(request.directory, "current.log");
+        socket.on("data", (chunk) => {
+          const time = `${new Date().toISOString().slice(0, -1)}000000Z`;
+          for (const [line] of chunk.toString("utf8").matchAll(/[^\n]*\n|[^\n]+$/g))
+            appendFileSync(file, `${JSON.stringify({ log: line, stream, time })}\n`);
+        });
+        socket.on("error", () => {});
+        sockets.push(socket);
+      }
+      this.open.set(request.container, sockets);
+    }
+    if (request.do === "closeLogs") {
+      const sockets = this.open.get(request.container) ?? [];
+      this.open.delete(request.container);
+      for (const socket of sockets) {
+        if (!socket.readableEnded) await Promise.race([once(socket, "end"), delay(100)]);
+        socket.destroy();
+      }
+    }
+    return { ok: true };
+  }
+
+  onReconnect(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** As after a crash: all pipes are dropped, then the engine is told. */
+  restart(): void {
+    for (const sockets of this.open.values()) for (const socket of sockets) socket.destroy();
+    this.open.clear();
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** Waits for a fact; the description is what the failure says. */
+export async function until(
+  what: string,
+  fact: () => boolean | Promise<boolean>,
+  msMax = readyMsMax,
+): Promise<void> {
+  const deadline = Date.now() + msMax;
+  while (!(await fact())) {
+    if (Date.now() > deadline) throw new Error(`not within ${msMax} ms: ${what}`);
+    await delay(20);
+  }
+}
+
+async function canConnect(path: string): Promise<boolean> {
+  const socket = new Socket();
+  socket.connect(path);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill(signal);
+  await exited;
+}

@@ -1,0 +1,227 @@
+// The engine over a real containerd, a real registry and real containers.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
+import type { ContainerConfig, ContainerEvent, HostConfig } from "../../agent/engine/types.ts";
+import { openContainerd } from "../../agent/runtime/containerd.ts";
+import type { Runtime } from "../../agent/runtime/types.ts";
+import { type DaemonConfig, parseDaemonConfig } from "../../proto/config.ts";
+import { silentLog } from "../../proto/kit/log.ts";
+import { realWorld } from "../../proto/kit/world.ts";
+import {
+  busyboxLayer,
+  type ContainerdServer,
+  pushImage,
+  type Server,
+  smallLayer,
+  startContainerd,
+  startRegistry,
+  TestKeeper,
+  until,
+} from "./engine-kit.ts";
+
+const directory = mkdtempSync("/tmp/tsswarm-engine-");
+const keeper = new TestKeeper();
+const signal = new AbortController().signal;
+let containerd: ContainerdServer;
+let registry: Server;
+let runtime: Runtime;
+let engine: OpenEngine;
+let config: DaemonConfig;
+let image = "";
+let digest = "";
+let names = 0;
+
+before(async () => {
+  containerd = await startContainerd(join(directory, "containerd"));
+  registry = await startRegistry(join(directory, "registry"));
+  const layers = [
+    { tar: busyboxLayer(directory), compression: "gzip" },
+    { tar: smallLayer(directory, "second", "two"), compression: "zstd" },
+    { tar: smallLayer(directory, "third", "three"), compression: "gzip" },
+  ] as const;
+  digest = await pushImage(registry.address, "tools/busybox:1", {
+    layers,
+    config: { Cmd: ["/bin/sleep", "1000"], Env: ["FROM=image", "PATH=/bin"], Labels: { a: "b" } },
+    indexed: true,
+  });
+  image = `${registry.address}/tools/busybox:1`;
+  config = parseDaemonConfig(
+    {
+      "data-root": join(directory, "data"),
+      "exec-root": join(directory, "run"),
+      containerd: containerd.address,
+      "cgroup-parent": "/tsswarm-engine-test",
+    },
+    "test",
+  );
+  engine = await open();
+});
+
+after(async () => {
+  for (const container of engine.list())
+    await engine.remove(container.id, { force: true, volumes: true });
+  await engine.close();
+  runtime.close();
+  await containerd.stop();
+  await registry.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function open(): Promise<OpenEngine> {
+  runtime = await openContainerd({ address: containerd.address, namespace: "tsswarm" });
+  return openEngine({ runtime, keeper, config, world: realWorld, log: silentLog });
+}
+
+function create(
+  own: Partial<ContainerConfig> = {},
+  host: HostConfig = {},
+  name = `test-${++names}`,
+): Promise<string> {
+  return engine.create(
+    { name, config: { Image: image, ...own }, host, networkNamespace: "", networks: {} },
+    signal,
+  );
+}
+
+async function output(id: string, tail = -1): Promise<string> {
+  let text = "";
+  const query = { stdout: true, stderr: true, follow: false, tail };
+  for await (const record of engine.logs(id, query, signal)) text += record.data.toString();
+  return text;
+}
+
+async function runToEnd(
+  command: readonly string[],
+  own: Partial<ContainerConfig> = {},
+  host: HostConfig = {},
+): Promise<{ readonly exitCode: number; readonly text: string }> {
+  const id = await create({ Cmd: command, ...own }, host);
+  await engine.start(id);
+  const { exitCode } = await engine.wait(id, signal);
+  const text = await output(id);
+  await engine.remove(id, { force: false, volumes: true });
+  return { exitCode, text };
+}
+
+test("an image behind an index is pulled, with gzip and zstd layers, and shown", async () => {
+  const lines: string[] = [];
+  const pulled = await engine.pull(image, null, (line) => lines.push(line.status), signal);
+  assert.equal(pulled.digest, digest);
+  assert.equal(lines.filter((line) => line === "Pull complete").length, 3);
+  const [summary] = await engine.images();
+  assert.deepEqual(summary?.repoTags, [image]);
+  assert.equal(summary?.id, pulled.id);
+  assert.ok((summary?.size ?? 0) > 1_000_000);
+  const inspected = await engine.inspectImage(image);
+  assert.equal(inspected["Id"], pulled.id);
+  await engine.pull(image, null, (line) => lines.push(line.status), signal);
+  assert.match(lines.at(-1) ?? "", /up to date/);
+  assert.equal((await engine.distribution(image, null, signal)).Descriptor.digest, digest);
+});
+
+test("a container runs its image's command, its output is logged, its exit code seen", async () => {
+  const done = await runToEnd(["/bin/sh", "-c", "echo out; echo err >&2; cat /second; exit 7"]);
+  assert.equal(done.exitCode, 7);
+  assert.match(done.text, /^(out\nerr|err\nout)\ntwo$/);
+});
+
+test("events come in the order of a life", async () => {
+  const stop = new AbortController();
+  const seen: ContainerEvent["action"][] = [];
+  const events = engine.events(stop.signal);
+  const reading = (async () => {
+    for await (const event of events) seen.push(event.action);
+  })();
+  await runToEnd(["/bin/true"]);
+  stop.abort();
+  await reading;
+  assert.deepEqual(seen, ["create", "start", "die", "destroy"]);
+});
+
+test("stop sends the signal, waits, then kills", async () => {
+  const polite = await create({
+    Cmd: ["/bin/sh", "-c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done"],
+  });
+  await engine.start(polite);
+  await until("it listens", async () => (await output(polite)) !== "");
+  await engine.stop(polite, 10_000, signal);
+  assert.equal(engine.inspect(polite).state.ExitCode, 3);
+  assert.match(await output(polite), /bye/);
+  const deaf = await create({
+    Cmd: ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"],
+  });
+  await engine.start(deaf);
+  await until("it listens", async () => (await output(deaf)) !== "");
+  await engine.stop(deaf, 200, signal);
+  assert.equal(engine.inspect(deaf).state.ExitCode, 137);
+  await engine.start(polite);
+  assert.equal(engine.inspect(polite).state.Status, "running");
+  await assert.rejects(engine.remove(polite, { force: false, volumes: false }), /is running/);
+  await engine.remove(polite, { force: true, volumes: false });
+  await engine.remove(deaf, { force: true, volumes: false });
+  assert.throws(() => engine.inspect(polite), /No such container/);
+});
+
+test("containers survive the agent, and what ended meanwhile is found out", async () => {
+  const lasting = await create();
+  const short = await create({ Cmd: ["/bin/sh", "-c", "sleep 0.5; echo late; exit 5"] });
+  const forgotten = await create();
+  await engine.start(lasting);
+  await engine.start(short);
+  await engine.start(forgotten);
+  const { Pid } = engine.inspect(lasting).state;
+  await engine.close();
+  await runtime.kill(forgotten, "", 9, false);
+  rmSync(join(directory, "data/containers", forgotten), { recursive: true });
+  await until("the short one has ended", async () => {
+    const found = await runtime.process(short, "");
+    return found?.status === "stopped";
+  });
+  runtime.close();
+  engine = await open();
+  assert.equal(engine.inspect(lasting).state.Pid, Pid);
+  assert.equal(engine.inspect(lasting).state.Status, "running");
+  assert.deepEqual(await engine.wait(short, signal), { exitCode: 5 });
+  assert.equal(await output(short), "late\n");
+  assert.equal(await runtime.process(forgotten, ""), null);
+  await engine.remove(short, { force: false, volumes: false });
+  await engine.stop(lasting, 100, signal);
+  await engine.remove(lasting, { force: false, volumes: false });
+});
+
+test("containers and their waits survive containerd", async () => {
+  const id = await create({ Cmd: ["/bin/sh", "-c", "echo one; sleep 2; echo two; exit 9"] });
+  await engine.start(id);
+  const { Pid } = engine.inspect(id).state;
+  const waiting = engine.wait(id, signal);
+  await containerd.crash();
+  assert.equal((await runtime.process(id, ""))?.pid, Pid);
+  assert.deepEqual(await waiting, { exitCode: 9 });
+  assert.equal(await output(id), "one\ntwo\n");
+  await engine.remove(id, { force: false, volumes: false });
+});
+
+test("from create to running takes about as long as runc needs", async () => {
+  const times: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    const before = performance.now();
+    const id = await create();
+    await engine.start(id);
+    times.push(performance.now() - before);
+    await engine.remove(id, { force: true, volumes: false });
+  }
+  times.sort((a, b) => a - b);
+  console.log(`create to running: ${times.map((t) => Math.round(t)).join(" ")} ms`);
+  assert.ok((times[5] ?? 0) < 500);
+});
+
+test("the files in /etc are ours", async () => {
+  const { text } = await runToEnd(["/bin/cat", "/etc/hostname", "/etc/hosts"], { Hostname: "box" });
+  assert.match(text, /^box\n/);
+  assert.match(text, /127\.0\.0\.1\tlocalhost/);
+  assert.equal(readFileSync("/etc/hostname", "utf8").includes("box"), false);
+});
