@@ -1,0 +1,179 @@
+// A container in the two shapes Docker shows it: a line of `docker ps`, and `docker inspect`.
+
+import type { Mount } from "../../proto/gen/types.ts";
+import type { Container } from "../engine/types.ts";
+import type { Json } from "./adapt.ts";
+
+const never = "0001-01-01T00:00:00Z";
+
+/** `now` in milliseconds since 1970. */
+export function containerSummary(container: Container, now: number): Json {
+  return {
+    Id: container.id,
+    Names: [`/${container.name}`],
+    Image: container.config.Image.split("@")[0] || container.config.Image,
+    ImageID: container.imageId,
+    Command: commandOf(container).join(" "),
+    Created: Math.floor(Date.parse(container.created) / 1000),
+    Ports: [],
+    Labels: container.config.Labels ?? {},
+    State: container.state.Status,
+    Status: statusLine(container, now),
+    HostConfig: { NetworkMode: networkMode(container) },
+    NetworkSettings: { Networks: networksJson(container) },
+    Mounts: (container.host.Mounts ?? []).map(mountJson),
+  };
+}
+
+export function containerJson(container: Container, dataRoot: string): Json {
+  const { state, config, host } = container;
+  const [path = "", ...args] = commandOf(container);
+  const running = state.Status === "running" || state.Status === "paused";
+  return {
+    Id: container.id,
+    Created: container.created,
+    Path: path,
+    Args: args,
+    State: {
+      Status: state.Status,
+      Running: running,
+      Paused: state.Status === "paused",
+      Restarting: false,
+      OOMKilled: state.OOMKilled,
+      Dead: state.Status === "dead",
+      Pid: running ? state.Pid : 0,
+      ExitCode: state.ExitCode,
+      Error: state.Error,
+      StartedAt: state.StartedAt || never,
+      FinishedAt: state.FinishedAt || never,
+      ...(state.Health === undefined ? {} : { Health: state.Health }),
+    },
+    Image: container.imageId,
+    ResolvConfPath: "",
+    HostnamePath: "",
+    HostsPath: "",
+    LogPath: `${dataRoot}/containers/${container.id}/current.log`,
+    Name: `/${container.name}`,
+    RestartCount: 0,
+    Driver: "overlayfs",
+    Platform: "linux",
+    MountLabel: "",
+    ProcessLabel: "",
+    AppArmorProfile: "",
+    ExecIDs: null,
+    HostConfig: {
+      ...host,
+      NetworkMode: networkMode(container),
+      RestartPolicy: { Name: "no", MaximumRetryCount: 0 },
+      LogConfig: { Type: "json-file", Config: {} },
+      Privileged: host.Privileged ?? false,
+      ReadonlyRootfs: host.ReadonlyRootfs ?? false,
+      Memory: host.Memory ?? 0,
+      NanoCpus: host.NanoCpus ?? 0,
+    },
+    GraphDriver: { Name: "overlayfs", Data: null },
+    Mounts: (host.Mounts ?? []).map(mountJson),
+    Config: {
+      AttachStdin: false,
+      AttachStdout: false,
+      AttachStderr: false,
+      StdinOnce: false,
+      ...config,
+      Hostname: config.Hostname || container.id.slice(0, 12),
+      Domainname: "",
+      User: config.User ?? "",
+      Tty: config.Tty ?? false,
+      OpenStdin: config.OpenStdin ?? false,
+      Env: config.Env ?? [],
+      Cmd: config.Cmd ?? null,
+      Entrypoint: config.Entrypoint ?? null,
+      WorkingDir: config.WorkingDir ?? "",
+      Labels: config.Labels ?? {},
+    },
+    NetworkSettings: {
+      SandboxID: "",
+      SandboxKey: container.networkNamespace,
+      Ports: {},
+      Networks: networksJson(container),
+    },
+  };
+}
+
+function commandOf(container: Container): readonly string[] {
+  return [...(container.config.Entrypoint ?? []), ...(container.config.Cmd ?? [])];
+}
+
+function networkMode(container: Container): string {
+  const [first] = Object.keys(container.networks);
+  return container.networkNamespace === "" ? "host" : (first ?? "none");
+}
+
+function networksJson(container: Container): Json {
+  return Object.fromEntries(
+    Object.entries(container.networks).map(([name, item]) => [
+      name,
+      {
+        IPAMConfig: { IPv4Address: item.IPAddress },
+        Links: null,
+        Aliases: item.Aliases,
+        NetworkID: item.NetworkID,
+        EndpointID: "",
+        Gateway: item.Gateway,
+        IPAddress: item.IPAddress,
+        IPPrefixLen: item.IPPrefixLen,
+        IPv6Gateway: "",
+        GlobalIPv6Address: "",
+        GlobalIPv6PrefixLen: 0,
+        MacAddress: "",
+        DriverOpts: null,
+        DNSNames: item.Aliases,
+      },
+    ]),
+  );
+}
+
+function mountJson(mount: Mount): Json {
+  return {
+    Type: mount.Type,
+    ...(mount.Type === "volume" ? { Name: mount.Source, Driver: "local" } : {}),
+    Source: mount.Source,
+    Destination: mount.Target,
+    Mode: "",
+    RW: !mount.ReadOnly,
+    Propagation: mount.BindOptions?.Propagation ?? "",
+  };
+}
+
+function statusLine(container: Container, now: number): string {
+  const { Status, StartedAt, FinishedAt, ExitCode, Health } = container.state;
+  const since = (moment: string) => humanDuration(now - Date.parse(moment));
+  const health =
+    Health === undefined || Health.Status === "none" ? "" : ` (${healthWord(Health.Status)})`;
+  if (Status === "running") return `Up ${since(StartedAt)}${health}`;
+  if (Status === "paused") return `Up ${since(StartedAt)} (Paused)`;
+  if (Status === "exited") return `Exited (${ExitCode}) ${since(FinishedAt)} ago`;
+  if (Status === "removing") return "Removal In Progress";
+  return Status === "dead" ? "Dead" : "Created";
+}
+
+function healthWord(status: string): string {
+  return status === "starting" ? "health: starting" : status;
+}
+
+/** Durations in Docker's words, from milliseconds. */
+export function humanDuration(ms: number): string {
+  const seconds = Math.floor(Math.max(0, Number.isFinite(ms) ? ms : 0) / 1000);
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.round(seconds / 3600);
+  if (seconds < 1) return "Less than a second";
+  if (seconds === 1) return "1 second";
+  if (seconds < 60) return `${seconds} seconds`;
+  if (minutes === 1) return "About a minute";
+  if (minutes < 60) return `${minutes} minutes`;
+  if (hours === 1) return "About an hour";
+  if (hours < 48) return `${hours} hours`;
+  if (hours < 24 * 7 * 2) return `${Math.floor(hours / 24)} days`;
+  if (hours < 24 * 30 * 2) return `${Math.floor(hours / 24 / 7)} weeks`;
+  if (hours < 24 * 365 * 2) return `${Math.floor(hours / 24 / 30)} months`;
+  return `${Math.floor(hours / 24 / 365)} years`;
+}

@@ -1,0 +1,122 @@
+// Log answers: lines of containers and of services, framed as Docker's clients read them.
+
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { LogLine } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { LogQuery } from "../engine/types.ts";
+import { controlOf } from "./control.ts";
+import { Query } from "./request.ts";
+import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+
+interface LogOptions extends LogQuery {
+  readonly timestamps: boolean;
+  readonly details: boolean;
+}
+
+export function logOptions(request: FastifyRequest): LogOptions {
+  const query = new Query(request);
+  const [stdout, stderr] = [query.flag("stdout"), query.flag("stderr")];
+  if (!stdout && !stderr)
+    throw new SwarmError("invalid", "Bad parameters: you must choose at least one stream");
+  const [since, until] = [query.time("since"), query.time("until")];
+  return {
+    stdout,
+    stderr,
+    follow: query.flag("follow"),
+    tail: tailOf(query.text("tail")),
+    ...(since === undefined ? {} : { since }),
+    ...(until === undefined ? {} : { until }),
+    timestamps: query.flag("timestamps"),
+    details: query.flag("details"),
+  };
+}
+
+/** Anything but a number of lines means all of them, as in Docker. */
+function tailOf(text: string): number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : -1;
+}
+
+export async function streamContainerLogs(
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  id: string,
+): Promise<void> {
+  const options = logOptions(request);
+  const container = context.engine.inspect(id);
+  const tty = container.config.Tty === true;
+  await answerLogs(reply, tty, async (write, gone) => {
+    for await (const record of context.engine.logs(container.id, options, gone)) {
+      const head = options.timestamps ? `${record.time} ` : "";
+      await write(record.stream, options.details ? `${head} ` : head, record.data);
+    }
+  });
+}
+
+/** Lines of one service or task from all nodes that run it. */
+export async function streamServiceLogs(
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  of: { readonly ServiceID?: string; readonly TaskID?: string; readonly tty: boolean },
+): Promise<void> {
+  const options = logOptions(request);
+  const control = controlOf(context);
+  const asked = {
+    ServiceID: of.ServiceID ?? "",
+    TaskID: of.TaskID ?? "",
+    Follow: options.follow,
+    Tail: options.tail,
+    Since: options.since === undefined ? "" : timestamp(options.since),
+    Until: options.until === undefined ? "" : timestamp(options.until),
+    Stdout: options.stdout,
+    Stderr: options.stderr,
+  };
+  await answerLogs(reply, of.tty, async (write, gone) => {
+    for await (const message of control.download("ServiceLogs", asked, { signal: gone })) {
+      for (const line of message.Lines) {
+        const stream = line.Stream === "stderr" ? "stderr" : "stdout";
+        await write(stream, headOf(line, options), Buffer.from(line.Data));
+      }
+      if (message.Err !== "") throw new SwarmError("unavailable", message.Err);
+    }
+  });
+}
+
+/** `details` tell the client which task a line is from. */
+function headOf(line: LogLine, options: LogOptions): string {
+  const time = options.timestamps ? `${line.Time} ` : "";
+  if (!options.details) return time;
+  const of = [
+    ["com.docker.swarm.node.id", line.NodeID],
+    ["com.docker.swarm.service.id", line.ServiceID],
+    ["com.docker.swarm.task.id", line.TaskID],
+  ].map(([key, value]) => `${key}=${encodeURIComponent(value ?? "")}`);
+  return `${time}${of.join(",")} `;
+}
+
+type WriteLine = (stream: "stdout" | "stderr", head: string, data: Buffer) => Promise<void>;
+
+async function answerLogs(
+  reply: FastifyReply,
+  tty: boolean,
+  body: (write: WriteLine, gone: AbortSignal) => Promise<void>,
+): Promise<void> {
+  await outflow(
+    reply,
+    tty ? rawStream : multiplexedStream,
+    async (out) => {
+      out.open();
+      await body(async (stream, head, data) => {
+        const line = head === "" ? data : Buffer.concat([Buffer.from(head), data]);
+        await out.write(tty ? line : frame(stream, line));
+      }, out.gone);
+    },
+    (message) => {
+      const words = Buffer.from(`Error grabbing logs: ${message}\n`);
+      return tty ? words : frame("stderr", words);
+    },
+  );
+}

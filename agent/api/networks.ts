@@ -1,0 +1,267 @@
+// /networks: the swarm's overlay networks, and the three every Docker host has.
+
+import { createHash } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import { codec } from "../../proto/codec.ts";
+import type { Network, NetworkSpec, Node, Service, Task } from "../../proto/gen/types.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { type Json, networkJson } from "./adapt.ts";
+import { controlOf, listRequest } from "./control.ts";
+import { notYet, StatusError, withStatus } from "./errors.ts";
+import {
+  type Filters,
+  flagFilter,
+  jsonBody,
+  labelsMatch,
+  onlyFilters,
+  parameter,
+  Query,
+} from "./request.ts";
+import type { ApiContext } from "./types.ts";
+
+const predefined = [
+  { name: "bridge", driver: "bridge" },
+  { name: "host", driver: "host" },
+  { name: "none", driver: "null" },
+] as const;
+
+const knownFilters = ["dangling", "driver", "id", "label", "name", "scope", "type"];
+
+export function addNetworks(app: FastifyInstance, context: ApiContext): void {
+  app.get("/networks", async (request) => {
+    const filters = new Query(request).filters();
+    onlyFilters(filters, knownFilters);
+    const all = [...localNetworks(context), ...(await swarmNetworks(context))];
+    return all.filter((network) => matches(network, filters));
+  });
+
+  app.post("/networks/create", async (request, reply) => {
+    const spec = networkSpec(jsonBody(request));
+    if (predefined.some(({ name }) => name === spec.Name))
+      throw new StatusError(
+        403,
+        "denied",
+        `operation is not permitted on predefined ${spec.Name} network`,
+      );
+    if (spec.Driver !== "overlay") throw notYet(`a network with driver ${spec.Driver}`);
+    const created = await controlOf(context).unary("CreateNetwork", { Spec: spec });
+    return reply.code(201).send({ Id: created.ID, Warning: created.Warning });
+  });
+
+  app.get("/networks/:id", async (request) => {
+    const id = parameter(request, "id");
+    const query = new Query(request);
+    const scope = query.text("scope");
+    const local = scope === "swarm" ? undefined : findLocal(context, id);
+    if (local !== undefined) return local;
+    if (scope === "local") throw notFound(id);
+    const network = await findSwarm(context, id);
+    const json = { ...networkJson(network), Containers: containersOn(context, network.ID) };
+    return query.flag("verbose") ? { ...json, ...(await verbose(context, network)) } : json;
+  });
+
+  app.delete("/networks/:id", async (request, reply) => {
+    const id = parameter(request, "id");
+    const local = findLocal(context, id);
+    if (local !== undefined)
+      throw new StatusError(
+        403,
+        "denied",
+        `${local["Name"]} is a pre-defined network and cannot be removed`,
+      );
+    const network = await findSwarm(context, id);
+    await withStatus({ precondition: 403 }, () =>
+      controlOf(context).unary("RemoveNetwork", { ID: network.ID, InsertDefaults: false }),
+    );
+    return reply.code(204).send();
+  });
+
+  app.post("/networks/prune", async (request) => {
+    const filters = new Query(request).filters();
+    onlyFilters(filters, ["label", "label!", "until"]);
+    return { NetworksDeleted: await prune(context, filters) };
+  });
+
+  for (const verb of ["connect", "disconnect"])
+    app.post(`/networks/:id/${verb}`, async () => {
+      throw notYet(`network ${verb}`);
+    });
+}
+
+/** Docker's create body is not the spec itself: some names and the driver's place differ. */
+function networkSpec(json: unknown): NetworkSpec {
+  const spec = codec("NetworkSpec").parse(json);
+  const configOnly = (json as Json)["ConfigOnly"] === true;
+  if (configOnly) throw notYet("a config-only network");
+  if (spec.Name === "") throw new SwarmError("invalid", "network name cannot be empty");
+  return { ...spec, Driver: spec.Driver || "bridge", Scope: "swarm" };
+}
+
+function localNetworks(context: ApiContext): Json[] {
+  return predefined.map(({ name, driver }) => ({
+    Name: name,
+    Id: createHash("sha256").update(`${context.dataRoot}\0network\0${name}`).digest("hex"),
+    Created: "1970-01-01T00:00:00Z",
+    Scope: "local",
+    Driver: driver,
+    EnableIPv4: true,
+    EnableIPv6: false,
+    IPAM: { Driver: "default", Options: null, Config: null },
+    Internal: false,
+    Attachable: false,
+    Ingress: false,
+    ConfigFrom: { Network: "" },
+    ConfigOnly: false,
+    Containers: {},
+    Options: {},
+    Labels: {},
+  }));
+}
+
+function findLocal(context: ApiContext, id: string): Json | undefined {
+  const all = localNetworks(context);
+  const exact = all.find((network) => network["Name"] === id || network["Id"] === id);
+  if (exact !== undefined || !/^[0-9a-f]{6,64}$/.test(id)) return exact;
+  return all.find((network) => String(network["Id"]).startsWith(id));
+}
+
+async function swarmNetworks(context: ApiContext): Promise<Json[]> {
+  const local = context.membership.local();
+  if (local.state !== "active" || !local.isManager) return [];
+  const { Items } = await controlOf(context).unary("ListNetworks", listRequest({}));
+  return Items.map(networkJson);
+}
+
+async function findSwarm(context: ApiContext, id: string): Promise<Network> {
+  const local = context.membership.local();
+  // A worker knows only its own networks: there is none of that name here.
+  if (local.state !== "active" || !local.isManager) throw notFound(id);
+  try {
+    return await controlOf(context).unary("GetNetwork", { ID: id, InsertDefaults: false });
+  } catch (error) {
+    if (asSwarmError(error).code === "not_found") throw notFound(id);
+    throw error;
+  }
+}
+
+function notFound(id: string): SwarmError {
+  return new SwarmError("not_found", `network ${id} not found`);
+}
+
+function matches(network: Json, filters: Filters): boolean {
+  const has = (name: string, test: (value: string) => boolean) =>
+    filters[name] === undefined || filters[name].some(test);
+  const builtin = network["Scope"] === "local" || network["Ingress"] === true;
+  return (
+    has("id", (value) => String(network["Id"]).startsWith(value)) &&
+    has("name", (value) => String(network["Name"]).includes(value)) &&
+    has("driver", (value) => network["Driver"] === value) &&
+    has("scope", (value) => network["Scope"] === value) &&
+    has("type", (value) => value === (builtin ? "builtin" : "custom")) &&
+    labelsMatch(network["Labels"] as Record<string, string>, filters["label"]) &&
+    // Whether a swarm network is in use is known to the managers alone; what every host has is never dangling.
+    flagFilter(filters, "dangling") !== true
+  );
+}
+
+function containersOn(context: ApiContext, networkId: string): Json {
+  const found: Json = {};
+  for (const container of context.engine.list()) {
+    if (container.state.Status !== "running") continue;
+    for (const attachment of Object.values(container.networks))
+      if (attachment.NetworkID === networkId)
+        found[container.id] = {
+          Name: container.name,
+          EndpointID: "",
+          MacAddress: "",
+          IPv4Address: `${attachment.IPAddress}/${attachment.IPPrefixLen}`,
+          IPv6Address: "",
+        };
+  }
+  return found;
+}
+
+/** `network inspect --verbose`: services on the network with their tasks, and the nodes that take part. */
+async function verbose(context: ApiContext, network: Network): Promise<Json> {
+  const control = controlOf(context);
+  const [services, tasks, nodes] = await Promise.all([
+    control.unary("ListServices", listRequest({})),
+    control.unary("ListTasks", listRequest({ "desired-state": ["running"] })),
+    control.unary("ListNodes", listRequest({})),
+  ]);
+  const node = new Map(nodes.Items.map((item) => [item.ID, item]));
+  const attached = tasks.Items.filter((task) => addressOn(task, network.ID) !== undefined);
+  const peers = new Set(attached.map((task) => task.NodeID));
+  return {
+    Peers: [...peers].flatMap((id) => peerJson(node.get(id))),
+    Services: Object.fromEntries(
+      services.Items.flatMap((service) => {
+        const json = serviceOn(network.ID, service, attached, node);
+        return json === null ? [] : [[service.Spec?.Name ?? service.ID, json]];
+      }),
+    ),
+  };
+}
+
+function addressOn(task: Task, networkId: string): string | undefined {
+  return task.NetworksAttachments.find((item) => item.Network?.ID === networkId)?.Addresses[0];
+}
+
+function peerJson(node: Node | undefined): Json[] {
+  if (node === undefined) return [];
+  return [{ Name: node.ID, IP: node.DataPathAddr || (node.Status?.Addr ?? "") }];
+}
+
+function serviceOn(
+  networkId: string,
+  service: Service,
+  attached: readonly Task[],
+  nodes: ReadonlyMap<string, Node>,
+): Json | null {
+  const tasks = attached.filter((task) => task.ServiceID === service.ID);
+  const vip = service.Endpoint?.VirtualIPs.find((item) => item.NetworkID === networkId);
+  if (tasks.length === 0 && vip === undefined) return null;
+  const name = service.Spec?.Name ?? service.ID;
+  return {
+    VIP: vip?.Addr.split("/")[0] ?? "",
+    Ports: (service.Endpoint?.Ports ?? []).map(
+      (port) => `Target: ${port.TargetPort}, Publish: ${port.PublishedPort}`,
+    ),
+    LocalLBIndex: 0,
+    Tasks: tasks.map((task) => ({
+      Name: `${name}.${task.Slot ?? task.NodeID}.${task.ID}`,
+      EndpointID: "",
+      EndpointIP: addressOn(task, networkId)?.split("/")[0] ?? "",
+      Info: { "Host IP": nodes.get(task.NodeID)?.Status?.Addr ?? "" },
+    })),
+  };
+}
+
+/** Removes what no service uses: the managers refuse the others. */
+async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
+  const removed: string[] = [];
+  const until = filters["until"]?.[0];
+  for (const network of await swarmNetworks(context)) {
+    const labels = network["Labels"] as Record<string, string>;
+    if (network["Ingress"] === true || !labelsMatch(labels, filters["label"])) continue;
+    if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
+    if (until !== undefined && Date.parse(String(network["Created"])) > untilMs(until)) continue;
+    try {
+      await controlOf(context).unary("RemoveNetwork", {
+        ID: String(network["Id"]),
+        InsertDefaults: false,
+      });
+      removed.push(String(network["Name"]));
+    } catch (error) {
+      if (!["precondition", "not_found", "conflict"].includes(asSwarmError(error).code))
+        throw error;
+    }
+  }
+  return removed;
+}
+
+function untilMs(text: string): number {
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  if (!Number.isFinite(ms)) throw new SwarmError("invalid", `invalid filter 'until=${text}'`);
+  return ms;
+}

@@ -1,0 +1,127 @@
+// The Docker Engine REST door: one HTTP server per host, every object family behind it.
+
+import { type FastifyInstance, fastify } from "fastify";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { addContainers } from "./containers.ts";
+import { toAnswer } from "./errors.ts";
+import { addNetworks } from "./networks.ts";
+import { addNodes } from "./nodes.ts";
+import { addServices } from "./services.ts";
+import { listenOnSocket } from "./socket.ts";
+import { addSwarm } from "./swarm.ts";
+import { addSystem } from "./system.ts";
+import { addTasks } from "./tasks.ts";
+import type { ApiContext } from "./types.ts";
+import { apiVersion, versionOf, withoutVersion } from "./versions.ts";
+
+const bodyBytesMax = 4 * 1024 * 1024;
+const headerBytesMax = 64 * 1024;
+const parameterLengthMax = 4096;
+const connectionsMax = 1024;
+const requestMsMax = 300_000;
+
+/**
+ * Listens on every host (`unix:///path`) until closed or aborted. Errors: `conflict` (someone else listens there),
+ * `unsupported` (tcp hosts), `unavailable`.
+ */
+export async function openApi(
+  context: ApiContext,
+  hosts: readonly string[],
+  signal: AbortSignal,
+): Promise<{ close(): Promise<void> }> {
+  const servers: FastifyInstance[] = [];
+  let closing: Promise<void> | null = null;
+  const close = () => {
+    closing ??= Promise.all(servers.map((server) => server.close())).then(() => {});
+    return closing;
+  };
+  signal.throwIfAborted();
+  signal.addEventListener("abort", () => void close(), { once: true });
+  try {
+    for (const host of hosts) {
+      const server = build(context);
+      servers.push(server);
+      await server.ready();
+      await listenOnSocket(server.server, pathOf(host));
+      context.log.info({ host }, "the API listens");
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
+}
+
+function pathOf(host: string): string {
+  const path = /^unix:\/\/(\/.+)$/.exec(host)?.[1];
+  if (path === undefined)
+    throw new SwarmError(
+      "unsupported",
+      `cannot listen on ${host}: only unix:///path is available in this version of tsswarm`,
+    );
+  return path;
+}
+
+function build(context: ApiContext): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: requestMsMax,
+    http: { maxHeaderSize: headerBytesMax },
+    routerOptions: { maxParamLength: parameterLengthMax },
+    forceCloseConnections: true,
+    rewriteUrl: (request) => withoutVersion(request.url ?? "/"),
+    frameworkErrors: (error, _request, reply) => {
+      const answer = toAnswer(error);
+      reply.hijack();
+      reply.raw.writeHead(answer.status, { "content-type": "application/json" });
+      reply.raw.end(JSON.stringify({ message: answer.message }));
+    },
+  });
+  app.server.maxConnections = connectionsMax;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addHook("onRequest", async (request, reply) => {
+    for (const [name, value] of Object.entries(commonHeaders(context)))
+      reply.raw.setHeader(name, value);
+    versionOf(request.originalUrl);
+  });
+  // The docker CLI knows an error's JSON only by exactly this type.
+  app.addHook("onSend", async (_request, reply, payload) => {
+    const type = reply.getHeader("content-type");
+    if (typeof type === "string" && type.startsWith("application/json"))
+      reply.header("content-type", "application/json");
+    return payload;
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const answer = toAnswer(error);
+    if (answer.status >= 500)
+      context.log.warn(
+        { method: request.method, path: request.url.split("?")[0], status: answer.status },
+        messageOf(error),
+      );
+    return reply.code(answer.status).send({ message: answer.message });
+  });
+  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
+  for (const add of families) add(app, context);
+  return app;
+}
+
+const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[] = [
+  addSystem,
+  addSwarm,
+  addNodes,
+  addServices,
+  addTasks,
+  addNetworks,
+  addContainers,
+];
+
+function commonHeaders(context: ApiContext): Readonly<Record<string, string>> {
+  return {
+    "Api-Version": apiVersion,
+    "Docker-Experimental": "false",
+    Ostype: "linux",
+    Server: `tsswarm/${context.version} (linux)`,
+  };
+}

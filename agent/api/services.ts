@@ -1,0 +1,143 @@
+// /services: what should run.
+
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { codec } from "../../proto/codec.ts";
+import type { ServiceSpec } from "../../proto/gen/types.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { serviceJson } from "./adapt.ts";
+import { controlOf, listRequest } from "./control.ts";
+import { streamServiceLogs } from "./logs.ts";
+import {
+  askedVersion,
+  jsonBody,
+  parameter,
+  Query,
+  registryAuth,
+  registryAuthHeader,
+  requiredVersion,
+} from "./request.ts";
+import { clientGone } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+import { compareVersions } from "./versions.ts";
+
+const digestMsMax = 15_000;
+
+export function addServices(app: FastifyInstance, context: ApiContext): void {
+  app.get("/services", async (request) => {
+    const query = new Query(request);
+    const { Items } = await controlOf(context).unary(
+      "ListServices",
+      listRequest(query.filters(), query.flag("status")),
+    );
+    return Items.map(serviceJson);
+  });
+
+  app.post("/services/create", async (request, reply) => {
+    const control = controlOf(context);
+    const spec = specOf(request);
+    const resolved = await withDigest(context, request, spec, clientGone(reply.raw));
+    const created = await control.unary("CreateService", {
+      Spec: resolved.spec,
+      RegistryAuth: registryAuthHeader(request),
+    });
+    return reply.code(201).send({
+      ID: created.ID,
+      Warnings: warnings([...resolved.warnings, ...created.Warnings]),
+    });
+  });
+
+  app.get("/services/:id", async (request) => {
+    const service = await controlOf(context).unary("GetService", {
+      ID: parameter(request, "id"),
+      InsertDefaults: new Query(request).flag("insertDefaults"),
+    });
+    return serviceJson(service);
+  });
+
+  app.post("/services/:id/update", async (request, reply) => {
+    const control = controlOf(context);
+    const query = new Query(request);
+    const version = requiredVersion(query, "service");
+    const rollback = query.text("rollback");
+    if (rollback !== "" && rollback !== "previous")
+      throw new SwarmError("invalid", `unrecognized rollback option ${rollback}`);
+    const spec = specOf(request);
+    const resolved =
+      rollback === ""
+        ? await withDigest(context, request, spec, clientGone(reply.raw))
+        : { spec, warnings: [] };
+    const updated = await control.unary("UpdateService", {
+      ID: parameter(request, "id"),
+      Version: version,
+      Spec: resolved.spec,
+      RegistryAuth: registryAuthHeader(request),
+      RegistryAuthFrom: query.text("registryAuthFrom"),
+      Rollback: rollback,
+    });
+    return { Warnings: warnings([...resolved.warnings, ...updated.Warnings]) };
+  });
+
+  app.delete("/services/:id", async (request, reply) => {
+    const id = parameter(request, "id");
+    await controlOf(context).unary("RemoveService", { ID: id, InsertDefaults: false });
+    return reply.code(200).send();
+  });
+
+  app.get("/services/:id/logs", async (request, reply) => {
+    const control = controlOf(context);
+    const service = await control.unary("GetService", {
+      ID: parameter(request, "id"),
+      InsertDefaults: false,
+    });
+    const tty = service.Spec?.TaskTemplate?.ContainerSpec?.TTY === true;
+    await streamServiceLogs(context, request, reply, { ServiceID: service.ID, tty });
+  });
+}
+
+/** A service without a mode is replicated, and without a number it has one replica. */
+function specOf(request: FastifyRequest): ServiceSpec {
+  const spec = codec("ServiceSpec").parse(jsonBody(request));
+  const mode = spec.Mode ?? {};
+  const isOther = mode.Global ?? mode.ReplicatedJob ?? mode.GlobalJob;
+  if (mode.Replicated === undefined && isOther !== undefined) return spec;
+  const Replicas = mode.Replicated?.Replicas ?? 1;
+  return { ...spec, Mode: { ...mode, Replicated: { Replicas } } };
+}
+
+function warnings(all: readonly string[]): readonly string[] | null {
+  return all.length === 0 ? null : all;
+}
+
+/**
+ * Pins the image's tag to the digest it has now. Since API 1.30 clients do this themselves (and may choose not to), so
+ * only older and unversioned requests are helped. A registry that does not answer is a warning, as in Docker.
+ */
+async function withDigest(
+  context: ApiContext,
+  request: FastifyRequest,
+  spec: ServiceSpec,
+  signal: AbortSignal,
+): Promise<{ spec: ServiceSpec; warnings: readonly string[] }> {
+  const version = askedVersion(request);
+  const template = spec.TaskTemplate;
+  const container = template?.ContainerSpec;
+  const clientsDuty = version !== null && compareVersions(version, "1.30") >= 0;
+  if (clientsDuty || template === undefined || container === undefined)
+    return { spec, warnings: [] };
+  if (container.Image === "" || container.Image.includes("@")) return { spec, warnings: [] };
+  try {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(digestMsMax)]);
+    const { Descriptor } = await context.engine.distribution(
+      container.Image,
+      registryAuth(request),
+      limited,
+    );
+    const pinned = { ...container, Image: `${container.Image}@${Descriptor.digest}` };
+    const TaskTemplate = { ...template, ContainerSpec: pinned };
+    return { spec: { ...spec, TaskTemplate }, warnings: [] };
+  } catch (error) {
+    const warning = `image ${container.Image} could not be accessed on a registry to record its digest. Each node will access ${container.Image} independently, possibly leading to different nodes running different versions of the image.`;
+    context.log.warn({ image: container.Image }, messageOf(error));
+    return { spec, warnings: [warning] };
+  }
+}

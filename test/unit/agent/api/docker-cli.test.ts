@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { dockerPath, startFakeDaemon } from "./fakes.ts";
+
+const skip = dockerPath === undefined ? "there is no docker command here" : false;
+const image = "registry.lab:5000/whoami:latest";
+
+test("docker version and info show who answers", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const version = await daemon.docker("version", "--format", "{{.Server.APIVersion}}");
+  assert.equal(version.stdout.trim(), "1.50");
+  const info = await daemon.docker("info");
+  assert.equal(info.code, 0, info.stderr);
+  assert.match(info.stdout, /Swarm: active\n {2}NodeID: [0-9a-z]{25}\n {2}Is Manager: true/);
+  assert.match(info.stdout, /Server Version: 0\.1\.0/);
+});
+
+test("outside a swarm the docker CLI is told so, in Docker's words", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const ran = await daemon.docker("node", "ls");
+  assert.equal(ran.code, 1);
+  assert.equal(
+    ran.stderr.trim(),
+    'Error response from daemon: This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
+  );
+});
+
+test("docker swarm init, join-token, update and leave", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const init = await daemon.docker("swarm", "init", "--advertise-addr", "10.77.0.11");
+  assert.equal(init.code, 0, init.stderr);
+  assert.match(init.stdout, /docker swarm join --token SWMTKN-1-worker 10\.77\.0\.11:2377/);
+  const again = await daemon.docker("swarm", "init");
+  assert.match(again.stderr, /Error response from daemon: This node is already part of a swarm/);
+  const token = await daemon.docker("swarm", "join-token", "-q", "manager");
+  assert.equal(token.stdout.trim(), "SWMTKN-1-manager");
+  const rotated = await daemon.docker("swarm", "join-token", "-q", "--rotate", "worker");
+  assert.equal(rotated.stdout.trim(), "SWMTKN-1-worker-rotated");
+  const updated = await daemon.docker("swarm", "update", "--task-history-limit", "3");
+  assert.equal(updated.stdout.trim(), "Swarm updated.");
+  assert.equal(daemon.cluster.cluster.Spec?.Orchestration?.TaskHistoryRetentionLimit, 3);
+  const stays = await daemon.docker("swarm", "leave");
+  assert.equal(stays.code, 1);
+  const left = await daemon.docker("swarm", "leave", "--force");
+  assert.equal(left.stdout.trim(), "Node left the swarm.");
+});
+
+test("docker swarm join with a wrong token fails with a sentence, with a good one it joins", {
+  skip,
+}, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const wrong = await daemon.docker("swarm", "join", "--token", "x", "10.77.0.11:2377");
+  assert.match(wrong.stderr, /A valid join token is necessary/);
+  const joined = await daemon.docker("swarm", "join", "--token", "SWMTKN-1-w", "10.77.0.11:2377");
+  assert.equal(joined.stdout.trim(), "This node joined a swarm as a worker.");
+  const worker = await daemon.docker("service", "ls");
+  assert.match(worker.stderr, /Worker nodes can't be used to view or modify cluster state/);
+});
+
+test("docker node ls, ps, inspect and update", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const list = await daemon.docker("node", "ls");
+  assert.match(list.stdout, /^[0-9a-z]{25} \* +h1 +Ready +Active +Leader +0\.1\.0$/m);
+  const pretty = await daemon.docker("node", "inspect", "--pretty", "self");
+  assert.match(pretty.stdout, /Raft Status:\t\tReachable/);
+  const update = await daemon.docker("node", "update", "--label-add", "zone=a", "h1");
+  assert.equal(update.code, 0, update.stderr);
+  const labels = await daemon.docker("node", "inspect", "-f", "{{.Spec.Labels.zone}}", "h1");
+  assert.equal(labels.stdout.trim(), "a");
+  assert.equal((await daemon.docker("node", "ps", "self")).code, 0);
+  const removal = await daemon.docker("node", "rm", "h1");
+  assert.match(removal.stderr, /is not down and can't be removed/);
+});
+
+test("docker service create shows progress until the tasks are stable", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const created = await daemon.docker(
+    ...["service", "create", "--name", "web", "--replicas", "3", "--update-monitor", "200ms"],
+    ...["-p", "8080:80", image],
+  );
+  assert.equal(created.code, 0, created.stderr);
+  assert.match(created.stdout, /overall progress: 3 out of 3 tasks/);
+  assert.match(created.stdout, /converged/);
+  const list = await daemon.docker("service", "ls");
+  assert.match(
+    list.stdout,
+    /web +replicated +3\/3 +registry\.lab:5000\/whoami:latest +\*:8080->80/,
+  );
+  const tasks = await daemon.docker("service", "ps", "web");
+  assert.match(tasks.stdout, /web\.3 +registry\.lab:5000\/whoami:latest +h1 +Running +Running/);
+  const scaled = await daemon.docker("service", "scale", "web=2");
+  assert.match(scaled.stdout, /web scaled to 2/);
+  assert.equal(daemon.cluster.tasks.size, 2);
+});
+
+test("docker service inspect, update, rollback and rm", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const create = (name: string) => daemon.docker("service", "create", "-d", "--name", name, image);
+  assert.equal((await create("web")).code, 0);
+  assert.match((await create("web")).stderr, /daemon: name conflicts with an existing object/);
+  const update = await daemon.docker("service", "update", "-d", "--env-add", "A=b", "web");
+  assert.equal(update.code, 0, update.stderr);
+  const env = ["service", "inspect", "-f", "{{.Spec.TaskTemplate.ContainerSpec.Env}}", "web"];
+  assert.equal((await daemon.docker(...env)).stdout.trim(), "[A=b]");
+  assert.equal((await daemon.docker("service", "rollback", "-d", "web")).code, 0);
+  assert.equal((await daemon.docker(...env)).stdout.trim(), "[]");
+  const pretty = await daemon.docker("service", "inspect", "--pretty", "web");
+  assert.match(pretty.stdout, /Service Mode:\tReplicated\n Replicas:\t1/);
+  const removal = await daemon.docker("service", "rm", "web", "nope");
+  assert.equal(removal.stdout.trim(), "web");
+  assert.match(removal.stderr, /Error response from daemon: service nope not found/);
+});
+
+test("docker service logs names task and node of each line", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  await daemon.docker("service", "create", "-d", "--name", "web", "--replicas", "2", image);
+  const logs = await daemon.docker("service", "logs", "-t", "web");
+  assert.match(
+    logs.stdout,
+    /^2026-01-02T03:04:05\.000000006Z web\.1\.[0-9a-z]{12}@h1 +\| stdout of 1$/m,
+  );
+  assert.match(logs.stderr, /web\.2\.[0-9a-z]{12}@h1 +\| stderr of 2/);
+  const [task] = daemon.cluster.tasks.keys();
+  const one = await daemon.docker("service", "logs", "--raw", task ?? "");
+  assert.equal(one.stdout, "stdout of 1\n");
+});
+
+test("docker network create, ls, inspect and rm", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const created = await daemon.docker("network", "create", "-d", "overlay", "front");
+  assert.match(created.stdout, /^[0-9a-z]{25}\n$/);
+  const list = await daemon.docker("network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}");
+  assert.deepEqual(list.stdout.trim().split("\n").sort(), [
+    "bridge bridge local",
+    "front overlay swarm",
+    "host host local",
+    "ingress overlay swarm",
+    "none null local",
+  ]);
+  const twice = await daemon.docker("network", "create", "-d", "overlay", "front");
+  assert.match(twice.stderr, /network with name front already exists/);
+  await daemon.docker("service", "create", "-d", "--name", "web", "--network", "front", image);
+  const used = await daemon.docker("network", "rm", "front");
+  assert.match(used.stderr, /is in use by a service/);
+  const inspected = await daemon.docker("network", "inspect", "-v", "front");
+  assert.match(inspected.stdout, /"Subnet": "10\.0\.1\.0\/24"/);
+  await daemon.docker("service", "rm", "web");
+  assert.equal((await daemon.docker("network", "rm", "front")).stdout.trim(), "front");
+});
+
+test("docker ps, inspect, logs, stop and rm of a task's container", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web.1.abc");
+  const list = await daemon.docker("ps");
+  assert.match(list.stdout, /whoami:latest +"whoami -v" +2 minutes ago +Up About a minute/);
+  const none = await daemon.docker("ps", "-q", "--filter", "name=other");
+  assert.equal(none.stdout, "");
+  const address = ["inspect", "-f", "{{.NetworkSettings.Networks.web.IPAddress}}", "web.1.abc"];
+  assert.equal((await daemon.docker(...address)).stdout.trim(), "10.0.1.5");
+  const logs = await daemon.docker("logs", "-t", "web.1.abc");
+  assert.equal(logs.stdout, "2026-01-02T03:04:05.000000006Z stdout line\n");
+  assert.equal(logs.stderr, "2026-01-02T03:04:05.000000006Z stderr line\n");
+  assert.match(
+    (await daemon.docker("rm", "web.1.abc")).stderr,
+    /cannot remove a running container/,
+  );
+  assert.equal((await daemon.docker("stop", "web.1.abc")).code, 0);
+  assert.match((await daemon.docker("ps", "-a")).stdout, /Exited \(0\)/);
+  assert.equal((await daemon.docker("rm", "web.1.abc")).code, 0);
+});
