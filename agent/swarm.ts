@@ -1,6 +1,7 @@
 // The agent's loop while its node is in a swarm: wanted → network → acknowledge → reconcile → perform → report.
 
 import type { Hello, Task, TaskStatus, TaskUpdate } from "../proto/gen/types.ts";
+import { asSwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import { timestamp, type World } from "../proto/kit/world.ts";
@@ -18,31 +19,33 @@ const eventsRetryMs = 200;
 const stopAllMsMax = 30_000;
 
 export interface SwarmOptions {
-  readonly session: Session;
   readonly engine: Engine;
   readonly network: Network;
   readonly dataPathAddr: string;
   readonly containerOf: (task: Task, namespace: string) => CreateContainer;
-  /** The host's own, asked anew each time. */
-  readonly resolver: () => {
-    readonly servers: readonly string[];
-    readonly search: readonly string[];
-  };
   readonly world: World;
   readonly log: Log;
 }
 
+/** `open`, then `start` with the session; in between `held` can already be asked. */
 export class Swarm {
   readonly #options: SwarmOptions;
   readonly #scope: Scope;
   readonly #performer: Performer;
-  readonly #trigger = new Trigger();
+  readonly #trigger: Trigger;
+  readonly #reports: { session: Session | null };
   #wanted: Wanted | null = null;
   #isNetworkReady = false;
   #isLeaving = false;
   #disconnectedAt: number;
 
-  private constructor(options: SwarmOptions, performer: Performer, trigger: Trigger) {
+  private constructor(
+    options: SwarmOptions,
+    performer: Performer,
+    trigger: Trigger,
+    reports: { session: Session | null },
+  ) {
+    this.#reports = reports;
     this.#options = options;
     this.#performer = performer;
     this.#trigger = trigger;
@@ -50,22 +53,21 @@ export class Swarm {
     this.#disconnectedAt = options.world.now();
   }
 
-  /** Starts the loop. */
+  /** Learns what is there; the loop is not started yet. */
   static async open(options: SwarmOptions): Promise<Swarm> {
-    const { session, engine, network, containerOf, world, log } = options;
+    const { engine, network, containerOf, world, log } = options;
     const trigger = new Trigger();
+    const reports: { session: Session | null } = { session: null };
     const performer = await Performer.open({
       engine,
       network,
       containerOf,
-      report: (taskId: string, status: TaskStatus) => session.report(taskId, status),
+      report: (taskId: string, status: TaskStatus) => reports.session?.report(taskId, status),
       changed: () => trigger.pull(),
       world,
       log,
     });
-    const swarm = new Swarm(options, performer, trigger);
-    swarm.#start();
-    return swarm;
+    return new Swarm(options, performer, trigger, reports);
   }
 
   /** Rejects when the loop has broken. */
@@ -99,34 +101,38 @@ export class Swarm {
     return heldTasks(this.#performer.observe(), this.#options.world.now());
   }
 
-  #start(): void {
-    this.#scope.spawn("wanted", (signal) => this.#followWanted(signal));
+  /** Starts the loop. */
+  start(session: Session): void {
+    this.#reports.session = session;
+    this.#scope.spawn("wanted", (signal) => this.#followWanted(session, signal));
     this.#scope.spawn("events", (signal) => this.#followEvents(signal));
-    this.#scope.spawn("reconcile", (signal) => this.#reconcile(signal));
+    this.#scope.spawn("reconcile", (signal) => this.#reconcile(session, signal));
   }
 
   /** The kernel first, then the managers hear that it agrees, then tasks are looked at. */
-  async #followWanted(signal: AbortSignal): Promise<void> {
-    for await (const wanted of this.#options.session.watch(signal)) {
-      await this.#updateNetwork(wanted);
+  async #followWanted(session: Session, signal: AbortSignal): Promise<void> {
+    for await (const wanted of session.watch(signal)) {
+      await this.#updateNetwork(session, wanted);
       this.#wanted = wanted;
       this.#trigger.pull();
     }
   }
 
-  async #updateNetwork(wanted: Wanted): Promise<void> {
-    const { session, network, log, world, dataPathAddr } = this.#options;
+  async #updateNetwork(session: Session, wanted: Wanted): Promise<void> {
+    const { network, log, world, dataPathAddr } = this.#options;
     try {
       await network.update(viewOf(wanted, dataPathAddr));
       this.#isNetworkReady = true;
       session.acknowledge(wanted.version);
     } catch (error) {
-      this.#isNetworkReady = false;
+      // A port that a program of this host has: all the rest is as wanted, and the program may give it up.
+      this.#isNetworkReady = asSwarmError(error).code === "conflict";
+      if (this.#isNetworkReady) session.acknowledge(wanted.version);
       log.error({ error, version: wanted.version }, "the network cannot be made as wanted");
       this.#scope.spawn("network retry", async (signal) => {
         await world.sleep(networkRetryMs, signal);
         if (this.#wanted !== wanted) return;
-        await this.#updateNetwork(wanted);
+        await this.#updateNetwork(session, wanted);
         this.#trigger.pull();
       });
     }
@@ -149,29 +155,26 @@ export class Swarm {
     }
   }
 
-  async #reconcile(signal: AbortSignal): Promise<void> {
+  async #reconcile(session: Session, signal: AbortSignal): Promise<void> {
     let wakeAt: number | null = null;
     while (!signal.aborted) {
       await this.#trigger.wait(wakeAt, this.#options.world, signal);
       if (signal.aborted) return;
-      wakeAt = this.#lookOnce();
+      wakeAt = this.#lookOnce(session);
     }
   }
 
-  #lookOnce(): number | null {
-    const { session, resolver, world } = this.#options;
+  #lookOnce(session: Session): number | null {
+    const { world } = this.#options;
     const isManaged = session.connected();
     if (isManaged) this.#disconnectedAt = world.now();
     const wanted = this.#isLeaving ? nothing : this.#wanted;
     if (wanted === null) return null;
-    const { servers, search } = resolver();
     const plans = reconcile(wanted, this.#performer.observe(), {
       now: world.now(),
       isManaged,
       restartNotBefore: this.#disconnectedAt + patienceMs,
       isNetworkReady: this.#isNetworkReady,
-      nameServers: servers,
-      searchDomains: search,
     });
     return this.#performer.perform(plans, wanted.tasks);
   }

@@ -111,7 +111,7 @@ function planUp(found: Case): Plan {
 }
 
 function planMissing(found: Case): Plan {
-  const { task, state, mayStart, circumstances } = found;
+  const { task, state, mayStart } = found;
   if (hasStarted(state))
     // Somebody removed it, or this machine was set up anew. A replacement is a new task.
     return down(task.ID, endWith(found, failed(null, "task: its container is gone")));
@@ -121,7 +121,7 @@ function planMissing(found: Case): Plan {
   if (rankOf(state) < rankOf("preparing")) steps.push(report(progress("preparing", "preparing")));
   steps.push(
     { do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" },
-    { do: "createSandbox", sandbox: sandboxOf(task, circumstances) },
+    { do: "createSandbox", sandbox: sandboxOf(task) },
     { do: "create", task },
   );
   if (task.DesiredState === "ready") steps.push(report(progress("ready", "prepared")));
@@ -130,12 +130,12 @@ function planMissing(found: Case): Plan {
 }
 
 function startCreated(found: Case): Step[] {
-  const { task, state, mayStart, circumstances } = found;
+  const { task, state, mayStart } = found;
   if (task.DesiredState === "ready")
     return rankOf(state) < rankOf("ready") ? [report(progress("ready", "prepared"))] : [];
   if (!mayStart) return [];
   // The sandbox again: after a reboot the container is there and its network namespace is not.
-  const steps: Step[] = [{ do: "createSandbox", sandbox: sandboxOf(task, circumstances) }];
+  const steps: Step[] = [{ do: "createSandbox", sandbox: sandboxOf(task) }];
   if (rankOf(state) < rankOf("starting")) steps.push(report(progress("starting", "starting")));
   steps.push({ do: "start" });
   return steps;
@@ -151,7 +151,7 @@ function planRunning(found: Case, container: ObservedContainer): Plan {
   const steps: Step[] = [];
   // After a restart of the agent the network has to be told of the sandboxes that are there.
   if (!memory.isWired && circumstances.isNetworkReady)
-    steps.push({ do: "createSandbox", sandbox: sandboxOf(task, circumstances) });
+    steps.push({ do: "createSandbox", sandbox: sandboxOf(task) });
   const reached = container.health === "starting" ? "starting" : "running";
   const isNews = memory.reported !== reached || memory.reportedPid !== container.pid;
   if (isNews && rankOf(state) <= rankOf(reached))
@@ -174,7 +174,7 @@ function planEnded(found: Case, container: ObservedContainer): Plan {
     if (at !== null && at > circumstances.now) return up(task.ID, [], at);
     if (at !== null)
       return up(task.ID, [
-        { do: "createSandbox", sandbox: sandboxOf(task, circumstances) },
+        { do: "createSandbox", sandbox: sandboxOf(task) },
         { do: "restart", containerId: container.id },
       ]);
   }

@@ -1,7 +1,7 @@
 // What a task's spec says about its sandbox, its stop and its restarts.
 
 import type { Task } from "../../proto/gen/types.ts";
-import type { Circumstances, ObservedContainer, SandboxSpec } from "./types.ts";
+import type { ObservedContainer, SandboxSpec } from "./types.ts";
 
 const nsPerMs = 1_000_000;
 export const graceMsDefault = 10_000;
@@ -27,16 +27,8 @@ export function attachmentsOf(task: Task): SandboxSpec["attachments"] {
   });
 }
 
-export function sandboxOf(
-  task: Task,
-  circumstances: Pick<Circumstances, "nameServers" | "searchDomains">,
-): SandboxSpec {
+export function sandboxOf(task: Task): SandboxSpec {
   const dns = task.Spec?.ContainerSpec?.DNSConfig;
-  const networks = task.NetworksAttachments;
-  const isInternal =
-    networks.length > 0 && networks.every(({ Network }) => Network?.Spec?.Internal === true);
-  const servers =
-    dns !== undefined && dns.Nameservers.length > 0 ? dns.Nameservers : circumstances.nameServers;
   return {
     id: task.ID,
     attachments: attachmentsOf(task),
@@ -45,9 +37,10 @@ export function sandboxOf(
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
     })),
-    upstreamNameServers: isInternal ? [] : servers,
-    searchDomains:
-      dns !== undefined && dns.Search.length > 0 ? dns.Search : circumstances.searchDomains,
+    upstreamNameServers: (dns?.Nameservers ?? []).map((server) =>
+      server.includes(":") ? `[${server}]:53` : `${server}:53`,
+    ),
+    searchDomains: dns?.Search ?? [],
   };
 }
 

@@ -49,9 +49,6 @@ export interface Circumstances {
   readonly restartNotBefore: number;
   /** The kernel holds the networks of the newest view, so that sandboxes can be made. */
   readonly isNetworkReady: boolean;
-  /** What containers use that name no name server of their own. */
-  readonly nameServers: readonly string[];
-  readonly searchDomains: readonly string[];
 }
 
 /** As agent/network wants it. Addresses without mask. */
@@ -63,6 +60,7 @@ export interface SandboxSpec {
     readonly targetPort: number;
     readonly publishedPort: number;
   }[];
+  /** ip:port; empty: the host's own. */
   readonly upstreamNameServers: readonly string[];
   readonly searchDomains: readonly string[];
 }

@@ -8,7 +8,6 @@ import {
   listenAddress,
   ownRoutes,
 } from "../../../agent/addresses.ts";
-import { parseResolver } from "../../../agent/resolver.ts";
 
 function ipv4(cidr: string, internal = false): NetworkInterfaceInfo {
   const address = cidr.split("/")[0] ?? "";
@@ -64,13 +63,4 @@ test("a machine's own subnets are those of its interfaces, without links of ours
 
 test("the address towards another machine is the one its packets would leave from", async () => {
   assert.equal(await addressTowards("127.0.0.1:2377"), "127.0.0.1");
-});
-
-test("the host's name servers and search domains are read from resolv.conf", () => {
-  const text =
-    "# x\nnameserver 192.0.2.1\n nameserver ::1\nnameserver bad\nsearch a.b c.d\noptions x";
-  assert.deepEqual(parseResolver(text), {
-    servers: ["192.0.2.1:53", "[::1]:53"],
-    search: ["a.b", "c.d"],
-  });
 });

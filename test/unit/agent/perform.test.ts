@@ -106,8 +106,6 @@ class Fake {
         isManaged: true,
         restartNotBefore: 0,
         isNetworkReady: true,
-        nameServers: [],
-        searchDomains: [],
       });
       this.performer.perform(plans, this.tasks);
     });

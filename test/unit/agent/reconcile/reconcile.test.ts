@@ -72,8 +72,6 @@ function plansOf(row: Row): readonly Plan[] {
       isManaged: true,
       restartNotBefore: 0,
       isNetworkReady: true,
-      nameServers: ["192.0.2.1:53"],
-      searchDomains: ["example.com"],
       ...row.circumstances,
     },
   );
@@ -335,8 +333,10 @@ for (const row of rows)
     assert.equal(others.length, 0);
   });
 
-test("a sandbox holds the task's addresses without mask, its host ports and the node's name servers", () => {
-  const step = plansOf({ name: "", does: [] })[0]?.steps.find(
+test("a sandbox holds the task's addresses without mask, its host ports and its own name servers", () => {
+  const dns = { Nameservers: ["192.0.2.1"], Search: ["example.com"] };
+  const asked = task({ Spec: { ContainerSpec: { DNSConfig: dns } } });
+  const step = plansOf({ name: "", task: asked, does: [] })[0]?.steps.find(
     (each) => each.do === "createSandbox",
   );
   assert.deepEqual(step, {
