@@ -41,6 +41,10 @@ export interface State {
   tasksOfService(serviceId: string): readonly Task[];
   /** Tasks whose NodeID is this; "" gives the unassigned. */
   tasksOfNode(nodeId: string): readonly Task[];
+  /** Tasks attached to a network, also those that have ended and are still kept. */
+  tasksOfNetwork(networkId: string): readonly Task[];
+  /** All kept revisions of a service, also of one that was removed while its tasks are ending. */
+  revisionsOfService(serviceId: string): readonly Revision[];
   /** What tasks of a service's spec version run. */
   revision(serviceId: string, specVersion: number): Revision | undefined;
 }

@@ -28,3 +28,8 @@ export const realWorld: World = {
 export function timestamp(ms: number): string {
   return new Date(ms).toISOString();
 }
+
+/** Milliseconds since 1970 of an RFC 3339 time; NaN when it is none. */
+export function instant(text: string): number {
+  return Date.parse(text);
+}

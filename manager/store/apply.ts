@@ -1,0 +1,116 @@
+// How a transaction changes the state: the same on every manager, from the entry alone.
+
+import { assertThat } from "../../proto/kit/assert.ts";
+import { Draft, Facts, kindsWithNames } from "./state.ts";
+import { nameOf } from "./table.ts";
+import type { Applied, Change, Kind, Objects, State } from "./types.ts";
+
+/** What became of one transaction. A refusal's sentence is for the caller of the door. */
+export type Outcome =
+  | { readonly kind: "applied"; readonly changes: readonly Applied[] }
+  | { readonly kind: "conflict"; readonly message: string };
+
+/**
+ * Applies all of the changes or, when one was computed from another version or takes a name that is taken, none.
+ * `at` is the leader's time in RFC 3339, `index` the entry's.
+ */
+export function applyTransaction(
+  draft: Draft,
+  changes: readonly Change[],
+  at: string,
+  index: number,
+): Outcome {
+  const message = refusal(draft, changes);
+  if (message !== null) return { kind: "conflict", message };
+  return {
+    kind: "applied",
+    changes: changes.map((change) => applyChange(draft, change, at, index)),
+  };
+}
+
+/** For a planner that builds on what it has just decided: the state as it will be when nothing interferes. */
+export function stateAfter(state: State, changes: readonly Change[], at: string): State {
+  assertThat(state instanceof Facts, "a state comes from the store");
+  const draft = new Draft(state);
+  // The real index is not known yet; a change computed from this one is refused as stale.
+  const outcome = applyTransaction(draft, changes, at, Number.MAX_SAFE_INTEGER);
+  assertThat(outcome.kind === "applied", "a plan is computed from the state it changes");
+  return draft.finish(state.index);
+}
+
+function refusal(draft: Draft, changes: readonly Change[]): string | null {
+  const seen = new Set<string>();
+  const freed = new Set<string>();
+  for (const change of changes) {
+    const id = idOf(change);
+    const key = `${change.kind}/${id}`;
+    if (seen.has(key)) return `${change.kind} ${id} is changed twice in one transaction`;
+    seen.add(key);
+    const there = draft.get(change.kind, id);
+    if ((there?.Version?.Index ?? 0) !== baseOf(change))
+      return there === undefined
+        ? `update out of sequence: ${change.kind} ${id} is no longer there`
+        : `update out of sequence: ${change.kind} ${id} has been changed meanwhile`;
+    if (there !== undefined && kindsWithNames.has(change.kind))
+      freed.add(`${change.kind}/${nameOf(there)}`);
+  }
+  return nameTaken(draft, changes, freed);
+}
+
+function nameTaken(
+  draft: Draft,
+  changes: readonly Change[],
+  freed: ReadonlySet<string>,
+): string | null {
+  const taken = new Set<string>();
+  for (const change of changes) {
+    if (change.op === "delete" || !kindsWithNames.has(change.kind)) continue;
+    const name = nameOf(change.object);
+    const key = `${change.kind}/${name}`;
+    if (taken.has(key) || (draft.idNamed(change.kind, name) !== undefined && !freed.has(key)))
+      return `name conflicts with an existing object: ${change.kind} ${name} already exists`;
+    taken.add(key);
+  }
+  return null;
+}
+
+function applyChange(draft: Draft, change: Change, at: string, index: number): Applied {
+  const id = idOf(change);
+  const before = draft.get(change.kind, id);
+  if (change.op === "delete") {
+    draft.set(change.kind, id, undefined);
+    return { kind: change.kind, id, before } as Applied;
+  }
+  const after = stamped(change.kind, change.object, before, at, index);
+  draft.set(change.kind, id, after);
+  return (before === undefined
+    ? { kind: change.kind, id, after }
+    : { kind: change.kind, id, before, after }) as unknown as Applied;
+}
+
+function stamped<K extends Kind>(
+  kind: K,
+  object: Objects[K],
+  before: Objects[K] | undefined,
+  at: string,
+  index: number,
+): Objects[K] {
+  const Version = { Index: index };
+  if (kind === "revision") return { ...object, Version };
+  const CreatedAt = before !== undefined && "CreatedAt" in before ? before.CreatedAt : at;
+  const result = { ...object, Version, CreatedAt, UpdatedAt: at };
+  return kind === "task" ? (withRunningAt(result as Objects["task"], at) as Objects[K]) : result;
+}
+
+function withRunningAt(task: Objects["task"], at: string): Objects["task"] {
+  if (task.RunningAt !== undefined || task.Status?.State !== "running") return task;
+  return { ...task, RunningAt: at };
+}
+
+export function idOf(change: Change): string {
+  return change.op === "put" ? change.object.ID : change.id;
+}
+
+export function baseOf(change: Change): number {
+  return change.op === "put" ? (change.object.Version?.Index ?? 0) : change.base;
+}
