@@ -23,6 +23,8 @@ export type Transaction = readonly Change[];
 export interface PlanEnd {
   /** Milliseconds since 1970, or null: nothing is waiting for time to pass. */
   readonly wakeAt: number | null;
+  /** The same for each service that was looked at and waits. */
+  readonly wakes: ReadonlyMap<string, number>;
 }
 
 export type Plan = (input: PlanInput) => Generator<Transaction, PlanEnd, void>;

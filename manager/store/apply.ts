@@ -1,8 +1,8 @@
 // How a transaction changes the state: the same on every manager, from the entry alone.
 
 import { assertThat } from "../../proto/kit/assert.ts";
-import { Draft, Facts, kindsWithNames } from "./state.ts";
-import { nameOf } from "./table.ts";
+import { claimsOf } from "./claims.ts";
+import { Draft, Facts } from "./state.ts";
 import type { Applied, Change, Kind, Objects, State } from "./types.ts";
 
 /** What became of one transaction. A refusal's sentence is for the caller of the door. */
@@ -44,32 +44,33 @@ function refusal(draft: Draft, changes: readonly Change[]): string | null {
   for (const change of changes) {
     const id = idOf(change);
     const key = `${change.kind}/${id}`;
-    if (seen.has(key)) return `${change.kind} ${id} is changed twice in one transaction`;
+    if (seen.has(key)) return `${key} is changed twice in one transaction`;
     seen.add(key);
     const there = draft.get(change.kind, id);
     if ((there?.Version?.Index ?? 0) !== baseOf(change))
       return there === undefined
         ? `update out of sequence: ${change.kind} ${id} is no longer there`
         : `update out of sequence: ${change.kind} ${id} has been changed meanwhile`;
-    if (there !== undefined && kindsWithNames.has(change.kind))
-      freed.add(`${change.kind}/${nameOf(there)}`);
+    if (there !== undefined) for (const claim of claimsOf(change.kind, there)) freed.add(claim);
   }
-  return nameTaken(draft, changes, freed);
+  return claimTaken(draft, changes, freed);
 }
 
-function nameTaken(
+/** `freed` is what the changed objects held before. */
+function claimTaken(
   draft: Draft,
   changes: readonly Change[],
   freed: ReadonlySet<string>,
 ): string | null {
   const taken = new Set<string>();
   for (const change of changes) {
-    if (change.op === "delete" || !kindsWithNames.has(change.kind)) continue;
-    const name = nameOf(change.object);
-    const key = `${change.kind}/${name}`;
-    if (taken.has(key) || (draft.idNamed(change.kind, name) !== undefined && !freed.has(key)))
-      return `name conflicts with an existing object: ${change.kind} ${name} already exists`;
-    taken.add(key);
+    if (change.op === "delete") continue;
+    for (const claim of claimsOf(change.kind, change.object)) {
+      const holder = draft.holderOf(claim);
+      if (taken.has(claim) || (holder !== undefined && !freed.has(claim)))
+        return `name conflicts with an existing object: ${claim} is held by ${holder ?? "another object"}`;
+      taken.add(claim);
+    }
   }
   return null;
 }

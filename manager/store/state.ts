@@ -1,6 +1,8 @@
 // Everything the managers agreed on, as immutable tables with their indexes, and the draft of the next state.
 
+import { Map as PersistentMap } from "immutable";
 import type { Cluster, Revision, Task } from "../../proto/gen/types.ts";
+import { claimsOf } from "./claims.ts";
 import { emptyGroups, type Groups, GroupsDraft, groupOf } from "./groups.ts";
 import { PersistentTable, TableDraft } from "./table.ts";
 import type { Kind, Objects, State, Table } from "./types.ts";
@@ -34,6 +36,8 @@ export class Facts implements State {
   readonly byNode: Groups<Task>;
   readonly byNetwork: Groups<Task>;
   readonly revisions: Groups<Revision>;
+  /** Claim → "kind/id" of its holder. */
+  readonly claims: PersistentMap<string, string>;
 
   constructor(parts: Omit<Facts, keyof State> & { readonly index: number }) {
     this.index = parts.index;
@@ -42,6 +46,7 @@ export class Facts implements State {
     this.byNode = parts.byNode;
     this.byNetwork = parts.byNetwork;
     this.revisions = parts.revisions;
+    this.claims = parts.claims;
   }
 
   static empty(): Facts {
@@ -54,6 +59,7 @@ export class Facts implements State {
       byNode: emptyGroups(),
       byNetwork: emptyGroups(),
       revisions: emptyGroups(),
+      claims: PersistentMap(),
     });
   }
 
@@ -101,6 +107,7 @@ export class Draft {
   readonly #byNode: GroupsDraft<Task>;
   readonly #byNetwork: GroupsDraft<Task>;
   readonly #revisions: GroupsDraft<Revision>;
+  readonly #claims: PersistentMap<string, string>;
 
   constructor(base: Facts) {
     this.#base = base;
@@ -108,14 +115,16 @@ export class Draft {
     this.#byNode = new GroupsDraft(base.byNode);
     this.#byNetwork = new GroupsDraft(base.byNetwork);
     this.#revisions = new GroupsDraft(base.revisions);
+    this.#claims = base.claims.asMutable();
   }
 
   get<K extends Kind>(kind: K, id: string): Objects[K] | undefined {
     return this.#table(kind).get(id);
   }
 
-  idNamed(kind: Kind, name: string): string | undefined {
-    return this.#table(kind).idNamed(name);
+  /** "kind/id" of the object that holds it. */
+  holderOf(claim: string): string | undefined {
+    return this.#claims.get(claim);
   }
 
   /** Puts an object, or deletes it with undefined. */
@@ -123,6 +132,7 @@ export class Draft {
     const table = this.#table(kind);
     const before = table.get(id);
     table.set(id, after);
+    this.#claim(`${kind}/${id}`, before && claimsOf(kind, before), after && claimsOf(kind, after));
     if (kind === "task") this.#indexTask(before as Task | undefined, after as Task | undefined);
     if (kind === "revision")
       this.#indexRevision(before as Revision | undefined, after as Revision | undefined);
@@ -138,6 +148,7 @@ export class Draft {
       byNode: this.#byNode.finish(),
       byNetwork: this.#byNetwork.finish(),
       revisions: this.#revisions.finish(),
+      claims: this.#claims.asImmutable(),
     });
   }
 
@@ -148,6 +159,12 @@ export class Draft {
     const made = new TableDraft<Objects[K]>(base, kindsWithNames.has(kind));
     (this.#tables as Record<Kind, unknown>)[kind] = made;
     return made;
+  }
+
+  #claim(holder: string, before: readonly string[] = [], after: readonly string[] = []): void {
+    for (const claim of before)
+      if (!after.includes(claim) && this.#claims.get(claim) === holder) this.#claims.delete(claim);
+    for (const claim of after) if (!before.includes(claim)) this.#claims.set(claim, holder);
   }
 
   #indexTask(before: Task | undefined, after: Task | undefined): void {

@@ -67,10 +67,6 @@ export class TableDraft<T extends Named> {
     return this.#byId.get(id);
   }
 
-  idNamed(name: string): string | undefined {
-    return this.#byName.get(name);
-  }
-
   set(id: string, object: T | undefined): void {
     this.#touched = true;
     const before = this.#byId.get(id);
@@ -109,7 +105,7 @@ export class TableDraft<T extends Named> {
   }
 }
 
-export function nameOf(object: Named): string {
+function nameOf(object: Named): string {
   const spec = object.Spec as { readonly Name?: string } | undefined;
   return spec?.Name ?? "";
 }

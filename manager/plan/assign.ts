@@ -1,0 +1,108 @@
+// Gives a task everything at once: its node, its address on each network, its ports on the node.
+
+import type { NetworkAttachment, PortConfig, Task } from "../../proto/gen/types.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { Context } from "./context.ts";
+import { isIngressPort, protocolOf } from "./ports.ts";
+import type { Slot } from "./slot.ts";
+import { isAssigned, usesIngress } from "./tasks.ts";
+
+/** Assigns the slot's waiting tasks, or leaves them pending with the reason in Status.Err. */
+export function assignSlot(context: Context, slot: Slot): void {
+  for (const task of slot.wanted) if (!isAssigned(task)) assign(context, slot, task);
+}
+
+function assign(context: Context, slot: Slot, task: Task): void {
+  const choice = context.placement.choose(slot.stopping, slot.nodeId);
+  if ("why" in choice) {
+    stayPending(context, slot, task, choice.why);
+    return;
+  }
+  const nodeId = choice.node.ID;
+  const ports = hostPorts(context, nodeId);
+  if (typeof ports === "string") {
+    stayPending(context, slot, task, ports);
+    return;
+  }
+  const attachments = attach(context);
+  if (typeof attachments === "string") {
+    stayPending(context, slot, task, attachments);
+    return;
+  }
+  context.placement.add(nodeId, ports);
+  slot.edit(task, {
+    NodeID: nodeId,
+    NetworksAttachments: attachments,
+    Ports: ports,
+    Status: {
+      Timestamp: timestamp(context.now),
+      State: "assigned",
+      Message: "scheduler assigned task to node",
+      Err: "",
+    },
+  });
+}
+
+function stayPending(context: Context, slot: Slot, task: Task, why: string): void {
+  if (task.Status?.Err === why) return;
+  slot.edit(task, {
+    Status: {
+      Timestamp: timestamp(context.now),
+      State: "pending",
+      Message: "pending task scheduling",
+      Err: why,
+    },
+  });
+}
+
+/** The host-mode ports with every choice made, or why there is none. */
+function hostPorts(context: Context, nodeId: string): readonly PortConfig[] | string {
+  const result: PortConfig[] = [];
+  const taken = new Set<number>();
+  for (const port of context.service.Spec?.EndpointSpec?.Ports ?? []) {
+    if (isIngressPort(port)) continue;
+    const Protocol = protocolOf(port);
+    const PublishedPort =
+      port.PublishedPort !== 0
+        ? port.PublishedPort
+        : context.placement.freePort(nodeId, Protocol, taken);
+    if (PublishedPort === null) return "no published port is free on the node";
+    taken.add(PublishedPort);
+    result.push({ ...port, Protocol, PublishedPort });
+  }
+  return result;
+}
+
+/** An address on every network of the service, or why there is none. */
+function attach(context: Context): readonly NetworkAttachment[] | string {
+  const result: NetworkAttachment[] = [];
+  for (const wanted of networksOf(context)) {
+    const pool = context.pool(wanted.id);
+    if (pool === null) return `network ${wanted.id} not found`;
+    const address = pool.take();
+    if (address === null) {
+      const name = context.state.table("network").get(wanted.id)?.Spec?.Name ?? wanted.id;
+      for (const taken of result)
+        for (const one of taken.Addresses) context.pool(taken.Network?.ID ?? "")?.giveBack(one);
+      return `no address is free on network ${name}; use a network with a larger subnet`;
+    }
+    result.push({
+      Network: { ID: wanted.id, CreatedAt: "", UpdatedAt: "", VNI: 0 },
+      Addresses: [address],
+      Aliases: wanted.aliases,
+    });
+  }
+  return result;
+}
+
+function networksOf(context: Context): readonly { id: string; aliases: readonly string[] }[] {
+  const spec = context.service.Spec;
+  const own = (spec?.TaskTemplate?.Networks ?? []).map((network) => ({
+    id: network.Target,
+    aliases: network.Aliases,
+  }));
+  if (!usesIngress(spec)) return own;
+  for (const network of context.state.table("network").values())
+    if (network.Spec?.Ingress === true) return [{ id: network.ID, aliases: [] }, ...own];
+  return own;
+}

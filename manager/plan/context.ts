@@ -1,0 +1,158 @@
+// What the decisions about one service share: the state, the rules of its spec, and the pools they draw from.
+
+import type { Node, Service, Task } from "../../proto/gen/types.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { State } from "../store/types.ts";
+import { AddressPool } from "./addresses.ts";
+import type { Constraint } from "./constraints.ts";
+import {
+  type RestartRules,
+  restartRules,
+  stopGraceMs,
+  type UpdateRules,
+  updateRules,
+} from "./defaults.ts";
+import { constraintsOf, fits, Placement } from "./place.ts";
+import type { Slot } from "./slot.ts";
+import { isGlobal, runsTheSame } from "./tasks.ts";
+
+/** Address pools by network id, shared by all services of one plan on one state. */
+export type Pools = Map<string, AddressPool>;
+
+export interface Facts {
+  readonly state: State;
+  readonly now: number;
+  readonly newId: () => string;
+  readonly pools: Pools;
+}
+
+export class Context {
+  readonly state: State;
+  readonly now: number;
+  readonly service: Service;
+  readonly isGlobal: boolean;
+  readonly restart: RestartRules;
+  readonly constraints: readonly Constraint[];
+  readonly stopGraceMs: number;
+  readonly #facts: Facts;
+  readonly #isCurrent = new Map<number, boolean>();
+  #placement: Placement | undefined;
+  #wakeAt: number | null = null;
+
+  constructor(facts: Facts, service: Service) {
+    this.#facts = facts;
+    this.state = facts.state;
+    this.now = facts.now;
+    this.service = service;
+    this.isGlobal = isGlobal(service.Spec);
+    this.restart = restartRules(service.Spec);
+    this.constraints = constraintsOf(service.Spec);
+    this.stopGraceMs = stopGraceMs(service.Spec);
+  }
+
+  /** The rules of the update that is under way, or would be. */
+  get update(): UpdateRules {
+    const isRollback = this.service.UpdateStatus?.State.startsWith("rollback") === true;
+    return updateRules(
+      isRollback ? this.service.Spec?.RollbackConfig : this.service.Spec?.UpdateConfig,
+    );
+  }
+
+  /** Made when the first task has to be placed: it looks at every node. */
+  get placement(): Placement {
+    this.#placement ??= new Placement(this.state, this.service, this.now);
+    return this.#placement;
+  }
+
+  get wakeAt(): number | null {
+    return this.#wakeAt;
+  }
+
+  /** Asks to be run again at a time, when nothing happens before. */
+  wake(at: number): void {
+    if (this.#wakeAt === null || at < this.#wakeAt) this.#wakeAt = at;
+  }
+
+  pool(networkId: string): AddressPool | null {
+    let pool = this.#facts.pools.get(networkId);
+    if (pool === undefined) {
+      const network = this.state.table("network").get(networkId);
+      if (network === undefined) return null;
+      pool = new AddressPool(this.state, network);
+      this.#facts.pools.set(networkId, pool);
+    }
+    return pool;
+  }
+
+  /** The task runs what the service's spec says now. */
+  isCurrent(task: Task): boolean {
+    let answer = this.#isCurrent.get(task.SpecVersion);
+    if (answer === undefined) {
+      const revision = this.state.revision(task.ServiceID, task.SpecVersion);
+      answer =
+        task.SpecVersion === this.service.SpecVersion ||
+        (revision !== undefined && runsTheSame(revision.Spec, this.service.Spec));
+      this.#isCurrent.set(task.SpecVersion, answer);
+    }
+    return answer;
+  }
+
+  /**
+   * ok: the task may stay. lost: its node is dead or no longer there. evicted: the node is drained or no longer fits.
+   * An unassigned task is ok. A node that is only suspected (unknown, disconnected) keeps what it has.
+   */
+  standing(task: Task): "ok" | "lost" | "evicted" {
+    if (task.NodeID === "") return "ok";
+    const node = this.node(task.NodeID);
+    if (isLost(node)) return "lost";
+    if (node?.Spec?.Availability === "drain") return "evicted";
+    return node !== undefined && fits(node, this.service.Spec, this.constraints) ? "ok" : "evicted";
+  }
+
+  /** A global service wants a task on this node. */
+  isEligible(nodeId: string): boolean {
+    const node = this.node(nodeId);
+    return (
+      node !== undefined &&
+      !isLost(node) &&
+      node.Spec?.Availability === "active" &&
+      fits(node, this.service.Spec, this.constraints)
+    );
+  }
+
+  node(id: string): Node | undefined {
+    return this.state.table("node").get(id);
+  }
+
+  newTask(
+    slot: Slot,
+    desired: { readonly DesiredState: string; readonly notBefore?: number },
+  ): Task {
+    const id = this.#facts.newId();
+    const at = timestamp(this.now);
+    const place = slot.number ?? slot.nodeId ?? "";
+    const task: Task = {
+      ID: id,
+      CreatedAt: at,
+      UpdatedAt: at,
+      Name: `${this.service.Spec?.Name ?? ""}.${place}.${id}`,
+      Labels: {},
+      ServiceID: this.service.ID,
+      ...(slot.number === undefined ? {} : { Slot: slot.number }),
+      NodeID: slot.nodeId ?? "",
+      Status: { Timestamp: at, State: "pending", Message: "pending task scheduling", Err: "" },
+      DesiredState: desired.DesiredState,
+      NetworksAttachments: [],
+      SpecVersion: this.service.SpecVersion,
+      GenericResources: [],
+      ...(desired.notBefore === undefined ? {} : { NotBefore: timestamp(desired.notBefore) }),
+      Ports: [],
+    };
+    slot.add(task);
+    return task;
+  }
+}
+
+export function isLost(node: Node | undefined): boolean {
+  return node === undefined || node.Status?.State === "down";
+}

@@ -1,0 +1,107 @@
+// What Docker means where a spec is silent. Times are nanoseconds as in the API, milliseconds where we decide.
+
+import type { Cluster, ServiceSpec, UpdateConfig } from "../../proto/gen/types.ts";
+
+const second = 1_000_000_000;
+const nsPerMs = 1_000_000;
+
+export const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
+export const updateDefaults = {
+  Parallelism: 1,
+  Delay: 0,
+  FailureAction: "pause",
+  Monitor: 5 * second,
+  MaxFailureRatio: 0,
+  Order: "stop-first",
+};
+export const stopGracePeriodDefault = 10 * second;
+export const taskHistoryDefault = 5;
+export const replicasDefault = 1;
+
+export interface RestartRules {
+  readonly condition: string;
+  readonly delayMs: number;
+  /** 0: no limit. */
+  readonly attemptsMax: number;
+  /** 0: unbounded. */
+  readonly windowMs: number;
+}
+
+export function restartRules(spec: ServiceSpec | undefined): RestartRules {
+  const policy = spec?.TaskTemplate?.RestartPolicy;
+  return {
+    condition: policy?.Condition || restartDefaults.Condition,
+    delayMs: (policy?.Delay ?? restartDefaults.Delay) / nsPerMs,
+    attemptsMax: policy?.MaxAttempts ?? restartDefaults.MaxAttempts,
+    windowMs: (policy?.Window ?? restartDefaults.Window) / nsPerMs,
+  };
+}
+
+export interface UpdateRules {
+  /** Infinity: all at once. */
+  readonly parallelism: number;
+  readonly delayMs: number;
+  readonly failureAction: string;
+  readonly monitorMs: number;
+  readonly failureRatioMax: number;
+  readonly isStartFirst: boolean;
+}
+
+export function updateRules(config: UpdateConfig | undefined): UpdateRules {
+  const parallelism = config?.Parallelism ?? updateDefaults.Parallelism;
+  const delayMs = (config?.Delay ?? updateDefaults.Delay) / nsPerMs;
+  const monitorMs = (config?.Monitor ?? updateDefaults.Monitor) / nsPerMs;
+  return {
+    parallelism: parallelism === 0 ? Number.POSITIVE_INFINITY : parallelism,
+    delayMs,
+    failureAction: config?.FailureAction || updateDefaults.FailureAction,
+    // The last task is watched at least as long as the one before it was.
+    monitorMs: delayMs >= monitorMs ? delayMs + 1000 : monitorMs,
+    failureRatioMax: config?.MaxFailureRatio ?? updateDefaults.MaxFailureRatio,
+    isStartFirst: (config?.Order || updateDefaults.Order) === "start-first",
+  };
+}
+
+export function stopGraceMs(spec: ServiceSpec | undefined): number {
+  const period = spec?.TaskTemplate?.ContainerSpec?.StopGracePeriod ?? stopGracePeriodDefault;
+  return period / nsPerMs;
+}
+
+/** How many ended tasks of a slot are kept. */
+export function taskHistory(cluster: Cluster | undefined): number {
+  return cluster?.Spec?.Orchestration?.TaskHistoryRetentionLimit ?? taskHistoryDefault;
+}
+
+/** The spec with Docker's defaults filled in, for GET /services/{id}?insertDefaults=true. */
+export function withDefaults(spec: ServiceSpec): ServiceSpec {
+  const template = spec.TaskTemplate;
+  return {
+    ...spec,
+    ...(template === undefined
+      ? {}
+      : {
+          TaskTemplate: {
+            ...template,
+            ...(template.ContainerSpec === undefined
+              ? {}
+              : {
+                  ContainerSpec: {
+                    ...template.ContainerSpec,
+                    StopGracePeriod:
+                      template.ContainerSpec.StopGracePeriod ?? stopGracePeriodDefault,
+                  },
+                }),
+            RestartPolicy: { ...restartDefaults, ...template.RestartPolicy },
+            Placement: template.Placement ?? { Constraints: [], Preferences: [], Platforms: [] },
+            Runtime: template.Runtime || "container",
+          },
+        }),
+    UpdateConfig: { ...updateDefaults, ...spec.UpdateConfig },
+    RollbackConfig: { ...updateDefaults, ...spec.RollbackConfig },
+    EndpointSpec: {
+      ...spec.EndpointSpec,
+      Mode: spec.EndpointSpec?.Mode || "vip",
+      Ports: spec.EndpointSpec?.Ports ?? [],
+    },
+  };
+}

@@ -1,0 +1,290 @@
+// Which node a task goes to: filters in order, then the emptiest node of those that pass.
+
+import type { Node, Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
+import type { State } from "../store/types.ts";
+import { architecture, type Constraint, matches, parseConstraint } from "./constraints.ts";
+import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
+import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
+
+const failuresMax = 5;
+const failureWindowMs = 5 * 60_000;
+
+type Filter = "ready" | "resources" | "constraints" | "platform" | "ports" | "replicas";
+
+/** What a node's tasks hold of it. A task that is stopping still holds its share. */
+interface Usage {
+  tasks: number;
+  nanoCpus: number;
+  memoryBytes: number;
+  readonly ports: Map<string, number>;
+}
+
+interface Candidate {
+  readonly node: Node;
+  readonly usage: Usage;
+  ofService: number;
+  readonly isFailing: boolean;
+}
+
+/** Placement of one service's tasks on one state; counts what it has placed. */
+export class Placement {
+  readonly #spec: ServiceSpec | undefined;
+  readonly #state: State;
+  readonly #candidates = new Map<string, Candidate>();
+  /** Nodes that no task of the service may go to, and by which filter. */
+  readonly #refused = new Map<string, Filter>();
+  readonly #spreadBy: readonly string[];
+
+  constructor(state: State, service: Service, now: number) {
+    this.#state = state;
+    this.#spec = service.Spec;
+    const constraints = constraintsOf(service.Spec);
+    const own = countOwn(state, service, now);
+    for (const node of state.table("node").values()) {
+      const filter = fixedFilter(node, service.Spec, constraints);
+      if (filter !== null) this.#refused.set(node.ID, filter);
+      else
+        this.#candidates.set(node.ID, {
+          node,
+          usage: usageOf(state, node.ID),
+          ofService: own.wanted.get(node.ID) ?? 0,
+          isFailing: (own.failures.get(node.ID) ?? 0) >= failuresMax,
+        });
+    }
+    this.#spreadBy = (service.Spec?.TaskTemplate?.Placement?.Preferences ?? []).flatMap(
+      (preference) => preference.Spread?.SpreadDescriptor ?? [],
+    );
+  }
+
+  /**
+   * The best node, or the sentence that says why there is none. `replaces` are tasks that stop before this one starts:
+   * what they hold does not count. `only` limits the choice to one node.
+   */
+  choose(
+    replaces: readonly Task[],
+    only?: string,
+  ): { readonly node: Node } | { readonly why: string } {
+    const refusals = new Map<Filter, number>();
+    const count = (filter: Filter): void => {
+      refusals.set(filter, (refusals.get(filter) ?? 0) + 1);
+    };
+    for (const [id, filter] of this.#refused) if (only === undefined || only === id) count(filter);
+    const fitting: Candidate[] = [];
+    for (const candidate of this.#candidates.values()) {
+      if (only !== undefined && only !== candidate.node.ID) continue;
+      const filter = this.#changingFilter(candidate, replaces);
+      if (filter === null) fitting.push(candidate);
+      else count(filter);
+    }
+    const best = emptiest(this.#branch(fitting));
+    if (best !== undefined) return { node: best.node };
+    return { why: explain(refusals) };
+  }
+
+  /** Counts a task that is now on the node. */
+  add(
+    nodeId: string,
+    hostPorts: readonly { readonly Protocol: string; readonly PublishedPort: number }[],
+  ): void {
+    const candidate = this.#candidates.get(nodeId);
+    if (candidate === undefined) return;
+    const wanted = reservationOf(this.#spec);
+    candidate.ofService++;
+    candidate.usage.tasks++;
+    candidate.usage.nanoCpus += wanted.nanoCpus;
+    candidate.usage.memoryBytes += wanted.memoryBytes;
+    for (const port of hostPorts)
+      bump(candidate.usage.ports, portKey(port.Protocol, port.PublishedPort), 1);
+  }
+
+  /** A published port that no task on the node has, beside those given; null when all are taken. */
+  freePort(nodeId: string, protocol: string, beside: ReadonlySet<number>): number | null {
+    const ports = this.#candidates.get(nodeId)?.usage.ports;
+    for (let port = dynamicPortMin; port <= dynamicPortMax; port++)
+      if (!beside.has(port) && !ports?.has(portKey(protocol, port))) return port;
+    return null;
+  }
+
+  #changingFilter(candidate: Candidate, replaces: readonly Task[]): Filter | null {
+    const leaving = replaces.filter((task) => task.NodeID === candidate.node.ID);
+    if (!this.#hasResources(candidate, leaving)) return "resources";
+    if (!this.#hasPorts(candidate, leaving)) return "ports";
+    const replicasMax = this.#spec?.TaskTemplate?.Placement?.MaxReplicas ?? 0;
+    if (replicasMax > 0 && candidate.ofService >= replicasMax) return "replicas";
+    return null;
+  }
+
+  #hasResources(candidate: Candidate, leaving: readonly Task[]): boolean {
+    const wanted = reservationOf(this.#spec);
+    let { nanoCpus, memoryBytes } = candidate.usage;
+    for (const task of leaving) {
+      const freed = reservationOf(specOf(this.#state, task));
+      nanoCpus -= freed.nanoCpus;
+      memoryBytes -= freed.memoryBytes;
+    }
+    const has = candidate.node.Description?.Resources;
+    return (
+      (wanted.nanoCpus === 0 || nanoCpus + wanted.nanoCpus <= (has?.NanoCPUs ?? 0)) &&
+      (wanted.memoryBytes === 0 || memoryBytes + wanted.memoryBytes <= (has?.MemoryBytes ?? 0))
+    );
+  }
+
+  #hasPorts(candidate: Candidate, leaving: readonly Task[]): boolean {
+    for (const port of this.#spec?.EndpointSpec?.Ports ?? []) {
+      if (isIngressPort(port) || port.PublishedPort === 0) continue;
+      const key = portKey(protocolOf(port), port.PublishedPort);
+      const freed = leaving.filter((task) => hostPortKeys(task).includes(key)).length;
+      if ((candidate.usage.ports.get(key) ?? 0) - freed > 0) return false;
+    }
+    return true;
+  }
+
+  /** Follows the spread preferences: at each level into the group of nodes that has the fewest of the service's tasks. */
+  #branch(fitting: readonly Candidate[]): readonly Candidate[] {
+    let nodes = fitting;
+    let all: readonly Candidate[] = [...this.#candidates.values()];
+    for (const descriptor of this.#spreadBy) {
+      const sums = new Map<string, number>();
+      for (const one of all) bump(sums, labelOf(one.node, descriptor), one.ofService);
+      const values = [...new Set(nodes.map((one) => labelOf(one.node, descriptor)))].sort();
+      const [best] = values.sort((a, b) => (sums.get(a) ?? 0) - (sums.get(b) ?? 0));
+      nodes = nodes.filter((one) => labelOf(one.node, descriptor) === best);
+      all = all.filter((one) => labelOf(one.node, descriptor) === best);
+    }
+    return nodes;
+  }
+}
+
+/** The service's constraints; ones that do not parse were refused at the door. */
+export function constraintsOf(spec: ServiceSpec | undefined): readonly Constraint[] {
+  return (spec?.TaskTemplate?.Placement?.Constraints ?? []).map(parseConstraint);
+}
+
+/** Whether tasks of the service may stay on the node: its constraints and platform fit. */
+export function fits(
+  node: Node,
+  spec: ServiceSpec | undefined,
+  constraints: readonly Constraint[],
+): boolean {
+  return constraints.every((constraint) => matches(constraint, node)) && hasPlatform(node, spec);
+}
+
+function fixedFilter(
+  node: Node,
+  spec: ServiceSpec | undefined,
+  constraints: readonly Constraint[],
+): Filter | null {
+  if (node.Status?.State !== "ready" || node.Spec?.Availability !== "active") return "ready";
+  if (!constraints.every((constraint) => matches(constraint, node))) return "constraints";
+  return hasPlatform(node, spec) ? null : "platform";
+}
+
+function hasPlatform(node: Node, spec: ServiceSpec | undefined): boolean {
+  const wanted = spec?.TaskTemplate?.Placement?.Platforms ?? [];
+  if (wanted.length === 0) return true;
+  const has = node.Description?.Platform;
+  return wanted.some(
+    (platform) =>
+      (platform.OS === "" || platform.OS === has?.OS) &&
+      (platform.Architecture === "" ||
+        architecture(platform.Architecture) === architecture(has?.Architecture ?? "")),
+  );
+}
+
+function countOwn(
+  state: State,
+  service: Service,
+  now: number,
+): { wanted: Map<string, number>; failures: Map<string, number> } {
+  const wanted = new Map<string, number>();
+  const failures = new Map<string, number>();
+  for (const task of state.tasksOfService(service.ID)) {
+    if (isWanted(task) && !hasEnded(task) && isAssigned(task)) bump(wanted, task.NodeID, 1);
+    const hasFailed = stateOf(task) === "failed" || stateOf(task) === "rejected";
+    if (
+      hasFailed &&
+      task.SpecVersion === service.SpecVersion &&
+      now - endedAt(task) < failureWindowMs
+    )
+      bump(failures, task.NodeID, 1);
+  }
+  return { wanted, failures };
+}
+
+/** A node's list of tasks is the same object as long as none of them changes: what they hold is summed up once. */
+const usages = new WeakMap<readonly Task[], Usage>();
+
+function usageOf(state: State, nodeId: string): Usage {
+  const tasks = state.tasksOfNode(nodeId);
+  let usage = usages.get(tasks);
+  if (usage === undefined) {
+    usage = sumUp(state, tasks);
+    usages.set(tasks, usage);
+  }
+  return { ...usage, ports: new Map(usage.ports) };
+}
+
+function sumUp(state: State, tasks: readonly Task[]): Usage {
+  const usage: Usage = { tasks: 0, nanoCpus: 0, memoryBytes: 0, ports: new Map() };
+  for (const task of tasks) {
+    if (hasEnded(task) || !isAssigned(task)) continue;
+    const held = reservationOf(specOf(state, task));
+    usage.tasks++;
+    usage.nanoCpus += held.nanoCpus;
+    usage.memoryBytes += held.memoryBytes;
+    for (const key of hostPortKeys(task)) bump(usage.ports, key, 1);
+  }
+  return usage;
+}
+
+function reservationOf(spec: ServiceSpec | undefined): { nanoCpus: number; memoryBytes: number } {
+  const reserved = spec?.TaskTemplate?.Resources?.Reservations;
+  return { nanoCpus: reserved?.NanoCPUs ?? 0, memoryBytes: reserved?.MemoryBytes ?? 0 };
+}
+
+function hostPortKeys(task: Task): readonly string[] {
+  return task.Ports.filter((port) => !isIngressPort(port)).map((port) =>
+    portKey(protocolOf(port), port.PublishedPort),
+  );
+}
+
+function labelOf(node: Node, descriptor: string): string {
+  if (descriptor.startsWith("node.labels."))
+    return node.Spec?.Labels[descriptor.slice("node.labels.".length)] ?? "";
+  if (descriptor.startsWith("engine.labels."))
+    return node.Description?.Engine?.Labels[descriptor.slice("engine.labels.".length)] ?? "";
+  return "";
+}
+
+function bump(counts: Map<string, number>, key: string, by: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + by);
+}
+
+function emptiest(candidates: readonly Candidate[]): Candidate | undefined {
+  let best: Candidate | undefined;
+  for (const one of candidates) if (best === undefined || isBetter(one, best)) best = one;
+  return best;
+}
+
+function isBetter(a: Candidate, b: Candidate): boolean {
+  if (a.isFailing !== b.isFailing) return b.isFailing;
+  if (a.ofService !== b.ofService) return a.ofService < b.ofService;
+  return a.usage.tasks < b.usage.tasks;
+}
+
+const sentences: { readonly [F in Filter]: (nodes: string, count: number) => string } = {
+  ready: (nodes) => `${nodes} not available for new tasks`,
+  resources: (nodes) => `insufficient resources on ${nodes}`,
+  constraints: (nodes) => `scheduling constraints not satisfied on ${nodes}`,
+  platform: (nodes) => `unsupported platform on ${nodes}`,
+  ports: (nodes) => `host-mode port already in use on ${nodes}`,
+  replicas: (nodes) => `max replicas per node limit exceeded on ${nodes}`,
+};
+
+/** "no suitable node (scheduling constraints not satisfied on 2 nodes; insufficient resources on 1 node)" */
+function explain(refusals: ReadonlyMap<Filter, number>): string {
+  const parts = [...refusals]
+    .sort(([, a], [, b]) => b - a)
+    .map(([filter, count]) => sentences[filter](count === 1 ? "1 node" : `${count} nodes`, count));
+  return parts.length === 0 ? "no suitable node" : `no suitable node (${parts.join("; ")})`;
+}

@@ -1,0 +1,105 @@
+// The planner: looks at what changed, service by service, and yields what to write.
+
+import { timestamp } from "../../proto/kit/world.ts";
+import { stateAfter } from "../store/apply.ts";
+import type { State } from "../store/types.ts";
+import type { Facts } from "./context.ts";
+import { type Group, planRemoved, planService, type ServicePlan } from "./service.ts";
+import type { PlanEnd, PlanInput, Transaction } from "./types.ts";
+
+const transactionChangesMax = 200;
+
+/**
+ * Yields transactions, empty ones where nothing was to be done for a service: each yield is a place to pause. `input.state`
+ * and `input.now` may be getters: they are read anew for each service, and when the state is another object than before,
+ * everything yielded so far must have been written or refused. Until then the planner builds on what it has yielded.
+ */
+export function* plan(input: PlanInput): Generator<Transaction, PlanEnd, void> {
+  const view = new View(input);
+  const wakes = new Map<string, number>();
+  let wakeAt: number | null = null;
+  for (const serviceId of servicesToLookAt(input)) {
+    const facts = view.facts();
+    const service = facts.state.table("service").get(serviceId);
+    const decided: ServicePlan =
+      service === undefined ? planRemoved(facts, serviceId) : planService(facts, service);
+    if (decided.wakeAt !== null) {
+      wakes.set(serviceId, decided.wakeAt);
+      wakeAt = Math.min(wakeAt ?? decided.wakeAt, decided.wakeAt);
+    }
+    if (decided.groups.length === 0) yield [];
+    for (const transaction of transactionsOf(decided.groups)) {
+      view.add(transaction);
+      yield transaction;
+    }
+  }
+  return { wakeAt, wakes };
+}
+
+/** Whole groups until a transaction is full; a group of more than 200 changes is split. */
+function* transactionsOf(groups: readonly Group[]): Generator<Transaction, void, void> {
+  let open: Group = [];
+  for (const group of groups) {
+    if (open.length > 0 && open.length + group.length > transactionChangesMax) {
+      yield open;
+      open = [];
+    }
+    open = [...open, ...group];
+    for (; open.length > transactionChangesMax; open = open.slice(transactionChangesMax))
+      yield open.slice(0, transactionChangesMax);
+  }
+  if (open.length > 0) yield open;
+}
+
+/** The newest state, with what was yielded and is not yet in it. */
+class View {
+  readonly #input: PlanInput;
+  #base: State;
+  #facts: Facts;
+
+  constructor(input: PlanInput) {
+    this.#input = input;
+    this.#base = input.state;
+    this.#facts = factsOf(input, this.#base);
+  }
+
+  facts(): Facts {
+    if (this.#input.state !== this.#base) {
+      this.#base = this.#input.state;
+      this.#facts = factsOf(this.#input, this.#base);
+    }
+    return { ...this.#facts, now: this.#input.now };
+  }
+
+  add(transaction: Transaction): void {
+    // A service that is split into several transactions was decided on one state; the caller may have moved on.
+    if (this.#input.state !== this.#base) return;
+    const state = stateAfter(this.#facts.state, transaction, timestamp(this.#input.now));
+    // The pools go on: they have counted what they gave.
+    this.#facts = { ...this.#facts, state };
+  }
+}
+
+function factsOf(input: PlanInput, state: State): Facts {
+  return { state, now: input.now, newId: input.newId, pools: new Map() };
+}
+
+/** Services that changed, those with tasks on nodes that changed, and those that a changed node may give room. */
+function servicesToLookAt(input: PlanInput): readonly string[] {
+  const { state, dirty } = input;
+  const ids = new Set<string>();
+  if (dirty === null) {
+    for (const service of state.table("service").values()) ids.add(service.ID);
+    for (const task of state.table("task").values()) ids.add(task.ServiceID);
+    for (const revision of state.table("revision").values()) ids.add(revision.ServiceID);
+    return [...ids];
+  }
+  for (const id of dirty.services) ids.add(id);
+  if (dirty.nodes.size === 0) return [...ids];
+  for (const nodeId of dirty.nodes)
+    for (const task of state.tasksOfNode(nodeId)) ids.add(task.ServiceID);
+  for (const service of state.table("service").values())
+    if (service.Spec?.Mode?.Global !== undefined) ids.add(service.ID);
+  for (const task of state.tasksOfNode("")) ids.add(task.ServiceID);
+  return [...ids];
+}

@@ -1,0 +1,156 @@
+// The words about tasks that every decision uses: how far one has come, and what it still holds.
+
+import type { Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
+import { instant } from "../../proto/kit/world.ts";
+import type { State } from "../store/types.ts";
+
+const order = [
+  "new",
+  "pending",
+  "assigned",
+  "accepted",
+  "preparing",
+  "ready",
+  "starting",
+  "running",
+  "complete",
+  "shutdown",
+  "failed",
+  "rejected",
+  "remove",
+  "orphaned",
+];
+const ranks: ReadonlyMap<string, number> = new Map(order.map((state, rank) => [state, rank]));
+const running = order.indexOf("running");
+
+/** A state's place in the order in which states may follow each other. */
+export function rankOf(state: string): number {
+  return ranks.get(state) ?? 0;
+}
+
+export function stateOf(task: Task): string {
+  return task.Status?.State ?? "new";
+}
+
+/** Its node has said that nothing of it is left. It may be kept as history. */
+export function hasEnded(task: Task): boolean {
+  return rankOf(stateOf(task)) > running;
+}
+
+export function isRunning(task: Task): boolean {
+  return stateOf(task) === "running";
+}
+
+/** It should run, now or once it may start. */
+export function isWanted(task: Task): boolean {
+  return task.DesiredState === "running" || task.DesiredState === "ready";
+}
+
+/** An agent should know of it: it has a node, and all that was to be decided about it is decided. */
+export function isAssigned(task: Task): boolean {
+  return task.NodeID !== "" && rankOf(stateOf(task)) >= rankOf("assigned");
+}
+
+/** What the task runs; undefined when its revision is gone. */
+export function specOf(state: State, task: Task): ServiceSpec | undefined {
+  return (
+    state.revision(task.ServiceID, task.SpecVersion)?.Spec ??
+    state.table("service").get(task.ServiceID)?.Spec
+  );
+}
+
+/**
+ * The task as agents and API answers see it: `Spec` from its revision, `NetworksAttachments[].Network` whole. Networks
+ * that are no longer there keep only their id.
+ */
+export function expandTask(state: State, task: Task): Task {
+  const template = specOf(state, task)?.TaskTemplate;
+  const networks = state.table("network");
+  return {
+    ...task,
+    ...(template === undefined ? {} : { Spec: template }),
+    NetworksAttachments: task.NetworksAttachments.map((attachment) => {
+      const network = networks.get(attachment.Network?.ID ?? "");
+      return network === undefined ? attachment : { ...attachment, Network: network };
+    }),
+  };
+}
+
+/** When it left the running state or failed before; the agent's clock, kept between times of the leader's. */
+export function endedAt(task: Task): number {
+  const least = instant(task.RunningAt ?? task.CreatedAt);
+  const most = instant(task.UpdatedAt);
+  const said = instant(task.Status?.Timestamp ?? "");
+  if (Number.isNaN(said)) return most;
+  return Math.min(Math.max(said, least), most);
+}
+
+/** Older first. */
+export function byAge(a: Task, b: Task): number {
+  if (a.CreatedAt !== b.CreatedAt) return a.CreatedAt < b.CreatedAt ? -1 : 1;
+  if (a.SpecVersion !== b.SpecVersion) return a.SpecVersion - b.SpecVersion;
+  return a.ID < b.ID ? -1 : 1;
+}
+
+/** web.1 or, for a global service, web.<node id>. */
+export function slotName(serviceName: string, task: Pick<Task, "Slot" | "NodeID">): string {
+  return `${serviceName}.${task.Slot ?? task.NodeID}`;
+}
+
+export function isGlobal(spec: ServiceSpec | undefined): boolean {
+  return spec?.Mode?.Global !== undefined;
+}
+
+/**
+ * Whether a change from one spec to the other leaves the tasks as they are. Replicas, labels of the service and update
+ * settings do not concern them; constraints evict only the tasks whose node no longer fits.
+ */
+export function runsTheSame(a: ServiceSpec | undefined, b: ServiceSpec | undefined): boolean {
+  return a === b || sameValue(taskPart(a), taskPart(b));
+}
+
+function taskPart(spec: ServiceSpec | undefined): unknown {
+  const placement = spec?.TaskTemplate?.Placement;
+  return {
+    template: { ...spec?.TaskTemplate, Placement: undefined },
+    placement: {
+      preferences: placement?.Preferences ?? [],
+      replicasMax: placement?.MaxReplicas ?? 0,
+      platforms: placement?.Platforms ?? [],
+    },
+    // Ingress ports are balanced by the routers: a task only has to be on the ingress network.
+    hostPorts: (spec?.EndpointSpec?.Ports ?? []).filter((port) => port.PublishMode === "host"),
+    isOnIngress: usesIngress(spec),
+  };
+}
+
+/** Has ports that every node publishes. */
+export function usesIngress(spec: ServiceSpec | undefined): boolean {
+  return (spec?.EndpointSpec?.Ports ?? []).some((port) => port.PublishMode !== "host");
+}
+
+function sameValue(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const left = definedEntries(a);
+  const right = new Map(definedEntries(b));
+  return (
+    left.length === right.size &&
+    left.every(([key, value]) => right.has(key) && sameValue(value, right.get(key)))
+  );
+}
+
+function definedEntries(value: object): [string, unknown][] {
+  return Object.entries(value).filter(([, item]) => item !== undefined);
+}
+
+/** A service's next number of a revision: never one that a kept task or revision has. */
+export function nextSpecVersion(state: State, service: Service): number {
+  let version = service.SpecVersion;
+  for (const revision of state.revisionsOfService(service.ID))
+    version = Math.max(version, revision.SpecVersion);
+  for (const task of state.tasksOfService(service.ID))
+    version = Math.max(version, task.SpecVersion);
+  return version + 1;
+}

@@ -1,0 +1,114 @@
+// Whether a task template means something; throws `invalid`.
+
+import type { ContainerSpec, Mount, Resources, TaskSpec } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+
+const memoryBytesMin = 4 << 20;
+const nanoCpusMin = 1_000_000;
+const healthDurationMin = 1_000_000;
+
+function invalid(message: string): SwarmError {
+  return new SwarmError("invalid", message);
+}
+
+export function validateContainer(spec: ContainerSpec): void {
+  if (spec.Image === "") throw invalid("ContainerSpec: image reference must be provided");
+  if (/\s/.test(spec.Image) || !/[A-Za-z0-9]/.test(spec.Image.charAt(0)))
+    throw invalid(`ContainerSpec: "${spec.Image}" is not a valid repository/tag`);
+  if ((spec.StopGracePeriod ?? 0) < 0)
+    throw invalid("ContainerSpec: StopGracePeriod cannot be negative");
+  if (spec.Hostname !== "" && !/^[a-zA-Z0-9{]([a-zA-Z0-9.{}_-]{0,252})$/.test(spec.Hostname))
+    throw invalid(`ContainerSpec: invalid hostname "${spec.Hostname}"`);
+  for (const env of spec.Env)
+    if (env === "" || env.startsWith("="))
+      throw invalid(`invalid environment variable: ${env.split("=")[0] ?? ""}=`);
+  validateMounts(spec.Mounts);
+  validateHealth(spec);
+  validateFiles(spec);
+  if (spec.Secrets.length > 0 || spec.Configs.length > 0)
+    throw new SwarmError("unsupported", "secrets and configs in services are not supported yet");
+}
+
+/** Docker's service create refuses two mounts of one target, relative targets and sources that make no sense. */
+function validateMounts(mounts: readonly Mount[]): void {
+  const targets = new Set<string>();
+  for (const mount of mounts) {
+    if (!["bind", "volume", "tmpfs"].includes(mount.Type))
+      throw invalid(`invalid mount type "${mount.Type}": one of bind, volume, tmpfs is expected`);
+    if (mount.Target === "") throw invalid("invalid mount target, must not be empty");
+    if (!mount.Target.startsWith("/"))
+      throw invalid(`invalid mount target, must be an absolute path: ${mount.Target}`);
+    const target = mount.Target.length > 1 ? mount.Target.replace(/\/+$/, "") : mount.Target;
+    if (targets.has(target)) throw invalid(`ContainerSpec: duplicate mount point: ${mount.Target}`);
+    targets.add(target);
+    if (mount.Type === "bind" && !mount.Source.startsWith("/"))
+      throw invalid(`invalid bind mount source, must be an absolute path: ${mount.Source}`);
+    if (mount.Type === "volume" && mount.Source.startsWith("/"))
+      throw invalid(`invalid volume mount source, must not be an absolute path: ${mount.Source}`);
+    if (mount.Type === "tmpfs" && mount.Source !== "")
+      throw invalid("invalid tmpfs source, source must be empty");
+    if ((mount.TmpfsOptions?.SizeBytes ?? 0) < 0)
+      throw invalid("invalid tmpfs size, must not be negative");
+  }
+}
+
+function validateHealth(spec: ContainerSpec): void {
+  const health = spec.Healthcheck;
+  if (health === undefined) return;
+  const durations = {
+    Interval: health.Interval,
+    Timeout: health.Timeout,
+    StartPeriod: health.StartPeriod,
+    StartInterval: health.StartInterval,
+  };
+  for (const [name, value] of Object.entries(durations))
+    if (value !== undefined && value !== 0 && value < healthDurationMin)
+      throw invalid(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
+  if ((health.Retries ?? 0) < 0)
+    throw invalid("ContainerSpec: Retries in HealthConfig cannot be negative");
+}
+
+function validateFiles(spec: ContainerSpec): void {
+  const targets = new Set<string>();
+  for (const reference of [...spec.Secrets, ...spec.Configs]) {
+    const target = reference.File?.Name ?? "";
+    if (target === "") continue;
+    if (targets.has(target))
+      throw invalid(`two secret or config references conflict with the same target: ${target}`);
+    targets.add(target);
+  }
+}
+
+export function validateTemplate(template: TaskSpec): void {
+  const restart = template.RestartPolicy;
+  const conditions = ["none", "on-failure", "any"];
+  if (restart?.Condition && !conditions.includes(restart.Condition))
+    throw invalid(
+      `TaskSpec: invalid restart condition "${restart.Condition}", one of ${conditions.join(", ")} is expected`,
+    );
+  if ((restart?.Delay ?? 0) < 0) throw invalid("TaskSpec: restart-delay cannot be negative");
+  if ((restart?.Window ?? 0) < 0) throw invalid("TaskSpec: restart-window cannot be negative");
+  if ((restart?.MaxAttempts ?? 0) < 0)
+    throw invalid("TaskSpec: restart-max-attempts cannot be negative");
+  validateResources(template.Resources?.Limits);
+  validateResources(template.Resources?.Reservations);
+  if ((template.Resources?.Limits?.Pids ?? 0) < 0)
+    throw invalid("TaskSpec: pids limit cannot be negative");
+  if ((template.Placement?.MaxReplicas ?? 0) < 0)
+    throw invalid("TaskSpec: max replicas per node cannot be negative");
+  const aliases = template.Networks.flatMap((network) => network.Aliases);
+  for (const alias of aliases)
+    if (!/^[a-zA-Z0-9_]([a-zA-Z0-9._-]{0,252})$/.test(alias))
+      throw invalid(`invalid network alias "${alias}"`);
+}
+
+function validateResources(resources: Partial<Resources> | undefined): void {
+  const cpus = resources?.NanoCPUs ?? 0;
+  if (cpus !== 0 && cpus < nanoCpusMin)
+    throw invalid(`invalid cpu value ${cpus / 1e9}: Must be at least ${nanoCpusMin / 1e9}`);
+  const memory = resources?.MemoryBytes ?? 0;
+  if (memory !== 0 && memory < memoryBytesMin)
+    throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
+  if ((resources?.GenericResources ?? []).length > 0)
+    throw new SwarmError("unsupported", "generic resources are not supported yet");
+}

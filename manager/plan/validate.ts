@@ -1,0 +1,156 @@
+// Whether a spec means something: throws `invalid` with Docker's sentences, `conflict` when the name is taken.
+
+import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { State } from "../store/types.ts";
+import { parseConstraint } from "./constraints.ts";
+import { isIngressPort, portKey, protocolOf } from "./ports.ts";
+import { validateIPAM } from "./subnets.ts";
+import { validateContainer, validateTemplate } from "./validate-task.ts";
+
+const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
+const nameLengthMax = 63;
+const portsMax = 1024;
+const replicasMax = 100_000;
+
+export function invalid(message: string): SwarmError {
+  return new SwarmError("invalid", message);
+}
+
+/** `previous` is undefined for a new service. Networks must be resolved to ids already. */
+export function validateService(
+  state: State,
+  previous: Service | undefined,
+  spec: ServiceSpec,
+): void {
+  validateName(spec.Name);
+  const holder = state.table("service").named(spec.Name);
+  if (previous === undefined && holder !== undefined)
+    throw new SwarmError(
+      "conflict",
+      `name conflicts with an existing object: service ${spec.Name} already exists`,
+    );
+  if (previous !== undefined && previous.Spec?.Name !== spec.Name)
+    throw new SwarmError("unsupported", "renaming services is not supported");
+  validateMode(previous?.Spec, spec);
+  const template = spec.TaskTemplate;
+  if (template === undefined) throw invalid("TaskSpec: missing task template");
+  if (template.Runtime !== "" && template.Runtime !== "container")
+    throw new SwarmError("unsupported", `RuntimeSpec: unimplemented runtime ${template.Runtime}`);
+  if (template.ContainerSpec === undefined) throw invalid("ContainerSpec: missing in service spec");
+  validateContainer(template.ContainerSpec);
+  validateTemplate(template);
+  for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
+  validateUpdate("UpdateConfig", spec.UpdateConfig);
+  validateUpdate("RollbackConfig", spec.RollbackConfig);
+  validateEndpoint(spec);
+}
+
+function validateName(name: string): void {
+  if (name === "") throw invalid("name must be provided");
+  if (name.length > nameLengthMax)
+    throw invalid(`name must be ${nameLengthMax} characters or fewer`);
+  if (!namePattern.test(name)) throw invalid("name must be valid as a DNS name component");
+}
+
+function validateMode(previous: ServiceSpec | undefined, spec: ServiceSpec): void {
+  const mode = spec.Mode;
+  if (mode?.ReplicatedJob !== undefined || mode?.GlobalJob !== undefined)
+    throw new SwarmError("unsupported", "services that run as jobs are not supported yet");
+  if (mode?.Replicated !== undefined && mode.Global !== undefined)
+    throw invalid("must specify only one service mode");
+  const replicas = mode?.Replicated?.Replicas ?? 1;
+  if (replicas < 0) throw invalid("Number of replicas must be non-negative");
+  if (replicas > replicasMax) throw invalid(`Number of replicas must be ${replicasMax} or fewer`);
+  if (mode?.Global !== undefined && (spec.TaskTemplate?.Placement?.MaxReplicas ?? 0) > 0)
+    throw invalid("replicas-max-per-node can only be used with replicated or replicated-job mode");
+  if (
+    previous !== undefined &&
+    (previous.Mode?.Global === undefined) !== (mode?.Global === undefined)
+  )
+    throw new SwarmError("unsupported", "service mode change is not allowed");
+}
+
+function validateUpdate(name: string, config: ServiceSpec["UpdateConfig"]): void {
+  if (config === undefined) return;
+  if ((config.Parallelism ?? 0) < 0) throw invalid(`${name}: parallelism cannot be negative`);
+  if ((config.Delay ?? 0) < 0) throw invalid(`${name}: delay cannot be negative`);
+  if ((config.Monitor ?? 0) < 0) throw invalid(`${name}: monitor cannot be negative`);
+  const ratio = config.MaxFailureRatio ?? 0;
+  if (!(ratio >= 0 && ratio <= 1))
+    throw invalid(`${name}: max failure ratio cannot be less than 0 or bigger than 1`);
+  const actions =
+    name === "UpdateConfig" ? ["pause", "continue", "rollback"] : ["pause", "continue"];
+  oneOf(`${name}: failure action`, config.FailureAction, actions);
+  oneOf(`${name}: order`, config.Order, ["stop-first", "start-first"]);
+}
+
+export function oneOf(what: string, value: string | undefined, allowed: readonly string[]): void {
+  if (value !== undefined && value !== "" && !allowed.includes(value))
+    throw invalid(`${what}: invalid value "${value}", one of ${allowed.join(", ")} is expected`);
+}
+
+function validateEndpoint(spec: ServiceSpec): void {
+  const endpoint = spec.EndpointSpec;
+  if (endpoint === undefined) return;
+  oneOf("EndpointSpec: mode", endpoint.Mode, ["vip", "dnsrr"]);
+  if (endpoint.Ports.length > portsMax) throw invalid(`EndpointSpec: more than ${portsMax} ports`);
+  if (endpoint.Mode === "dnsrr" && endpoint.Ports.some(isIngressPort))
+    throw invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+  const published = new Set<string>();
+  const all = new Set<string>();
+  for (const port of endpoint.Ports) {
+    validatePort(port);
+    const exact = JSON.stringify([
+      port.Protocol,
+      port.TargetPort,
+      port.PublishedPort,
+      port.PublishMode,
+    ]);
+    if (all.has(exact)) throw invalid("EndpointSpec: duplicate published ports provided");
+    all.add(exact);
+    if (port.PublishedPort === 0) continue;
+    const key = portKey(protocolOf(port), port.PublishedPort);
+    if (published.has(key)) throw invalid("EndpointSpec: duplicate published ports provided");
+    published.add(key);
+  }
+}
+
+function validatePort(port: PortConfig): void {
+  oneOf("EndpointSpec: port protocol", port.Protocol, ["tcp", "udp", "sctp"]);
+  oneOf("EndpointSpec: port publish mode", port.PublishMode, ["ingress", "host"]);
+  if (port.TargetPort < 1 || port.TargetPort > 65_535)
+    throw invalid(`EndpointSpec: target port ${port.TargetPort} is not between 1 and 65535`);
+  if (port.PublishedPort < 0 || port.PublishedPort > 65_535)
+    throw invalid(`EndpointSpec: published port ${port.PublishedPort} is not between 1 and 65535`);
+}
+
+export function validateNetwork(state: State, spec: NetworkSpec): void {
+  if (spec.Name === "") throw invalid("name must be provided");
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(spec.Name))
+    throw invalid(
+      `invalid network name ${JSON.stringify(spec.Name)}: letters, digits, "_", "." and "-" are expected, a letter or digit first`,
+    );
+  if (["host", "bridge", "none", "default"].includes(spec.Name))
+    throw new SwarmError("denied", `operation is not permitted on predefined ${spec.Name} network`);
+  if (state.table("network").named(spec.Name) !== undefined)
+    throw new SwarmError("conflict", `network with name ${spec.Name} already exists`);
+  if (spec.Driver !== "overlay")
+    throw new SwarmError(
+      "unsupported",
+      `network driver "${spec.Driver}" is not supported in a cluster: use overlay`,
+    );
+  if (spec.EnableIPv6)
+    throw new SwarmError("unsupported", "IPv6 on overlay networks is not supported yet");
+  if ("encrypted" in spec.Options && spec.Options["encrypted"] !== "false")
+    throw new SwarmError(
+      "unsupported",
+      "encrypted overlay networks are not supported yet: the network is refused rather than left in the clear",
+    );
+  if (spec.Ingress)
+    for (const network of state.table("network").values())
+      if (network.Spec?.Ingress === true)
+        throw new SwarmError("conflict", `ingress network (${network.ID}) is already present`);
+  if (spec.Ingress && spec.Attachable) throw invalid("ingress network cannot be attachable");
+  validateIPAM(spec.IPAM);
+}

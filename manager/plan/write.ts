@@ -1,0 +1,266 @@
+// What a request from the door changes: a service with its revision and addresses, a network with its subnet.
+
+import type {
+  Cluster,
+  Network,
+  NetworkAttachmentConfig,
+  NetworkSpec,
+  Service,
+  ServiceEndpoint,
+  ServiceSpec,
+} from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { Change, State } from "../store/types.ts";
+import { AddressPool } from "./addresses.ts";
+import { allocatePorts, isIngressPort } from "./ports.ts";
+import { allocateSubnets, vniMax, vniMin } from "./subnets.ts";
+import { hasEnded, nextSpecVersion, runsTheSame } from "./tasks.ts";
+import { revisionOf } from "./update.ts";
+import { validateNetwork, validateService } from "./validate.ts";
+
+export interface ServiceWrite {
+  readonly changes: readonly Change[];
+  readonly service: Service;
+}
+
+/**
+ * Creates (`previous` undefined) or updates a service: checks the spec, resolves its networks' names, gives its ports
+ * and virtual addresses. Write the changes at once; on `conflict` compute them again from the newer state.
+ * Throws `invalid`, `not_found` (a network), `conflict` (the name), `exhausted` (ports, addresses), `unsupported`.
+ */
+export function writeService(
+  state: State,
+  previous: Service | undefined,
+  spec: ServiceSpec,
+  options: {
+    /** Of a new service. */
+    readonly id: string;
+    /** Milliseconds since 1970. */
+    readonly now: number;
+    /** The spec is PreviousSpec, asked for by `service rollback`. */
+    readonly isRollback?: boolean;
+  },
+): ServiceWrite {
+  const wanted = resolveNetworks(state, spec);
+  validateService(state, previous, wanted);
+  if (previous === undefined) return createService(state, wanted, options.id);
+  const isSame = runsTheSame(previous.Spec, wanted);
+  const SpecVersion = isSame ? previous.SpecVersion : nextSpecVersion(state, previous);
+  const { PreviousSpec: _, UpdateStatus: __, ...kept } = previous;
+  const service: Service = {
+    ...kept,
+    Spec: wanted,
+    ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
+    SpecVersion,
+    Endpoint: allocateService(state, {
+      ID: previous.ID,
+      Spec: wanted,
+      Endpoint: previous.Endpoint,
+    }),
+    ...(options.isRollback === true
+      ? {
+          UpdateStatus: {
+            State: "rollback_started",
+            StartedAt: timestamp(options.now),
+            Message: "manually requested rollback",
+          },
+        }
+      : {}),
+  };
+  return {
+    service,
+    changes: [{ op: "put", kind: "service", object: service }, ...revisionOf(state, service)],
+  };
+}
+
+function createService(state: State, spec: ServiceSpec, id: string): ServiceWrite {
+  const service: Service = {
+    ID: id,
+    CreatedAt: "",
+    UpdatedAt: "",
+    Spec: spec,
+    SpecVersion: 1,
+    Endpoint: allocateService(state, { ID: id, Spec: spec, Endpoint: undefined }),
+  };
+  return {
+    service,
+    changes: [{ op: "put", kind: "service", object: service }, ...revisionOf(state, service)],
+  };
+}
+
+/** The planner ends its tasks and forgets its revisions. Throws `not_found`. */
+export function removeService(state: State, id: string): readonly Change[] {
+  const service = state.table("service").get(id);
+  if (service === undefined) throw new SwarmError("not_found", `service ${id} not found`);
+  return [{ op: "delete", kind: "service", id, base: service.Version?.Index ?? 0 }];
+}
+
+/**
+ * Ports and virtual addresses of a service as its spec wants them; what it has already is kept.
+ * Throws `invalid` (a port is taken, no ingress network), `exhausted`.
+ */
+export function allocateService(
+  state: State,
+  service: {
+    readonly ID: string;
+    readonly Spec: ServiceSpec;
+    readonly Endpoint: ServiceEndpoint | undefined;
+  },
+): ServiceEndpoint {
+  const spec = service.Spec.EndpointSpec;
+  const Ports = allocatePorts(
+    state,
+    { ID: service.ID, ...(service.Endpoint === undefined ? {} : { Endpoint: service.Endpoint }) },
+    spec?.Ports ?? [],
+  );
+  const networkIds = (service.Spec.TaskTemplate?.Networks ?? []).map((wanted) => wanted.Target);
+  if (Ports.some(isIngressPort)) networkIds.push(ingressOf(state).ID);
+  const VirtualIPs =
+    spec?.Mode === "dnsrr"
+      ? []
+      : networkIds.map((networkId) => {
+          const kept = service.Endpoint?.VirtualIPs.find((vip) => vip.NetworkID === networkId);
+          return kept ?? { NetworkID: networkId, Addr: newVirtualIP(state, networkId) };
+        });
+  return {
+    Spec: { ...spec, Mode: spec?.Mode || "vip", Ports: spec?.Ports ?? [] },
+    Ports,
+    VirtualIPs,
+  };
+}
+
+function newVirtualIP(state: State, networkId: string): string {
+  const network = state.table("network").get(networkId);
+  if (network === undefined) throw new SwarmError("not_found", `network ${networkId} not found`);
+  const address = new AddressPool(state, network).take();
+  if (address === null)
+    throw new SwarmError(
+      "exhausted",
+      `no address is free on network ${network.Spec?.Name ?? networkId}; use a network with a larger subnet`,
+    );
+  return address;
+}
+
+export function ingressOf(state: State): Network {
+  for (const network of state.table("network").values())
+    if (network.Spec?.Ingress === true) return network;
+  throw new SwarmError("invalid", "cannot publish ports: there is no ingress network");
+}
+
+/** The spec with its networks under TaskTemplate, each by id. Throws `not_found`, `unsupported`. */
+export function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
+  const template = spec.TaskTemplate;
+  const wanted = template?.Networks.length ? template.Networks : spec.Networks;
+  if (template === undefined || wanted.length === 0) return spec;
+  const seen = new Set<string>();
+  const Networks: NetworkAttachmentConfig[] = [];
+  for (const one of wanted) {
+    const network = findNetwork(state, one.Target);
+    if (network.Spec?.Ingress === true)
+      throw new SwarmError(
+        "invalid",
+        `Service cannot be explicitly attached to the ingress network "${network.Spec.Name}"`,
+      );
+    if (!seen.has(network.ID)) Networks.push({ ...one, Target: network.ID });
+    seen.add(network.ID);
+  }
+  return { ...spec, Networks: [], TaskTemplate: { ...template, Networks } };
+}
+
+function findNetwork(state: State, target: string): Network {
+  const networks = state.table("network");
+  const found = networks.get(target) ?? networks.named(target);
+  if (found !== undefined) return found;
+  if (["host", "bridge", "none", "default"].includes(target))
+    throw new SwarmError(
+      "unsupported",
+      `services on the node's own network "${target}" are not supported; leave the network out or create an overlay network`,
+    );
+  throw new SwarmError("not_found", `network ${target} not found`);
+}
+
+/** Creates a network: its subnet, its VNI and the cluster's next one. Throws as `newNetwork`. */
+export function createNetwork(
+  state: State,
+  spec: NetworkSpec,
+  options: { readonly id: string },
+): { readonly changes: readonly Change[]; readonly network: Network } {
+  const cluster = state.cluster;
+  if (cluster === undefined) throw new SwarmError("unavailable", "there is no cluster yet");
+  const vni = freeVNI(state, cluster.NextVNI);
+  const network = newNetwork(state, cluster, spec, { id: options.id, vni });
+  return {
+    network,
+    changes: [
+      { op: "put", kind: "network", object: network },
+      { op: "put", kind: "cluster", object: { ...cluster, NextVNI: vni + 1 } },
+    ],
+  };
+}
+
+/**
+ * The network object alone, for the transaction that makes the cluster (give the ingress network VNI 4096 and the
+ * cluster NextVNI 4097). Throws `invalid`, `conflict` (the name), `exhausted` (no free subnet), `unsupported`.
+ */
+export function newNetwork(
+  state: State,
+  cluster: Cluster,
+  spec: NetworkSpec,
+  options: { readonly id: string; readonly vni: number },
+): Network {
+  const wanted: NetworkSpec = { ...spec, Driver: spec.Driver || "overlay", Scope: "swarm" };
+  validateNetwork(state, wanted);
+  return {
+    ID: options.id,
+    CreatedAt: "",
+    UpdatedAt: "",
+    Spec: wanted,
+    IPAM: allocateSubnets(state, cluster, wanted),
+    VNI: options.vni,
+  };
+}
+
+/** What `swarm init` gives the cluster to publish ports with. */
+export const ingressSpec: NetworkSpec = {
+  Name: "ingress",
+  Labels: {},
+  Driver: "overlay",
+  Options: {},
+  Internal: false,
+  Attachable: false,
+  Ingress: true,
+  EnableIPv6: false,
+  Scope: "swarm",
+};
+
+function freeVNI(state: State, next: number): number {
+  const taken = new Set<number>();
+  for (const network of state.table("network").values()) taken.add(network.VNI);
+  let vni = Math.max(next, vniMin);
+  for (let tries = 0; tries <= taken.size; tries++, vni++) {
+    if (vni > vniMax) vni = vniMin;
+    if (!taken.has(vni)) return vni;
+  }
+  throw new SwarmError("exhausted", "every VNI is taken");
+}
+
+/** Throws `not_found`, and `precondition` while a service or a task uses it. */
+export function removeNetwork(state: State, id: string): readonly Change[] {
+  const network = state.table("network").get(id);
+  if (network === undefined) throw new SwarmError("not_found", `network ${id} not found`);
+  for (const service of state.table("service").values())
+    if (usesNetwork(service, network))
+      throw new SwarmError("precondition", `network ${id} is in use by service ${service.ID}`);
+  const task = state.tasksOfNetwork(id).find((one) => !hasEnded(one));
+  if (task !== undefined)
+    throw new SwarmError("precondition", `network ${id} is in use by task ${task.ID}`);
+  return [{ op: "delete", kind: "network", id, base: network.Version?.Index ?? 0 }];
+}
+
+function usesNetwork(service: Service, network: Network): boolean {
+  return (
+    service.Endpoint?.VirtualIPs.some((vip) => vip.NetworkID === network.ID) === true ||
+    service.Spec?.TaskTemplate?.Networks.some((wanted) => wanted.Target === network.ID) === true
+  );
+}
