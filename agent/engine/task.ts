@@ -1,0 +1,157 @@
+// From a swarm's task to the container that runs it. Pure.
+
+import type { ContainerSpec, Mount, Privileges, Task } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { expandTemplate, type TemplateFacts } from "./template.ts";
+import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
+
+/** What templates and labels say about the node the task runs on. */
+export interface TaskNode {
+  readonly id: string;
+  readonly hostname: string;
+  /** uname's: x86_64. */
+  readonly architecture: string;
+}
+
+const nsPerSecond = 1e9;
+const graceSecondsDefault = 10;
+
+/** `namespace` is the network namespace made for the task; "" runs it on the host's network. Throws `invalid`, `unsupported`. */
+export function taskContainer(task: Task, node: TaskNode, namespace = ""): CreateContainer {
+  const spec = task.Spec?.ContainerSpec;
+  if (spec === undefined)
+    throw new SwarmError(
+      "unsupported",
+      `task ${task.ID} runs no container: only those are supported`,
+    );
+  if (spec.Secrets.length + spec.Configs.length > 0)
+    throw new SwarmError(
+      "unsupported",
+      `task ${task.ID}: secrets and configs are not supported yet`,
+    );
+  const facts = factsOf(task, node);
+  const expand = (text: string) => expandTemplate(text, facts);
+  return {
+    name: task.Name,
+    config: configOf(task, spec, facts, expand),
+    host: hostOf(task, spec, expand),
+    networkNamespace: namespace,
+    networks: networksOf(task),
+  };
+}
+
+function factsOf(task: Task, node: TaskNode): TemplateFacts {
+  const place = task.Slot === undefined ? task.NodeID : String(task.Slot);
+  const ending = `.${place}.${task.ID}`;
+  return {
+    Service: {
+      ID: task.ServiceID,
+      Name: task.Name.endsWith(ending) ? task.Name.slice(0, -ending.length) : task.Name,
+      Labels: task.Labels,
+    },
+    Node: {
+      ID: node.id,
+      Hostname: node.hostname,
+      Platform: { Architecture: node.architecture, OS: "linux" },
+    },
+    Task: { ID: task.ID, Name: task.Name, Slot: place },
+  };
+}
+
+function configOf(
+  task: Task,
+  spec: ContainerSpec,
+  facts: TemplateFacts,
+  expand: (text: string) => string,
+): ContainerConfig {
+  const graceNs = spec.StopGracePeriod ?? graceSecondsDefault * nsPerSecond;
+  return {
+    Image: spec.Image,
+    Hostname: expand(spec.Hostname),
+    User: spec.User,
+    Env: spec.Env.map(expand),
+    Entrypoint: spec.Command.length > 0 ? spec.Command : null,
+    Cmd: spec.Args.length > 0 ? spec.Args : null,
+    WorkingDir: spec.Dir,
+    Labels: {
+      ...spec.Labels,
+      "com.docker.swarm.node.id": facts.Node.ID,
+      "com.docker.swarm.service.id": facts.Service.ID,
+      "com.docker.swarm.service.name": facts.Service.Name,
+      "com.docker.swarm.task": "",
+      "com.docker.swarm.task.id": task.ID,
+      "com.docker.swarm.task.name": task.Name,
+    },
+    Tty: spec.TTY,
+    OpenStdin: spec.OpenStdin,
+    StopSignal: spec.StopSignal,
+    StopTimeout: Math.ceil(graceNs / nsPerSecond),
+    ...(spec.Healthcheck === undefined ? {} : { Healthcheck: spec.Healthcheck }),
+  };
+}
+
+function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => string): HostConfig {
+  const { Resources } = task.Spec ?? {};
+  const memory = Resources?.Limits?.MemoryBytes ?? 0;
+  const swap = Resources?.SwapBytes;
+  return {
+    Memory: memory,
+    MemoryReservation: Resources?.Reservations?.MemoryBytes ?? 0,
+    // Docker counts memory and swap together; −1 is as much as there is.
+    ...(swap === undefined ? {} : { MemorySwap: swap < 0 ? -1 : memory + swap }),
+    NanoCpus: Resources?.Limits?.NanoCPUs ?? 0,
+    PidsLimit: Resources?.Limits?.Pids ?? 0,
+    ReadonlyRootfs: spec.ReadOnly,
+    Init: spec.Init ?? false,
+    CapAdd: spec.CapabilityAdd,
+    CapDrop: spec.CapabilityDrop,
+    GroupAdd: spec.Groups,
+    Sysctls: spec.Sysctls,
+    Ulimits: spec.Ulimits,
+    OomScoreAdj: spec.OomScoreAdj ?? 0,
+    SecurityOpt: securityOf(spec.Privileges),
+    ExtraHosts: spec.Hosts.flatMap(extraHosts),
+    Dns: spec.DNSConfig?.Nameservers ?? [],
+    DnsSearch: spec.DNSConfig?.Search ?? [],
+    DnsOptions: spec.DNSConfig?.Options ?? [],
+    Mounts: spec.Mounts.map((mount) => mountOf(mount, expand)),
+  };
+}
+
+/** "IP name [name …]" to Docker's "name:IP". */
+function extraHosts(line: string): readonly string[] {
+  const [address = "", ...names] = line.trim().split(/\s+/);
+  return names.map((name) => `${name}:${address}`);
+}
+
+function mountOf(mount: Mount, expand: (text: string) => string): Mount {
+  return { ...mount, Source: expand(mount.Source), Target: expand(mount.Target) };
+}
+
+function securityOf(privileges: Privileges | undefined): readonly string[] {
+  if (privileges === undefined) return [];
+  const options: string[] = [];
+  const { Seccomp, AppArmor } = privileges;
+  if (Seccomp?.Mode === "unconfined") options.push("seccomp=unconfined");
+  if (Seccomp?.Mode === "custom")
+    options.push(`seccomp=${Buffer.from(Seccomp.Profile).toString("utf8")}`);
+  if (AppArmor?.Mode === "disabled") options.push("apparmor=unconfined");
+  if (privileges.NoNewPrivileges) options.push("no-new-privileges");
+  return options;
+}
+
+function networksOf(task: Task): CreateContainer["networks"] {
+  const networks: Record<string, CreateContainer["networks"][string]> = {};
+  for (const { Network, Addresses, Aliases } of task.NetworksAttachments) {
+    if (Network === undefined) continue;
+    const [address = "", prefix = "0"] = (Addresses[0] ?? "").split("/");
+    networks[Network.Spec?.Name ?? Network.ID] = {
+      NetworkID: Network.ID,
+      IPAddress: address,
+      IPPrefixLen: Number(prefix),
+      Gateway: Network.IPAM?.Config[0]?.Gateway.split("/")[0] ?? "",
+      Aliases,
+    };
+  }
+  return networks;
+}
