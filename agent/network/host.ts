@@ -1,20 +1,23 @@
 // What the host says about itself: its device towards the peers and its name servers.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
 import { listLinks } from "./apply.ts";
 import { dumps, parseObject } from "./netlink.ts";
+import { runNft } from "./nft.ts";
 import { vxlanOverheadBytes } from "./plan.ts";
-import { NetlinkSocket } from "./socket.ts";
+import { withSocket } from "./socket.ts";
 
 const mtuBytesMin = 576;
 const nameServersMax = 3;
+const connectionsMaxPath = "/proc/sys/net/netfilter/nf_conntrack_max";
+const connectionsMaxWanted = 262_144;
 
 /** MTU inside the overlay: that of the device which has the address, less what VXLAN adds. */
 export function overlayMtu(dataPathAddr: string): number {
-  const socket = new NetlinkSocket(null);
-  try {
+  return withSocket(null, (socket) => {
     const links = listLinks(socket);
     const nameOf = (index: number) => links.find((link) => link.index === index)?.name ?? "";
     const address = socket
@@ -29,8 +32,32 @@ export function overlayMtu(dataPathAddr: string): number {
       );
     }
     return Math.max(mtuBytesMin, link.mtu - vxlanOverheadBytes);
-  } finally {
-    socket[Symbol.dispose]();
+  });
+}
+
+/** Makes room for connections, and names what on this host would stand in the way. */
+export function prepareHost(log: Log): void {
+  try {
+    if (Number(readFileSync(connectionsMaxPath, "utf8")) < connectionsMaxWanted) {
+      writeFileSync(connectionsMaxPath, String(connectionsMaxWanted));
+    }
+  } catch (error) {
+    // Only the machine's first network namespace may set it; a host inside one lives with what it gets.
+    log.debug({ code: errnoOf(error) }, "the size of the connection table cannot be set here");
+  }
+  if (isForwardingDropped()) {
+    log.warn(
+      "this host's firewall drops forwarded packets by policy (Docker's FORWARD chain does): containers reach nothing outside and published ports do not answer until it accepts what comes from and goes to tsw* (for Docker: iptables -I DOCKER-USER -i tsw+ -j ACCEPT; iptables -I DOCKER-USER -o tsw+ -j ACCEPT)",
+    );
+  }
+}
+
+/** A policy elsewhere than in our own table, which accepts by default and whose "accept" overrides no one's "drop". */
+function isForwardingDropped(): boolean {
+  try {
+    return / hook forward .*policy drop/.test(runNft(null, "list chains\n"));
+  } catch {
+    return false;
   }
 }
 

@@ -3,30 +3,39 @@
 
 import { join } from "node:path";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import type { Keeper, KeeperRequest, NameTable } from "../../proto/kit/keeper.ts";
+import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
+import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
+import { routerAddress } from "./addresses.ts";
 import { deleteTable, listFolder, NamespaceState } from "./apply.ts";
-import { hostNameServers, overlayMtu } from "./host.ts";
-import { nameTable } from "./names.ts";
+import { forgetUdp, openConnections } from "./conntrack.ts";
+import { overlayMtu, prepareHost } from "./host.ts";
+import { Naming } from "./naming.ts";
 import {
-  exitNetwork,
+  emptyView,
+  freeLocalAddress,
+  localNetwork,
   type NetworkFacts,
   networkFacts,
+  otherPeers,
   type PublishedPort,
   publishedPorts,
   routerObjects,
   sandboxObjects,
   sandboxPorts,
+  staleAddresses,
 } from "./plan.ts";
 import { HeldPorts, portKey } from "./ports.ts";
+import { type ProbeTargets, runProbe } from "./probe.ts";
 import { SandboxRecords } from "./records.ts";
-import { NetlinkSocket } from "./socket.ts";
+import { withSocket } from "./socket.ts";
 import { hostTable, routerTables, sandboxTable } from "./tables.ts";
-import type { ClusterView, Network, Sandbox } from "./types.ts";
+import type { Attachment, ClusterView, Network, Sandbox } from "./types.ts";
 import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
 
+const drainLookMs = 200;
 const routerFile = /^router-(.+)$/;
 
 export interface NetworkOptions {
@@ -54,13 +63,12 @@ export class KernelNetwork implements Network {
   readonly #routers = new Map<string, Router>();
   /** What each namespace's links were last made for, as JSON, by path: equal means nothing to look at. */
   readonly #wired = new Map<string, string>();
-  /** What the keeper has been told, as JSON: of tables by network, of sandboxes by id. */
-  readonly #toldTables = new Map<string, string>();
-  readonly #toldSandboxes = new Map<string, string>();
+  readonly #naming: Naming;
   #view: ClusterView | null = null;
   #mtu = 0;
   #last: Promise<unknown> = Promise.resolve();
-  #isClosed = false;
+  #silentPeers: readonly string[] = [];
+  readonly #scope = new Scope("network");
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -68,20 +76,32 @@ export class KernelNetwork implements Network {
     this.#records = new SandboxRecords(join(options.execRoot, "network"));
     this.#sandboxes = this.#records.load();
     this.#host = new NamespaceState(null, options.log);
+    this.#naming = new Naming(options.keeper, options.log);
     options.keeper.onReconnect(() => {
-      this.#toldTables.clear();
-      this.#toldSandboxes.clear();
+      this.#naming.startOver();
       this.#serially(() => this.#tellKeeper()).catch((error: unknown) =>
         options.log.error({ error: messageOf(error) }, "the keeper could not be told all names"),
       );
     });
+    prepareHost(options.log);
+    const report = (silent: readonly string[]) => {
+      if (silent.join() !== this.#silentPeers.join()) {
+        options.log.warn({ silent }, "peers that do not answer over the overlay have changed");
+      }
+      this.#silentPeers = silent;
+    };
+    this.#scope.spawn("probe", (signal) =>
+      runProbe(() => this.#probeTargets(), report, options, signal),
+    );
   }
 
   update(view: ClusterView): Promise<void> {
     return this.#serially(() => this.#update(view));
   }
 
-  createSandbox(sandbox: Sandbox): Promise<{ readonly namespace: string }> {
+  createSandbox(
+    sandbox: Sandbox,
+  ): Promise<{ readonly namespace: string; readonly attachments: readonly Attachment[] }> {
     return this.#serially(() => this.#createSandbox(sandbox));
   }
 
@@ -96,16 +116,24 @@ export class KernelNetwork implements Network {
   }
 
   async drained(
-    _networkId: string,
-    _address: string,
+    networkId: string,
+    address: string,
     msMax: number,
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#options.world.sleep(msMax, signal);
+    const { world } = this.#options;
+    const path = this.#routerPath(networkId);
+    const end = world.monotonic() + msMax;
+    // The kernel tells of ended connections only those of which it was asked before they began: so look again.
+    while (isNamespace(path) && openConnections(path, address) > 0) {
+      const leftMs = end - world.monotonic();
+      if (leftMs <= 0) return;
+      await world.sleep(Math.min(leftMs, drainLookMs), signal);
+    }
   }
 
   unreachablePeers(): readonly string[] {
-    return [];
+    return this.#silentPeers;
   }
 
   clear(): Promise<void> {
@@ -124,15 +152,17 @@ export class KernelNetwork implements Network {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    await this.#last.catch(() => {});
+    await this.#scope.close();
+    await this.#last;
     this.#held.release();
   }
 
   async #update(view: ClusterView): Promise<void> {
     const facts = view.networks.map(networkFacts);
+    if (this.#isUsed(localNetwork.id)) facts.push(localNetwork);
+    const before = this.#view ?? emptyView;
     this.#view = view;
-    if (facts.length > 0) {
+    if (view.networks.length > 0) {
       this.#mtu = this.#options.mtu || overlayMtu(view.self.dataPathAddr);
     }
     for (const name of listFolder(this.#directory)) {
@@ -144,14 +174,19 @@ export class KernelNetwork implements Network {
     for (const network of facts) await this.#wireRouter(network, view);
     for (const sandbox of this.#sandboxes.values()) this.#wireSandbox(sandbox);
     const problems = await this.#applyAll();
+    this.#forgetFlows(before, view);
     await this.#tellKeeper();
     if (problems[0] !== undefined) throw problems[0];
   }
 
-  async #createSandbox(sandbox: Sandbox): Promise<{ readonly namespace: string }> {
-    const view = this.#view;
+  async #createSandbox(
+    asked: Sandbox,
+  ): Promise<{ readonly namespace: string; readonly attachments: readonly Attachment[] }> {
+    const sandbox = this.#placed(asked);
+    const isLocal = sandbox.attachments.some(({ networkId }) => networkId === localNetwork.id);
+    if (isLocal) await this.#wireRouter(localNetwork, this.#view ?? emptyView);
     for (const { networkId } of sandbox.attachments) {
-      if (this.#routers.has(networkId) && view !== null) continue;
+      if (this.#routers.has(networkId)) continue;
       const message = `this node does not know the network ${networkId} of container ${sandbox.id} yet`;
       throw new SwarmError("unavailable", message);
     }
@@ -166,13 +201,21 @@ export class KernelNetwork implements Network {
     this.#wireSandbox(sandbox);
     await this.#applyAll();
     await this.#tellKeeper();
-    return { namespace: this.#sandboxPath(sandbox.id) };
+    return { namespace: this.#sandboxPath(sandbox.id), attachments: sandbox.attachments };
+  }
+
+  /** With its address on the local network, the same as before if it had one. */
+  #placed(sandbox: Sandbox): Sandbox {
+    if (sandbox.attachments.length > 0 || sandbox.isolated === true) return sandbox;
+    const before = this.#sandboxes.get(sandbox.id)?.attachments ?? [];
+    if (before.length > 0) return { ...sandbox, attachments: before };
+    const address = freeLocalAddress(this.#sandboxes.values());
+    return { ...sandbox, attachments: [{ networkId: localNetwork.id, address }] };
   }
 
   async #removeSandbox(id: string): Promise<void> {
     const sandbox = this.#sandboxes.get(id);
-    await this.#ask({ do: "forgetNames", sandbox: id });
-    this.#toldSandboxes.delete(id);
+    await this.#naming.forget(id);
     removeNamespace(this.#sandboxPath(id));
     this.#wired.delete(this.#sandboxPath(id));
     this.#sandboxes.delete(id);
@@ -181,7 +224,7 @@ export class KernelNetwork implements Network {
     for (const { networkId } of sandbox?.attachments ?? []) {
       this.#routers.get(networkId)?.state.forget();
     }
-    if (this.#view !== null) await this.#applyAll();
+    await this.#applyAll();
   }
 
   async #wireRouter(facts: NetworkFacts, view: ClusterView): Promise<void> {
@@ -227,8 +270,7 @@ export class KernelNetwork implements Network {
 
   /** Routers, host and ports. Ports that a program holds are left out and returned as errors; all else is done. */
   async #applyAll(): Promise<readonly SwarmError[]> {
-    const view = this.#view;
-    if (view === null) return [];
+    const view = this.#view ?? emptyView;
     const wanted = this.#ports();
     const problems = await this.#held.hold(wanted);
     const ports = wanted.filter((port) => !problems.has(portKey(port)));
@@ -240,73 +282,56 @@ export class KernelNetwork implements Network {
       withSocket(state.path, (socket) => state.setObjects(socket, routerObjects(input)));
       state.setTables(routerTables({ ...input, ports }));
     }
-    this.#host.setTables([hostTable(view, ports, slots)]);
+    // Until the managers have spoken, what an earlier agent left is better than what we know.
+    if (this.#view !== null || !this.#hasUnknownRouters()) {
+      this.#host.setTables([hostTable(view, ports, slots)]);
+    }
     return [...problems.values()];
   }
 
-  /** Name tables that changed, and sandboxes the keeper does not serve yet. */
-  async #tellKeeper(): Promise<void> {
+  /** UDP has no end that the kernel could see: flows to what is gone would go on into the void. */
+  #forgetFlows(before: ClusterView, view: ClusterView): void {
+    for (const { facts: network, slot, state } of this.#routers.values()) {
+      const stale = staleAddresses(before, { view, network, sandboxes: [], slot });
+      if (stale.length === 0 || state.path === null) continue;
+      const flows = forgetUdp(state.path, stale);
+      if (flows > 0) this.#options.log.debug({ network: network.id, flows }, "UDP flows forgotten");
+    }
+  }
+
+  #probeTargets(): ProbeTargets | null {
     const view = this.#view;
-    if (view === null) return;
-    const tables: Record<string, NameTable | null> = {};
-    const told = new Map<string, string>();
-    for (const { facts } of this.#routers.values()) {
-      if (facts.isIngress) continue;
-      const table = nameTable(view, facts);
-      told.set(facts.id, JSON.stringify(table));
-      if (this.#toldTables.get(facts.id) !== told.get(facts.id)) tables[facts.id] = table;
-    }
-    for (const id of this.#toldTables.keys()) if (!told.has(id)) tables[id] = null;
-    if (Object.keys(tables).length > 0) {
-      if (!(await this.#ask({ do: "setNames", tables }))) return;
-      this.#toldTables.clear();
-      for (const [id, json] of told) this.#toldTables.set(id, json);
-    }
-    for (const sandbox of this.#sandboxes.values()) await this.#serveNames(sandbox);
+    const routers = [...this.#routers.values()].filter(({ facts }) => facts.vni !== 0);
+    const router = routers.find(({ facts }) => facts.isIngress) ?? routers[0];
+    if (view === null || router === undefined) return null;
+    const peers = otherPeers(view).map(({ NodeID, Index }) => ({
+      nodeId: NodeID,
+      address: routerAddress(Index),
+    }));
+    return { namespace: this.#routerPath(router.facts.id), mtu: this.#mtu, peers };
   }
 
-  async #serveNames(sandbox: Sandbox): Promise<void> {
+  async #tellKeeper(): Promise<void> {
     const networks = this.#networks();
-    const upstream =
-      exitNetwork(sandbox, networks) === null
-        ? []
-        : sandbox.upstreamNameServers.length > 0
-          ? sandbox.upstreamNameServers
-          : hostNameServers();
-    const request: KeeperRequest = {
-      do: "serveNames",
-      sandbox: sandbox.id,
-      namespace: this.#sandboxPath(sandbox.id),
-      tables: sandbox.attachments
-        .map(({ networkId }) => networkId)
-        .filter((id) => networks.get(id)?.isIngress === false),
-      upstream,
-      search: sandbox.searchDomains,
-    };
-    const json = JSON.stringify(request);
-    if (this.#toldSandboxes.get(sandbox.id) === json) return;
-    if (await this.#ask(request)) this.#toldSandboxes.set(sandbox.id, json);
-  }
-
-  /** Whether the keeper did it. One that is away is told everything when it is back. */
-  async #ask(request: KeeperRequest): Promise<boolean> {
-    try {
-      await this.#options.keeper.ask(request);
-      return true;
-    } catch (error) {
-      const details = { request: request.do, error: messageOf(error) };
-      this.#options.log.warn(details, "the keeper could not be told");
-      return false;
+    if (this.#view !== null) await this.#naming.tellTables(this.#view, networks);
+    for (const sandbox of this.#sandboxes.values()) {
+      await this.#naming.serve(sandbox, this.#sandboxPath(sandbox.id), networks);
     }
   }
 
   #ports(): readonly PublishedPort[] {
-    if (this.#view === null) return [];
-    return publishedPorts(this.#view, this.#networks(), [...this.#sandboxes.values()]);
+    return publishedPorts(this.#view ?? emptyView, this.#networks(), [...this.#sandboxes.values()]);
   }
 
   #networks(): ReadonlyMap<string, NetworkFacts> {
     return new Map([...this.#routers.values()].map(({ facts }) => [facts.id, facts]));
+  }
+
+  #hasUnknownRouters(): boolean {
+    return listFolder(this.#directory).some((name) => {
+      const id = routerFile.exec(name)?.[1];
+      return id !== undefined && !this.#routers.has(id);
+    });
   }
 
   #isUsed(networkId: string): boolean {
@@ -324,20 +349,11 @@ export class KernelNetwork implements Network {
   }
 
   #serially<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#isClosed) {
+    if (this.#scope.signal.aborted) {
       return Promise.reject(new SwarmError("cancelled", "the network is closed"));
     }
     const next = this.#last.then(work, work);
     this.#last = next.catch(() => {});
     return next;
-  }
-}
-
-function withSocket(namespace: string | null, work: (socket: NetlinkSocket) => void): void {
-  const socket = new NetlinkSocket(namespace);
-  try {
-    work(socket);
-  } finally {
-    socket[Symbol.dispose]();
   }
 }

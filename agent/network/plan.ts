@@ -63,6 +63,40 @@ export function networkFacts(network: NetworkObject): NetworkFacts {
   };
 }
 
+/** The network of containers that have none: on this node only, translated on its way out. */
+export const localNetwork: NetworkFacts = {
+  id: "local",
+  name: "bridge",
+  vni: 0,
+  isInternal: false,
+  isIngress: false,
+  subnets: [{ cidr: "172.29.0.0/16", prefix: 16, gateway: "172.29.0.1" }],
+};
+
+/** The lowest address of the local network that no sandbox has. Throws `exhausted` when there is none. */
+export function freeLocalAddress(sandboxes: Iterable<Sandbox>): string {
+  const taken = new Set<string>();
+  for (const { attachments } of sandboxes)
+    for (const { address } of attachments) taken.add(address);
+  for (let i = 2; i < 65_535; i++) {
+    const address = `172.29.${i >> 8}.${i & 0xff}`;
+    if (!taken.has(address)) return address;
+  }
+  throw new SwarmError(
+    "exhausted",
+    "no address is left in this node's local network 172.29.0.0/16",
+  );
+}
+
+/** What there is before any manager said anything. */
+export const emptyView: ClusterView = {
+  self: { nodeId: "", index: 0, dataPathAddr: "", dataPathPort: 0 },
+  networks: [],
+  peers: [],
+  services: [],
+  endpoints: [],
+};
+
 /** The network through which a container leaves: its ingress network, else the first by name that is not internal. */
 export function exitNetwork(
   sandbox: Sandbox,
@@ -205,6 +239,28 @@ export function servingEndpoints(
     .sort((a, b) => number(a.Address) - number(b.Address));
   const start = serving.length === 0 ? 0 : view.self.index % serving.length;
   return [...serving.slice(start), ...serving.slice(0, start)];
+}
+
+/** Addresses on a network whose UDP flows, remembered from before, now lead to the wrong place. */
+export function staleAddresses(
+  before: ClusterView,
+  { view, network, slot }: RouterInput,
+): readonly string[] {
+  const servingIn = (of: ClusterView) =>
+    of.endpoints.filter((e) => e.NetworkID === network.id && e.State === "serving");
+  const now = new Set(servingIn(view).map(({ Address }) => Address));
+  const stale = new Set<string>();
+  for (const { Address } of servingIn(before)) if (!now.has(Address)) stale.add(Address);
+  const served = (of: ClusterView) => new Set(servingIn(of).map(({ ServiceID }) => ServiceID));
+  const [then, since] = [served(before), served(view)];
+  for (const service of view.services) {
+    // While it had no task, the router itself refused: those flows must not stick to it.
+    const isWoken = since.has(service.ServiceID) && !then.has(service.ServiceID);
+    if (service.NetworkID !== network.id || !isWoken) continue;
+    if (service.VirtualIP !== "") stale.add(service.VirtualIP);
+    if (service.Ports.length > 0 && slot !== null) stale.add(linkAddresses(slot).router);
+  }
+  return [...stale];
 }
 
 /** A port of this node. */

@@ -9,6 +9,7 @@ import type { Sandbox } from "./types.ts";
 const record = z.object({
   id: z.string().min(1),
   attachments: z.array(z.object({ networkId: z.string(), address: z.string() })),
+  isolated: z.boolean().exactOptional(),
   ports: z.array(
     z.object({
       protocol: z.string(),

@@ -184,6 +184,20 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
+/** Does the work with a socket in the namespace (null: the thread's own) and closes it. */
+export function withSocket<T>(
+  namespace: string | null,
+  work: (socket: NetlinkSocket) => T,
+  protocol?: number,
+): T {
+  const socket = new NetlinkSocket(namespace, protocol);
+  try {
+    return work(socket);
+  } finally {
+    socket[Symbol.dispose]();
+  }
+}
+
 export function refused(refusal: Refusal): SwarmError {
   const code =
     refusal.code === "EPERM" ? "denied" : refusal.code === "EEXIST" ? "conflict" : "internal";

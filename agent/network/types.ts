@@ -21,11 +21,19 @@ export interface ClusterView {
   readonly endpoints: readonly Endpoint[];
 }
 
+export interface Attachment {
+  readonly networkId: string;
+  readonly address: string;
+}
+
 /** A container's network namespace and what is in it. */
 export interface Sandbox {
   /** The task's or container's id. */
   readonly id: string;
-  readonly attachments: readonly { readonly networkId: string; readonly address: string }[];
+  /** Empty: a local network of this node, which leads out but to no other node, as Docker's default bridge. */
+  readonly attachments: readonly Attachment[];
+  /** No network at all, only the loopback device (Docker's network "none"). */
+  readonly isolated?: boolean;
   /** Host-mode ports of this container. */
   readonly ports: readonly {
     readonly protocol: string;
@@ -41,7 +49,11 @@ export interface Network {
   /** Makes the kernel and the keeper's name tables agree with the view. Calls are serialised; resolves when they agree. */
   update(view: ClusterView): Promise<void>;
   /** Makes (or completes, after a crash half-way) a namespace and wires it. Idempotent. The view must hold its networks. */
-  createSandbox(sandbox: Sandbox): Promise<{ readonly namespace: string }>;
+  createSandbox(sandbox: Sandbox): Promise<{
+    readonly namespace: string;
+    /** As given, or the address on the local network. */
+    readonly attachments: readonly Attachment[];
+  }>;
   /** Removes it and what leads to it. Idempotent. */
   removeSandbox(id: string): Promise<void>;
   /** Ids of the sandboxes there are, also those of before a restart. */

@@ -126,6 +126,7 @@ async function askOnce(namespace: string, target: string): Promise<string> {
     "3",
     "socat",
     "-T2",
+    "-t0.05",
     "-,ignoreeof",
     `TCP:${target}`,
   ];
