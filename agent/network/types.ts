@@ -52,7 +52,7 @@ export interface Network {
   createSandbox(sandbox: Sandbox): Promise<{
     readonly namespace: string;
     /** As given, or the address on the local network. */
-    readonly attachments: readonly Attachment[];
+    readonly attachments?: readonly Attachment[];
   }>;
   /** Removes it and what leads to it. Idempotent. */
   removeSandbox(id: string): Promise<void>;
