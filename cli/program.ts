@@ -1,8 +1,18 @@
 // The argument tree.
 
-import { Command, CommanderError } from "commander";
 import type { DaemonConfig } from "../proto/config.ts";
+import { DockerCommand, explain, usageSentence } from "./command.ts";
+import { addCompletionCommand } from "./completion.ts";
+import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
+import { addExecCommand } from "./exec.ts";
+import { addImageCommands } from "./image.ts";
+import { addNetworkCommands } from "./network.ts";
+import { addNodeCommands } from "./node.ts";
+import { addServiceCommands } from "./service.ts";
+import { addSwarmCommands } from "./swarm.ts";
+import { addSystemCommands, ownVersion } from "./system.ts";
+import { openTerminal, type Terminal } from "./terminal.ts";
 
 /** What the program does besides talking to a daemon; loaded only when asked for. */
 export interface Doors {
@@ -15,7 +25,47 @@ export interface Doors {
 /** Runs one command; the exit code. */
 export async function runProgram(args: readonly string[], doors: Doors): Promise<number> {
   const result = { code: 0 };
-  const program = new Command("tsswarm").exitOverride().enablePositionalOptions();
+  const program = buildProgram(doors, openTerminal, result);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return result.code;
+  } catch (error) {
+    return explain(error, (text) => process.stderr.write(text));
+  }
+}
+
+export function buildProgram(
+  doors: Doors,
+  connect: (host: string | undefined) => Terminal,
+  result: { code: number },
+): DockerCommand {
+  const program = new DockerCommand("tsswarm");
+  program
+    .description("A cluster of containers on a handful of machines")
+    .version(
+      `tsswarm version ${ownVersion()}`,
+      "-v, --version",
+      "Print version information and quit",
+    )
+    .option(
+      "-H, --host <url>",
+      "Daemon to talk to: unix:///path or tcp://host:port (or TSSWARM_HOST)",
+    )
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(usageSentence(text)) })
+    .enablePositionalOptions()
+    .helpCommand(false)
+    .showHelpAfterError("Run the command with --help for more information")
+    .addHelpText("after", examples);
+  const open = () => connect(program.opts<{ host?: string }>().host);
+  addSwarmCommands(program, open);
+  addNodeCommands(program, open);
+  addServiceCommands(program, open);
+  addNetworkCommands(program, open);
+  addContainerCommands(program, open);
+  addExecCommand(program, open);
+  addImageCommands(program, open);
+  addSystemCommands(program, open);
   addDaemonCommands(program, doors);
   program
     .command("lab")
@@ -27,12 +77,13 @@ export async function runProgram(args: readonly string[], doors: Doors): Promise
     .action(async (rest: string[]) => {
       result.code = await doors.lab(rest);
     });
-  try {
-    await program.parseAsync(args, { from: "user" });
-    return result.code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
-    console.error(error instanceof Error ? error.message : String(error));
-    return 1;
-  }
+  addCompletionCommand(program);
+  return program;
 }
+
+const examples = `
+Examples:
+  tsswarm swarm init --advertise-addr 192.0.2.10
+  tsswarm service create --name web --replicas 3 --publish 8080:80 nginx
+  tsswarm service ps web
+  tsswarm lab up`;

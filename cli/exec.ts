@@ -1,0 +1,124 @@
+// `tsswarm exec`: a command in a running container, with a terminal if wanted.
+
+import type { Socket } from "node:net";
+import { type DockerCommand, ExitCode } from "./command.ts";
+import { copyOut } from "./streams.ts";
+import type { Terminal } from "./terminal.ts";
+import { collect, environment, UsageError } from "./values.ts";
+
+interface ExecFlags {
+  readonly detach?: boolean;
+  readonly env?: readonly string[];
+  readonly envFile?: readonly string[];
+  readonly interactive?: boolean;
+  readonly privileged?: boolean;
+  readonly tty?: boolean;
+  readonly user?: string;
+  readonly workdir?: string;
+}
+
+export function addExecCommand(program: DockerCommand, open: () => Terminal): void {
+  const exec = program
+    .command("exec")
+    .description("Execute a command in a running container")
+    .usage("[OPTIONS] CONTAINER COMMAND [ARG...]")
+    .argument("<container>")
+    .argument("<command...>")
+    .option("-d, --detach", "Detached mode: run command in the background")
+    .option("-e, --env <list>", "Set environment variables", collect)
+    .option("--env-file <list>", "Read in a file of environment variables", collect)
+    .option("-i, --interactive", "Keep STDIN open even if not attached")
+    .option("--privileged", "Give extended privileges to the command")
+    .option("-t, --tty", "Allocate a pseudo-TTY")
+    .option("-u, --user <string>", "Username or UID (format: <name|uid>[:<group|gid>])")
+    .option("-w, --workdir <string>", "Working directory inside the container") as DockerCommand;
+  exec
+    .forwarding()
+    .addHelpText("after", "\nExample:\n  tsswarm exec -it web.1.0ujf8b2m… sh")
+    .action(async (name: string, command: string[], flags: ExecFlags) => {
+      const code = await execute(open(), name, command, flags);
+      if (code !== 0) throw new ExitCode(code);
+    });
+}
+
+async function execute(
+  terminal: Terminal,
+  name: string,
+  command: readonly string[],
+  flags: ExecFlags,
+): Promise<number> {
+  const isTty = flags.tty === true;
+  const isAttached = flags.detach !== true;
+  if (isTty && isAttached && flags.interactive === true && process.stdin.isTTY !== true)
+    throw new UsageError("the input device is not a TTY");
+  const size = isTty && terminal.isInteractive ? terminalSize() : null;
+  const { client } = terminal;
+  const { Id: id } = await client.post<{ Id: string }>(
+    `/containers/${encodeURIComponent(name)}/exec`,
+    {
+      body: {
+        AttachStdin: isAttached && flags.interactive === true,
+        AttachStdout: isAttached,
+        AttachStderr: isAttached,
+        Tty: isTty,
+        Cmd: command,
+        Env: environment(flags.env ?? [], flags.envFile ?? [], terminal.environment),
+        User: flags.user ?? "",
+        WorkingDir: flags.workdir ?? "",
+        Privileged: flags.privileged === true,
+        ...(size === null ? {} : { ConsoleSize: [size.h, size.w] }),
+      },
+    },
+  );
+  if (!isAttached) {
+    await client.post(`/exec/${id}/start`, { body: { Detach: true, Tty: isTty } });
+    return 0;
+  }
+  const { socket, head } = await client.hijack(`/exec/${id}/start`, { Detach: false, Tty: isTty });
+  await converse(terminal, socket, head, { id, isTty, isInteractive: flags.interactive === true });
+  const { ExitCode: code } = await client.get<{ ExitCode?: number | null }>(`/exec/${id}/json`);
+  return code ?? 0;
+}
+
+/** Passes everything both ways until the command has ended. */
+async function converse(
+  terminal: Terminal,
+  socket: Socket,
+  head: Buffer,
+  exec: { readonly id: string; readonly isTty: boolean; readonly isInteractive: boolean },
+): Promise<void> {
+  const { stdin } = process;
+  const isRaw = exec.isTty && exec.isInteractive && stdin.isTTY === true;
+  const resize = () => void resizeTo(terminal, exec.id);
+  if (exec.isTty && terminal.isInteractive) {
+    resize();
+    process.stdout.on("resize", resize);
+  }
+  if (isRaw) stdin.setRawMode(true);
+  if (exec.isInteractive) stdin.pipe(socket);
+  try {
+    await copyOut(startingWith(head, socket), exec.isTty);
+  } finally {
+    process.stdout.off("resize", resize);
+    if (isRaw) stdin.setRawMode(false);
+    stdin.unpipe(socket);
+    stdin.pause();
+    socket.destroy();
+  }
+}
+
+async function* startingWith(head: Buffer, socket: Socket): AsyncGenerator<Buffer, void, void> {
+  if (head.length > 0) yield head;
+  for await (const part of socket) yield part as Buffer;
+}
+
+function terminalSize(): { readonly h: number; readonly w: number } {
+  return { h: process.stdout.rows ?? 24, w: process.stdout.columns ?? 80 };
+}
+
+/** The command may have ended already: then there is nothing to resize. */
+async function resizeTo(terminal: Terminal, id: string): Promise<void> {
+  await terminal.client
+    .post(`/exec/${id}/resize`, { query: { ...terminalSize() } })
+    .catch(() => {});
+}

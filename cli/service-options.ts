@@ -1,0 +1,328 @@
+// The flags of `service create` and `service update`, and what they are read into.
+
+import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
+import type { DockerCommand } from "./command.ts";
+import * as value from "./values.ts";
+
+/** Flags that mean the same in both commands. Absent: not given. */
+export interface CommonFlags {
+  readonly detach?: boolean;
+  readonly quiet?: boolean;
+  readonly resolveImage: boolean;
+  readonly withRegistryAuth?: boolean;
+  readonly endpointMode?: string;
+  readonly entrypoint?: string;
+  readonly healthCmd?: string;
+  readonly healthInterval?: number;
+  readonly healthRetries?: number;
+  readonly healthStartInterval?: number;
+  readonly healthStartPeriod?: number;
+  readonly healthTimeout?: number;
+  readonly healthcheck: boolean;
+  readonly hostname?: string;
+  readonly init?: boolean;
+  readonly isolation?: string;
+  readonly limitCpu?: number;
+  readonly limitMemory?: number;
+  readonly limitPids?: number;
+  readonly logDriver?: string;
+  readonly logOpt?: readonly string[];
+  readonly maxConcurrent?: number;
+  readonly oomScoreAdj?: number;
+  readonly readOnly?: boolean;
+  readonly replicas?: number;
+  readonly replicasMaxPerNode?: number;
+  readonly reserveCpu?: number;
+  readonly reserveMemory?: number;
+  readonly restartCondition?: string;
+  readonly restartDelay?: number;
+  readonly restartMaxAttempts?: number;
+  readonly restartWindow?: number;
+  readonly stopGracePeriod?: number;
+  readonly stopSignal?: string;
+  readonly tty?: boolean;
+  readonly user?: string;
+  readonly workdir?: string;
+  readonly updateParallelism?: number;
+  readonly updateDelay?: number;
+  readonly updateMonitor?: number;
+  readonly updateFailureAction?: string;
+  readonly updateMaxFailureRatio?: number;
+  readonly updateOrder?: string;
+  readonly rollbackParallelism?: number;
+  readonly rollbackDelay?: number;
+  readonly rollbackMonitor?: number;
+  readonly rollbackFailureAction?: string;
+  readonly rollbackMaxFailureRatio?: number;
+  readonly rollbackOrder?: string;
+}
+
+export interface CreateFlags extends CommonFlags {
+  readonly name?: string;
+  readonly mode: string;
+  readonly capAdd?: readonly string[];
+  readonly capDrop?: readonly string[];
+  readonly constraint?: readonly string[];
+  readonly containerLabel?: readonly string[];
+  readonly dns?: readonly string[];
+  readonly dnsOption?: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly env?: readonly string[];
+  readonly envFile?: readonly string[];
+  readonly group?: readonly string[];
+  readonly host?: readonly string[];
+  readonly label?: readonly string[];
+  readonly mount?: readonly Mount[];
+  readonly network?: readonly NetworkAttachmentConfig[];
+  readonly placementPref?: readonly ReturnType<typeof value.placementPreference>[];
+  readonly publish?: readonly PortConfig[];
+  readonly sysctl?: readonly string[];
+  readonly ulimit?: readonly Ulimit[];
+}
+
+export interface UpdateFlags extends CommonFlags {
+  readonly args?: string;
+  readonly image?: string;
+  readonly force?: boolean;
+  readonly rollback?: boolean;
+  readonly capAdd?: readonly string[];
+  readonly capDrop?: readonly string[];
+  readonly constraintAdd?: readonly string[];
+  readonly constraintRm?: readonly string[];
+  readonly containerLabelAdd?: readonly string[];
+  readonly containerLabelRm?: readonly string[];
+  readonly dnsAdd?: readonly string[];
+  readonly dnsRm?: readonly string[];
+  readonly dnsOptionAdd?: readonly string[];
+  readonly dnsOptionRm?: readonly string[];
+  readonly dnsSearchAdd?: readonly string[];
+  readonly dnsSearchRm?: readonly string[];
+  readonly envAdd?: readonly string[];
+  readonly envRm?: readonly string[];
+  readonly groupAdd?: readonly string[];
+  readonly groupRm?: readonly string[];
+  readonly hostAdd?: readonly string[];
+  readonly hostRm?: readonly string[];
+  readonly labelAdd?: readonly string[];
+  readonly labelRm?: readonly string[];
+  readonly mountAdd?: readonly Mount[];
+  readonly mountRm?: readonly string[];
+  readonly networkAdd?: readonly NetworkAttachmentConfig[];
+  readonly networkRm?: readonly string[];
+  readonly placementPrefAdd?: readonly ReturnType<typeof value.placementPreference>[];
+  readonly placementPrefRm?: readonly ReturnType<typeof value.placementPreference>[];
+  readonly publishAdd?: readonly PortConfig[];
+  readonly publishRm?: readonly PortConfig[];
+  readonly sysctlAdd?: readonly string[];
+  readonly sysctlRm?: readonly string[];
+  readonly ulimitAdd?: readonly Ulimit[];
+  readonly ulimitRm?: readonly string[];
+}
+
+/** For flags that may be given many times, each value parsed. */
+function many<T>(parse: (text: string) => T): (text: string, all?: readonly T[]) => readonly T[] {
+  return (text, all = []) => [...all, parse(text)];
+}
+
+function manyPorts(text: string, all: readonly PortConfig[] = []): readonly PortConfig[] {
+  return [...all, ...value.ports(text)];
+}
+
+function oneOf(...words: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (words.includes(text)) return text;
+    throw new value.UsageError(`invalid value "${text}": ${words.join(", ")} are possible`);
+  };
+}
+
+function addCommon(command: DockerCommand): DockerCommand {
+  command
+    .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
+    .option("-q, --quiet", "Suppress progress output")
+    .option(
+      "--no-resolve-image",
+      "Do not query the registry to resolve image digest and supported platforms",
+    )
+    .option("--with-registry-auth", "Send registry authentication details to the nodes")
+    .option("--endpoint-mode <string>", "Endpoint mode (vip or dnsrr)", oneOf("vip", "dnsrr"))
+    .option("--entrypoint <command>", "Overwrite the default ENTRYPOINT of the image")
+    .option("--health-cmd <string>", "Command to run to check health")
+    .option("--health-interval <duration>", "Time between running the check", value.duration)
+    .option(
+      "--health-retries <int>",
+      "Consecutive failures needed to report unhealthy",
+      value.count,
+    )
+    .option(
+      "--health-start-interval <duration>",
+      "Time between running the check during the start period",
+      value.duration,
+    )
+    .option(
+      "--health-start-period <duration>",
+      "Start period before counting retries towards unstable",
+      value.duration,
+    )
+    .option("--health-timeout <duration>", "Maximum time to allow one check to run", value.duration)
+    .option("--no-healthcheck", "Disable any container-specified HEALTHCHECK")
+    .option("--hostname <string>", "Container hostname")
+    .option("--init", "Use an init inside each container to forward signals and reap processes")
+    .option("--isolation <string>", "Service container isolation mode")
+    .option("--limit-cpu <decimal>", "Limit CPUs", value.nanoCpus)
+    .option("--limit-memory <bytes>", "Limit memory", value.bytes)
+    .option("--limit-pids <int>", "Limit maximum number of processes (0: unlimited)", value.count)
+    .option("--log-driver <string>", "Logging driver for service")
+    .option("--log-opt <list>", "Logging driver options", value.collect)
+    .option("--max-concurrent <uint>", "Number of job tasks to run concurrently", value.count)
+    .option("--oom-score-adj <int>", "Tune host's OOM preferences (-1000 to 1000)", value.integer)
+    .option("--read-only", "Mount the container's root filesystem as read only")
+    .option("--replicas <uint>", "Number of tasks", value.count)
+    .option(
+      "--replicas-max-per-node <uint>",
+      "Maximum number of tasks per node (0: unlimited)",
+      value.count,
+    )
+    .option("--reserve-cpu <decimal>", "Reserve CPUs", value.nanoCpus)
+    .option("--reserve-memory <bytes>", "Reserve memory", value.bytes)
+    .option(
+      "--restart-condition <string>",
+      "Restart when condition is met (none, on-failure, any)",
+      oneOf("none", "on-failure", "any"),
+    )
+    .option("--restart-delay <duration>", "Delay between restart attempts", value.duration)
+    .option(
+      "--restart-max-attempts <uint>",
+      "Maximum number of restarts before giving up",
+      value.count,
+    )
+    .option(
+      "--restart-window <duration>",
+      "Window used to evaluate the restart policy",
+      value.duration,
+    )
+    .option(
+      "--stop-grace-period <duration>",
+      "Time to wait before force killing a container",
+      value.duration,
+    )
+    .option("--stop-signal <string>", "Signal to stop the container")
+    .option("-t, --tty", "Allocate a pseudo-TTY")
+    .option("-u, --user <string>", "Username or UID (format: <name|uid>[:<group|gid>])")
+    .option("-w, --workdir <string>", "Working directory inside the container");
+  for (const [word, actions] of [
+    ["update", ["pause", "continue", "rollback"]],
+    ["rollback", ["pause", "continue"]],
+  ] as const)
+    command
+      .option(
+        `--${word}-parallelism <uint>`,
+        `Tasks in one step of the ${word} (0: all at once)`,
+        value.count,
+      )
+      .option(
+        `--${word}-delay <duration>`,
+        `Delay between the steps of the ${word}`,
+        value.duration,
+      )
+      .option(
+        `--${word}-monitor <duration>`,
+        `How long each task is watched during the ${word}`,
+        value.duration,
+      )
+      .option(
+        `--${word}-failure-action <string>`,
+        `On failure: ${actions.join(", ")}`,
+        oneOf(...actions),
+      )
+      .option(`--${word}-max-failure-ratio <float>`, `Failure rate to tolerate`, value.ratio)
+      .option(
+        `--${word}-order <string>`,
+        "start-first or stop-first",
+        oneOf("start-first", "stop-first"),
+      );
+  return command;
+}
+
+export function addCreateFlags(command: DockerCommand): DockerCommand {
+  const { collect } = value;
+  return addCommon(command)
+    .option("--name <string>", "Service name")
+    .option(
+      "--mode <string>",
+      "Service mode (replicated, global, replicated-job, global-job)",
+      oneOf("replicated", "global", "replicated-job", "global-job"),
+      "replicated",
+    )
+    .option("--cap-add <list>", "Add Linux capabilities", collect)
+    .option("--cap-drop <list>", "Drop Linux capabilities", collect)
+    .option("--constraint <list>", "Placement constraints", collect)
+    .option("--container-label <list>", "Container labels", collect)
+    .option("--dns <list>", "Set custom DNS servers", collect)
+    .option("--dns-option <list>", "Set DNS options", collect)
+    .option("--dns-search <list>", "Set custom DNS search domains", collect)
+    .option("-e, --env <list>", "Set environment variables", collect)
+    .option("--env-file <list>", "Read in a file of environment variables", collect)
+    .option("--group <list>", "Set supplementary user groups for the container", collect)
+    .option("--host <list>", "Set custom host-to-IP mappings (host:ip)", many(value.extraHost))
+    .option("-l, --label <list>", "Service labels", collect)
+    .option("--mount <mount>", "Attach a filesystem mount to the service", many(value.mount))
+    .option("--network <network>", "Network attachments", many(value.network))
+    .option(
+      "--placement-pref <pref>",
+      "Add a placement preference",
+      many(value.placementPreference),
+    )
+    .option("-p, --publish <port>", "Publish a port as a node port", manyPorts)
+    .option("--sysctl <list>", "Sysctl options", collect)
+    .option("--ulimit <ulimit>", "Ulimit options", many(value.ulimit));
+}
+
+export function addUpdateFlags(command: DockerCommand): DockerCommand {
+  const { collect } = value;
+  addCommon(command)
+    .option("--args <command>", "Service command args")
+    .option("--image <string>", "Service image tag")
+    .option("--force", "Force update even if no changes require it")
+    .option("--rollback", "Rollback to previous specification")
+    .option("--cap-add <list>", "Add Linux capabilities", collect)
+    .option("--cap-drop <list>", "Drop Linux capabilities", collect)
+    .option("--host-add <list>", "Add a custom host-to-IP mapping (host:ip)", many(value.extraHost))
+    .option(
+      "--host-rm <list>",
+      "Remove a custom host-to-IP mapping (host:ip)",
+      many(value.extraHost),
+    )
+    .option("--mount-add <mount>", "Add or update a mount on a service", many(value.mount))
+    .option("--mount-rm <list>", "Remove a mount by its target path", collect)
+    .option("--network-add <network>", "Add a network", many(value.network))
+    .option("--network-rm <list>", "Remove a network", collect)
+    .option(
+      "--placement-pref-add <pref>",
+      "Add a placement preference",
+      many(value.placementPreference),
+    )
+    .option(
+      "--placement-pref-rm <pref>",
+      "Remove a placement preference",
+      many(value.placementPreference),
+    )
+    .option("--publish-add <port>", "Add or update a published port", manyPorts)
+    .option("--publish-rm <port>", "Remove a published port by its target port", manyPorts)
+    .option("--ulimit-add <ulimit>", "Add or update a ulimit option", many(value.ulimit))
+    .option("--ulimit-rm <list>", "Remove a ulimit option", collect);
+  for (const [name, what] of [
+    ["constraint", "a placement constraint"],
+    ["container-label", "a container label"],
+    ["dns", "a DNS server"],
+    ["dns-option", "a DNS option"],
+    ["dns-search", "a DNS search domain"],
+    ["env", "an environment variable"],
+    ["group", "a supplementary group"],
+    ["label", "a service label"],
+    ["sysctl", "a sysctl option"],
+  ] as const)
+    command
+      .option(`--${name}-add <list>`, `Add or update ${what}`, collect)
+      .option(`--${name}-rm <list>`, `Remove ${what}`, collect);
+  return command;
+}

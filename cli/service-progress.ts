@@ -1,0 +1,211 @@
+// Watching a service until it runs as wanted, and telling how far it is.
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { Node, Service, Task } from "../proto/gen/types.ts";
+import type { Body } from "./service-create-spec.ts";
+import type { Terminal } from "./terminal.ts";
+
+const pauseMs = 200;
+const monitorMsDefault = 5000;
+const slotsShownMax = 20;
+
+export interface Progress {
+  readonly running: number;
+  readonly wanted: number;
+  /** One line per slot or node: its label and state. */
+  readonly lines: readonly {
+    readonly label: string;
+    readonly state: string;
+    readonly isFailed: boolean;
+  }[];
+  readonly isConverged: boolean;
+  /** The update has stopped by itself: it will not go on. */
+  readonly stopped: string | null;
+}
+
+type Seen = {
+  readonly service: Body<Service>;
+  readonly tasks: readonly Body<Task>[];
+  readonly nodes: readonly Body<Node>[];
+};
+
+const order = [
+  "new",
+  "pending",
+  "assigned",
+  "accepted",
+  "preparing",
+  "ready",
+  "starting",
+  "running",
+  "complete",
+];
+
+/** How far a service is. Pure. */
+export function progressOf({ service, tasks, nodes }: Seen): Progress {
+  const current = tasks.filter(
+    (task) =>
+      (task.DesiredState === "running" ||
+        task.DesiredState === "ready" ||
+        task.DesiredState === "complete") &&
+      (service.SpecVersion === undefined ||
+        task.SpecVersion === undefined ||
+        task.SpecVersion === service.SpecVersion),
+  );
+  const mode = service.Spec?.Mode;
+  const state = service.UpdateStatus?.State ?? "";
+  const slots =
+    mode?.Global === undefined
+      ? replicaSlots(mode?.Replicated?.Replicas ?? 1)
+      : nodeSlots(current, nodes);
+  const total = slots.length;
+  const lines = slots.map((slot, i) => {
+    const task = newest(current.filter(slot.has));
+    const failed = task === undefined ? undefined : failure(tasks.filter(slot.has), task);
+    const label = slot.label || `${i + 1}/${total}`;
+    return { label, state: stateText(task, failed), isFailed: failed !== undefined };
+  });
+  const running = slots.filter((slot) =>
+    current.some(
+      (task) =>
+        slot.has(task) && task.DesiredState === "running" && task.Status?.State === "running",
+    ),
+  ).length;
+  const isStopped = state === "paused" || state === "rollback_paused";
+  return {
+    running,
+    wanted: total,
+    lines,
+    isConverged:
+      running === total && state !== "updating" && state !== "rollback_started" && !isStopped,
+    stopped: isStopped ? (service.UpdateStatus?.Message ?? state) : null,
+  };
+}
+
+interface Slot {
+  readonly label: string;
+  readonly has: (task: Body<Task>) => boolean;
+}
+
+function replicaSlots(replicas: number): readonly Slot[] {
+  return Array.from({ length: replicas }, (_, i) => ({
+    label: "",
+    has: (task) => task.Slot === i + 1,
+  }));
+}
+
+function nodeSlots(tasks: readonly Body<Task>[], nodes: readonly Body<Node>[]): readonly Slot[] {
+  const wanted = new Set(tasks.map((task) => task.NodeID ?? ""));
+  return nodes
+    .filter((node) => wanted.has(node.ID ?? ""))
+    .map((node) => ({
+      label: (node.ID ?? "").slice(0, 12),
+      has: (task) => task.NodeID === node.ID,
+    }));
+}
+
+function newest(tasks: readonly Body<Task>[]): Body<Task> | undefined {
+  return [...tasks].sort((a, b) => ((a.CreatedAt ?? "") < (b.CreatedAt ?? "") ? 1 : -1))[0];
+}
+
+/** What the last failed task of the slot said, while its successor does not run yet. */
+function failure(all: readonly Body<Task>[], task: Body<Task>): string | undefined {
+  if (task.Status?.State === "running") return undefined;
+  const ended = all.filter(
+    (each) => each.Status?.State === "failed" || each.Status?.State === "rejected",
+  );
+  const said = newest(ended)?.Status?.Err ?? "";
+  return said || task.Status?.Err || undefined;
+}
+
+function stateText(task: Body<Task> | undefined, failed: string | undefined): string {
+  const state = task?.Status?.State ?? "";
+  if (failed !== undefined) return failed;
+  const at = Math.max(0, order.indexOf(state));
+  const bar = "=".repeat(Math.round((at / 7) * 50));
+  return `${state.padEnd(9)} [${`${bar}>`.padEnd(51)}]`;
+}
+
+/** Returns the exit code. `signal` detaches: the service goes on without us. */
+export async function watchService(
+  terminal: Terminal,
+  id: string,
+  signal: AbortSignal,
+): Promise<number> {
+  const screen = new Screen(terminal);
+  let stableSince: number | null = null;
+  while (!signal.aborted) {
+    const seen = await look(terminal, id);
+    const progress = progressOf(seen);
+    if (progress.stopped !== null) {
+      screen.show(textLines(progress), "");
+      terminal.warn(`service update paused: ${progress.stopped}\n`);
+      return 1;
+    }
+    if (!progress.isConverged) stableSince = null;
+    else stableSince ??= terminal.now();
+    const monitorMs = (seen.service.Spec?.UpdateConfig?.Monitor ?? monitorMsDefault * 1e6) / 1e6;
+    const leftMs = stableSince === null ? monitorMs : monitorMs - (terminal.now() - stableSince);
+    const isDone = stableSince !== null && leftMs <= 0;
+    screen.show(textLines(progress), verification(id, stableSince !== null, leftMs));
+    if (isDone) return 0;
+    await delay(pauseMs, undefined, { signal }).catch(() => {});
+  }
+  terminal.print(
+    `Operation continuing in background.\nUse \`tsswarm service ps ${id}\` to check progress.\n`,
+  );
+  return 0;
+}
+
+async function look(terminal: Terminal, id: string): Promise<Seen> {
+  const { client } = terminal;
+  const query = { filters: JSON.stringify({ service: [id] }) };
+  const [service, tasks] = await Promise.all([
+    client.get<Body<Service>>(`/services/${id}`),
+    client.get<readonly Body<Task>[]>("/tasks", { query }),
+  ]);
+  const isGlobal = service.Spec?.Mode?.Global !== undefined;
+  const nodes = isGlobal ? await client.get<readonly Body<Node>[]>("/nodes") : [];
+  return { service, tasks, nodes };
+}
+
+function verification(id: string, isStable: boolean, leftMs: number): string {
+  if (!isStable) return "";
+  if (leftMs <= 0) return `verify: Service ${id} converged`;
+  const seconds = Math.ceil(leftMs / 1000);
+  return `verify: Waiting ${seconds} seconds to verify that tasks are stable...`;
+}
+
+function textLines(progress: Progress): readonly string[] {
+  const total = `overall progress: ${progress.running} out of ${progress.wanted} tasks`;
+  if (progress.lines.length > slotsShownMax) return [total];
+  return [total, ...progress.lines.map((line) => `${line.label}: ${line.state}`.trimEnd())];
+}
+
+/** Redraws in place on a terminal; elsewhere prints each line when it has changed. */
+class Screen {
+  readonly #terminal: Terminal;
+  #shown: readonly string[] = [];
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  show(lines: readonly string[], last: string): void {
+    const all = last === "" ? lines : [...lines, last];
+    if (this.#terminal.isInteractive) {
+      const up = this.#shown.length > 0 ? `\u001b[${this.#shown.length}A` : "";
+      const blank = Math.max(0, this.#shown.length - all.length);
+      const text = all.map((line) => `\u001b[2K${line}\n`).join("");
+      this.#terminal.print(
+        `${up}${text}${"\u001b[2K\n".repeat(blank)}${blank > 0 ? `\u001b[${blank}A` : ""}`,
+      );
+    } else {
+      const isCountdown = (line: string) => line.startsWith("verify: Waiting");
+      const known = new Set(this.#shown.map((line) => (isCountdown(line) ? "verify" : line)));
+      for (const line of all)
+        if (!known.has(isCountdown(line) ? "verify" : line)) this.#terminal.print(`${line}\n`);
+    }
+    this.#shown = all;
+  }
+}

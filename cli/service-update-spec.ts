@@ -1,0 +1,278 @@
+// The flags of `service update` applied to a service's spec. Pure.
+
+import type {
+  ContainerSpec,
+  Mount,
+  NetworkAttachmentConfig,
+  PortConfig,
+  ServiceMode,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from "../proto/gen/types.ts";
+import {
+  type Body,
+  capability,
+  healthcheck,
+  logDriver,
+  prune,
+  updateConfig,
+} from "./service-create-spec.ts";
+import type { CommonFlags, UpdateFlags } from "./service-options.ts";
+import { environment, keyValues, shellWords, UsageError } from "./values.ts";
+
+/** `networkId` gives the id that a network's name stands for. */
+export function updateSpec(
+  spec: Body<ServiceSpec>,
+  flags: UpdateFlags,
+  own: Readonly<Record<string, string | undefined>>,
+  networkId: (name: string) => string,
+): Body<ServiceSpec> {
+  const task: Body<TaskSpec> = spec.TaskTemplate ?? {};
+  return prune({
+    ...spec,
+    Labels: changeMap(spec.Labels, flags.labelAdd, flags.labelRm),
+    TaskTemplate: {
+      ...changeTask(task, flags, networkId),
+      ContainerSpec: changeContainer(task.ContainerSpec ?? {}, flags, own),
+    },
+    Mode: changeMode(spec.Mode ?? {}, flags),
+    UpdateConfig: changeConfig(spec.UpdateConfig, flags, "update"),
+    RollbackConfig: changeConfig(spec.RollbackConfig, flags, "rollback"),
+    EndpointSpec: {
+      Mode: flags.endpointMode ?? spec.EndpointSpec?.Mode,
+      Ports: changePorts(spec.EndpointSpec?.Ports ?? [], flags),
+    },
+  });
+}
+
+function changeTask(
+  task: Body<TaskSpec>,
+  flags: UpdateFlags,
+  networkId: (name: string) => string,
+): Body<TaskSpec> {
+  const { Resources: resources, RestartPolicy: restart, Placement: placement } = task;
+  return {
+    ...task,
+    Resources: {
+      ...resources,
+      Limits: {
+        ...resources?.Limits,
+        ...given({
+          NanoCPUs: flags.limitCpu,
+          MemoryBytes: flags.limitMemory,
+          Pids: flags.limitPids,
+        }),
+      },
+      Reservations: {
+        ...resources?.Reservations,
+        ...given({ NanoCPUs: flags.reserveCpu, MemoryBytes: flags.reserveMemory }),
+      },
+    },
+    RestartPolicy: {
+      ...restart,
+      ...given({
+        Condition: flags.restartCondition,
+        Delay: flags.restartDelay,
+        MaxAttempts: flags.restartMaxAttempts,
+        Window: flags.restartWindow,
+      }),
+    },
+    Placement: {
+      ...placement,
+      Constraints: changeList(placement?.Constraints, flags.constraintAdd, flags.constraintRm),
+      Preferences: changePreferences(placement?.Preferences ?? [], flags),
+      ...given({ MaxReplicas: flags.replicasMaxPerNode }),
+    },
+    Networks: changeNetworks(task.Networks ?? [], flags, networkId),
+    LogDriver: logDriver(flags) ?? task.LogDriver,
+    ForceUpdate: (task.ForceUpdate ?? 0) + (flags.force === true ? 1 : 0) || undefined,
+  };
+}
+
+function changeContainer(
+  spec: Body<ContainerSpec>,
+  flags: UpdateFlags,
+  own: Readonly<Record<string, string | undefined>>,
+): Body<ContainerSpec> {
+  const dns = spec.DNSConfig;
+  return {
+    ...spec,
+    Labels: changeMap(spec.Labels, flags.containerLabelAdd, flags.containerLabelRm),
+    Env: changeEnvironment(spec.Env ?? [], flags, own),
+    Mounts: changeMounts(spec.Mounts ?? [], flags),
+    Groups: changeList(spec.Groups, flags.groupAdd, flags.groupRm),
+    Hosts: changeList(spec.Hosts, flags.hostAdd, flags.hostRm),
+    Sysctls: changeMap(spec.Sysctls, flags.sysctlAdd, flags.sysctlRm),
+    DNSConfig: {
+      Nameservers: changeList(dns?.Nameservers, flags.dnsAdd, flags.dnsRm),
+      Search: changeList(dns?.Search, flags.dnsSearchAdd, flags.dnsSearchRm),
+      Options: changeList(dns?.Options, flags.dnsOptionAdd, flags.dnsOptionRm),
+    },
+    CapabilityAdd: changeList(
+      spec.CapabilityAdd,
+      flags.capAdd?.map(capability),
+      flags.capDrop?.map(capability),
+    ),
+    CapabilityDrop: changeList(
+      spec.CapabilityDrop,
+      flags.capDrop?.map(capability),
+      flags.capAdd?.map(capability),
+    ),
+    Ulimits: [
+      ...(spec.Ulimits ?? []).filter(
+        ({ Name = "" }) =>
+          flags.ulimitRm?.includes(Name) !== true &&
+          !flags.ulimitAdd?.some((each) => each.Name === Name),
+      ),
+      ...(flags.ulimitAdd ?? []),
+    ],
+    ...given({
+      Image: flags.image,
+      Args: flags.args === undefined ? undefined : shellWords(flags.args),
+      Command: flags.entrypoint === undefined ? undefined : shellWords(flags.entrypoint),
+      Hostname: flags.hostname,
+      Dir: flags.workdir,
+      User: flags.user,
+      TTY: flags.tty,
+      ReadOnly: flags.readOnly,
+      StopSignal: flags.stopSignal,
+      StopGracePeriod: flags.stopGracePeriod,
+      Isolation: flags.isolation,
+      Init: flags.init,
+      OomScoreAdj: flags.oomScoreAdj,
+    }),
+    Healthcheck: changeHealthcheck(spec.Healthcheck, flags),
+  };
+}
+
+function changeHealthcheck(
+  old: Body<ContainerSpec>["Healthcheck"],
+  flags: CommonFlags,
+): Body<ContainerSpec>["Healthcheck"] {
+  const wanted = healthcheck(flags);
+  if (wanted === undefined) return old;
+  if (wanted.Test?.[0] === "NONE") return wanted;
+  return { ...(old?.Test?.[0] === "NONE" ? {} : old), ...given(wanted) };
+}
+
+function changeMode(mode: Body<ServiceMode>, flags: CommonFlags): Body<ServiceMode> {
+  if (flags.replicas === undefined && flags.maxConcurrent === undefined) return mode;
+  if (mode.Replicated !== undefined && flags.maxConcurrent === undefined)
+    return { Replicated: { Replicas: flags.replicas } };
+  if (mode.ReplicatedJob !== undefined)
+    return {
+      ReplicatedJob: {
+        MaxConcurrent: flags.maxConcurrent ?? mode.ReplicatedJob.MaxConcurrent,
+        TotalCompletions: flags.replicas ?? mode.ReplicatedJob.TotalCompletions,
+      },
+    };
+  throw new UsageError(
+    flags.replicas === undefined
+      ? "max-concurrent can only be used with replicated-job mode"
+      : "replicas can only be used with replicated or replicated-job mode",
+  );
+}
+
+function changeConfig(
+  old: Body<UpdateConfig> | undefined,
+  flags: CommonFlags,
+  kind: "update" | "rollback",
+): Body<UpdateConfig> | undefined {
+  const wanted = updateConfig(flags, kind);
+  if (wanted === undefined) return old;
+  const isGiven = (key: keyof UpdateConfig) => flags[`${kind}${key}`] !== undefined;
+  const changed = Object.entries(wanted).filter(([key]) => isGiven(key as keyof UpdateConfig));
+  return { ...wanted, ...old, ...Object.fromEntries(changed) };
+}
+
+function changePorts(
+  old: readonly Body<PortConfig>[],
+  flags: UpdateFlags,
+): readonly Body<PortConfig>[] {
+  const added = flags.publishAdd ?? [];
+  const isRemoved = (port: Body<PortConfig>) =>
+    (flags.publishRm ?? []).some(
+      (gone) => gone.TargetPort === port.TargetPort && gone.Protocol === (port.Protocol ?? "tcp"),
+    );
+  const isReplaced = (port: Body<PortConfig>) =>
+    added.some(
+      (each) =>
+        each.TargetPort === port.TargetPort &&
+        each.Protocol === (port.Protocol ?? "tcp") &&
+        each.PublishedPort === port.PublishedPort,
+    );
+  return [...old.filter((port) => !isRemoved(port) && !isReplaced(port)), ...added];
+}
+
+function changeMounts(old: readonly Body<Mount>[], flags: UpdateFlags): readonly Body<Mount>[] {
+  const gone = new Set([
+    ...(flags.mountRm ?? []),
+    ...(flags.mountAdd ?? []).map((each) => each.Target),
+  ]);
+  return [...old.filter((each) => !gone.has(each.Target ?? "")), ...(flags.mountAdd ?? [])];
+}
+
+function changeNetworks(
+  old: readonly Body<NetworkAttachmentConfig>[],
+  flags: UpdateFlags,
+  networkId: (name: string) => string,
+): readonly Body<NetworkAttachmentConfig>[] {
+  const gone = new Set((flags.networkRm ?? []).map(networkId));
+  const added = (flags.networkAdd ?? []).map((each) => ({
+    ...each,
+    Target: networkId(each.Target),
+  }));
+  for (const each of added) gone.add(each.Target);
+  return [...old.filter((each) => !gone.has(networkId(each.Target ?? ""))), ...added];
+}
+
+function changePreferences(
+  old: readonly {
+    readonly Spread?: { readonly SpreadDescriptor?: string | undefined } | undefined;
+  }[],
+  flags: UpdateFlags,
+): readonly { readonly Spread: { readonly SpreadDescriptor: string } }[] {
+  const gone = new Set((flags.placementPrefRm ?? []).map((each) => each.Spread.SpreadDescriptor));
+  const kept = old
+    .map((each) => each.Spread?.SpreadDescriptor ?? "")
+    .filter((descriptor) => !gone.has(descriptor))
+    .map((descriptor) => ({ Spread: { SpreadDescriptor: descriptor } }));
+  return [...kept, ...(flags.placementPrefAdd ?? [])];
+}
+
+function changeEnvironment(
+  old: readonly string[],
+  flags: UpdateFlags,
+  own: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  const added = environment(flags.envAdd ?? [], [], own);
+  const name = (line: string) => line.split("=")[0] ?? "";
+  const gone = new Set([...(flags.envRm ?? []), ...added.map(name)]);
+  return [...old.filter((line) => !gone.has(name(line))), ...added];
+}
+
+function changeMap(
+  old: Readonly<Record<string, string | undefined>> | undefined,
+  added: readonly string[] = [],
+  removed: readonly string[] = [],
+): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [key, value] of Object.entries(old ?? {}))
+    if (!removed.includes(key)) result[key] = value ?? "";
+  return Object.assign(result, keyValues(added));
+}
+
+function changeList(
+  old: readonly string[] = [],
+  added: readonly string[] = [],
+  removed: readonly string[] = [],
+): readonly string[] {
+  return [...new Set([...old.filter((each) => !removed.includes(each)), ...added])];
+}
+
+function given<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
+}

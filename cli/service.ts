@@ -1,0 +1,369 @@
+// `tsswarm service …`
+
+import type { Network, Service, ServiceSpec } from "../proto/gen/types.ts";
+import type { DockerCommand } from "./command.ts";
+import { ExitCode } from "./command.ts";
+import { type Body, createSpec } from "./service-create-spec.ts";
+import { addServiceLogs } from "./service-logs.ts";
+import {
+  addCreateFlags,
+  addUpdateFlags,
+  type CommonFlags,
+  type CreateFlags,
+  type UpdateFlags,
+} from "./service-options.ts";
+import { prettyService } from "./service-pretty.ts";
+import { watchService } from "./service-progress.ts";
+import { updateSpec } from "./service-update-spec.ts";
+import { byName, inspected, type Listing, list, type Row } from "./table.ts";
+import { listTasks } from "./tasks.ts";
+import { forEach, inspectAll, type Terminal } from "./terminal.ts";
+import { collect, filters, UsageError } from "./values.ts";
+
+export type OpenTerminal = () => Terminal;
+
+export function addServiceCommands(program: DockerCommand, open: OpenTerminal): void {
+  const service = program.command("service").description("Manage Swarm services") as DockerCommand;
+  addWriting(service, open);
+  addReading(service, open);
+  addServiceLogs(service, open);
+}
+
+function addWriting(service: DockerCommand, open: OpenTerminal): void {
+  const create = service
+    .command("create")
+    .description("Create a new service")
+    .usage("[OPTIONS] IMAGE [COMMAND] [ARG...]")
+    .argument("<image>")
+    .argument("[command...]") as DockerCommand;
+  addCreateFlags(create)
+    .forwarding()
+    .addHelpText("after", createExamples)
+    .action((image: string, args: string[], flags: CreateFlags) =>
+      createService(open(), image, args, flags),
+    );
+  const update = service
+    .command("update")
+    .description("Update a service")
+    .argument("<service>") as DockerCommand;
+  addUpdateFlags(update).action((name: string, flags: UpdateFlags) =>
+    updateService(open(), name, flags),
+  );
+  service
+    .command("scale")
+    .description("Scale one or multiple replicated services")
+    .usage("[OPTIONS] SERVICE=REPLICAS [SERVICE=REPLICAS...]")
+    .argument("<services...>")
+    .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
+    .action((pairs: string[], flags: { detach?: boolean }) =>
+      scale(open(), pairs, flags.detach === true),
+    );
+  service
+    .command("rollback")
+    .description("Revert changes to a service's configuration")
+    .argument("<service>")
+    .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
+    .option("-q, --quiet", "Suppress progress output")
+    .action((name: string, flags: CommonFlags) => rollback(open(), name, flags));
+  service
+    .command("rm")
+    .alias("remove")
+    .description("Remove one or more services")
+    .argument("<services...>")
+    .action(async (names: string[]) => {
+      const terminal = open();
+      const code = await forEach(terminal, names, async (name) => {
+        await terminal.client.delete(`/services/${encodeURIComponent(name)}`);
+        terminal.print(`${name}\n`);
+      });
+      if (code !== 0) throw new ExitCode(code);
+    });
+}
+
+const createExamples = `
+Examples:
+  tsswarm service create --name web --replicas 3 -p 8080:80 nginx
+  tsswarm service create --name db --network name=back,alias=database --mount source=data,target=/var/lib/data postgres
+  tsswarm service create --mode global --constraint node.role==worker busybox sleep 1d`;
+
+async function createService(
+  terminal: Terminal,
+  image: string,
+  args: readonly string[],
+  flags: CreateFlags,
+): Promise<void> {
+  const spec = createSpec(flags, image, args, terminal.environment);
+  const ids = await networkIds(
+    terminal,
+    (flags.network ?? []).map((each) => each.Target),
+  );
+  const networks = spec.TaskTemplate?.Networks?.map((each) => ({
+    ...each,
+    Target: ids(each.Target ?? ""),
+  }));
+  const named = {
+    ...spec,
+    TaskTemplate: {
+      ...spec.TaskTemplate,
+      ...(networks === undefined ? {} : { Networks: networks }),
+    },
+  };
+  const body = flags.resolveImage ? await pinImage(terminal, named) : named;
+  const created = await terminal.client.post<{ ID: string; Warnings?: readonly string[] | null }>(
+    "/services/create",
+    { body },
+  );
+  for (const warning of created.Warnings ?? []) terminal.warn(`${warning}\n`);
+  terminal.print(`${created.ID}\n`);
+  await follow(terminal, created.ID, flags);
+}
+
+/** Waits until the service runs as wanted, unless told not to. Ctrl-C stops the waiting only. */
+async function follow(terminal: Terminal, id: string, flags: CommonFlags): Promise<void> {
+  if (flags.detach === true || flags.quiet === true) return;
+  const stop = new AbortController();
+  const interrupt = () => stop.abort();
+  process.once("SIGINT", interrupt);
+  try {
+    const code = await watchService(terminal, id, stop.signal);
+    if (code !== 0) throw new ExitCode(code);
+  } finally {
+    process.off("SIGINT", interrupt);
+  }
+}
+
+async function updateService(terminal: Terminal, name: string, flags: UpdateFlags): Promise<void> {
+  if (flags.rollback === true) return rollback(terminal, name, flags);
+  await change(terminal, name, flags, async (spec) => {
+    const networks = [
+      ...(flags.networkAdd ?? []).map((each) => each.Target),
+      ...(flags.networkRm ?? []),
+    ];
+    const ids = await networkIds(terminal, networks);
+    const changed = updateSpec(spec, flags, terminal.environment, ids);
+    return flags.image !== undefined && flags.resolveImage ? pinImage(terminal, changed) : changed;
+  });
+}
+
+/** Reads a service, changes its spec and writes it back; a change in between is the daemon's error. */
+async function change(
+  terminal: Terminal,
+  name: string,
+  flags: CommonFlags,
+  apply: (spec: Body<ServiceSpec>) => Promise<Body<ServiceSpec>>,
+  query: Record<string, string> = {},
+): Promise<void> {
+  const path = `/services/${encodeURIComponent(name)}`;
+  const service = await terminal.client.get<Body<Service>>(path);
+  const body = await apply(service.Spec ?? {});
+  const id = service.ID ?? name;
+  const answer = await terminal.client.post<{ Warnings?: readonly string[] | null } | null>(
+    `/services/${id}/update`,
+    {
+      body,
+      query: { version: service.Version?.Index ?? 0, ...query },
+    },
+  );
+  for (const warning of answer?.Warnings ?? []) terminal.warn(`${warning}\n`);
+  terminal.print(`${name}\n`);
+  await follow(terminal, id, flags);
+}
+
+function rollback(terminal: Terminal, name: string, flags: CommonFlags): Promise<void> {
+  return change(terminal, name, flags, async (spec) => spec, { rollback: "previous" });
+}
+
+async function scale(terminal: Terminal, pairs: readonly string[], detach: boolean): Promise<void> {
+  const wanted = pairs.map((pair) => {
+    const match = /^([^=]+)=(\d+)$/.exec(pair);
+    if (match === null)
+      throw new UsageError(`invalid scale specifier '${pair}': SERVICE=REPLICAS is expected`);
+    return { name: match[1] ?? "", replicas: Number(match[2]) };
+  });
+  const ids: string[] = [];
+  const code = await forEach(
+    terminal,
+    wanted.map((each) => each.name),
+    async (name) => {
+      const replicas = wanted.find((each) => each.name === name)?.replicas ?? 0;
+      const service = await terminal.client.get<Body<Service>>(
+        `/services/${encodeURIComponent(name)}`,
+      );
+      if (service.Spec?.Mode?.Replicated === undefined)
+        throw new Error(`${name}: scale can only be used with replicated or replicated-job mode`);
+      const body = { ...service.Spec, Mode: { Replicated: { Replicas: replicas } } };
+      await terminal.client.post(`/services/${service.ID}/update`, {
+        body,
+        query: { version: service.Version?.Index ?? 0 },
+      });
+      terminal.print(`${name} scaled to ${replicas}\n`);
+      ids.push(service.ID ?? name);
+    },
+  );
+  for (const id of ids)
+    await follow(terminal, id, { detach, resolveImage: true, healthcheck: true });
+  if (code !== 0) throw new ExitCode(code);
+}
+
+/** Replaces the tag by the digest it stands for now, so that all nodes run the same. */
+async function pinImage(terminal: Terminal, spec: Body<ServiceSpec>): Promise<Body<ServiceSpec>> {
+  const image = spec.TaskTemplate?.ContainerSpec?.Image ?? "";
+  if (image.includes("@")) return spec;
+  try {
+    const answer = await terminal.client.get<{
+      Descriptor: { digest: string };
+      Platforms?: readonly { architecture: string; os: string }[] | null;
+    }>(`/distribution/${image}/json`);
+    const tagged = /:[^/]+$/.test(image) ? image : `${image}:latest`;
+    const platforms = (answer.Platforms ?? []).map((each) => ({
+      Architecture: each.architecture,
+      OS: each.os,
+    }));
+    const task = spec.TaskTemplate;
+    return {
+      ...spec,
+      TaskTemplate: {
+        ...task,
+        ContainerSpec: { ...task?.ContainerSpec, Image: `${tagged}@${answer.Descriptor.digest}` },
+        ...(platforms.length === 0
+          ? {}
+          : { Placement: { ...task?.Placement, Platforms: platforms } }),
+      },
+    };
+  } catch {
+    terminal.warn(
+      `image ${image} could not be accessed on a registry to record\nits digest. Each node will access ${image} independently,\npossibly leading to different nodes running different\nversions of the image.\n\n`,
+    );
+    return spec;
+  }
+}
+
+/** Looks up networks by name once; the function gives the id of each. */
+async function networkIds(
+  terminal: Terminal,
+  names: readonly string[],
+): Promise<(name: string) => string> {
+  const ids = new Map<string, string>();
+  for (const name of new Set(names)) {
+    const network = await terminal.client.get<Body<Network> & { Id?: string }>(
+      `/networks/${encodeURIComponent(name)}`,
+      { query: { scope: "swarm" } },
+    );
+    ids.set(name, network.Id ?? network.ID ?? name);
+  }
+  return (name) => ids.get(name) ?? name;
+}
+
+function addReading(service: DockerCommand, open: OpenTerminal): void {
+  service
+    .command("ls")
+    .alias("list")
+    .description("List services")
+    .option("-f, --filter <filter>", "Filter output based on conditions provided", collect)
+    .option("--format <string>", "table, table TEMPLATE, json, or a Go template")
+    .option("-q, --quiet", "Only display IDs")
+    .action(async (flags: { filter?: string[]; format?: string; quiet?: boolean }) => {
+      const terminal = open();
+      const query = { filters: filters(flags.filter), status: flags.quiet !== true };
+      const services = await terminal.client.get<readonly Body<Service>[]>("/services", { query });
+      const rows = services
+        .map(serviceRow)
+        .sort((a, b) => byName(a["Name"] ?? "", b["Name"] ?? ""));
+      terminal.print(
+        list(rows, serviceListing, {
+          format: flags.format,
+          quiet: flags.quiet === true ? "ID" : undefined,
+        }),
+      );
+    });
+  service
+    .command("ps")
+    .description("List the tasks of one or more services")
+    .argument("<services...>")
+    .option("-f, --filter <filter>", "Filter output based on conditions provided", collect)
+    .option("--format <string>", "table, table TEMPLATE, json, or a Go template")
+    .option("--no-resolve", "Do not map IDs to Names")
+    .option("--no-trunc", "Do not truncate output")
+    .option("-q, --quiet", "Only display task IDs")
+    .action(async (names: string[], flags) => {
+      const terminal = open();
+      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`);
+      const ids = found.map((each) => (each as Body<Service>).ID ?? "");
+      if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { service: ids } });
+      if (code !== 0) throw new ExitCode(code);
+    });
+  service
+    .command("inspect")
+    .description("Display detailed information on one or more services")
+    .argument("<services...>")
+    .option("-f, --format <string>", "json, or a Go template")
+    .option("--pretty", "Print the information in a human friendly format")
+    .action(async (names: string[], flags: { format?: string; pretty?: boolean }) => {
+      const terminal = open();
+      if (flags.pretty === true && flags.format !== undefined)
+        throw new UsageError("--format is incompatible with human friendly format");
+      const query = { insertDefaults: true };
+      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`, {
+        query,
+      });
+      const networks = await networkNames(terminal, found as readonly Body<Service>[]);
+      terminal.print(
+        flags.pretty === true
+          ? (found as readonly Body<Service>[])
+              .map((each) => prettyService(each, networks))
+              .join("\n")
+          : inspected(found, flags.format),
+      );
+      if (code !== 0) throw new ExitCode(code);
+    });
+}
+
+async function networkNames(
+  terminal: Terminal,
+  services: readonly Body<Service>[],
+): Promise<(id: string) => string> {
+  if (services.every((each) => each.Spec?.TaskTemplate?.Networks === undefined)) return (id) => id;
+  const networks = await terminal.client.get<readonly { Id: string; Name: string }[]>("/networks");
+  return (id) => networks.find((each) => each.Id === id)?.Name ?? id;
+}
+
+export const serviceListing: Listing = {
+  headings: {
+    ID: "ID",
+    Name: "NAME",
+    Mode: "MODE",
+    Replicas: "REPLICAS",
+    Image: "IMAGE",
+    Ports: "PORTS",
+    Labels: "LABELS",
+  },
+  columns: ["{{.ID}}", "{{.Name}}", "{{.Mode}}", "{{.Replicas}}", "{{.Image}}", "{{.Ports}}"],
+};
+
+export function serviceRow(service: Body<Service>): Row {
+  const { Spec: spec, ServiceStatus: status } = service;
+  const mode = spec?.Mode;
+  const perNode = spec?.TaskTemplate?.Placement?.MaxReplicas ?? 0;
+  const replicas = `${status?.RunningTasks ?? 0}/${status?.DesiredTasks ?? 0}`;
+  return {
+    ID: (service.ID ?? "").slice(0, 12),
+    Name: spec?.Name ?? "",
+    Mode:
+      mode?.Global !== undefined
+        ? "global"
+        : mode?.ReplicatedJob !== undefined
+          ? "replicated job"
+          : mode?.GlobalJob !== undefined
+            ? "global job"
+            : "replicated",
+    Replicas: perNode > 0 ? `${replicas} (max ${perNode} per node)` : replicas,
+    Image: (spec?.TaskTemplate?.ContainerSpec?.Image ?? "").replace(/@sha256:.*$/, ""),
+    Ports: (service.Endpoint?.Ports ?? [])
+      .filter((port) => (port.PublishMode ?? "ingress") === "ingress")
+      .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+      .join(", "),
+    Labels: Object.entries(spec?.Labels ?? {})
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+  };
+}
