@@ -63,8 +63,15 @@ export interface CoreLimits {
   readonly applyBytesMax: number;
   readonly readsMax: number;
   readonly membersMax: number;
-  /** Entries kept before a snapshot for followers that are a little behind. */
+  /** Entries, and bytes of them, kept before a snapshot for followers that are a little behind. */
   readonly entriesKept: number;
+  readonly bytesKept: number;
+  /** Bytes of entries in memory, beyond which proposals are refused: snapshots do not keep up. */
+  readonly logBytesMax: number;
+  /** Refuse changes of members after which no quorum of those that answer would be left, and promotions of learners that lag. */
+  readonly strictMembers: boolean;
+  /** How many entries a learner may be behind when it is promoted; strictMembers only. */
+  readonly learnerLagMax: number;
   /** A snapshot whose fate is not reported within this many ticks counts as lost. */
   readonly snapshotTicksMax: number;
 }
@@ -87,6 +94,10 @@ export const coreLimits: CoreLimits = {
   readsMax: 10_000,
   membersMax: 64,
   entriesKept: 5_000,
+  bytesKept: 32 * 1024 * 1024,
+  logBytesMax: 256 * 1024 * 1024,
+  strictMembers: true,
+  learnerLagMax: 1_000,
   snapshotTicksMax: 600,
 };
 
@@ -239,6 +250,7 @@ export class RaftCore {
     const first = this.#snapshot ?? { index: base.index, configuration };
     this.#configurations = [{ index: first.index, configuration: first.configuration }];
     this.#noteConfigurations(restored?.entries.filter((entry) => entry.index > done) ?? []);
+    if (this.#snapshot !== null) this.#forgetBefore(this.#snapshot.index);
     this.#drawTimeout();
   }
 
@@ -293,6 +305,8 @@ export class RaftCore {
         uncommittedBytes + data.length > this.#limits.uncommittedBytesMax)
     )
       return refuse("exhausted", "too much waits to be committed");
+    if (this.#log.bytes(this.#log.base.index, this.#log.last.index) > this.#limits.logBytesMax)
+      return refuse("exhausted", "the log grows faster than snapshots are taken");
     if (this.#commit - this.#applied > this.#limits.applyGapMax)
       return refuse("exhausted", "too much waits to be applied");
     return this.#appendOwn({ kind: "data", data });
@@ -313,6 +327,8 @@ export class RaftCore {
     if ("ok" in next) return next;
     if (membersOf(next).length > this.#limits.membersMax)
       return refuse("exhausted", `a cluster has at most ${this.#limits.membersMax} members`);
+    const danger = this.#limits.strictMembers ? this.#dangerOf(role, next) : null;
+    if (danger !== null) return refuse("not_ready", danger);
     return this.#appendOwn({ kind: "configuration", configuration: next });
   }
 
@@ -390,8 +406,7 @@ export class RaftCore {
     assertThat(index <= this.#applied, "only what is applied is in a snapshot");
     if (index <= (this.#snapshot?.index ?? 0)) return;
     this.#snapshot = this.describe(index);
-    const keepFrom = Math.max(0, index - this.#limits.entriesKept);
-    if (keepFrom > this.#log.base.index) this.#log.compact(keepFrom);
+    this.#forgetBefore(index);
     const inForce = this.#configurations.findLastIndex((known) => known.index <= index);
     this.#configurations = this.#configurations.slice(Math.max(0, inForce));
   }
@@ -486,10 +501,19 @@ export class RaftCore {
           match: progress.match,
           next: progress.next,
           inflight: progress.mode.kind === "replicate" ? progress.mode.inflight.length : 0,
-          isActive: progress.isActive,
+          isActive: this.#isActive(progress),
           isPaused: !this.#isOpen(progress),
         })),
     };
+  }
+
+  #forgetBefore(snapshotIndex: number): void {
+    const { entriesKept, bytesKept } = this.#limits;
+    const { base } = this.#log;
+    let keepFrom = Math.max(base.index, snapshotIndex - entriesKept);
+    while (keepFrom < snapshotIndex && this.#log.bytes(keepFrom, snapshotIndex) > bytesKept)
+      keepFrom += 1;
+    this.#log.compact(keepFrom);
   }
 
   #takePersist(): Persist | null {
@@ -694,15 +718,26 @@ export class RaftCore {
   // ── elections ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #campaign(transfer: boolean): void {
-    this.#elapsed = 0;
     if (this.#role.kind === "leader") return;
     // A voter whose log is about to be replaced does not know what it would stand for.
-    if (!isVoter(this.#configuration(), this.#id) || this.#isInstalling()) return;
+    if (!this.#mayStand() || this.#isInstalling()) return;
     if (this.#limits.preVote && !transfer) this.#becomePrecandidate();
     else this.#becomeCandidate(transfer);
   }
 
+  /**
+   * Voters stand, and so does one whose own removal is not committed yet: it may be the only one with that entry, and the
+   * others may need it to commit it (thesis §4.2.2). Its own vote does not count then.
+   */
+  #mayStand(): boolean {
+    const { index, configuration } = this.#current();
+    if (isVoter(configuration, this.#id)) return true;
+    const before = this.#configurations.at(-2);
+    return before !== undefined && index > this.#commit && isVoter(before.configuration, this.#id);
+  }
+
   #becomePrecandidate(): void {
+    this.#elapsed = 0;
     this.#role = { kind: "precandidate", votes: new Map([[this.#id, true]]), transfer: false };
     this.#setLeader(null);
     this.#drawTimeout();
@@ -811,9 +846,9 @@ export class RaftCore {
   // ── the leader ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   #tickLeader(role: Leadership): void {
-    this.#elapsed += 1;
     role.heartbeatElapsed += 1;
     for (const progress of role.followers.values()) {
+      progress.silentTicks += 1;
       if (progress.mode.kind !== "snapshot") continue;
       progress.mode.ticks += 1;
       if (progress.mode.ticks > this.#limits.snapshotTicksMax) progress.probe(progress.match + 1);
@@ -822,21 +857,21 @@ export class RaftCore {
       role.transfer.ticks += 1;
       if (role.transfer.ticks >= this.#limits.electionTicks) role.transfer = null;
     }
-    if (this.#elapsed >= this.#limits.electionTicks) {
-      this.#elapsed = 0;
-      if (this.#limits.checkQuorum && !this.#hearsQuorum(role)) {
-        this.#becomeFollower(this.#term, null);
-        return;
-      }
-      for (const progress of role.followers.values()) progress.isActive = false;
+    if (this.#limits.checkQuorum && !this.#hearsQuorum(role)) {
+      this.#becomeFollower(this.#term, null);
+      return;
     }
     if (this.#isStalled() && role.followers.size > 0 && !this.#shedStalled(role)) return;
     if (role.heartbeatElapsed >= this.#limits.heartbeatTicks) this.#broadcastHeartbeat(role);
   }
 
   #hearsQuorum(role: Leadership): boolean {
-    const isHeard = (id: string) => id === this.#id || role.followers.get(id)?.isActive === true;
+    const isHeard = (id: string) => id === this.#id || this.#isActive(role.followers.get(id));
     return quorumValue(this.#configuration(), (id) => (isHeard(id) ? 1 : 0)) === 1;
+  }
+
+  #isActive(progress: Progress | undefined): boolean {
+    return progress !== undefined && progress.silentTicks < this.#limits.electionTicks;
   }
 
   #isStalled(): boolean {
@@ -859,7 +894,7 @@ export class RaftCore {
   #bestVoter(role: Leadership): string | null {
     const candidates = this.#otherVoters()
       .map((id) => ({ id, progress: role.followers.get(id) }))
-      .filter(({ progress }) => progress?.isActive === true)
+      .filter(({ progress }) => this.#isActive(progress))
       .sort((a, b) => (b.progress?.match ?? 0) - (a.progress?.match ?? 0));
     return candidates[0]?.id ?? null;
   }
@@ -926,7 +961,7 @@ export class RaftCore {
   #sendSnapshot(to: string, progress: Progress): boolean {
     const snapshot = this.#snapshot;
     assertThat(snapshot !== null, "a compacted log has a snapshot");
-    if (!progress.isActive) return false;
+    if (!this.#isActive(progress)) return false;
     progress.snapshot(snapshot.index);
     this.#send({ kind: "InstallSnapshot", to, snapshot, stream: progress.stream });
     return true;
@@ -947,7 +982,7 @@ export class RaftCore {
       this.#dropped += 1;
       return;
     }
-    progress.isActive = true;
+    progress.silentTicks = 0;
     if (message.kind === "AppendEntriesReply" && message.rejected !== null) {
       const { prevIndex, hintIndex, hintTerm } = message.rejected;
       const meeting = this.#log.meetingPoint(hintIndex, hintTerm);
@@ -975,7 +1010,7 @@ export class RaftCore {
   }
 
   #onHeartbeatReply(role: Leadership, progress: Progress, message: HeartbeatReply): void {
-    progress.isActive = true;
+    progress.silentTicks = 0;
     progress.acknowledged = Math.max(
       progress.acknowledged,
       Math.min(message.sequence, role.sequence),
@@ -1194,6 +1229,28 @@ export class RaftCore {
     }
     if (role.transfer !== null && !isVoter(this.#configuration(), role.transfer.to))
       role.transfer = null;
+  }
+
+  /** Why a configuration would put the cluster at risk now; null: it would not. */
+  #dangerOf(role: Leadership, next: Configuration): string | null {
+    const { voters } = this.#configuration();
+    // One that is no member yet counts as answering: whoever adds it has just talked to it.
+    const silent = (id: string) => {
+      const progress = role.followers.get(id);
+      return progress !== undefined && !this.#isActive(progress);
+    };
+    for (const id of next.voters) {
+      const progress = role.followers.get(id);
+      if (voters.includes(id) || progress === undefined) continue;
+      const lag = this.#log.last.index - progress.match;
+      if (lag > this.#limits.learnerLagMax)
+        return `${id} is ${lag} entries behind and cannot vote yet`;
+    }
+    const silentVoters = next.voters.filter(silent);
+    const answering = next.voters.length - silentVoters.length;
+    const quorum = Math.floor(next.voters.length / 2) + 1;
+    if (answering >= quorum) return null;
+    return `it would leave ${answering} answering voters of ${next.voters.length}, a quorum is ${quorum}; silent: ${silentVoters.join(", ")}`;
   }
 
   #roleName(): RoleName {

@@ -107,6 +107,7 @@ class RaftNode implements Raft {
   #readIds = 0;
   readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
   #freeBytes: number;
+  #isMeasuring = false;
   #entriesSinceSnapshot = 0;
   #bytesSinceSnapshot = 0;
   #isSnapshotting = false;
@@ -310,9 +311,14 @@ class RaftNode implements Raft {
           "internal",
           `the disk has not finished a write to the Raft log for ${this.#limits.stallMsMax} ms`,
         );
-      if (count % 10 === 0 && this.#persistStarted === null)
-        this.#freeBytes = await this.#storage.wal.freeBytes();
+      if (count % 10 === 0 && !this.#isMeasuring) this.#spawn(this.#measureSpace());
     }
+  }
+
+  async #measureSpace(): Promise<void> {
+    this.#isMeasuring = true;
+    this.#freeBytes = await this.#storage.wal.freeBytes();
+    this.#isMeasuring = false;
   }
 
   // ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,6 +328,8 @@ class RaftNode implements Raft {
       this.#entriesSinceSnapshot >= this.#limits.snapshotEntries ||
       this.#bytesSinceSnapshot >= this.#limits.snapshotBytes;
     if (!isDue || this.#isSnapshotting || this.#freeBytes < this.#limits.freeBytesMin) return;
+    const { applied, base } = this.#core.status();
+    if (applied < base.index) return; // a snapshot is being installed
     this.#isSnapshotting = true;
     this.#entriesSinceSnapshot = 0;
     this.#bytesSinceSnapshot = 0;

@@ -13,8 +13,8 @@ export class Progress {
   match = 0;
   next: number;
   mode: Mode = { kind: "probe", paused: false };
-  /** Heard of since the last check of the quorum; new ones start active. */
-  isActive = true;
+  /** Ticks since it answered anything; new ones start as if they just had. */
+  silentTicks = 0;
   /** The highest heartbeat sequence it has answered. */
   acknowledged = 0;
   /** The highest commit index it has been told. */

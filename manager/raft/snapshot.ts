@@ -1,6 +1,6 @@
 // Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time.
 
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, renameSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
@@ -71,6 +71,7 @@ export class Snapshots {
       } catch (error) {
         if (error instanceof SwarmError) throw error;
         onDamage(path, error);
+        renameSync(path, `${path}.damaged`);
         // Not counted any more: what it would have allowed to forget is still needed.
         this.#indexes = this.#indexes.filter((known) => known !== index);
       }
