@@ -8,7 +8,7 @@ import { replicasDefault, taskHistory } from "./defaults.ts";
 import { endedByItself, restartAfter } from "./restart.ts";
 import { orphan, promote, reap, settle } from "./settle.ts";
 import { Slot } from "./slot.ts";
-import { hasEnded, isRunning } from "./tasks.ts";
+import { hasEnded, isAssigned, isRunning } from "./tasks.ts";
 import { revisionOf, updateStep } from "./update.ts";
 
 /** Changes that belong together: they go into one transaction. */
@@ -31,7 +31,11 @@ export function planService(facts: Facts, service: Service): ServicePlan {
     settle(context, slot);
   }
   const kept = context.isGlobal ? coverNodes(context, slots) : scale(context, slots);
-  const changed = updateStep(context, kept);
+  // A global service's slot on a node that takes no tasks now is left as it is.
+  const updatable = kept.filter(
+    (slot) => slot.nodeId === undefined || context.isEligible(slot.nodeId),
+  );
+  const changed = updateStep(context, updatable);
   const history = taskHistory(facts.state.cluster);
   for (const slot of kept) {
     promote(context, slot);
@@ -77,7 +81,7 @@ export function planRemoved(facts: Facts, serviceId: string): ServicePlan {
 function removeTasks(facts: Facts, tasks: readonly Task[]): Group[] {
   return tasks.map((task): Group => {
     const isGone =
-      task.NodeID === "" ||
+      !isAssigned(task) ||
       hasEnded(task) ||
       facts.state.table("node").get(task.NodeID) === undefined;
     if (isGone)

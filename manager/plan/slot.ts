@@ -2,7 +2,7 @@
 
 import type { Task } from "../../proto/gen/types.ts";
 import type { Change } from "../store/types.ts";
-import { byAge, hasEnded, isWanted } from "./tasks.ts";
+import { byAge, hasEnded, isAssigned, isWanted } from "./tasks.ts";
 
 /** Collects edits of a slot's tasks; each task is written at most once. */
 export class Slot {
@@ -34,7 +34,7 @@ export class Slot {
 
   /** Tasks that must be gone before a successor starts: no longer wanted, and not known to have ended. */
   get stopping(): readonly Task[] {
-    return this.tasks.filter((task) => !isWanted(task) && !hasEnded(task) && task.NodeID !== "");
+    return this.tasks.filter((task) => !isWanted(task) && !hasEnded(task) && isAssigned(task));
   }
 
   add(task: Task): void {
@@ -57,7 +57,7 @@ export class Slot {
 
   /** Asks for the end of a task; one that no node has is simply forgotten. */
   stop(task: Task, desired: "shutdown" | "remove"): void {
-    if (task.NodeID === "" || task.Version === undefined) this.delete(task);
+    if (!isAssigned(task) || task.Version === undefined) this.delete(task);
     else if (task.DesiredState !== desired) this.edit(task, { DesiredState: desired });
   }
 

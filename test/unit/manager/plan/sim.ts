@@ -22,6 +22,8 @@ export class Sim {
   facts = Facts.empty();
   now = 1_700_000_000_000;
   readonly agenda = new Agenda();
+  /** Tasks whose node has said that nothing of them is left. */
+  readonly gone = new Set<string>();
   #ids = 0;
 
   constructor(nodes = 3) {
@@ -163,6 +165,8 @@ export class Sim {
   report(task: Task, state: string, err = ""): void {
     const now = this.state.table("task").get(task.ID);
     if (now === undefined) return;
+    if (hasEnded({ ...now, Status: codec("TaskStatus").parse({ State: state }) }))
+      this.gone.add(task.ID);
     const Status = codec("TaskStatus").parse({
       Timestamp: timestamp(this.now),
       State: state,

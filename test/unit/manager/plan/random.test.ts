@@ -1,0 +1,208 @@
+// Random events of nodes, tasks and users; what must hold always, and where it must end when all is well again.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hasEnded, isAssigned, isWanted } from "../../../../manager/plan/tasks.ts";
+import type { Task } from "../../../../proto/gen/types.ts";
+import { Sim, second } from "./sim.ts";
+
+const seedsPerRun = 40;
+const eventsPerSeed = 120;
+const firstSeed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
+const seeds = process.env["SEED"] === undefined ? seedsPerRun : 1;
+
+for (let i = 0; i < seeds; i++) {
+  const seed = firstSeed + i;
+  test(`addresses, replicas and slots hold whatever happens (SEED=${seed})`, () => {
+    const world = new Chaos(seed);
+    for (let n = 0; n < eventsPerSeed; n++) world.event();
+    world.heal();
+  });
+}
+
+/** mulberry32 */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+class Chaos {
+  readonly sim = new Sim(4);
+  readonly #random: () => number;
+  /** Nodes whose agents do not answer: their containers go on. */
+  readonly #cut = new Set<string>();
+  readonly #held = new Map<string, { readonly taskId: string; readonly nodeId: string }>();
+  #nodes = 4;
+  #images = 0;
+
+  constructor(seed: number) {
+    this.#random = generator(seed);
+    this.sim.network("small", { IPAM: { Config: [{ Subnet: "192.168.7.0/27" }] } });
+    this.sim.service("web", this.#spec(5));
+    this.sim.service("each", { ...this.#spec(0), Mode: { Global: {} } });
+  }
+
+  event(): void {
+    const events = [
+      () => this.sim.pass(this.#pick([100, 1000, 6000, 30_000])),
+      () => this.sim.plan(),
+      () => this.sim.act(this.#cut),
+      () => this.#fail(),
+      () => this.#fail(),
+      () => this.#cutOff(),
+      () => this.#reconnect(),
+      () => this.#drain(),
+      () => this.#label(),
+      () => this.#scale(),
+      () => this.#update(),
+      () => this.#recreate(),
+      () => this.#replaceNode(),
+      () => this.sim.planAll(),
+    ];
+    this.#pick(events)();
+    this.#check();
+  }
+
+  /** Everything comes back; the cluster must come to what the specs say, and stay there. */
+  heal(): void {
+    for (const node of [...this.sim.state.table("node").values()])
+      this.sim.setNode(node.ID, { state: "ready", availability: "active", labels: { zone: "a" } });
+    this.#cut.clear();
+    this.sim.service("web", this.#spec(6));
+    this.sim.pass(600_000);
+    this.#check();
+    const web = this.sim.running("web");
+    assert.equal(web.length, 6, "web has its replicas");
+    assert.equal(new Set(web.map((task) => task.Slot)).size, 6, "one task a slot");
+    const each = this.sim.running("each").map((task) => task.NodeID);
+    const nodes = [...this.sim.state.table("node").values()].map((node) => node.ID);
+    assert.deepEqual(each.sort(), nodes.sort(), "each node has one of each");
+    for (const task of [...web, ...this.sim.running("each")])
+      assert.equal(
+        task.SpecVersion,
+        this.sim.state.table("service").get(task.ServiceID)?.SpecVersion,
+      );
+    assert.equal(this.sim.planAll(), 0, "at rest, a look at everything changes nothing");
+    for (const task of this.sim.state.table("task").values())
+      assert.notEqual(task.DesiredState, "remove", "what was removed is gone");
+    for (const name of ["web", "each"]) this.sim.removeService(name);
+    this.sim.pass(1000);
+    assert.equal(this.sim.state.table("task").size, 0, "nothing is left of removed services");
+    assert.equal(this.sim.state.table("revision").size, 0, "nor their revisions");
+  }
+
+  #check(): void {
+    const slots = new Map<string, number>();
+    for (const task of this.sim.state.table("task").values()) {
+      for (const attachment of task.NetworksAttachments)
+        for (const address of attachment.Addresses)
+          this.#checkAddress(`${attachment.Network?.ID} ${address}`, task);
+      if (isWanted(task) && !hasEnded(task)) {
+        const key = `${task.ServiceID} ${task.Slot ?? task.NodeID}`;
+        slots.set(key, (slots.get(key) ?? 0) + 1);
+      }
+      if (isAssigned(task) && !hasEnded(task))
+        assert.ok(task.NetworksAttachments.length >= 1, "assigned means wired");
+      assert.ok(
+        this.sim.state.revision(task.ServiceID, task.SpecVersion) !== undefined,
+        "a task's revision is kept",
+      );
+    }
+    for (const [key, count] of slots) assert.ok(count <= 1, `${key} has ${count} wanted tasks`);
+  }
+
+  /** Independent of the planner's own notion: nobody else's while the last holder has not been reported gone. */
+  #checkAddress(key: string, task: Task): void {
+    if (hasEnded(task)) return;
+    const holder = this.#held.get(key);
+    if (holder !== undefined && holder.taskId !== task.ID)
+      assert.ok(
+        this.sim.gone.has(holder.taskId) ||
+          this.sim.state.table("node").get(holder.nodeId) === undefined,
+        `${key} was given to ${task.ID} while ${holder.taskId} on ${holder.nodeId} may have it`,
+      );
+    this.#held.set(key, { taskId: task.ID, nodeId: task.NodeID });
+  }
+
+  #spec(replicas: number): object {
+    return {
+      TaskTemplate: {
+        ContainerSpec: { Image: `image${this.#images}` },
+        Networks: [{ Target: "small" }],
+        RestartPolicy: { Delay: 2 * second },
+        Placement: { Constraints: ["node.labels.zone != b"] },
+      },
+      Mode: { Replicated: { Replicas: replicas } },
+      UpdateConfig: { Parallelism: 2, FailureAction: "continue", Monitor: second },
+    };
+  }
+
+  #pick<T>(items: readonly T[]): T {
+    return items[Math.floor(this.#random() * items.length)] ?? assert.fail("nothing to pick from");
+  }
+
+  #someNode(): string {
+    return this.#pick([...this.sim.state.table("node").values()]).ID;
+  }
+
+  #fail(): void {
+    const alive = [...this.sim.state.table("task").values()].filter(
+      (task) => isAssigned(task) && !hasEnded(task) && !this.#cut.has(task.NodeID),
+    );
+    if (alive.length === 0) return;
+    const task = this.#pick(alive);
+    const ends =
+      task.DesiredState === "running" ? ["failed", "rejected", "complete"] : ["shutdown", "failed"];
+    this.sim.report(task, this.#pick(ends));
+  }
+
+  #cutOff(): void {
+    const id = this.#someNode();
+    this.#cut.add(id);
+    this.sim.setNode(id, { state: this.#pick(["unknown", "down", "down"]) });
+  }
+
+  #reconnect(): void {
+    for (const id of this.#cut)
+      if (this.sim.state.table("node").get(id)) this.sim.setNode(id, { state: "ready" });
+    this.#cut.clear();
+  }
+
+  #drain(): void {
+    this.sim.setNode(this.#someNode(), {
+      availability: this.#pick(["drain", "active", "active", "pause"]),
+    });
+  }
+
+  #label(): void {
+    this.sim.setNode(this.#someNode(), { labels: { zone: this.#pick(["a", "b"]) } });
+  }
+
+  #scale(): void {
+    this.sim.service("web", this.#spec(Math.floor(this.#random() * 9)));
+  }
+
+  #update(): void {
+    this.#images++;
+    this.sim.service("web", this.#spec(5));
+    if (this.#random() < 0.3) this.sim.service("each", { ...this.#spec(0), Mode: { Global: {} } });
+  }
+
+  #recreate(): void {
+    this.sim.removeService("web");
+    this.sim.plan();
+    this.sim.service("web", this.#spec(4));
+  }
+
+  #replaceNode(): void {
+    const id = this.#someNode();
+    this.sim.removeNode(id);
+    this.#cut.delete(id);
+    this.sim.addNode(`n${++this.#nodes}`);
+  }
+}
