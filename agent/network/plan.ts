@@ -317,8 +317,8 @@ export function publishedPorts(
     const exit = exitNetwork(sandbox, networks);
     const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
     if (exit === null || attachment === undefined) continue;
-    for (const port of sandboxPorts(sandbox)) {
-      const targets = [{ address: attachment.address, port: port.targetPort }];
+    for (const { targetPort, ...port } of sandboxPorts(sandbox)) {
+      const targets = [{ address: attachment.address, port: targetPort }];
       ports.push({ ...port, networkId: exit.id, targets });
     }
   }

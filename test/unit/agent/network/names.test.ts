@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { nameServers } from "../../../../agent/network/host.ts";
+import { nameTable } from "../../../../agent/network/names.ts";
+import { networkFacts } from "../../../../agent/network/plan.ts";
+import { clusterView, endpoint, networkObject, service } from "./fixtures.ts";
+
+const network = networkFacts(networkObject("net", "backend", ["10.0.1.0/24"]));
+
+test("a service's name leads to its virtual address, tasks.NAME to its tasks, a task's to itself", () => {
+  const view = clusterView({ services: [service({ Aliases: ["Site"] })] });
+  assert.deepEqual(nameTable(view, network), {
+    names: {
+      site: ["10.0.1.2"],
+      "tasks.web": ["10.0.1.5", "10.0.1.6"],
+      web: ["10.0.1.2"],
+      "web.5": ["10.0.1.5"],
+      "web.5.task5": ["10.0.1.5"],
+      "web.6": ["10.0.1.6"],
+      "web.6.task6": ["10.0.1.6"],
+    },
+    addresses: {
+      "10.0.1.2": "web.backend",
+      "10.0.1.5": "web.5.task5.backend",
+      "10.0.1.6": "web.6.task6.backend",
+    },
+  });
+});
+
+test("a service without a virtual address leads to its serving tasks", () => {
+  const view = clusterView({
+    services: [service({ VirtualIP: "", Aliases: ["site"] })],
+    endpoints: [endpoint(5, 1), endpoint(6, 2), endpoint(7, 2, { State: "draining" })],
+  });
+  const { names } = nameTable(view, network);
+  assert.deepEqual(names["web"], ["10.0.1.5", "10.0.1.6"]);
+  assert.deepEqual(names["site"], ["10.0.1.5", "10.0.1.6"]);
+});
+
+test("a draining task keeps its own name, a reserved one has none yet", () => {
+  const view = clusterView({
+    endpoints: [endpoint(5, 1, { State: "draining" }), endpoint(6, 2, { State: "reserved" })],
+  });
+  const { names } = nameTable(view, network);
+  assert.deepEqual(names["web.5"], ["10.0.1.5"]);
+  assert.equal(names["web.6"], undefined);
+  assert.equal(names["tasks.web"], undefined);
+});
+
+test("a service's name wins over a task's alias of the same name", () => {
+  const view = clusterView({ endpoints: [endpoint(5, 1, { Aliases: ["web", "db"] })] });
+  const { names } = nameTable(view, network);
+  assert.deepEqual(names["web"], ["10.0.1.2"]);
+  assert.deepEqual(names["db"], ["10.0.1.5"]);
+});
+
+test("other networks' names are not seen", () => {
+  const view = clusterView({
+    services: [service({ NetworkID: "other" })],
+    endpoints: [endpoint(5, 1, { NetworkID: "other" })],
+  });
+  assert.deepEqual(nameTable(view, network), { names: {}, addresses: {} });
+});
+
+test("name servers are those of resolv.conf, three at most", () => {
+  const text =
+    "# c\nsearch lan\nnameserver 127.0.0.53\n nameserver fe80::1\nnameserver x\nnameserver 1.1.1.1\nnameserver 8.8.8.8\n";
+  assert.deepEqual(nameServers(text), ["127.0.0.53:53", "[fe80::1]:53", "1.1.1.1:53"]);
+  assert.deepEqual(nameServers(""), []);
+});

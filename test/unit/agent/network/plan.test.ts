@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  containerLink,
+  containerMac,
+  linkAddresses,
+  peerMark,
+  routerAddress,
+  routerMac,
+  slotOf,
+} from "../../../../agent/network/addresses.ts";
+import { describe } from "../../../../agent/network/netlink.ts";
+import {
+  contains,
+  emptyView,
+  exitNetwork,
+  freeLocalAddress,
+  type NetworkFacts,
+  networkFacts,
+  publishedPorts,
+  routerObjects,
+  sandboxObjects,
+  servingEndpoints,
+  staleAddresses,
+} from "../../../../agent/network/plan.ts";
+import { clusterView, endpoint, networkObject, peer, sandbox, service } from "./fixtures.ts";
+
+const backend = networkFacts(networkObject("net", "backend", ["10.0.1.0/24"]));
+const ingress = networkFacts(
+  networkObject("ing", "ingress", ["10.0.0.0/16"], { ingress: true, vni: 4096 }),
+);
+const internal = networkFacts(
+  networkObject("int", "a-internal", ["10.0.9.0/24"], { internal: true }),
+);
+const known: ReadonlyMap<string, NetworkFacts> = new Map(
+  [backend, ingress, internal].map((network) => [network.id, network]),
+);
+
+test("addresses, MACs and marks follow from small numbers", () => {
+  assert.deepEqual(linkAddresses(0), { host: "169.254.1.0", router: "169.254.1.1" });
+  assert.deepEqual(linkAddresses(300), { host: "169.254.3.88", router: "169.254.3.89" });
+  for (const slot of [0, 1, 300, 16_000]) assert.equal(slotOf(linkAddresses(slot).router), slot);
+  assert.equal(slotOf("169.254.1.0"), -1);
+  assert.equal(slotOf("10.0.0.1"), -1);
+  assert.equal(routerAddress(1), "169.254.128.1");
+  assert.equal(routerAddress(10_749), "169.254.169.253");
+  assert.equal(
+    routerAddress(10_750),
+    "169.254.169.255",
+    "the clouds' metadata address is left out",
+  );
+  assert.equal(routerMac(258), "02:73:77:00:01:02");
+  assert.equal(peerMark(2), "0x10002");
+  assert.equal(containerLink("10.0.1.5"), "c0a000105");
+  assert.equal(containerMac("10.0.1.5"), "02:42:0a:00:01:05");
+  assert.throws(() => routerAddress(40_000), { code: "invalid" });
+  assert.throws(() => linkAddresses(17_000), { code: "exhausted" });
+});
+
+test("a router knows its containers by link, the others by their node, and nobody else", () => {
+  const objects = routerObjects({
+    view: clusterView(),
+    network: backend,
+    sandboxes: [sandbox("task5", "10.0.1.5")],
+    slot: 3,
+  });
+  assert.deepEqual(objects.map(describe), [
+    "address lo 10.0.1.1/32",
+    "route 10.0.1.0/24 254 via - dev unreachable",
+    "address lo 10.0.1.2/32",
+    "address up0 169.254.1.7/31",
+    "route 0.0.0.0/0 254 via 169.254.1.6 dev up0",
+    "route 10.0.1.5/32 254 via - dev c0a000105",
+    "neighbour c0a000105 10.0.1.5 at 02:42:0a:00:01:05",
+    "address vx0 169.254.128.1/17",
+    "rule rule 65536/65536 100".slice(5),
+    "neighbour vx0 169.254.255.254 at 02:73:77:ff:ff:fd",
+    "route 0.0.0.0/0 100 via 169.254.255.254 dev vx0",
+    "neighbour vx0 169.254.128.2 at 02:73:77:00:00:02",
+    "forward vx0 02:73:77:00:00:02 to 192.0.2.2",
+    "route 10.0.1.6/32 254 via 169.254.128.2 dev vx0",
+  ]);
+});
+
+test("every endpoint has a route, serving or not; one neighbour and one forward per node", () => {
+  const view = clusterView({
+    peers: [peer(1), peer(2), peer(3)],
+    endpoints: [
+      endpoint(6, 2),
+      endpoint(7, 2, { State: "draining" }),
+      endpoint(8, 3, { State: "reserved" }),
+    ],
+  });
+  const objects = routerObjects({ view, network: backend, sandboxes: [], slot: null });
+  const routes = objects.filter((o) => o.kind === "route" && o.to.endsWith("/32"));
+  assert.equal(routes.length, 3);
+  assert.equal(objects.filter(({ kind }) => kind === "forward").length, 2);
+  assert.ok(!objects.some((object) => "link" in object && object.link === "up0"));
+});
+
+test("a network with two subnets has both behind the same router", () => {
+  const wide = networkFacts(networkObject("net", "wide", ["10.0.1.0/24", "10.0.5.0/24"]));
+  const objects = routerObjects({ view: clusterView(), network: wide, sandboxes: [], slot: 0 });
+  assert.ok(objects.some((o) => o.kind === "route" && o.to === "10.0.5.0/24"));
+  const inside = sandboxObjects(sandbox("t", "10.0.5.9"), new Map([["net", wide]]));
+  assert.deepEqual(inside.map(describe), [
+    "address eth0 10.0.5.9/24 bare",
+    "neighbour eth0 10.0.5.1 at 02:73:77:ff:ff:fe",
+    "route 10.0.5.1/32 254 via - dev eth0",
+    "route 10.0.1.0/24 254 via 10.0.5.1 dev eth0",
+    "route 10.0.5.0/24 254 via 10.0.5.1 dev eth0",
+    "route 0.0.0.0/0 254 via 10.0.5.1 dev eth0",
+  ]);
+});
+
+const both = [
+  { networkId: "int", address: "10.0.9.5" },
+  { networkId: "net", address: "10.0.1.5" },
+];
+const exits = [
+  { name: "its only network", attachments: both.slice(1), exit: "net" },
+  { name: "not an internal one", attachments: both, exit: "net" },
+  {
+    name: "the ingress network before any other",
+    attachments: [...both, { networkId: "ing", address: "10.0.0.5" }],
+    exit: "ing",
+  },
+  { name: "nothing when all are internal", attachments: both.slice(0, 1), exit: undefined },
+];
+for (const { name, attachments, exit } of exits) {
+  test(`a container leaves through ${name}`, () => {
+    const found = exitNetwork(sandbox("t", "", { attachments }), known);
+    assert.equal(found?.id, exit);
+  });
+}
+
+test("a container's networks are eth0, eth1 …, and one of them is the way out", () => {
+  const attachments = [...both, { networkId: "ing", address: "10.0.0.5" }];
+  const objects = sandboxObjects(sandbox("t", "", { attachments }), known);
+  const links = objects.filter(({ kind }) => kind === "address").map((o) => "link" in o && o.link);
+  assert.deepEqual(links, ["eth0", "eth1", "eth2"]);
+  const exit = objects.filter((o) => o.kind === "route" && o.to === "0.0.0.0/0");
+  assert.deepEqual(exit.map(describe), ["route 0.0.0.0/0 254 via 10.0.0.1 dev eth2"]);
+});
+
+test("an address outside its network's subnets is an error that says so", () => {
+  assert.throws(
+    () => sandboxObjects(sandbox("t", "10.0.7.5"), known),
+    /10\.0\.7\.5 is in no subnet/,
+  );
+  assert.equal(contains("10.0.0.0/16", "10.0.255.255"), true);
+  assert.equal(contains("10.0.0.0/16", "10.1.0.0"), false);
+});
+
+test("a network that has no subnet or no gateway yet is refused", () => {
+  assert.throws(() => networkFacts(networkObject("n", "n", [])), /has no subnet yet/);
+  const object = networkObject("n", "n", ["10.0.1.0/24"]);
+  const config = { Subnet: "10.0.1.0/24", Gateway: "", IPRange: "", AuxiliaryAddresses: {} };
+  const broken = { ...object, IPAM: { Driver: "", Options: {}, Config: [config] } };
+  assert.throws(() => networkFacts(broken), /has no gateway/);
+});
+
+test("only serving endpoints are balanced over, each node starting with another", () => {
+  const endpoints = [
+    endpoint(9, 2),
+    endpoint(10, 2),
+    endpoint(5, 1),
+    endpoint(6, 2, { State: "draining" }),
+    endpoint(7, 2, { ServiceID: "other" }),
+  ];
+  const first = clusterView({ endpoints });
+  const second = { ...first, self: { ...first.self, index: 2 } };
+  const order = (view: typeof first) =>
+    servingEndpoints(view, "net", "web").map(({ Address }) => Address);
+  assert.deepEqual(order(first), ["10.0.1.9", "10.0.1.10", "10.0.1.5"]);
+  assert.deepEqual(order(second), ["10.0.1.10", "10.0.1.5", "10.0.1.9"]);
+});
+
+test("published are the ports of services on the ingress network and those of local containers", () => {
+  const port = { Name: "", Protocol: "", TargetPort: 80, PublishedPort: 8080, PublishMode: "" };
+  const view = clusterView({
+    services: [
+      service({ Ports: [{ ...port, PublishedPort: 1 }] }),
+      service({ NetworkID: "ing", Ports: [port, { ...port, PublishMode: "host" }] }),
+    ],
+    endpoints: [endpoint(5, 1, { NetworkID: "ing", Address: "10.0.0.5" })],
+  });
+  const ports = [
+    { protocol: "udp", targetPort: 53, publishedPort: 5300, hostIP: "192.0.2.1" },
+    { protocol: "tcp", targetPort: 90, publishedPort: 0 },
+  ];
+  assert.deepEqual(publishedPorts(view, known, [sandbox("t", "10.0.1.5", { ports })]), [
+    {
+      ...{ protocol: "tcp", port: 8080, hostIP: "", networkId: "ing" },
+      targets: [{ address: "10.0.0.5", port: 80 }],
+    },
+    {
+      ...{ protocol: "udp", port: 5300, hostIP: "192.0.2.1", networkId: "net" },
+      targets: [{ address: "10.0.1.5", port: 53 }],
+    },
+  ]);
+});
+
+test("flows to what is gone are stale, and those refused while there was nobody", () => {
+  const input = { network: backend, sandboxes: [], slot: 0 };
+  const before = clusterView();
+  const less = clusterView({ endpoints: [endpoint(6, 2)] });
+  const none = clusterView({ endpoints: [] });
+  assert.deepEqual(staleAddresses(before, { ...input, view: before }), []);
+  assert.deepEqual(staleAddresses(before, { ...input, view: less }), ["10.0.1.5"]);
+  assert.deepEqual(staleAddresses(none, { ...input, view: less }), ["10.0.1.2"]);
+});
+
+test("the local network gives the lowest free address", () => {
+  assert.equal(freeLocalAddress([]), "172.29.0.2");
+  const taken = ["172.29.0.2", "172.29.0.3"].map((address) => sandbox(address, address));
+  assert.equal(freeLocalAddress(taken), "172.29.0.4");
+  assert.deepEqual(publishedPorts(emptyView, new Map(), taken), []);
+});
