@@ -9,6 +9,7 @@ import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Exit, Stdio } from "../runtime/types.ts";
+import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import type { Hub } from "./hub.ts";
 import type { ContainerFile } from "./records.ts";
@@ -35,6 +36,7 @@ interface Entry {
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const sigkill = 9;
+const killedExit = 137;
 const reapMsMax = 10_000;
 /** The exit code of a process whose end nobody saw, as in Docker. */
 const unseenExit = 255;
@@ -309,7 +311,11 @@ export class Containers {
 
   async #ended(entry: Entry, exit: Exit): Promise<void> {
     const { runtime, world, hub, log } = this.#parts;
-    const { id } = entry.record;
+    const { id, host } = entry.record;
+    // The event may have come too late for a process that did not live long; the cgroup goes with the task.
+    const cgroup = cgroupPath(host, this.#parts.config, id);
+    if (exit.exitCode === killedExit && (await hasRunOutOfMemory(cgroup)))
+      await this.noteOutOfMemory(id);
     await runtime
       .deleteTask(id, "")
       .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "no delete"));

@@ -10,6 +10,7 @@ import type { HostFacts } from "../runtime/host.ts";
 import { buildSpec } from "../runtime/spec.ts";
 import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
+import { cgroupPath } from "./cgroup.ts";
 import { commandOf, mergeConfig, processEnv } from "./defaults.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
 import type { Image, Images } from "./images.ts";
@@ -60,14 +61,13 @@ export class Creator {
     signalNumber(config.StopSignal ?? "");
     const directory = records.path(id);
     await mkdir(records.logs(id), { recursive: true, mode: 0o710 });
-    const made: string[] = [];
+    const anonymous: string[] = [];
     try {
-      const [snapshot, prepared, etc] = await Promise.all([
+      const [snapshot, prepared, etc] = await allOf(
         runtime.prepareSnapshot(id, image.chainId),
-        prepareMounts(wanted.host.Mounts ?? [], image.config.config.Volumes, volumes),
+        prepareMounts(wanted.host.Mounts ?? [], image.config.config.Volumes, volumes, anonymous),
         this.#etcFiles(directory, wanted, config),
-      ]);
-      made.push(...prepared.anonymous);
+      );
       const user = await this.#user(wanted, config, image, snapshot, directory);
       if (prepared.fresh.length > 0)
         await withRootfs(this.#parts.libc, directory, snapshot, async (root) => {
@@ -104,14 +104,14 @@ export class Creator {
           FinishedAt: zeroTime,
         },
         process: spec.process,
-        anonymousVolumes: prepared.anonymous,
+        anonymousVolumes: anonymous,
       };
       await records.save(record);
       return record;
     } catch (error) {
       await runtime.deleteContainer(id).catch(() => {});
       await runtime.removeSnapshot(id).catch(() => {});
-      for (const name of made) await volumes.remove(name).catch(() => {});
+      for (const name of anonymous) await volumes.remove(name).catch(() => {});
       await rm(directory, { recursive: true, force: true });
       throw error;
     }
@@ -125,7 +125,6 @@ export class Creator {
     id: string,
   ) {
     const { host } = wanted;
-    const parent = host.CgroupParent || this.#parts.config["cgroup-parent"];
     const command = commandOf(config);
     const { spec, warnings } = buildSpec(
       {
@@ -141,7 +140,7 @@ export class Creator {
         capabilityAdd: host.CapAdd ?? [],
         capabilityDrop: host.CapDrop ?? [],
         ...parseSecurity(host.SecurityOpt ?? []),
-        cgroupsPath: join("/", parent, id),
+        cgroupsPath: cgroupPath(host, this.#parts.config, id),
         networkNamespace: wanted.networkNamespace,
         sysctls: host.Sysctls ?? {},
         ulimits: (host.Ulimits ?? []).map((u) => ({ name: u.Name, hard: u.Hard, soft: u.Soft })),
@@ -214,6 +213,12 @@ export class Creator {
     }
     return mounts;
   }
+}
+
+/** All at once; fails only when none is under way any more, so that what they made can be removed. */
+async function allOf<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): Promise<[A, B, C]> {
+  await Promise.allSettled([a, b, c]);
+  return Promise.all([a, b, c]);
 }
 
 /** Go's zero time, which Docker shows for "not yet". */

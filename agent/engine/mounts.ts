@@ -23,8 +23,6 @@ export interface FreshVolume {
 export interface PreparedMounts {
   readonly mounts: readonly SpecMount[];
   readonly fresh: readonly FreshVolume[];
-  /** Names of volumes that belong to this container alone. */
-  readonly anonymous: readonly string[];
 }
 
 export class Volumes {
@@ -61,15 +59,18 @@ export class Volumes {
   }
 }
 
-/** Also the image's own volumes, where nothing else is mounted. Throws `invalid`, `not_found`, `unsupported`. */
+/**
+ * Also the image's own volumes, where nothing else is mounted. Volumes made for this container alone are added to
+ * `anonymous`, also when it fails. Throws `invalid`, `unsupported`.
+ */
 export async function prepareMounts(
   wanted: readonly Mount[],
   imageVolumes: readonly string[],
   volumes: Volumes,
+  anonymous: string[],
 ): Promise<PreparedMounts> {
   const mounts: SpecMount[] = [];
   const fresh: FreshVolume[] = [];
-  const anonymous: string[] = [];
   const targets = new Set<string>();
   for (const mount of wanted) {
     const target = cleanTarget(mount.Target);
@@ -91,7 +92,7 @@ export async function prepareMounts(
     anonymous.push(name);
     mounts.push(await volume(plainVolume, name, target, volumes, fresh));
   }
-  return { mounts, fresh, anonymous };
+  return { mounts, fresh };
 }
 
 /** Copies what the image has at a fresh volume's place into it, with owners and modes. */

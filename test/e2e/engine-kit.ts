@@ -3,7 +3,15 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { appendFileSync, constants, mkdirSync, openSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -274,6 +282,16 @@ export async function until(
     if (Date.now() > deadline) throw new Error(`not within ${msMax} ms: ${what}`);
     await delay(20);
   }
+}
+
+/** Takes away the empty groups that are left of a test's containers, in every hierarchy. */
+export function removeCgroups(parent: string): void {
+  for (const hierarchy of ["", ...readdirSync("/sys/fs/cgroup")])
+    try {
+      rmdirSync(join("/sys/fs/cgroup", hierarchy, parent));
+    } catch {
+      // Not there, or not a hierarchy.
+    }
 }
 
 async function canConnect(path: string): Promise<boolean> {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
 import type { ContainerConfig, ContainerEvent, HostConfig } from "../../agent/engine/types.ts";
@@ -15,6 +16,7 @@ import {
   busyboxLayer,
   type ContainerdServer,
   pushImage,
+  removeCgroups,
   type Server,
   smallLayer,
   startContainerd,
@@ -69,6 +71,7 @@ after(async () => {
   await containerd.stop();
   await registry.stop();
   rmSync(directory, { recursive: true, force: true });
+  removeCgroups("tsswarm-engine-test");
 });
 
 async function open(): Promise<OpenEngine> {
@@ -91,6 +94,12 @@ async function output(id: string, tail = -1): Promise<string> {
   let text = "";
   const query = { stdout: true, stderr: true, follow: false, tail };
   for await (const record of engine.logs(id, query, signal)) text += record.data.toString();
+  return text;
+}
+
+async function collect(stream: Readable | null): Promise<string> {
+  let text = "";
+  for await (const chunk of stream ?? []) text += String(chunk);
   return text;
 }
 
@@ -224,4 +233,184 @@ test("the files in /etc are ours", async () => {
   assert.match(text, /^box\n/);
   assert.match(text, /127\.0\.0\.1\tlocalhost/);
   assert.equal(readFileSync("/etc/hostname", "utf8").includes("box"), false);
+});
+
+test("an exec has its own streams, environment, user and exit code", async () => {
+  const id = await create({ Env: ["OWN=container"] });
+  await engine.start(id);
+  const plain = { workingDir: "", privileged: false, attachStdout: true, attachStderr: true };
+  const execId = await engine.createExec(id, {
+    ...plain,
+    cmd: ["/bin/sh", "-c", "echo $FROM $OWN $MINE; id -u; id -G; echo err >&2; cat; exit 4"],
+    env: ["MINE=exec"],
+    user: "app",
+    tty: false,
+    attachStdin: true,
+  });
+  const streams = await engine.startExec(execId, signal);
+  assert.equal(engine.inspectExec(execId).running, true);
+  streams.stdin?.end("from stdin");
+  const [out, err, code] = await Promise.all([
+    collect(streams.stdout),
+    collect(streams.stderr),
+    streams.exited,
+  ]);
+  assert.equal(out, "image container exec\n1000\n1000 2000\nfrom stdin");
+  assert.equal(err, "err\n");
+  assert.equal(code, 4);
+  assert.equal(engine.inspectExec(execId).exitCode, 4);
+  const terminal = await engine.createExec(id, {
+    ...plain,
+    cmd: ["/bin/sh", "-c", "read line; echo got $line; /bin/busybox stty size"],
+    env: [],
+    user: "",
+    tty: true,
+    attachStdin: true,
+  });
+  const shell = await engine.startExec(terminal, signal);
+  await engine.resizeExec(terminal, 33, 101);
+  shell.stdin?.write("words\n");
+  const text = await collect(shell.stdout);
+  assert.match(text, /got words\r\n33 101\r\n/);
+  assert.equal(await shell.exited, 0);
+  const missing = await engine.createExec(id, {
+    ...plain,
+    cmd: ["/nothing"],
+    env: [],
+    user: "",
+    tty: false,
+    attachStdin: false,
+  });
+  await assert.rejects(engine.startExec(missing, signal), /no such file/);
+  await engine.remove(id, { force: true, volumes: true });
+  assert.throws(() => engine.inspectExec(execId), /No such exec/);
+});
+
+test("health is checked by exec and shown", async () => {
+  const ns = 1e6;
+  const id = await create({
+    Cmd: ["/bin/sh", "-c", "sleep 0.6; echo ok > /tmp/ok; sleep 1000"],
+    Healthcheck: {
+      Test: ["CMD-SHELL", "cat /tmp/ok"],
+      Interval: 150 * ns,
+      Timeout: 2000 * ns,
+      Retries: 2,
+    },
+  });
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const events = engine.events(stop.signal);
+  const reading = (async () => {
+    for await (const event of events)
+      if (event.action === "health_status") seen.push(event.container.state.Health?.Status ?? "");
+  })();
+  await engine.start(id);
+  await until("it is healthy", () => engine.inspect(id).state.Health?.Status === "healthy");
+  assert.deepEqual(seen, ["starting", "unhealthy", "healthy"]);
+  assert.equal(engine.inspect(id).state.Health?.Log.at(-1)?.Output, "ok\n");
+  stop.abort();
+  await reading;
+  await engine.remove(id, { force: true, volumes: true });
+});
+
+test("volumes are made and filled on first use, binds and tmpfs are mounted", async () => {
+  const mount = (Type: string, Source: string, Target: string, ReadOnly = false) => ({
+    Type,
+    Source,
+    Target,
+    ReadOnly,
+    Consistency: "",
+  });
+  const Mounts = [
+    mount("volume", "kept", "/data"),
+    mount("bind", directory, "/host", true),
+    mount("tmpfs", "", "/scratch"),
+  ];
+  const first = await runToEnd(
+    [
+      "/bin/sh",
+      "-c",
+      "cat /data/seed; echo new > /data/new; echo x > /host/x; echo y > /scratch/y",
+    ],
+    {},
+    { Mounts },
+  );
+  assert.match(first.text, /from the image/);
+  assert.match(first.text, /Read-only file system/);
+  const second = await runToEnd(["/bin/cat", "/data/new"], {}, { Mounts });
+  assert.equal(second.text, "new\n");
+  assert.equal(readFileSync(join(directory, "data/volumes/kept/_data/new"), "utf8"), "new\n");
+  const nowhere = { Mounts: [mount("bind", "/nowhere", "/x")] };
+  await assert.rejects(create({}, nowhere), /bind source path does not exist: \/nowhere/);
+  assert.equal((await runtime.snapshots()).filter((s) => s.isActive).length, 0);
+});
+
+test("users, limits and confinement are what Docker gives", async () => {
+  const user = await runToEnd(["/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME"], {
+    User: "app",
+  });
+  assert.equal(user.text, "1000\n1000\n1000 2000\n/\n");
+  const confined = await runToEnd(
+    ["/bin/sh", "-c", "cat /proc/self/status; /bin/busybox mount -t tmpfs x /tmp; echo $?"],
+    {},
+    { Memory: 32 * 1024 * 1024, PidsLimit: 20, NanoCpus: 5e8, CapDrop: ["NET_RAW"] },
+  );
+  assert.match(confined.text, /CapEff:\t00000000a80405fb|CapEff:\t00000000a80425fb/);
+  assert.match(confined.text, /Seccomp:\t2/);
+  assert.match(confined.text, /\n1\n$/);
+  await assert.rejects(create({ User: "nobody-here" }), /unable to find user nobody-here/);
+  const id = await create({ Cmd: ["/no/such/program"] });
+  await assert.rejects(engine.start(id), /no such file/);
+  assert.equal(engine.inspect(id).state.ExitCode, 127);
+  assert.notEqual(engine.inspect(id).state.Error, "");
+  await engine.remove(id, { force: false, volumes: true });
+});
+
+test("too much memory ends with OOMKilled", async () => {
+  const id = await create(
+    { Cmd: ["/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=128M", "count=1"] },
+    { Memory: 16 * 1024 * 1024, MemorySwap: 16 * 1024 * 1024 },
+  );
+  await engine.start(id);
+  assert.equal((await engine.wait(id, signal)).exitCode, 137);
+  await until("it is known", () => engine.inspect(id).state.OOMKilled);
+  await engine.remove(id, { force: false, volumes: true });
+});
+
+test("logs can be followed to the end, and cut from the tail", async () => {
+  const id = await create({
+    Cmd: ["/bin/sh", "-c", "for i in $(seq 5); do echo $i; sleep 0.1; done"],
+  });
+  await engine.start(id);
+  let text = "";
+  const query = { stdout: true, stderr: true, follow: true, tail: -1 };
+  for await (const record of engine.logs(id, query, signal)) text += record.data.toString();
+  assert.equal(text, "1\n2\n3\n4\n5\n");
+  assert.equal(await output(id, 2), "4\n5\n");
+  assert.equal(await output(id, 0), "");
+  await engine.remove(id, { force: false, volumes: true });
+});
+
+test("a keeper that was restarted is told again whose output to follow", async () => {
+  const id = await create({
+    Cmd: ["/bin/sh", "-c", "for i in $(seq 20); do echo $i; sleep 0.05; done"],
+  });
+  await engine.start(id);
+  keeper.restart();
+  await engine.wait(id, signal);
+  const lines = (await output(id)).trim().split("\n");
+  assert.equal(lines.at(-1), "20");
+  assert.ok(lines.length >= 19);
+  await engine.remove(id, { force: false, volumes: true });
+});
+
+test("removing the last name of an image lets containerd collect it", async () => {
+  const id = await create();
+  await assert.rejects(engine.removeImage(image, false), /container is using/);
+  await engine.remove(id, { force: false, volumes: true });
+  const removed = await engine.removeImage(image, false);
+  assert.deepEqual(Object.keys(removed.at(-1) ?? {}), ["Deleted"]);
+  assert.deepEqual(await engine.images(), []);
+  await until("the layers are gone", async () => (await runtime.snapshots()).length === 0);
+  await assert.rejects(create(), /No such image/);
 });
