@@ -1,0 +1,166 @@
+// Makes a fresh clone on a fresh Debian ready to run: `node deploy/setup.mjs [--for-tests]`. Idempotent; plain JavaScript without
+// dependencies, because it runs before `npm ci`. Every lack is one sentence and exit code 1.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = new URL("..", import.meta.url).pathname;
+const forTests = process.argv.includes("--for-tests");
+const nodeMinimum = [20, 11];
+const policyFile = "/usr/sbin/policy-rc.d";
+
+/** Programs and the Debian packages that bring them. */
+const programs = {
+  containerd: "containerd",
+  runc: "runc",
+  nft: "nftables",
+  ip: "iproute2",
+  "docker-registry": "docker-registry",
+  busybox: "busybox",
+  perl: "perl-base",
+  nsenter: "util-linux",
+  ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump" } : {}),
+};
+
+class Lack extends Error {}
+
+function say(line) {
+  console.log(`setup: ${line}`);
+}
+
+/** Runs a program; throws with `sentence` and the end of what it said when it fails. */
+function run(sentence, command, args, options = {}) {
+  const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 28, ...options });
+  if (done.error === undefined && done.status === 0) return done.stdout;
+  const said = `${done.stdout ?? ""}${done.stderr ?? ""}`.trim().split("\n").slice(-15).join("\n");
+  throw new Lack(`${sentence}: ${done.error?.message ?? said}`);
+}
+
+function succeeds(command, ...args) {
+  return spawnSync(command, args, { stdio: "ignore" }).status === 0;
+}
+
+function isThere(program) {
+  const folders = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+  if (!folders.some((folder) => folder !== "" && existsSync(join(folder, program)))) return false;
+  // The static busybox crashes when it resolves a name.
+  return program !== "busybox" || isDynamic("busybox");
+}
+
+function isDynamic(program) {
+  const path = spawnSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).stdout.trim();
+  return succeeds("ldd", path);
+}
+
+function checkMachine() {
+  if (process.platform !== "linux")
+    throw new Lack(`tsswarm runs on Linux only, this is ${process.platform}`);
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major < nodeMinimum[0] || (major === nodeMinimum[0] && minor < nodeMinimum[1]))
+    throw new Lack(
+      `tsswarm needs Node ${nodeMinimum.join(".")} or newer, this is ${process.version}`,
+    );
+  if (process.getuid() !== 0)
+    throw new Lack("this has to be run as root: it makes network namespaces and containers");
+}
+
+function installPrograms() {
+  const missing = Object.entries(programs).filter(([program]) => !isThere(program));
+  if (missing.length === 0) return;
+  const names = missing.map(([program]) => program).join(", ");
+  if (!isThere("apt-get"))
+    throw new Lack(
+      `these programs are needed and cannot be installed here, for there is no apt: ${names}`,
+    );
+  const packages = [...new Set(missing.map(([, name]) => name))];
+  say(`installing ${packages.join(", ")}`);
+  const environment = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  run("apt-get update failed", "apt-get", ["-q", "update"], { env: environment });
+  withoutStartingServices(() =>
+    run(
+      `apt-get could not install ${packages.join(", ")}`,
+      "apt-get",
+      ["-q", "-y", "--no-install-recommends", "install", ...packages],
+      { env: environment },
+    ),
+  );
+  const still = missing.filter(([program]) => !isThere(program)).map(([program]) => program);
+  if (still.length > 0)
+    throw new Lack(`these programs are needed and were not found: ${still.join(", ")}`);
+}
+
+/** Debian starts a service when its package is installed, unless this file forbids it. */
+function withoutStartingServices(install) {
+  if (existsSync(policyFile)) return install();
+  const remove = () => rmSync(policyFile, { force: true });
+  const interrupted = () => {
+    remove();
+    process.exit(1);
+  };
+  writeFileSync(policyFile, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  try {
+    return install();
+  } finally {
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    remove();
+  }
+}
+
+/** Tries what the kernel has to be able to do, in namespaces that are gone afterwards. */
+function checkKernel() {
+  const inNamespace = (script) =>
+    succeeds("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-ec", script);
+  if (!inNamespace("true"))
+    throw new Lack(
+      "this kernel, or the container this runs in, does not allow making network, mount and PID namespaces",
+    );
+  if (!inNamespace("ip link add a type veth peer name b && ip link add br0 type bridge"))
+    throw new Lack("this kernel has no veth or bridge devices");
+  if (!inNamespace("ip link set lo up && ip link add v type vxlan id 4096 dstport 4789 dev lo"))
+    throw new Lack("this kernel has no VXLAN devices");
+  const rules =
+    "table ip t { chain c { type nat hook prerouting priority -100; meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }; }; chain f { type filter hook forward priority 0; ct state established accept; }; }";
+  if (!inNamespace(`nft '${rules}'`))
+    throw new Lack("this kernel's nftables lacks NAT, numgen or connection tracking");
+  const folder = mkdtempSync("/var/lib/tsswarm-setup-");
+  try {
+    const overlay = `cd ${folder} && mkdir l u w m && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m`;
+    if (!inNamespace(overlay)) throw new Lack("this kernel cannot mount overlayfs in /var/lib");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Whether node_modules holds what the lock file says. */
+function areModulesCurrent() {
+  const read = (path) => JSON.parse(readFileSync(join(root, path), "utf8")).packages;
+  try {
+    const installed = read("node_modules/.package-lock.json");
+    return Object.entries(read("package-lock.json")).every(
+      ([path, wanted]) =>
+        path === "" || wanted.optional === true || installed[path]?.version === wanted.version,
+    );
+  } catch {
+    return false;
+  }
+}
+
+function installModules() {
+  if (areModulesCurrent()) return;
+  say("installing npm packages");
+  run("npm ci failed", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: root });
+}
+
+try {
+  checkMachine();
+  installPrograms();
+  checkKernel();
+  installModules();
+  say("building");
+  run("the build failed", "npm", ["run", "-s", "build"], { cwd: root });
+} catch (error) {
+  console.error(error instanceof Lack ? `setup: ${error.message}` : error);
+  process.exitCode = 1;
+}
