@@ -5,6 +5,7 @@ import { messageOf } from "../proto/kit/errors.ts";
 import { isId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { timestamp, type World } from "../proto/kit/world.ts";
+import type { MadeSandbox } from "./container.ts";
 import type { Container, CreateContainer, Engine } from "./engine/types.ts";
 import { Limit } from "./limit.ts";
 import type { Network } from "./network/types.ts";
@@ -32,8 +33,8 @@ export interface PerformerOptions {
     "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list"
   >;
   readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drained">;
-  /** The container a task asks for, in the network namespace made for it. */
-  readonly containerOf: (task: Task, namespace: string) => CreateContainer;
+  /** The container a task asks for, in the sandbox made for it. */
+  readonly containerOf: (task: Task, sandbox: MadeSandbox) => CreateContainer;
   readonly report: (taskId: string, status: TaskStatus) => void;
   /** Called when something was done, or may be tried again: look again. */
   readonly changed: () => void;
@@ -54,7 +55,7 @@ interface Run {
   readonly taskId: string;
   readonly aim: Plan["aim"];
   readonly abort: AbortController;
-  namespace: string;
+  sandbox: MadeSandbox;
 }
 
 /** The steps of one task go strictly in order; different tasks go together, within limits. */
@@ -127,7 +128,7 @@ export class Performer {
 
   #begin(plan: Plan, task: Task | null): void {
     const { taskId, aim } = plan;
-    const run: Run = { taskId, aim, abort: new AbortController(), namespace: "" };
+    const run: Run = { taskId, aim, abort: new AbortController(), sandbox: { namespace: "" } };
     this.#running.set(taskId, run);
     const ended = this.#run(plan, task, run).finally(() => {
       this.#running.delete(taskId);
@@ -183,14 +184,13 @@ export class Performer {
     pull: (step, _run, signal) => this.#pulls.run(() => this.#pull(step.image, signal), signal),
     createSandbox: async (step, run) => {
       this.#sandboxes.add(step.sandbox.id);
-      const { namespace } = await this.#options.network.createSandbox(step.sandbox);
-      run.namespace = namespace;
+      run.sandbox = await this.#options.network.createSandbox(step.sandbox);
       this.#remember(run.taskId, { isWired: true });
     },
     create: (step, run, signal) =>
       this.#creates.run(async () => {
         const { engine, containerOf } = this.#options;
-        await engine.create(containerOf(step.task, run.namespace), signal);
+        await engine.create(containerOf(step.task, run.sandbox), signal);
       }, signal),
     start: (_step, run, signal) =>
       this.#creates.run(() => this.#options.engine.start(this.#containerId(run.taskId)), signal),

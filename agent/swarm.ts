@@ -5,9 +5,9 @@ import { asSwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import { timestamp, type World } from "../proto/kit/world.ts";
-import type { CreateContainer, Engine } from "./engine/types.ts";
+import type { Engine } from "./engine/types.ts";
 import type { ClusterView, Network } from "./network/types.ts";
-import { Performer } from "./perform.ts";
+import { Performer, type PerformerOptions } from "./perform.ts";
 import { reconcile } from "./reconcile/reconcile.ts";
 import type { Observed } from "./reconcile/types.ts";
 import type { Session, Wanted } from "./session/types.ts";
@@ -22,7 +22,7 @@ export interface SwarmOptions {
   readonly engine: Engine;
   readonly network: Network;
   readonly dataPathAddr: string;
-  readonly containerOf: (task: Task, namespace: string) => CreateContainer;
+  readonly containerOf: PerformerOptions["containerOf"];
   readonly world: World;
   readonly log: Log;
 }

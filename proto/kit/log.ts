@@ -11,9 +11,23 @@ export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 /** Writes to standard error, so that standard output stays free for what a command prints. */
 export function openLog(process: string, level: LogLevel = "info"): Log {
   return pino(
-    { level, base: { process }, timestamp: pino.stdTimeFunctions.isoTime },
+    {
+      level,
+      base: { process },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { error: sentence },
+    },
     pino.destination({ dest: 2, sync: true }),
   );
+}
+
+/** An error as its sentence and those of its causes; what is no Error stays as it is. */
+function sentence(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const sentences = [error.message];
+  for (let { cause } = error; cause instanceof Error && sentences.length < 4; { cause } = cause)
+    if (!sentences.includes(cause.message)) sentences.push(cause.message);
+  return sentences.join(": ");
 }
 
 /** For tests and callers that want none. */

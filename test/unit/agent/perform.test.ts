@@ -75,7 +75,7 @@ class Fake {
         sandboxes: async () => [],
         drained: async (networkId, address) => this.#did(`drained ${networkId} ${address}`),
       },
-      containerOf: (wanted, namespace): CreateContainer => ({
+      containerOf: (wanted, { namespace }): CreateContainer => ({
         name: `c-${wanted.ID}`,
         config: { Image: "web", Labels: { [label]: wanted.ID } },
         host: {},

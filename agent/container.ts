@@ -1,0 +1,34 @@
+// A task's container in the sandbox that was made for it.
+
+import { hostname, machine } from "node:os";
+import type { Task } from "../proto/gen/types.ts";
+import { taskContainer } from "./engine/task.ts";
+import type { CreateContainer } from "./engine/types.ts";
+import { localNetwork } from "./network/plan.ts";
+import type { Network } from "./network/types.ts";
+
+export type MadeSandbox = Awaited<ReturnType<Network["createSandbox"]>>;
+
+/** Throws `invalid` or `unsupported` when the task asks for what cannot be. */
+export function containerFor(task: Task, nodeId: string, sandbox: MadeSandbox): CreateContainer {
+  const node = { id: nodeId, hostname: hostname(), architecture: machine() };
+  const container = taskContainer(task, node, sandbox.namespace);
+  const [local] = (sandbox.attachments ?? []).filter(
+    ({ networkId }) => networkId === localNetwork.id,
+  );
+  const [subnet] = localNetwork.subnets;
+  if (local === undefined || subnet === undefined) return container;
+  return {
+    ...container,
+    networks: {
+      ...container.networks,
+      [localNetwork.name]: {
+        NetworkID: localNetwork.id,
+        IPAddress: local.address,
+        IPPrefixLen: subnet.prefix,
+        Gateway: subnet.gateway,
+        Aliases: [],
+      },
+    },
+  };
+}
