@@ -93,7 +93,12 @@ export function frameAt(bytes: Buffer, at: number): Framed | null {
 
 /** Whether the record at `at` follows one with `previousCrc`. */
 export function isChained(bytes: Buffer, at: number, framed: Framed, previousCrc: number): boolean {
-  return checksum(bytes, at, framed.payload.length + 1, previousCrc) === framed.crc;
+  return crcOf(bytes, at, framed, previousCrc) === framed.crc;
+}
+
+/** The crc that the record at `at` should have. */
+export function crcOf(bytes: Buffer, at: number, framed: Framed, previousCrc: number): number {
+  return checksum(bytes, at, framed.payload.length + 1, previousCrc);
 }
 
 export function isBatchStart(framed: Framed): boolean {

@@ -7,6 +7,7 @@ import type { Place } from "./entries.ts";
 import type { Entry, HardState } from "./messages.ts";
 import {
   bufferOf,
+  crcOf,
   decode,
   frameAt,
   type Identity,
@@ -149,7 +150,7 @@ export function readSegment(
   replay.offset = at;
   if (isZero(bytes, at)) return 0;
   if (!isLast) throw damaged(file, at, "a record is damaged and newer segments follow");
-  const later = laterBatch(bytes, at);
+  const later = laterBatch(bytes, at, crc);
   if (later !== null)
     throw damaged(file, at, `a record is damaged and newer ones follow at byte ${later}`);
   return cutTornWrite(disk, path, bytes, at);
@@ -160,12 +161,19 @@ export function readSegment(
  * begins with a hard state, and the next begins only when the one before is durable: so a later one proves that what is damaged
  * had been acknowledged, while valid records of the damaged write itself prove nothing (a disk may write its parts in any order).
  */
-function laterBatch(bytes: Buffer, from: number): number | null {
+function laterBatch(bytes: Buffer, from: number, previousCrc: number): number | null {
+  // The damage may be in the length or in the crc of the record at `from`: what follows it is chained to its true crc.
+  const seeds = [bytes.length >= from + 8 ? bytes.readUInt32LE(from + 4) : 0];
+  const damagedFrame = frameAt(bytes, from);
+  if (damagedFrame !== null) seeds.push(crcOf(bytes, from, damagedFrame, previousCrc));
   for (let at = from; at < bytes.length; at += 8) {
-    const before = frameAt(bytes, at);
-    const start = before === null ? null : frameAt(bytes, before.next);
-    if (before === null || start === null || !isBatchStart(start)) continue;
-    if (isChained(bytes, before.next, start, before.crc)) return before.next;
+    const framed = frameAt(bytes, at);
+    if (framed === null) continue;
+    const next = frameAt(bytes, framed.next);
+    const isLinked = next !== null && isChained(bytes, framed.next, next, framed.crc);
+    if (isLinked && isBatchStart(next)) return framed.next;
+    if (at === from || !isBatchStart(framed)) continue;
+    if (isLinked || seeds.some((seed) => isChained(bytes, at, framed, seed))) return at;
   }
   return null;
 }
