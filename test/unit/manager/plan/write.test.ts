@@ -1,0 +1,450 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withDefaults } from "../../../../manager/plan/defaults.ts";
+import { endpoints, namesOf, virtualServices } from "../../../../manager/plan/endpoints.ts";
+import { createNetwork, removeNetwork } from "../../../../manager/plan/write.ts";
+import { codec } from "../../../../proto/codec.ts";
+import { Sim } from "./sim.ts";
+
+function subnetOf(sim: Sim, id: string): string | undefined {
+  return sim.state.table("network").get(id)?.IPAM?.Config[0]?.Subnet;
+}
+
+test("networks get the next free subnets and VNIs of the cluster", () => {
+  const sim = new Sim(0);
+  assert.equal(subnetOf(sim, "ingress"), "10.0.0.0/16");
+  assert.equal(sim.state.table("network").get("ingress")?.VNI, 4096);
+  const ids = ["a", "b", "c"].map((name) => sim.network(name));
+  assert.deepEqual(
+    ids.map((id) => subnetOf(sim, id)),
+    ["10.1.0.0/24", "10.1.1.0/24", "10.1.2.0/24"],
+  );
+  assert.deepEqual(
+    ids.map((id) => sim.state.table("network").get(id)?.VNI),
+    [4097, 4098, 4099],
+  );
+  assert.equal(sim.state.table("network").get("net-a")?.IPAM?.Config[0]?.Gateway, "10.1.0.1");
+  assert.equal(sim.state.cluster?.NextVNI, 4100);
+  sim.write(removeNetwork(sim.state, "net-b"));
+  assert.equal(subnetOf(sim, sim.network("d")), "10.1.1.0/24");
+});
+
+test("subnets that a node reaches by its own routes are skipped, and so are explicit ones", () => {
+  const sim = new Sim(0);
+  sim.addNode("n", { Routes: ["10.1.0.0/22", "0.0.0.0/0", "not a route"] });
+  assert.equal(subnetOf(sim, sim.network("a")), "10.1.4.0/24");
+  sim.network("mine", { IPAM: { Config: [{ Subnet: "10.1.5.0/25" }] } });
+  assert.equal(subnetOf(sim, sim.network("b")), "10.1.6.0/24");
+});
+
+test("the cluster's own pools and subnet size hold, and their end is told", () => {
+  const sim = new Sim(0);
+  const cluster = sim.state.cluster ?? assert.fail();
+  sim.write([
+    {
+      op: "put",
+      kind: "cluster",
+      object: { ...cluster, DefaultAddrPool: ["172.30.0.0/24"], SubnetSize: 25 },
+    },
+  ]);
+  assert.equal(subnetOf(sim, sim.network("a")), "172.30.0.0/25");
+  assert.equal(subnetOf(sim, sim.network("b")), "172.30.0.128/25");
+  assert.throws(() => sim.network("c"), { code: "exhausted", message: /172\.30\.0\.0\/24/ });
+});
+
+const badNetworks = [
+  {
+    name: "a taken name",
+    spec: { Name: "front" },
+    code: "conflict",
+    says: /network with name front already exists/,
+  },
+  { name: "no name", spec: { Name: "" }, code: "invalid", says: /name must be provided/ },
+  {
+    name: "another driver",
+    spec: { Name: "x", Driver: "bridge" },
+    code: "unsupported",
+    says: /bridge/,
+  },
+  {
+    name: "encryption",
+    spec: { Name: "x", Options: { encrypted: "" } },
+    code: "unsupported",
+    says: /encrypted/,
+  },
+  {
+    name: "a second ingress",
+    spec: { Name: "x", Ingress: true },
+    code: "conflict",
+    says: /already present/,
+  },
+  {
+    name: "no subnet",
+    spec: { Name: "x", IPAM: { Config: [{ Subnet: "10.9.0.0" }] } },
+    code: "invalid",
+    says: /10\.9\.0\.0/,
+  },
+  {
+    name: "an overlapping subnet",
+    spec: { Name: "x", IPAM: { Config: [{ Subnet: "10.1.0.128/25" }] } },
+    code: "invalid",
+    says: /overlaps/,
+  },
+  {
+    name: "a gateway outside",
+    spec: { Name: "x", IPAM: { Config: [{ Subnet: "10.9.0.0/24", Gateway: "10.8.0.1" }] } },
+    code: "invalid",
+    says: /gateway/,
+  },
+  { name: "IPv6", spec: { Name: "x", EnableIPv6: true }, code: "unsupported", says: /IPv6/ },
+  {
+    name: "a predefined name",
+    spec: { Name: "host" },
+    code: "denied",
+    says: /predefined host network/,
+  },
+];
+for (const row of badNetworks)
+  test(`a network is refused: ${row.name}`, () => {
+    const sim = new Sim(0);
+    sim.network("front");
+    const spec = codec("NetworkSpec").parse(row.spec);
+    assert.throws(() => createNetwork(sim.state, spec, { id: "x" }), {
+      code: row.code,
+      message: row.says,
+    });
+  });
+
+test("a network in use is not removed; ended tasks do not use it", () => {
+  const sim = new Sim(1);
+  const id = sim.network("front");
+  sim.service("web", {
+    TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] },
+  });
+  sim.settle();
+  assert.throws(() => removeNetwork(sim.state, id), {
+    code: "precondition",
+    message: /in use by service svc-web/,
+  });
+  sim.removeService("web");
+  sim.plan();
+  assert.throws(() => removeNetwork(sim.state, id), {
+    code: "precondition",
+    message: /in use by task/,
+  });
+  sim.settle();
+  sim.write(removeNetwork(sim.state, id));
+  assert.throws(() => removeNetwork(sim.state, id), { code: "not_found" });
+});
+
+const publish = (port: object) => ({ EndpointSpec: { Ports: [{ TargetPort: 80, ...port }] } });
+
+test("published ports are chosen from 30000 up, stay over updates, and are given once", () => {
+  const sim = new Sim(1);
+  assert.equal(sim.service("a", publish({})).Endpoint?.Ports[0]?.PublishedPort, 30_000);
+  assert.equal(sim.service("b", publish({})).Endpoint?.Ports[0]?.PublishedPort, 30_001);
+  assert.equal(
+    sim.service("u", publish({ Protocol: "udp" })).Endpoint?.Ports[0]?.PublishedPort,
+    30_000,
+  );
+  sim.removeService("a");
+  const b = sim.service("b", { ...publish({}), Labels: { x: "y" } });
+  assert.equal(b.Endpoint?.Ports[0]?.PublishedPort, 30_001);
+  assert.deepEqual(b.Endpoint?.Ports[0], {
+    Name: "",
+    Protocol: "tcp",
+    TargetPort: 80,
+    PublishedPort: 30_001,
+    PublishMode: "ingress",
+  });
+});
+
+const clashes = [
+  {
+    name: "ingress and ingress",
+    first: { PublishedPort: 8080 },
+    second: { PublishedPort: 8080 },
+    says: "port '8080' is already in use by service 'a' (svc-a) as an ingress port",
+  },
+  {
+    name: "ingress and host",
+    first: { PublishedPort: 8080, PublishMode: "host" },
+    second: { PublishedPort: 8080 },
+    says: "port '8080' is already in use by service 'a' (svc-a) as a host-published port",
+  },
+  {
+    name: "host and ingress",
+    first: { PublishedPort: 8080 },
+    second: { PublishedPort: 8080, PublishMode: "host" },
+    says: "port '8080' is already in use by service 'a' (svc-a) as an ingress port",
+  },
+  {
+    name: "host and host",
+    first: { PublishedPort: 8080, PublishMode: "host" },
+    second: { PublishedPort: 8080, PublishMode: "host" },
+    says: null,
+  },
+  {
+    name: "tcp and udp",
+    first: { PublishedPort: 53 },
+    second: { PublishedPort: 53, Protocol: "udp" },
+    says: null,
+  },
+];
+for (const row of clashes)
+  test(`two services on one port: ${row.name}`, () => {
+    const sim = new Sim(1);
+    sim.service("a", publish(row.first));
+    if (row.says === null) sim.service("b", publish(row.second));
+    else
+      assert.throws(() => sim.service("b", publish(row.second)), {
+        code: "invalid",
+        message: row.says,
+      });
+  });
+
+const badSpecs = [
+  {
+    name: "no image",
+    spec: { TaskTemplate: { ContainerSpec: {} } },
+    says: /image reference must be provided/,
+  },
+  { name: "no container", spec: { TaskTemplate: {} }, says: /ContainerSpec: missing/ },
+  {
+    name: "negative replicas",
+    spec: { Mode: { Replicated: { Replicas: -1 } } },
+    says: /replicas must be non-negative/i,
+  },
+  {
+    name: "two modes",
+    spec: { Mode: { Replicated: {}, Global: {} } },
+    says: /only one service mode/,
+  },
+  {
+    name: "a constraint",
+    spec: {
+      TaskTemplate: { ContainerSpec: { Image: "i" }, Placement: { Constraints: ["node.role"] } },
+    },
+    says: /expected one operator/,
+  },
+  { name: "a port", spec: publish({ TargetPort: 70_000 }), says: /target port 70000/ },
+  { name: "a protocol", spec: publish({ Protocol: "icmp" }), says: /icmp/ },
+  {
+    name: "the same port twice",
+    spec: {
+      EndpointSpec: {
+        Ports: [
+          { TargetPort: 1, PublishedPort: 5 },
+          { TargetPort: 2, PublishedPort: 5 },
+        ],
+      },
+    },
+    says: /duplicate published ports/,
+  },
+  {
+    name: "dnsrr with ingress",
+    spec: { EndpointSpec: { Mode: "dnsrr", Ports: [{ TargetPort: 1 }] } },
+    says: /dnsrr/,
+  },
+  {
+    name: "a restart condition",
+    spec: {
+      TaskTemplate: { ContainerSpec: { Image: "i" }, RestartPolicy: { Condition: "always" } },
+    },
+    says: /always/,
+  },
+  { name: "an update order", spec: { UpdateConfig: { Order: "both" } }, says: /both/ },
+  { name: "a failure ratio", spec: { UpdateConfig: { MaxFailureRatio: 1.5 } }, says: /ratio/ },
+  {
+    name: "a rollback that rolls back",
+    spec: { RollbackConfig: { FailureAction: "rollback" } },
+    says: /rollback/,
+  },
+  {
+    name: "a little memory",
+    spec: {
+      TaskTemplate: { ContainerSpec: { Image: "i" }, Resources: { Limits: { MemoryBytes: 1024 } } },
+    },
+    says: /at least 4MiB/,
+  },
+  {
+    name: "a relative mount",
+    spec: {
+      TaskTemplate: {
+        ContainerSpec: { Image: "i", Mounts: [{ Type: "bind", Source: "/a", Target: "b" }] },
+      },
+    },
+    says: /absolute path/,
+  },
+  {
+    name: "two mounts of one target",
+    spec: {
+      TaskTemplate: {
+        ContainerSpec: {
+          Image: "i",
+          Mounts: [
+            { Type: "tmpfs", Target: "/a" },
+            { Type: "volume", Target: "/a/" },
+          ],
+        },
+      },
+    },
+    says: /duplicate mount point/,
+  },
+  {
+    name: "negative max attempts",
+    spec: { TaskTemplate: { ContainerSpec: { Image: "i" }, RestartPolicy: { MaxAttempts: -1 } } },
+    says: /negative/,
+  },
+  {
+    name: "a health interval",
+    spec: { TaskTemplate: { ContainerSpec: { Image: "i", Healthcheck: { Interval: 5 } } } },
+    says: /less than 1ms/,
+  },
+];
+for (const row of badSpecs)
+  test(`a service is refused: ${row.name}`, () => {
+    const sim = new Sim(1);
+    assert.throws(() => sim.service("web", row.spec), {
+      name: "SwarmError",
+      code: "invalid",
+      message: row.says,
+    });
+  });
+
+for (const name of ["", "a b", "-web", "web-", "über", "x".repeat(64)])
+  test(`the service name ${JSON.stringify(name)} is refused`, () => {
+    assert.throws(() => new Sim(1).service(name), { code: "invalid", message: /name must be/ });
+  });
+
+test("an unknown network is not found, the ingress network is not for services to join", () => {
+  const sim = new Sim(1);
+  const on = (target: string) => ({
+    TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: target }] },
+  });
+  assert.throws(() => sim.service("web", on("nowhere")), {
+    code: "not_found",
+    message: "network nowhere not found",
+  });
+  assert.throws(() => sim.service("web", on("ingress")), { code: "invalid" });
+  assert.throws(() => sim.service("web", on("host")), { code: "unsupported" });
+});
+
+test("networks in the old place of the spec count, and become ids", () => {
+  const sim = new Sim(1);
+  const id = sim.network("front");
+  const service = sim.service("web", { Networks: [{ Target: "front", Aliases: ["w"] }] });
+  assert.deepEqual(service.Spec?.TaskTemplate?.Networks, [
+    { Target: id, Aliases: ["w"], DriverOpts: {} },
+  ]);
+  assert.deepEqual(service.Spec?.Networks, []);
+});
+
+test("virtual addresses stay over updates, and come and go with networks and ports", () => {
+  const sim = new Sim(1);
+  const front = sim.network("front");
+  const back = sim.network("back");
+  const on = (...targets: string[]) => ({
+    TaskTemplate: {
+      ContainerSpec: { Image: "i" },
+      Networks: targets.map((Target) => ({ Target })),
+    },
+  });
+  const first = sim.service("web", on("front")).Endpoint?.VirtualIPs;
+  assert.deepEqual(first, [{ NetworkID: front, Addr: "10.1.0.2/24" }]);
+  const both = sim.service("web", { ...on("front", "back"), ...publish({}) }).Endpoint?.VirtualIPs;
+  assert.deepEqual(both, [
+    { NetworkID: front, Addr: "10.1.0.2/24" },
+    { NetworkID: back, Addr: "10.1.1.2/24" },
+    { NetworkID: "ingress", Addr: "10.0.0.2/16" },
+  ]);
+  assert.deepEqual(
+    sim.service("web", { ...on("back"), EndpointSpec: { Mode: "dnsrr" } }).Endpoint?.VirtualIPs,
+    [],
+  );
+});
+
+test("what a network knows of services and tasks", () => {
+  const sim = new Sim(1);
+  const front = sim.network("front");
+  sim.service("web", {
+    TaskTemplate: {
+      ContainerSpec: { Image: "i", Hostname: "box" },
+      Networks: [{ Target: "front", Aliases: ["www"] }],
+    },
+    ...publish({ PublishedPort: 80 }),
+  });
+  sim.settle();
+  const [task] = sim.running("web");
+  const id = task?.ID ?? "";
+  assert.deepEqual(virtualServices(sim.state, front), [
+    {
+      NetworkID: front,
+      ServiceID: "svc-web",
+      Name: "web",
+      VirtualIP: "10.1.0.2",
+      Aliases: ["www"],
+      Ports: [],
+    },
+  ]);
+  assert.deepEqual(
+    virtualServices(sim.state, "ingress").map((one) => [
+      one.VirtualIP,
+      one.Ports.map((port) => port.PublishedPort),
+    ]),
+    [["10.0.0.2", [80]]],
+  );
+  assert.deepEqual(endpoints(sim.state, front), [
+    {
+      NetworkID: front,
+      ServiceID: "svc-web",
+      TaskID: id,
+      NodeID: "n1",
+      NodeIndex: sim.node("n1").Index,
+      Address: "10.1.0.3",
+      State: "serving",
+      Names: ["web.1", `web.1.${id}`, "box", id.slice(0, 12)],
+      Aliases: ["www"],
+    },
+  ]);
+  assert.deepEqual(namesOf(sim.state, task ?? assert.fail()), [
+    "web.1",
+    `web.1.${id}`,
+    "box",
+    id.slice(0, 12),
+  ]);
+});
+
+test("the mode and the name of a service do not change", () => {
+  const sim = new Sim(1);
+  sim.service("web");
+  assert.throws(() => sim.service("web", { Mode: { Global: {} } }), {
+    code: "unsupported",
+    message: /mode change is not allowed/,
+  });
+});
+
+test("defaults fill what the spec leaves open and nothing else", () => {
+  const spec = codec("ServiceSpec").parse({
+    Name: "web",
+    TaskTemplate: { ContainerSpec: { Image: "i" }, RestartPolicy: { Condition: "none" } },
+    UpdateConfig: { Parallelism: 0 },
+  });
+  const filled = withDefaults(spec);
+  assert.equal(filled.TaskTemplate?.ContainerSpec?.StopGracePeriod, 10_000_000_000);
+  assert.deepEqual(filled.TaskTemplate?.RestartPolicy, {
+    Condition: "none",
+    Delay: 5_000_000_000,
+    MaxAttempts: 0,
+    Window: 0,
+  });
+  assert.deepEqual(filled.UpdateConfig, {
+    Parallelism: 0,
+    Delay: 0,
+    FailureAction: "pause",
+    Monitor: 5_000_000_000,
+    MaxFailureRatio: 0,
+    Order: "stop-first",
+  });
+  assert.equal(filled.EndpointSpec?.Mode, "vip");
+});
