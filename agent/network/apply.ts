@@ -4,13 +4,12 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
+import { type Link, parseLink } from "./links.ts";
 import {
   describe,
   dumps,
   identity,
   type KernelObject,
-  type Link,
-  parseLink,
   parseObject,
   put,
   remove,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { createNamespace, removeNamespace } from "../../proto/kit/netns.ts";
 import { setSysctls } from "./apply.ts";
-import { deleteLink, newLink } from "./netlink.ts";
+import { deleteLink, newLink } from "./links.ts";
 import { runNft } from "./nft.ts";
 import { NetlinkSocket } from "./socket.ts";
 

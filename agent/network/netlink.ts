@@ -2,12 +2,11 @@
 // The message bodies are those of the npm package `netlink`; framing, batches and error texts are here.
 
 import { isIPv4 } from "node:net";
-import * as ifla from "netlink/dist/rt/ifla.js";
 import * as rt from "netlink/dist/rt/structs.js";
 import { AttrStream, formatMessage, parseAttributes, parseMessages } from "netlink/dist/structs.js";
 import { SwarmError } from "../../proto/kit/errors.ts";
 
-/** An object in a namespace's tables. Links go by name here and by index on the wire. */
+/** An object in a namespace's tables. Links (links.ts) go by name here and by index on the wire. */
 export type KernelObject =
   | {
       readonly kind: "address";
@@ -46,17 +45,6 @@ export type KernelObject =
       readonly table: number;
     };
 
-export interface Link {
-  readonly index: number;
-  readonly name: string;
-  readonly mtu: number;
-  readonly isUp: boolean;
-  readonly mac: string;
-  /** The other end's index in its own namespace (veth). */
-  readonly peerIndex: number;
-  readonly vxlan: { readonly id: number; readonly local: string; readonly port: number } | null;
-}
-
 /** A request without its sequence number. `about` says in words what it does, for errors. */
 export interface Request {
   readonly type: number;
@@ -74,7 +62,14 @@ export interface Reply {
   readonly body: Buffer;
 }
 
-const flag = { request: 1, ack: 4, dump: 0x300, replace: 0x100, exclusive: 0x200, create: 0x400 };
+export const flag = {
+  request: 1,
+  ack: 4,
+  dump: 0x300,
+  replace: 0x100,
+  exclusive: 0x200,
+  create: 0x400,
+};
 const AF_INET = 2;
 const AF_BRIDGE = 7;
 const mainTable = 254;
@@ -83,99 +78,6 @@ const nextHopOnLink = 4;
 const rulePriority = 1000;
 export const messageType = { error: 2, done: 3 };
 const dumpInterrupted = 0x10;
-
-type NewLink =
-  | {
-      readonly kind: "veth";
-      readonly name: string;
-      readonly mtu: number;
-      readonly mac?: string;
-      readonly peer: {
-        readonly name: string;
-        readonly mac?: string;
-        /** Descriptor of the namespace it goes to. */
-        readonly namespace: number;
-      };
-    }
-  | {
-      readonly kind: "vxlan";
-      readonly name: string;
-      readonly mtu: number;
-      readonly mac: string;
-      readonly id: number;
-      readonly local: string;
-      readonly port: number;
-      readonly namespace: number;
-    };
-
-/** Makes a link, up; a veth's peer has to be set up where it went. A VXLAN device's socket stays in the namespace the request is sent from. */
-export function newLink(link: NewLink): Request {
-  const head = rt.formatLink({ flags: { up: true }, change: { up: true } });
-  const attributes: ifla.LinkAttrs = { ifname: link.name, mtu: link.mtu };
-  if (link.mac !== undefined) attributes.address = macBytes(link.mac);
-  if (link.kind === "vxlan") attributes.netNsFd = link.namespace;
-  attributes.linkinfo = bytesOf((out) => {
-    out.push(1, Buffer.from(link.kind));
-    out.push(2, link.kind === "vxlan" ? vxlanData(link) : (data) => data.push(1, peerData(link)));
-  });
-  return {
-    type: rt.MessageType.NEWLINK,
-    flags: flag.create | flag.exclusive,
-    body: bytesOf((out) => {
-      out.emit(head);
-      out.emit(ifla.formatLinkAttrs(attributes));
-    }),
-    about: `make the ${link.kind} link ${link.name}`,
-    fine: [],
-  };
-}
-
-function peerData(link: NewLink & { readonly kind: "veth" }): Buffer {
-  const attributes: ifla.LinkAttrs = {
-    ifname: link.peer.name,
-    mtu: link.mtu,
-    netNsFd: link.peer.namespace,
-  };
-  if (link.peer.mac !== undefined) attributes.address = macBytes(link.peer.mac);
-  // Not up: the kernel refuses that (ENOTCONN) until both ends are joined.
-  return bytesOf((out) => {
-    out.emit(rt.formatLink({}));
-    out.emit(ifla.formatLinkAttrs(attributes));
-  });
-}
-
-function vxlanData(link: NewLink & { readonly kind: "vxlan" }) {
-  const port = Buffer.alloc(2);
-  port.writeUInt16BE(link.port);
-  return ifla.formatVxlan({ id: link.id, local: ipBytes(link.local), learning: 0, port });
-}
-
-/** Sets an existing link up, with this MTU if one is given. */
-export function setLink(name: string, mtu?: number): Request {
-  return {
-    type: rt.MessageType.NEWLINK,
-    flags: 0,
-    body: bytesOf((out) => {
-      out.emit(rt.formatLink({ flags: { up: true }, change: { up: true } }));
-      out.emit(ifla.formatLinkAttrs(mtu === undefined ? { ifname: name } : { ifname: name, mtu }));
-    }),
-    about: `set the link ${name} up`,
-    fine: [],
-  };
-}
-
-export function deleteLink(name: string): Request {
-  return {
-    type: rt.MessageType.DELLINK,
-    flags: 0,
-    body: bytesOf((out) => {
-      out.emit(rt.formatLink({}));
-      out.emit(ifla.formatLinkAttrs({ ifname: name }));
-    }),
-    about: `delete the link ${name}`,
-    fine: ["ENODEV"],
-  };
-}
 
 /** Puts an object in place, replacing one of the same identity. `indexOf` throws for a link that is not there. */
 export function put(object: KernelObject, indexOf: (link: string) => number): Request {
@@ -311,36 +213,6 @@ export const dumps = {
 
 function dumpOf(type: number, body: Buffer, about: string): Request {
   return { type, flags: flag.dump, body, about, fine: [] };
-}
-
-export function parseLink(body: Buffer): Link {
-  const { index = 0, flags = {} } = rt.parseLink(body.subarray(0, rt.__LENGTH_Link));
-  const link = { index, name: "", mtu: 0, isUp: flags.up === true, mac: "", peerIndex: 0 };
-  let vxlan: Link["vxlan"] = null;
-  // Read by hand: the package's parser knows the statistics blocks of its own kernel only.
-  parseAttributes(body.subarray(rt.__LENGTH_Link), ({ type, data }) => {
-    if (type === 1) link.mac = macText(data);
-    if (type === 3) link.name = cString(data);
-    if (type === 4) link.mtu = data.readUInt32LE();
-    if (type === 5) link.peerIndex = data.readUInt32LE();
-    if (type === 18) vxlan = parseVxlan(data);
-  });
-  return { ...link, vxlan };
-}
-
-function parseVxlan(info: Buffer): Link["vxlan"] {
-  let kind = "";
-  const found = { id: 0, local: "", port: 0 };
-  parseAttributes(info, ({ type, data }) => {
-    if (type === 1) kind = cString(data);
-    if (type !== 2 || kind !== "vxlan") return;
-    parseAttributes(data, (item) => {
-      if (item.type === 1) found.id = item.data.readUInt32LE();
-      if (item.type === 4) found.local = ipText(item.data);
-      if (item.type === 15) found.port = item.data.readUInt16BE();
-    });
-  });
-  return kind === "vxlan" ? found : null;
 }
 
 /** The object of a dumped message, or null when it is none of the kinds we make (the kernel's own, another program's). */
@@ -485,20 +357,20 @@ export function ipText(bytes: Uint8Array): string {
   return [...bytes].join(".");
 }
 
-function macBytes(text: string): Buffer {
+export function macBytes(text: string): Buffer {
   return Buffer.from(text.replaceAll(":", ""), "hex");
 }
 
-function macText(bytes: Uint8Array): string {
+export function macText(bytes: Uint8Array): string {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-function cString(bytes: Buffer): string {
+export function cString(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString("utf8", 0, end < 0 ? bytes.length : end);
 }
 
-function bytesOf(fill: (out: AttrStream) => void): Buffer {
+export function bytesOf(fill: (out: AttrStream) => void): Buffer {
   const out = new AttrStream();
   fill(out);
   return Buffer.concat(out.bufs);

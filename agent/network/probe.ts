@@ -6,6 +6,7 @@ import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { errnoName, inNamespace } from "../../proto/kit/netns.ts";
 import type { World } from "../../proto/kit/world.ts";
+import { libc } from "./libc.ts";
 import { ipBytes, ipText } from "./netlink.ts";
 
 const AF_INET = 2;
@@ -23,41 +24,6 @@ const everyMs = 10_000;
 const answerMsMax = 1_000;
 const burstMax = 100;
 const burstMs = 20;
-
-interface Calls {
-  socket(domain: number, type: number, protocol: number): number;
-  setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
-  sendto(
-    ...args: [
-      fd: number,
-      bytes: Uint8Array,
-      length: number,
-      flags: number,
-      to: Uint8Array,
-      size: number,
-    ]
-  ): number;
-  recv(fd: number, bytes: Uint8Array, length: number, flags: number): number;
-}
-
-const loaded: { calls?: Calls } = {};
-
-function calls(): Calls {
-  if (loaded.calls === undefined) {
-    const libc = koffi.load("libc.so.6");
-    loaded.calls = {
-      socket: libc.func("int socket(int domain, int type, int protocol)"),
-      setsockopt: libc.func(
-        "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
-      ),
-      sendto: libc.func(
-        "intptr_t sendto(int fd, const uint8_t *bytes, size_t length, int flags, const uint8_t *to, uint32_t size)",
-      ),
-      recv: libc.func("intptr_t recv(int fd, uint8_t *bytes, size_t length, int flags)"),
-    };
-  }
-  return loaded.calls;
-}
 
 /** Where to probe from and whom. */
 export interface ProbeTargets {
@@ -124,7 +90,7 @@ async function answers(
   const buffer = Buffer.allocUnsafe(256);
   // Looked for a few times rather than waited on: nothing else hangs on the moment of the answer.
   for (let waitedMs = 0; ; waitedMs += answerMsMax / 10) {
-    while (calls().recv(fd, buffer, buffer.length, 0) > 0) {
+    while (libc().recv(fd, buffer, buffer.length, 0) > 0) {
       const header = ((buffer[0] ?? 0) & 0x0f) * 4;
       const isOurs = buffer.readUInt16BE(header + 4) === identifier;
       if (buffer[header] === ECHO_REPLY && isOurs) found.add(ipText(buffer.subarray(12, 16)));
@@ -135,13 +101,13 @@ async function answers(
 }
 
 function openSocket(namespace: string): number {
-  const fd = inNamespace(namespace, () => calls().socket(AF_INET, SOCK_RAW_NONBLOCK_CLOEXEC, ICMP));
+  const fd = inNamespace(namespace, () => libc().socket(AF_INET, SOCK_RAW_NONBLOCK_CLOEXEC, ICMP));
   if (fd < 0) {
     const errno = koffi.errno();
     throw new SwarmError("internal", `no ICMP socket in ${namespace}: ${errnoName(errno)}`);
   }
   const mode = Uint8Array.of(IP_PMTUDISC_DO, 0, 0, 0);
-  calls().setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode, mode.length);
+  libc().setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode, mode.length);
   return fd;
 }
 
@@ -150,7 +116,7 @@ function send(fd: number, request: Buffer, address: string): void {
   const to = Buffer.alloc(16);
   to.writeUInt16LE(AF_INET, 0);
   to.set(ipBytes(address), 4);
-  calls().sendto(fd, request, request.length, 0, to, to.length);
+  libc().sendto(fd, request, request.length, 0, to, to.length);
 }
 
 export function echoRequest(bytes: number): Buffer {

@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import koffi from "koffi";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { errnoName, inNamespace } from "../../proto/kit/netns.ts";
+import { libc } from "./libc.ts";
 import {
   decode,
   encode,
@@ -31,30 +32,6 @@ const dumpAttemptsMax = 5;
 const answerSecondsMax = 5;
 
 export const netlinkProtocol = { route: 0, netfilter: 12 } as const;
-
-interface Calls {
-  socket(domain: number, type: number, protocol: number): number;
-  setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
-  send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
-  recv(fd: number, bytes: Uint8Array, length: number, flags: number): number;
-}
-
-const loaded: { calls?: Calls } = {};
-
-function calls(): Calls {
-  if (loaded.calls === undefined) {
-    const libc = koffi.load("libc.so.6");
-    loaded.calls = {
-      socket: libc.func("int socket(int domain, int type, int protocol)"),
-      setsockopt: libc.func(
-        "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
-      ),
-      send: libc.func("intptr_t send(int fd, const uint8_t *bytes, size_t length, int flags)"),
-      recv: libc.func("intptr_t recv(int fd, uint8_t *bytes, size_t length, int flags)"),
-    };
-  }
-  return loaded.calls;
-}
 
 /** What went wrong with one request of a batch. */
 export interface Refusal {
@@ -165,14 +142,14 @@ export class NetlinkSocket implements Disposable {
   }
 
   #send(bytes: Buffer): void {
-    if (calls().send(this.#fd, bytes, bytes.length, 0) < 0) {
+    if (libc().send(this.#fd, bytes, bytes.length, 0) < 0) {
       const errno = koffi.errno();
       throw new SwarmError("internal", `netlink in ${this.#where}: ${errnoName(errno)} on sending`);
     }
   }
 
   #receive(): readonly Reply[] {
-    const count = calls().recv(this.#fd, this.#buffer, this.#buffer.length, 0);
+    const count = libc().recv(this.#fd, this.#buffer, this.#buffer.length, 0);
     if (count < 0) {
       const errno = koffi.errno();
       throw new SwarmError(
@@ -207,13 +184,13 @@ export function refused(refusal: Refusal): SwarmError {
 }
 
 function openSocket(protocol: number): number {
-  const fd = calls().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
+  const fd = libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
   if (fd < 0) {
     const errno = koffi.errno();
     throw new SwarmError("internal", `cannot open a netlink socket: ${errnoName(errno)}`);
   }
   const option = (level: number, name: number, value: Buffer) =>
-    calls().setsockopt(fd, level, name, value, value.length);
+    libc().setsockopt(fd, level, name, value, value.length);
   option(SOL_SOCKET, SO_RCVBUFFORCE, number32(queueBytes));
   option(SOL_NETLINK, NETLINK_CAP_ACK, number32(1));
   option(SOL_NETLINK, NETLINK_EXT_ACK, number32(1));

@@ -15,7 +15,8 @@ import {
   routerMac,
 } from "./addresses.ts";
 import { listLinks, setSysctls } from "./apply.ts";
-import { deleteLink, type Link, newLink, put, setLink } from "./netlink.ts";
+import { deleteLink, type Link, newLink, setLink } from "./links.ts";
+import { put } from "./netlink.ts";
 import type { NetworkFacts } from "./plan.ts";
 import { NetlinkSocket } from "./socket.ts";
 import type { ClusterView } from "./types.ts";

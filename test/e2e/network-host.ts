@@ -5,19 +5,27 @@ import { KernelNetwork } from "../../agent/network/network.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Keeper } from "../../proto/kit/keeper.ts";
 import { openLog } from "../../proto/kit/log.ts";
-import { realWorld } from "../../proto/kit/world.ts";
+import { realWorld, type World } from "../../proto/kit/world.ts";
 
 const [execRoot = "", level = "warn"] = process.argv.slice(2);
 const say = (message: unknown) => process.stdout.write(`${JSON.stringify(message)}\n`);
+let restarted = () => {};
 const keeper: Keeper = {
   ask: (request) => {
     say({ keeper: request });
     return Promise.resolve({ ok: true });
   },
-  onReconnect: () => {},
+  onReconnect: (listener) => {
+    restarted = listener;
+  },
 };
 const log = openLog("network-host", level === "debug" ? "debug" : "warn");
-const network = new KernelNetwork({ execRoot, keeper, log, world: realWorld });
+/** Long waits are a tenth as long. */
+const world: World = {
+  ...realWorld,
+  sleep: (ms, signal) => realWorld.sleep(ms > 1_000 ? ms / 10 : ms, signal),
+};
+const network = new KernelNetwork({ execRoot, keeper, log, world });
 
 const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
   update: (view) => network.update(view),
@@ -27,6 +35,7 @@ const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
   drained: ({ networkId, address, ms }: { networkId: string; address: string; ms: number }) =>
     network.drained(networkId, address, ms, new AbortController().signal),
   unreachable: () => Promise.resolve(network.unreachablePeers()),
+  restartKeeper: () => Promise.resolve(restarted()),
   clear: () => network.clear(),
 };
 

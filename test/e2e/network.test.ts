@@ -1,233 +1,32 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { execFileSync } from "node:child_process";
+import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
-import type { KeeperRequest } from "../../proto/kit/keeper.ts";
-import { tcpListenerIn } from "../../proto/kit/netns.ts";
+import {
+  ask,
+  askOnce,
+  closeServers,
+  directory,
+  Host,
+  ip,
+  prefix,
+  Requests,
+  sandbox,
+  serve,
+  serveUdp,
+  type Task,
+  tasks,
+  view,
+} from "./network-kit.ts";
 
 const isReady = process.getuid?.() === 0;
-const prefix = "net-e2e-";
-const directory = mkdtempSync(join(tmpdir(), prefix));
-const driver = fileURLToPath(new URL("network-host.js", import.meta.url));
-const servers: Server[] = [];
-
-/** A machine of the test: a namespace with a cable to the switch, and on the members a driver process. */
-class Host {
-  readonly name: string;
-  readonly execRoot: string;
-  readonly address: string;
-  readonly keeperHeard: KeeperRequest[] = [];
-  #process: ChildProcess | null = null;
-  #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
-  #id = 0;
-
-  constructor(name: string, last: number) {
-    this.name = name;
-    this.address = `10.88.0.${last}`;
-    this.execRoot = join(directory, name);
-    const cable = `p${name}`;
-    ip("netns", "add", prefix + name);
-    ip("-n", prefix + name, "link", "set", "lo", "up");
-    ip(
-      ...["-n", prefix + name, "link", "add", "eth0", "type", "veth"],
-      ...["peer", "name", cable, "netns", `${prefix}switch`],
-    );
-    ip("-n", prefix + name, "address", "add", `${this.address}/24`, "dev", "eth0");
-    ip("-n", prefix + name, "link", "set", "eth0", "up");
-    ip("-n", `${prefix}switch`, "link", "set", cable, "master", "br0", "up");
-  }
-
-  get namespace(): string {
-    return `/run/netns/${prefix}${this.name}`;
-  }
-
-  start(): void {
-    const args = [`--net=${this.namespace}`, process.execPath, driver, this.execRoot];
-    const child = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
-    this.#process = child;
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      const message = JSON.parse(line);
-      if ("keeper" in message) {
-        this.keeperHeard.push(message.keeper);
-        return;
-      }
-      const waiting = this.#waiting.get(message.id);
-      this.#waiting.delete(message.id);
-      if ("error" in message) waiting?.reject(new Error(message.error));
-      else waiting?.resolve(message.result as never);
-    });
-  }
-
-  async kill(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#process;
-    if (child === null) return;
-    this.#process = null;
-    child.kill(signal);
-    await once(child, "exit");
-  }
-
-  do<T>(verb: string, argument?: unknown): Promise<T> {
-    this.#id += 1;
-    const id = this.#id;
-    this.#process?.stdin?.write(`${JSON.stringify({ id, verb, argument })}\n`);
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-    });
-  }
-
-  async create(sandbox: Sandbox): Promise<string> {
-    const { namespace } = await this.do<{ namespace: string }>("createSandbox", sandbox);
-    await serve(namespace, sandbox.id);
-    return namespace;
-  }
-}
-
-/** Answers every connection to port 80 in the namespace with its name and the caller's address. */
-async function serve(namespace: string, name: string): Promise<void> {
-  const server = createServer((socket) => {
-    socket.on("error", () => {});
-    socket.end(`${name} saw ${socket.remoteAddress}\n`);
-  });
-  server.listen({ fd: tcpListenerIn(namespace, "0.0.0.0", 80) });
-  await once(server, "listening");
-  servers.push(server);
-}
-
-function ip(...args: string[]): void {
-  execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
-}
-
-/** What `times` connections from the namespace to address:port heard, each answer with its count. */
-async function ask(
-  namespace: string,
-  target: string,
-  times = 6,
-): Promise<Readonly<Record<string, number>>> {
-  const heard: Record<string, number> = {};
-  for (let i = 0; i < times; i++) {
-    const answer = await askOnce(namespace, target);
-    heard[answer] = (heard[answer] ?? 0) + 1;
-  }
-  return heard;
-}
-
-async function askOnce(namespace: string, target: string): Promise<string> {
-  const args = [
-    `--net=${namespace}`,
-    "timeout",
-    "3",
-    "socat",
-    "-T2",
-    "-t0.05",
-    "-,ignoreeof",
-    `TCP:${target}`,
-  ];
-  try {
-    return (await promisify(execFile)("nsenter", args)).stdout.trim();
-  } catch (error) {
-    const text = String((error as { stderr?: string }).stderr);
-    if (/Connection refused/.test(text)) return "refused";
-    return /No route|unreachable/.test(text) ? "no route" : `failed: ${text.slice(0, 200)}`;
-  }
-}
-
-const overlay = network("net1", "web-net", "10.0.1.0/24", "10.0.1.1", 4097, false);
-const ingress = network("ing", "ingress", "10.0.0.0/16", "10.0.0.1", 4096, true);
-
-function network(
-  ID: string,
-  Name: string,
-  Subnet: string,
-  Gateway: string,
-  VNI: number,
-  Ingress: boolean,
-): ClusterView["networks"][number] {
-  const spec = { Name, Labels: {}, Driver: "overlay", Options: {}, Internal: false };
-  return {
-    ...{ ID, CreatedAt: "", UpdatedAt: "", VNI },
-    Spec: { ...spec, Attachable: true, Ingress, EnableIPv6: false, Scope: "swarm" },
-    IPAM: {
-      Driver: "default",
-      Options: {},
-      Config: [{ Subnet, Gateway, IPRange: "", AuxiliaryAddresses: {} }],
-    },
-  };
-}
-
-interface Task {
-  readonly id: string;
-  readonly host: number;
-  readonly last: number;
-  readonly state?: string;
-}
-
-function view(self: number, hosts: readonly Host[], tasks: readonly Task[]): ClusterView {
-  const endpoint = (NetworkID: string, base: string, task: Task) => ({
-    ...{ NetworkID, ServiceID: "web", TaskID: task.id, NodeID: `node${task.host}` },
-    ...{ NodeIndex: task.host, Address: `${base}${task.last}`, State: task.state ?? "serving" },
-    ...{ Names: [`web.${task.last}`, `web.${task.last}.${task.id}`], Aliases: [] },
-  });
-  const service = { ServiceID: "web", Name: "web", Aliases: ["site"] };
-  const port = { Name: "", Protocol: "tcp", TargetPort: 80, PublishedPort: 8080 };
-  const idle = { NetworkID: "net1", ServiceID: "idle", Name: "idle", Aliases: [], Ports: [] };
-  return {
-    self: {
-      ...{ nodeId: `node${self}`, index: self, dataPathPort: 4789 },
-      dataPathAddr: hosts[self - 1]?.address ?? "",
-    },
-    networks: [ingress, overlay],
-    peers: hosts.map((host, i) => ({
-      ...{ NodeID: `node${i + 1}`, Hostname: host.name, Index: i + 1 },
-      DataPathAddr: host.address,
-    })),
-    services: [
-      { ...service, NetworkID: "net1", VirtualIP: "10.0.1.2", Ports: [] },
-      {
-        ...{ ...service, NetworkID: "ing", VirtualIP: "10.0.0.2", Aliases: [] },
-        Ports: [{ ...port, PublishMode: "ingress" }],
-      },
-      { ...idle, VirtualIP: "10.0.1.3" },
-    ],
-    endpoints: tasks.flatMap((task) => [
-      endpoint("net1", "10.0.1.", task),
-      endpoint("ing", "10.0.0.", task),
-    ]),
-  };
-}
-
-function sandbox(task: Task, more: Partial<Sandbox> = {}): Sandbox {
-  return {
-    id: task.id,
-    attachments: [
-      { networkId: "ing", address: `10.0.0.${task.last}` },
-      { networkId: "net1", address: `10.0.1.${task.last}` },
-    ],
-    ports: [],
-    upstreamNameServers: ["192.0.2.53:53"],
-    searchDomains: [],
-    ...more,
-  };
-}
-
-const tasks: readonly Task[] = [
-  { id: "a1", host: 1, last: 5 },
-  { id: "b1", host: 2, last: 6 },
-  { id: "b2", host: 2, last: 7 },
-];
 let hosts: Host[] = [];
 let outside: Host;
 const namespaces = new Map<string, string>();
 
 before(async () => {
   if (!isReady) return;
+  removeHosts(); // of a run that was killed
   ip("netns", "add", `${prefix}switch`);
   ip("-n", `${prefix}switch`, "link", "add", "br0", "type", "bridge");
   ip("-n", `${prefix}switch`, "link", "set", "br0", "up");
@@ -243,18 +42,22 @@ before(async () => {
 });
 
 after(async () => {
-  for (const server of servers) server.close();
+  closeServers();
   for (const host of hosts) {
     await host.do("clear").catch(() => {});
     await host.kill("SIGTERM");
   }
+  removeHosts();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function removeHosts(): void {
   for (const name of ["a", "b", "c", "switch"]) {
     try {
       ip("netns", "delete", prefix + name);
     } catch {}
   }
-  rmSync(directory, { recursive: true, force: true });
-});
+}
 
 async function updateAll(wanted: readonly Task[]): Promise<void> {
   await Promise.all(hosts.map((host, i) => host.do("update", view(i + 1, hosts, wanted))));
@@ -320,4 +123,171 @@ test("neither the host nor a stranger has a way into the overlay", { skip }, asy
   assert.doesNotMatch(routes, /10\.0\./);
   ip("-n", prefix + outside.name, "route", "add", "169.254.0.0/16", "via", "10.88.0.11");
   assert.match(await askOnce(outside.namespace, "169.254.1.1:8080,connect-timeout=1"), /failed/);
+});
+
+const host = (i: number): Host => {
+  const found = hosts[i];
+  assert.ok(found !== undefined);
+  return found;
+};
+
+test("the keeper is told names once, what changed, and all again when it was restarted", {
+  skip,
+}, async () => {
+  const a = host(0);
+  const told = () => a.keeperHeard.filter((request) => request.do === "setNames");
+  const [first] = told();
+  assert.equal(told().length, 1);
+  assert.deepEqual(Object.keys(first?.tables ?? {}), ["net1"]);
+  assert.deepEqual(first?.tables["net1"]?.names["site"], ["10.0.1.2"]);
+  const served = a.keeperHeard.filter((request) => request.do === "serveNames");
+  assert.deepEqual(served, [
+    {
+      ...{ do: "serveNames", sandbox: "a1", namespace: at("a1"), tables: ["net1"] },
+      ...{ upstream: ["192.0.2.53:53"], search: [] },
+    },
+  ]);
+  await a.do("restartKeeper");
+  await updateAll(tasks);
+  assert.deepEqual(told()[1], first);
+  assert.equal(told().length, 2);
+});
+
+test("the resolver's address leads to the keeper's port in the container", { skip }, async () => {
+  serveUdp(at("a1"), "keeper", 4053, "127.0.0.11");
+  assert.match(await askOnce(at("a1"), "UDP:127.0.0.11:53"), /^keeper saw 127\.0\.0\./);
+});
+
+test("killing and restarting the agent breaks no connection and loses no rule", {
+  skip,
+}, async () => {
+  const flows = [
+    new Requests(at("a1"), "10.0.1.2", 80),
+    new Requests(outside.namespace, "10.88.0.11", 8080),
+    new Requests(outside.namespace, "10.88.0.12", 8080),
+  ];
+  for (let round = 0; round < 4; round++) {
+    for (const one of hosts) {
+      await one.kill("SIGKILL");
+      one.start();
+    }
+    await updateAll(tasks);
+    assert.deepEqual(await host(1).do("sandboxes"), ["b1", "b2"]);
+  }
+  for (const flow of flows) {
+    const { answered, failures } = await flow.stop();
+    assert.deepEqual(failures, []);
+    assert.ok(answered > 50, `${answered} connections were made`);
+  }
+});
+
+test("what an agent finds wrong when it starts is put right", { skip }, async () => {
+  await host(0).kill("SIGKILL");
+  const router = `--net=${host(0).execRoot}/netns/router-net1`;
+  const inRouter = (...args: string[]) => execFileSync("nsenter", [router, ...args]);
+  inRouter("ip", "route", "del", "10.0.1.6/32");
+  inRouter("ip", "route", "add", "10.0.1.99/32", "dev", "lo", "proto", "static");
+  inRouter("nft", "flush", "ruleset");
+  inRouter("ip", "link", "del", "up0");
+  host(0).start();
+  await updateAll(tasks);
+  assert.equal((await askOnce(at("a1"), "10.0.1.6:80")).slice(0, 2), "b1");
+  assert.match(await askOnce(at("a1"), "10.0.1.2:80"), /saw 10\.0\.1\./);
+  assert.doesNotMatch(inRouter("ip", "route").toString(), /10\.0\.1\.99/);
+  assert.equal(Object.keys(await ask(outside.namespace, "10.88.0.11:8080", 3)).length, 3);
+});
+
+test("a container's own port of the host, TCP and UDP, and one that a program has", {
+  skip,
+}, async () => {
+  const ports = [
+    { protocol: "tcp", targetPort: 80, publishedPort: 8181 },
+    { protocol: "udp", targetPort: 5353, publishedPort: 8282 },
+  ];
+  const task = { id: "h1", host: 1, last: 20 };
+  const namespace = await host(0).create(sandbox(task, { ports }));
+  serveUdp(namespace, "h1", 5353);
+  assert.equal(await askOnce(outside.namespace, "10.88.0.11:8181"), "h1 saw 10.88.0.13");
+  assert.equal(await askOnce(outside.namespace, "UDP:10.88.0.11:8282"), "h1 saw 10.88.0.13");
+  assert.match(await askOnce(host(0).namespace, "127.0.0.1:8181"), /^h1 saw/);
+  assert.equal(await askOnce(outside.namespace, "10.88.0.12:8181"), "refused");
+  const again = sandbox({ ...task, id: "h2", last: 21 }, { ports });
+  await serve(host(1).namespace, "program", 8181);
+  await assert.rejects(
+    host(1).do("createSandbox", again),
+    /port 8181\/tcp .* a program on this node/,
+  );
+  assert.deepEqual(await host(1).do("sandboxes"), ["b1", "b2"]);
+  await host(0).do("removeSandbox", "h1");
+  assert.equal(await askOnce(outside.namespace, "10.88.0.11:8181"), "refused");
+});
+
+test("a container without a network leaves through its host, which no one enters", {
+  skip,
+}, async () => {
+  await serve(outside.namespace, "outside", 80);
+  const alone = sandbox({ id: "l1", host: 1, last: 0 }, { attachments: [] });
+  const { namespace, attachments } = await host(0).do<{
+    namespace: string;
+    attachments: readonly { networkId: string; address: string }[];
+  }>("createSandbox", alone);
+  assert.deepEqual(attachments, [{ networkId: "local", address: "172.29.0.2" }]);
+  assert.equal(await askOnce(namespace, "10.88.0.13:80"), "outside saw 10.88.0.11");
+  assert.equal(await askOnce(at("a1"), "10.88.0.13:80"), "outside saw 10.88.0.11");
+  assert.match(await askOnce(namespace, "10.0.1.5:80,connect-timeout=1"), /failed|no route/);
+  await host(0).do("removeSandbox", "l1");
+});
+
+test("a task that leaves gets no new connections, is drained, and is gone everywhere", {
+  skip,
+}, async () => {
+  const open = new Requests(at("a1"), "10.0.1.7", 80);
+  const leaving = tasks.map((task) => (task.id === "b2" ? { ...task, state: "draining" } : task));
+  await updateAll(leaving);
+  const heard = await ask(at("a1"), "10.0.1.2:80", 4);
+  assert.deepEqual(
+    Object.keys(heard)
+      .map((answer) => answer.slice(0, 2))
+      .sort(),
+    ["a1", "b1"],
+  );
+  assert.deepEqual((await open.stop()).failures, []);
+  const start = performance.now();
+  await host(1).do("drained", { networkId: "net1", address: "10.0.1.7", ms: 5_000 });
+  assert.ok(performance.now() - start < 2_000, "nothing is open any more");
+  await host(1).do("removeSandbox", "b2");
+  await updateAll(tasks.slice(0, 2));
+  assert.equal(await askOnce(at("a1"), "10.0.1.7:80"), "no route");
+  assert.equal(await askOnce(at("b1"), "10.0.1.7:80"), "no route");
+});
+
+test("an open connection is waited for, but not for ever", { skip }, async () => {
+  const held = new Requests(at("a1"), "10.0.1.6", 81);
+  await serve(at("b1"), "b1", 81, "hold");
+  const drained = (ms: number) =>
+    host(1).do("drained", { networkId: "net1", address: "10.0.1.6", ms });
+  const isOpen = async () => {
+    const start = performance.now();
+    await drained(300);
+    return performance.now() - start > 250;
+  };
+  while (!(await isOpen())) {}
+  await held.stop();
+});
+
+test("a peer whose cable is out is named", { skip }, async () => {
+  const silent = async () => (await host(0).do<string[]>("unreachable")).join();
+  ip("-n", `${prefix}switch`, "link", "set", "pb", "down");
+  while ((await silent()) !== "node2") await new Promise((resolve) => setTimeout(resolve, 100));
+  ip("-n", `${prefix}switch`, "link", "set", "pb", "up");
+  while ((await silent()) !== "") await new Promise((resolve) => setTimeout(resolve, 100));
+});
+
+test("leaving everything leaves nothing", { skip }, async () => {
+  for (const one of hosts) await one.do("clear");
+  const left = (args: string[]) =>
+    execFileSync("nsenter", [`--net=${host(0).namespace}`, ...args]).toString();
+  assert.equal(left(["nft", "list", "ruleset"]), "");
+  assert.deepEqual(await host(0).do("sandboxes"), []);
+  while (/tsw/.test(left(["ip", "link"]))) await new Promise((resolve) => setTimeout(resolve, 50));
 });

@@ -2,16 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { difference } from "../../../../agent/network/apply.ts";
 import { listRequest, parseConnection } from "../../../../agent/network/conntrack.ts";
+import { newLink, parseLink } from "../../../../agent/network/links.ts";
 import {
   decode,
   describe,
   encode,
   identity,
   type KernelObject,
-  newLink,
   parseCidr,
   parseError,
-  parseLink,
   parseObject,
   put,
   remove,

@@ -1,0 +1,149 @@
+// Links: asking the kernel for them, and reading what it says of them.
+
+import * as ifla from "netlink/dist/rt/ifla.js";
+import * as rt from "netlink/dist/rt/structs.js";
+import { parseAttributes } from "netlink/dist/structs.js";
+import {
+  bytesOf,
+  cString,
+  flag,
+  ipBytes,
+  ipText,
+  macBytes,
+  macText,
+  type Request,
+} from "./netlink.ts";
+
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+  readonly isUp: boolean;
+  readonly mac: string;
+  /** The other end's index in its own namespace (veth). */
+  readonly peerIndex: number;
+  readonly vxlan: { readonly id: number; readonly local: string; readonly port: number } | null;
+}
+
+type NewLink =
+  | {
+      readonly kind: "veth";
+      readonly name: string;
+      readonly mtu: number;
+      readonly mac?: string;
+      readonly peer: {
+        readonly name: string;
+        readonly mac?: string;
+        /** Descriptor of the namespace it goes to. */
+        readonly namespace: number;
+      };
+    }
+  | {
+      readonly kind: "vxlan";
+      readonly name: string;
+      readonly mtu: number;
+      readonly mac: string;
+      readonly id: number;
+      readonly local: string;
+      readonly port: number;
+      readonly namespace: number;
+    };
+
+/** Makes a link, up; a veth's peer has to be set up where it went. A VXLAN device's socket stays in the namespace the request is sent from. */
+export function newLink(link: NewLink): Request {
+  const head = rt.formatLink({ flags: { up: true }, change: { up: true } });
+  const attributes: ifla.LinkAttrs = { ifname: link.name, mtu: link.mtu };
+  if (link.mac !== undefined) attributes.address = macBytes(link.mac);
+  if (link.kind === "vxlan") attributes.netNsFd = link.namespace;
+  attributes.linkinfo = bytesOf((out) => {
+    out.push(1, Buffer.from(link.kind));
+    out.push(2, link.kind === "vxlan" ? vxlanData(link) : (data) => data.push(1, peerData(link)));
+  });
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: flag.create | flag.exclusive,
+    body: bytesOf((out) => {
+      out.emit(head);
+      out.emit(ifla.formatLinkAttrs(attributes));
+    }),
+    about: `make the ${link.kind} link ${link.name}`,
+    fine: [],
+  };
+}
+
+function peerData(link: NewLink & { readonly kind: "veth" }): Buffer {
+  const attributes: ifla.LinkAttrs = {
+    ifname: link.peer.name,
+    mtu: link.mtu,
+    netNsFd: link.peer.namespace,
+  };
+  if (link.peer.mac !== undefined) attributes.address = macBytes(link.peer.mac);
+  // Not up: the kernel refuses that (ENOTCONN) until both ends are joined.
+  return bytesOf((out) => {
+    out.emit(rt.formatLink({}));
+    out.emit(ifla.formatLinkAttrs(attributes));
+  });
+}
+
+function vxlanData(link: NewLink & { readonly kind: "vxlan" }) {
+  const port = Buffer.alloc(2);
+  port.writeUInt16BE(link.port);
+  return ifla.formatVxlan({ id: link.id, local: ipBytes(link.local), learning: 0, port });
+}
+
+/** Sets an existing link up, with this MTU if one is given. */
+export function setLink(name: string, mtu?: number): Request {
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: 0,
+    body: bytesOf((out) => {
+      out.emit(rt.formatLink({ flags: { up: true }, change: { up: true } }));
+      out.emit(ifla.formatLinkAttrs(mtu === undefined ? { ifname: name } : { ifname: name, mtu }));
+    }),
+    about: `set the link ${name} up`,
+    fine: [],
+  };
+}
+
+export function deleteLink(name: string): Request {
+  return {
+    type: rt.MessageType.DELLINK,
+    flags: 0,
+    body: bytesOf((out) => {
+      out.emit(rt.formatLink({}));
+      out.emit(ifla.formatLinkAttrs({ ifname: name }));
+    }),
+    about: `delete the link ${name}`,
+    fine: ["ENODEV"],
+  };
+}
+
+export function parseLink(body: Buffer): Link {
+  const { index = 0, flags = {} } = rt.parseLink(body.subarray(0, rt.__LENGTH_Link));
+  const link = { index, name: "", mtu: 0, isUp: flags.up === true, mac: "", peerIndex: 0 };
+  let vxlan: Link["vxlan"] = null;
+  // Read by hand: the package's parser knows the statistics blocks of its own kernel only.
+  parseAttributes(body.subarray(rt.__LENGTH_Link), ({ type, data }) => {
+    if (type === 1) link.mac = macText(data);
+    if (type === 3) link.name = cString(data);
+    if (type === 4) link.mtu = data.readUInt32LE();
+    if (type === 5) link.peerIndex = data.readUInt32LE();
+    if (type === 18) vxlan = parseVxlan(data);
+  });
+  return { ...link, vxlan };
+}
+
+function parseVxlan(info: Buffer): Link["vxlan"] {
+  let kind = "";
+  const found = { id: 0, local: "", port: 0 };
+  parseAttributes(info, ({ type, data }) => {
+    if (type === 1) kind = cString(data);
+    if (type !== 2 || kind !== "vxlan") return;
+    parseAttributes(data, (item) => {
+      if (item.type === 1) found.id = item.data.readUInt32LE();
+      if (item.type === 4) found.local = ipText(item.data);
+      if (item.type === 15) found.port = item.data.readUInt16BE();
+    });
+  });
+  return kind === "vxlan" ? found : null;
+}

@@ -1,0 +1,268 @@
+// Hosts, containers and clients for the tests of the networks: namespaces joined by a switch without an uplink.
+
+import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtempSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
+import type { KeeperRequest } from "../../proto/kit/keeper.ts";
+import { tcpListenerIn, udpSocketIn } from "../../proto/kit/netns.ts";
+
+export const prefix = "net-e2e-";
+export const directory = mkdtempSync(join(tmpdir(), prefix));
+const client = fileURLToPath(new URL("network-client.js", import.meta.url));
+const driver = fileURLToPath(new URL("network-host.js", import.meta.url));
+const servers: { close(): unknown }[] = [];
+
+/** A machine of the test: a namespace with a cable to the switch, and on the members a driver process. */
+export class Host {
+  readonly name: string;
+  readonly execRoot: string;
+  readonly address: string;
+  readonly keeperHeard: KeeperRequest[] = [];
+  #process: ChildProcess | null = null;
+  #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
+  #id = 0;
+
+  constructor(name: string, last: number) {
+    this.name = name;
+    this.address = `10.88.0.${last}`;
+    this.execRoot = join(directory, name);
+    const cable = `p${name}`;
+    ip("netns", "add", prefix + name);
+    ip("-n", prefix + name, "link", "set", "lo", "up");
+    ip(
+      ...["-n", prefix + name, "link", "add", "eth0", "type", "veth"],
+      ...["peer", "name", cable, "netns", `${prefix}switch`],
+    );
+    ip("-n", prefix + name, "address", "add", `${this.address}/24`, "dev", "eth0");
+    ip("-n", prefix + name, "link", "set", "eth0", "up");
+    ip("-n", `${prefix}switch`, "link", "set", cable, "master", "br0", "up");
+  }
+
+  get namespace(): string {
+    return `/run/netns/${prefix}${this.name}`;
+  }
+
+  start(): void {
+    const args = [`--net=${this.namespace}`, process.execPath, driver, this.execRoot];
+    const child = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#process = child;
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const message = JSON.parse(line);
+      if ("keeper" in message) {
+        this.keeperHeard.push(message.keeper);
+        return;
+      }
+      const waiting = this.#waiting.get(message.id);
+      this.#waiting.delete(message.id);
+      if ("error" in message) waiting?.reject(new Error(message.error));
+      else waiting?.resolve(message.result as never);
+    });
+  }
+
+  async kill(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child === null) return;
+    this.#process = null;
+    child.kill(signal);
+    await once(child, "exit");
+  }
+
+  do<T>(verb: string, argument?: unknown): Promise<T> {
+    this.#id += 1;
+    const id = this.#id;
+    this.#process?.stdin?.write(`${JSON.stringify({ id, verb, argument })}\n`);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+    });
+  }
+
+  async create(sandbox: Sandbox): Promise<string> {
+    const { namespace } = await this.do<{ namespace: string }>("createSandbox", sandbox);
+    await serve(namespace, sandbox.id);
+    return namespace;
+  }
+}
+
+export function closeServers(): void {
+  for (const server of servers) server.close();
+}
+
+/** A UDP service in the namespace that answers with its name and the caller's address. */
+export function serveUdp(namespace: string, name: string, port: number, address = "0.0.0.0"): void {
+  const socket = createSocket("udp4", (_message, from) =>
+    socket.send(`${name} saw ${from.address}\n`, from.port, from.address),
+  );
+  socket.bind({ fd: udpSocketIn(namespace, address, port) });
+  servers.push(socket);
+}
+
+/** Connects without pause until `stop`, which tells how often and what failed. */
+export class Requests {
+  readonly #child: ChildProcess;
+  #output = "";
+
+  constructor(namespace: string, address: string, port: number) {
+    const args = [`--net=${namespace}`, process.execPath, client, address, String(port)];
+    this.#child = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child.stdout?.on("data", (chunk) => {
+      this.#output += String(chunk);
+    });
+  }
+
+  async stop(): Promise<{ readonly answered: number; readonly failures: readonly string[] }> {
+    this.#child.stdin?.end();
+    await once(this.#child, "close");
+    return JSON.parse(this.#output);
+  }
+}
+
+/** Answers every connection to the port with its name and the caller's address; "hold" never closes one. */
+export async function serve(
+  namespace: string,
+  name: string,
+  port = 80,
+  manner: "answer" | "hold" = "answer",
+): Promise<void> {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    const answer = `${name} saw ${socket.remoteAddress}\n`;
+    if (manner === "hold") socket.write(answer);
+    else socket.end(answer);
+  });
+  server.listen({ fd: tcpListenerIn(namespace, "0.0.0.0", port) });
+  await once(server, "listening");
+  servers.push(server);
+}
+
+export function ip(...args: string[]): void {
+  execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
+}
+
+/** What `times` connections from the namespace to address:port heard, each answer with its count. */
+export async function ask(
+  namespace: string,
+  target: string,
+  times = 6,
+): Promise<Readonly<Record<string, number>>> {
+  const heard: Record<string, number> = {};
+  for (let i = 0; i < times; i++) {
+    const answer = await askOnce(namespace, target);
+    heard[answer] = (heard[answer] ?? 0) + 1;
+  }
+  return heard;
+}
+
+export async function askOnce(namespace: string, target: string): Promise<string> {
+  const args = [
+    `--net=${namespace}`,
+    "timeout",
+    "3",
+    "socat",
+    "-T2",
+    "-t0.05",
+    "-,ignoreeof",
+    target.includes("UDP:") ? target : `TCP:${target}`,
+  ];
+  try {
+    const asked = promisify(execFile)("nsenter", args);
+    // A datagram is only sent when there is something to say.
+    if (target.startsWith("UDP:")) asked.child.stdin?.write("?");
+    return (await asked).stdout.trim();
+  } catch (error) {
+    const text = String((error as { stderr?: string }).stderr);
+    if (/Connection refused/.test(text)) return "refused";
+    return /No route|unreachable/.test(text) ? "no route" : `failed: ${text.slice(0, 200)}`;
+  }
+}
+
+const overlay = network("net1", "web-net", "10.0.1.0/24", "10.0.1.1", 4097, false);
+const ingress = network("ing", "ingress", "10.0.0.0/16", "10.0.0.1", 4096, true);
+
+function network(
+  ID: string,
+  Name: string,
+  Subnet: string,
+  Gateway: string,
+  VNI: number,
+  Ingress: boolean,
+): ClusterView["networks"][number] {
+  const spec = { Name, Labels: {}, Driver: "overlay", Options: {}, Internal: false };
+  return {
+    ...{ ID, CreatedAt: "", UpdatedAt: "", VNI },
+    Spec: { ...spec, Attachable: true, Ingress, EnableIPv6: false, Scope: "swarm" },
+    IPAM: {
+      Driver: "default",
+      Options: {},
+      Config: [{ Subnet, Gateway, IPRange: "", AuxiliaryAddresses: {} }],
+    },
+  };
+}
+
+export interface Task {
+  readonly id: string;
+  readonly host: number;
+  readonly last: number;
+  readonly state?: string;
+}
+
+export function view(self: number, hosts: readonly Host[], tasks: readonly Task[]): ClusterView {
+  const endpoint = (NetworkID: string, base: string, task: Task) => ({
+    ...{ NetworkID, ServiceID: "web", TaskID: task.id, NodeID: `node${task.host}` },
+    ...{ NodeIndex: task.host, Address: `${base}${task.last}`, State: task.state ?? "serving" },
+    ...{ Names: [`web.${task.last}`, `web.${task.last}.${task.id}`], Aliases: [] },
+  });
+  const service = { ServiceID: "web", Name: "web", Aliases: ["site"] };
+  const port = { Name: "", Protocol: "tcp", TargetPort: 80, PublishedPort: 8080 };
+  const idle = { NetworkID: "net1", ServiceID: "idle", Name: "idle", Aliases: [], Ports: [] };
+  return {
+    self: {
+      ...{ nodeId: `node${self}`, index: self, dataPathPort: 4789 },
+      dataPathAddr: hosts[self - 1]?.address ?? "",
+    },
+    networks: [ingress, overlay],
+    peers: hosts.map((host, i) => ({
+      ...{ NodeID: `node${i + 1}`, Hostname: host.name, Index: i + 1 },
+      DataPathAddr: host.address,
+    })),
+    services: [
+      { ...service, NetworkID: "net1", VirtualIP: "10.0.1.2", Ports: [] },
+      {
+        ...{ ...service, NetworkID: "ing", VirtualIP: "10.0.0.2", Aliases: [] },
+        Ports: [{ ...port, PublishMode: "ingress" }],
+      },
+      { ...idle, VirtualIP: "10.0.1.3" },
+    ],
+    endpoints: tasks.flatMap((task) => [
+      endpoint("net1", "10.0.1.", task),
+      endpoint("ing", "10.0.0.", task),
+    ]),
+  };
+}
+
+export function sandbox(task: Task, more: Partial<Sandbox> = {}): Sandbox {
+  return {
+    id: task.id,
+    attachments: [
+      { networkId: "ing", address: `10.0.0.${task.last}` },
+      { networkId: "net1", address: `10.0.1.${task.last}` },
+    ],
+    ports: [],
+    upstreamNameServers: ["192.0.2.53:53"],
+    searchDomains: [],
+    ...more,
+  };
+}
+
+export const tasks: readonly Task[] = [
+  { id: "a1", host: 1, last: 5 },
+  { id: "b1", host: 2, last: 6 },
+  { id: "b2", host: 2, last: 7 },
+];
