@@ -67,6 +67,7 @@ export class Performer {
   readonly #retries = new Map<string, { readonly waitMs: number; readonly at: number }>();
   readonly #sandboxes: Set<string>;
   readonly #pulls = new Limit(pullsMax);
+  readonly #images = new Map<string, { readonly limit: Limit; users: number }>();
   readonly #creates = new Limit(createsMax);
   readonly #stops = new Limit(stopsMax);
   readonly #stop = new AbortController();
@@ -181,7 +182,7 @@ export class Performer {
   }
 
   readonly #doers: Omit<Doers, "report"> = {
-    pull: (step, _run, signal) => this.#pulls.run(() => this.#pull(step.image, signal), signal),
+    pull: (step, _run, signal) => this.#pullOnce(step.image, signal),
     createSandbox: async (step, run) => {
       this.#sandboxes.add(step.sandbox.id);
       run.sandbox = await this.#options.network.createSandbox(step.sandbox);
@@ -215,6 +216,18 @@ export class Performer {
     removeSandbox: (_step, run) => this.#removeSandbox(run.taskId),
     remove: (step) => this.#options.engine.remove(step.containerId, { force: true, volumes: true }),
   };
+
+  /** Tasks of one image take turns: the second finds what the first has brought. */
+  async #pullOnce(image: string, signal: AbortSignal): Promise<void> {
+    const turn = this.#images.get(image) ?? { limit: new Limit(1), users: 0 };
+    turn.users++;
+    this.#images.set(image, turn);
+    try {
+      await turn.limit.run(() => this.#pulls.run(() => this.#pull(image, signal), signal), signal);
+    } finally {
+      if (--turn.users === 0) this.#images.delete(image);
+    }
+  }
 
   /** A pinned image that is there needs no registry; one that cannot be pulled may be there all the same. */
   async #pull(image: string, signal: AbortSignal): Promise<void> {

@@ -78,7 +78,9 @@ export class Child {
       const ended = await this.#runOnce();
       if (signal.aborted) return;
       const ranMs = Math.round(performance.now() - startedAt);
-      backoffMs = ranMs >= healthyMs ? backoffMsMin : Math.min(backoffMs * 2, backoffMsMax);
+      // Killed from outside: it would not end in the same way again, so there is nothing to wait for.
+      const isOwnFault = ended.signalName !== "SIGKILL" && ranMs < healthyMs;
+      backoffMs = isOwnFault ? Math.min(backoffMs * 2, backoffMsMax) : backoffMsMin;
       this.#log.error({ ...ended, ranMs, backoffMs }, "the child has ended and is started again");
       await delay(backoffMs, undefined, { signal }).catch(() => {});
     }

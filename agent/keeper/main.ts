@@ -26,6 +26,8 @@ const saveDelayMs = 200;
  * `conflict` when a daemon runs already, and with `unsupported` when the machine lacks what the agent needs.
  */
 export async function runKeeper(config: DaemonConfig, signal: AbortSignal): Promise<void> {
+  if (process.getuid?.() !== 0)
+    throw new SwarmError("unsupported", "the tsswarm daemon has to be run as root");
   const log = openLog("keeper", config["log-level"]);
   const keeper = new KeeperProcess(config, log);
   const path = join(config["exec-root"], "keeper.sock");

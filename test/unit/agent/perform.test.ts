@@ -29,6 +29,8 @@ class Fake {
   fail = "";
   failure = "it broke";
   blockPull = false;
+  pullsAtOnce = 0;
+  #pulling = 0;
   performer: Performer | null = null;
   readonly #containers = new Map<string, Container>();
   #looks: Promise<void> = Promise.resolve();
@@ -41,6 +43,9 @@ class Fake {
             await new Promise((_, reject) => {
               signal.addEventListener("abort", () => reject(signal.reason), { once: true });
             });
+          this.pullsAtOnce = Math.max(this.pullsAtOnce, ++this.#pulling);
+          await new Promise((resolve) => setImmediate(resolve));
+          this.#pulling--;
           this.#did(`pull ${reference}`);
           return { id: "sha256:1", digest: "sha256:2" };
         },
@@ -215,6 +220,15 @@ for (const row of failures)
     assert.ok(fake.statuses.includes("t2 shutdown"));
     await performer.close();
   });
+
+test("two tasks of one image pull it one after the other", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  await fake.want(task("t1"), task("t2"));
+  assert.equal(fake.done.filter((what) => what === "pull web").length, 2);
+  assert.equal(fake.pullsAtOnce, 1);
+  await performer.close();
+});
 
 test("a task that is no longer wanted while its image is pulled is let go", async () => {
   const fake = new Fake();
