@@ -3,7 +3,7 @@
 import type { FastifyInstance } from "fastify";
 import { selectContainers } from "./container-filters.ts";
 import { containerJson, containerSummary } from "./container-json.ts";
-import { notYet, StatusError, withStatus } from "./errors.ts";
+import { StatusError, withStatus } from "./errors.ts";
 import { streamContainerLogs } from "./logs.ts";
 import { parameter, Query } from "./request.ts";
 import { clientGone } from "./stream.ts";
@@ -84,10 +84,6 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
       }),
     );
     return reply.code(204).send();
-  });
-
-  app.post("/containers/create", async () => {
-    throw notYet("creating a container by itself: create a service instead; a local container");
   });
 }
 

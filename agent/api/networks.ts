@@ -240,12 +240,12 @@ function serviceOn(
 /** Removes what no service uses: the managers refuse the others. */
 async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
   const removed: string[] = [];
-  const until = filters["until"]?.[0];
+  const until = new Query({ query: { until: filters["until"]?.[0] ?? "" } }).time("until");
   for (const network of await swarmNetworks(context)) {
     const labels = network["Labels"] as Record<string, string>;
     if (network["Ingress"] === true || !labelsMatch(labels, filters["label"])) continue;
     if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
-    if (until !== undefined && Date.parse(String(network["Created"])) > untilMs(until)) continue;
+    if (until !== undefined && Date.parse(String(network["Created"])) > until) continue;
     try {
       await controlOf(context).unary("RemoveNetwork", {
         ID: String(network["Id"]),
@@ -258,10 +258,4 @@ async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
     }
   }
   return removed;
-}
-
-function untilMs(text: string): number {
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
-  if (!Number.isFinite(ms)) throw new SwarmError("invalid", `invalid filter 'until=${text}'`);
-  return ms;
 }

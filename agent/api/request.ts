@@ -1,6 +1,7 @@
 // Reading what a client sent: query parameters, filters, JSON bodies, registry credentials.
 
 import type { FastifyRequest } from "fastify";
+import type { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { RegistryAuth } from "../engine/types.ts";
 import { versionOf } from "./versions.ts";
@@ -11,7 +12,7 @@ export type Filters = Readonly<Record<string, readonly string[]>>;
 export class Query {
   readonly #values: Readonly<Record<string, string | readonly string[] | undefined>>;
 
-  constructor(request: FastifyRequest) {
+  constructor(request: Pick<FastifyRequest, "query">) {
     this.#values = request.query as Record<string, string | string[]>;
   }
 
@@ -131,6 +132,16 @@ export function requiredVersion(query: Query, kind: string): number {
       `invalid ${kind} version '${query.text("version")}': a number is expected`,
     );
   return version;
+}
+
+/** Throws `invalid` naming each wrong field. */
+export function parseBody<T>(shape: z.ZodType<T>, json: unknown): T {
+  const parsed = shape.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    (issue) => `${issue.path.join(".") || "request body"}: ${issue.message}`,
+  );
+  throw new SwarmError("invalid", problems.join("; "));
 }
 
 /** A path parameter. */

@@ -1,9 +1,17 @@
 // The Docker Engine REST door: one HTTP server per host, every object family behind it.
 
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import { type FastifyInstance, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { addContainers } from "./containers.ts";
+import { addDistribution } from "./distribution.ts";
 import { toAnswer } from "./errors.ts";
+import { addEvents } from "./events.ts";
+import { addExec, startUpgraded } from "./exec.ts";
+import { refuse, take } from "./hijack.ts";
+import { addImages } from "./images.ts";
+import { addLater } from "./later.ts";
 import { addNetworks } from "./networks.ts";
 import { addNodes } from "./nodes.ts";
 import { addServices } from "./services.ts";
@@ -13,6 +21,7 @@ import { addSystem } from "./system.ts";
 import { addTasks } from "./tasks.ts";
 import type { ApiContext } from "./types.ts";
 import { apiVersion, versionOf, withoutVersion } from "./versions.ts";
+import { addVolumes } from "./volumes.ts";
 
 const bodyBytesMax = 4 * 1024 * 1024;
 const headerBytesMax = 64 * 1024;
@@ -69,7 +78,6 @@ function build(context: ApiContext): FastifyInstance {
     requestTimeout: requestMsMax,
     http: { maxHeaderSize: headerBytesMax },
     routerOptions: { maxParamLength: parameterLengthMax },
-    forceCloseConnections: true,
     rewriteUrl: (request) => withoutVersion(request.url ?? "/"),
     frameworkErrors: (error, _request, reply) => {
       const answer = toAnswer(error);
@@ -104,7 +112,32 @@ function build(context: ApiContext): FastifyInstance {
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
   for (const add of families) add(app, context);
+  serveUpgrades(app, context);
   return app;
+}
+
+/** Requests that ask to leave HTTP never reach fastify. */
+function serveUpgrades(app: FastifyInstance, context: ApiContext): void {
+  const open = new Set<Duplex>();
+  // fastify closes connections only when it has opened the socket itself.
+  app.addHook("preClose", async () => {
+    for (const socket of open) socket.destroy();
+    app.server.closeAllConnections();
+  });
+  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+    const headers = commonHeaders(context);
+    const answer = async () => {
+      const taken = await take(request, socket, head, headers);
+      versionOf(taken.path);
+      const id = /^\/exec\/([0-9A-Za-z]+)\/start$/.exec(withoutVersion(taken.path))?.[1];
+      if (request.method !== "POST" || id === undefined)
+        throw new SwarmError("unsupported", "only the start of an exec can take over a connection");
+      await startUpgraded(context, taken, id);
+    };
+    answer().catch((error: unknown) => refuse(socket, headers, error));
+  });
 }
 
 const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[] = [
@@ -115,6 +148,12 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addTasks,
   addNetworks,
   addContainers,
+  addExec,
+  addImages,
+  addDistribution,
+  addEvents,
+  addVolumes,
+  addLater,
 ];
 
 function commonHeaders(context: ApiContext): Readonly<Record<string, string>> {

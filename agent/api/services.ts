@@ -64,7 +64,11 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const spec = specOf(request);
     const resolved =
       rollback === ""
-        ? await withDigest(context, request, spec, clientGone(reply.raw))
+        ? await withDigest(context, request, spec, clientGone(reply.raw), async () => {
+            const ID = parameter(request, "id");
+            const before = await control.unary("GetService", { ID, InsertDefaults: false });
+            return before.Spec?.TaskTemplate?.ContainerSpec?.Image ?? "";
+          })
         : { spec, warnings: [] };
     const updated = await control.unary("UpdateService", {
       ID: parameter(request, "id"),
@@ -117,6 +121,7 @@ async function withDigest(
   request: FastifyRequest,
   spec: ServiceSpec,
   signal: AbortSignal,
+  present: () => Promise<string> = async () => "",
 ): Promise<{ spec: ServiceSpec; warnings: readonly string[] }> {
   const version = askedVersion(request);
   const template = spec.TaskTemplate;
@@ -125,6 +130,8 @@ async function withDigest(
   if (clientsDuty || template === undefined || container === undefined)
     return { spec, warnings: [] };
   if (container.Image === "" || container.Image.includes("@")) return { spec, warnings: [] };
+  // An update that leaves the image as it is must not replace tasks because the tag has moved.
+  if ((await present()) === container.Image) return { spec, warnings: [] };
   try {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(digestMsMax)]);
     const { Descriptor } = await context.engine.distribution(

@@ -4,11 +4,10 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { codec } from "../../proto/codec.ts";
 import type { ClusterSpec } from "../../proto/gen/types.ts";
-import { SwarmError } from "../../proto/kit/errors.ts";
 import { clusterJson } from "./adapt.ts";
 import { controlOf } from "./control.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
-import { jsonBody, Query, requiredVersion } from "./request.ts";
+import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
 import type { ApiContext } from "./types.ts";
 
 const text = z
@@ -60,7 +59,7 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
   });
 
   app.post("/swarm/init", async (request, reply) => {
-    const body = parse(initBody, jsonBody(request));
+    const body = parseBody(initBody, jsonBody(request));
     const spec = clusterSpec(body.Spec);
     if (body.AutoLockManagers || spec.EncryptionConfig?.AutoLockManagers === true)
       throw notYet("autolock");
@@ -72,7 +71,7 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
   });
 
   app.post("/swarm/join", async (request, reply) => {
-    const body = parse(joinBody, jsonBody(request));
+    const body = parseBody(joinBody, jsonBody(request));
     await withStatus(membershipStatuses, () => context.membership.join(body));
     return reply.code(200).send();
   });
@@ -113,13 +112,4 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
 
 function clusterSpec(json: unknown): ClusterSpec {
   return codec("ClusterSpec").parse(json ?? {});
-}
-
-function parse<T>(shape: z.ZodType<T>, json: unknown): T {
-  const parsed = shape.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(
-    (issue) => `${issue.path.join(".") || "request body"}: ${issue.message}`,
-  );
-  throw new SwarmError("invalid", problems.join("; "));
 }

@@ -7,9 +7,12 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { clusterJson, type Json } from "./adapt.ts";
+import { containerSummary } from "./container-json.ts";
 import { controlOf, listRequest } from "./control.ts";
+import { imageJson } from "./images.ts";
 import type { ApiContext, LocalNode } from "./types.ts";
 import { apiVersion, apiVersionMin } from "./versions.ts";
+import { listVolumes } from "./volumes.ts";
 
 const clusterMsMax = 3_000;
 
@@ -27,6 +30,7 @@ export function addSystem(app: FastifyInstance, context: ApiContext): void {
   app.head("/_ping", async (_request, reply) => ping(reply).header("Content-Length", "0").send());
   app.get("/version", async () => version(context));
   app.get("/info", async () => info(context));
+  app.get("/system/df", async () => diskUsage(context));
 }
 
 function swarmHeader({ state, isManager }: LocalNode): string {
@@ -179,6 +183,18 @@ function registryConfig(context: ApiContext): Json {
 function securityOptions(): string[] {
   const appArmor = readText("/sys/module/apparmor/parameters/enabled") === "Y";
   return [...(appArmor ? ["name=apparmor"] : []), "name=seccomp,profile=builtin"];
+}
+
+async function diskUsage(context: ApiContext): Promise<Json> {
+  const images = await context.engine.images();
+  const now = Date.now();
+  return {
+    LayersSize: images.reduce((sum, image) => sum + image.size, 0),
+    Images: images.map(imageJson),
+    Containers: context.engine.list().map((container) => containerSummary(container, now)),
+    Volumes: await listVolumes(context.dataRoot),
+    BuildCache: [],
+  };
 }
 
 async function swarmInfo(context: ApiContext): Promise<Json> {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { test } from "node:test";
-import { dockerPath, startFakeDaemon } from "./fakes.ts";
+import { dockerPath, run, startFakeDaemon } from "./fakes.ts";
 
 const skip = dockerPath === undefined ? "there is no docker command here" : false;
 const image = "registry.lab:5000/whoami:latest";
@@ -167,4 +168,109 @@ test("docker ps, inspect, logs, stop and rm of a task's container", { skip }, as
   assert.equal((await daemon.docker("stop", "web.1.abc")).code, 0);
   assert.match((await daemon.docker("ps", "-a")).stdout, /Exited \(0\)/);
   assert.equal((await daemon.docker("rm", "web.1.abc")).code, 0);
+});
+
+test("docker exec gives output, errors, the exit code, and takes input", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const ran = await daemon.docker("exec", "web", "sh", "-c", "echo out; echo err >&2; exit 3");
+  assert.deepEqual(ran, { code: 3, stdout: "out\n", stderr: "err\n" });
+  const big = await run(
+    "sh",
+    ["-c", `head -c 3000000 /dev/zero | ${dockerPath} exec -i web cat | wc -c`],
+    { DOCKER_HOST: `unix://${daemon.socket}` },
+  );
+  assert.equal(big.stdout.trim(), "3000000", big.stderr);
+  const detached = await daemon.docker("exec", "-d", "web", "true");
+  assert.equal(detached.code, 0, detached.stderr);
+  const missing = await daemon.docker("exec", "nothing", "true");
+  assert.match(missing.stderr, /Error response from daemon: No such container: nothing/);
+});
+
+test("docker exec -it works on a terminal", {
+  skip: skip || !existsSync("/usr/bin/script"),
+}, async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const command = `stty cols 80 rows 24; exec ${dockerPath} exec -it web sh -c 'read x; echo got:$x'`;
+  const ran = await run(
+    "sh",
+    ["-c", `echo hello | script -qec "${command.replace("$", "\\$")}" /dev/null`],
+    {
+      DOCKER_HOST: `unix://${daemon.socket}`,
+    },
+  );
+  assert.match(ran.stdout, /got:hello/, ran.stderr);
+  assert.deepEqual(daemon.engine.resized[0], "24x80");
+});
+
+test("docker logs -f follows until it is interrupted", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const ran = await run("timeout", ["-s", "INT", "1", dockerPath ?? "", "logs", "-f", "web"], {
+    DOCKER_HOST: `unix://${daemon.socket}`,
+  });
+  assert.equal(ran.stdout, "stdout line\n");
+});
+
+test("docker pull shows layers, and what went wrong", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const pulled = await daemon.docker("pull", image);
+  assert.equal(pulled.code, 0, pulled.stderr);
+  assert.match(pulled.stdout, /aaaaaaaaaaaa: Pull complete/);
+  const missing = await daemon.docker("pull", "registry.lab:5000/missing");
+  assert.match(missing.stderr, /Error response from daemon: manifest for .* not found/);
+  const broken = await daemon.docker("pull", "registry.lab:5000/broken");
+  assert.equal(broken.code, 1);
+  assert.match(broken.stderr, /connection reset/);
+});
+
+test("docker images, image inspect and rmi", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const list = await daemon.docker("images");
+  assert.match(
+    list.stdout,
+    /registry\.lab:5000\/whoami +latest +aaaaaaaaaaaa +2 days ago +12\.3MB/,
+  );
+  const one = await daemon.docker("images", "-q", "registry.lab:5000/who*");
+  assert.equal(one.stdout.trim(), "aaaaaaaaaaaa");
+  const none = await daemon.docker("images", "-q", "busybox");
+  assert.equal(none.stdout, "");
+  const inspected = await daemon.docker("inspect", "-f", "{{.Id}}", image);
+  assert.equal(inspected.stdout.trim(), `sha256:${"a".repeat(64)}`);
+  const used = await daemon.docker("rmi", image);
+  assert.match(used.stderr, /a container uses it/);
+  assert.match((await daemon.docker("rmi", "-f", image)).stdout, /Untagged: registry\.lab/);
+});
+
+test("docker service create pins the image by the registry's digest", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const created = await daemon.docker("service", "create", "-d", "--name", "web", image);
+  assert.equal(created.stderr, "");
+  const format = "{{.Spec.TaskTemplate.ContainerSpec.Image}} {{.Spec.TaskTemplate.Placement}}";
+  const inspected = await daemon.docker("service", "inspect", "-f", format, "web");
+  assert.match(inspected.stdout, /whoami:latest@sha256:d{64} .*amd64 linux/);
+});
+
+test("docker events tells of containers and services", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const container = daemon.engine.add("web");
+  const since = String(Math.floor(Date.now() / 1000) - 10);
+  daemon.engine.announce("start", container);
+  const until = String(Math.floor(Date.now() / 1000) + 1);
+  const events = daemon.docker("events", "--since", since, "--until", until);
+  while (daemon.cluster.events.size === 0) await new Promise((resolve) => setImmediate(resolve));
+  await daemon.docker("service", "create", "-d", "--name", "web", image);
+  const { stdout, stderr } = await events;
+  assert.match(stdout, /container start [0-9a-f]{64} \(.*name=web/, stderr);
+  assert.match(stdout, /service create [0-9a-z]{25} \(name=web\)/);
+});
+
+test("what is not there yet is said in a sentence", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const ran = await daemon.docker("run", image);
+  assert.match(ran.stderr, /a container by itself .* is not available in this version of tsswarm/);
+  assert.equal((await daemon.docker("system", "df")).code, 0);
+  assert.equal((await daemon.docker("volume", "ls", "-q")).stdout, "");
+  assert.equal((await daemon.docker("secret", "ls", "-q")).stdout, "");
 });

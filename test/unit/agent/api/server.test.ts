@@ -5,6 +5,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { matchesPattern } from "../../../../agent/api/images.ts";
 import { openApi } from "../../../../agent/api/server.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { ask, type FakeDaemon, startFakeDaemon } from "./fakes.ts";
@@ -363,3 +364,93 @@ async function leaveStaleSocket(path: string): Promise<void> {
   await rename(`${path}.made`, path);
   await new Promise((resolve) => server.close(resolve));
 }
+
+const upgrades = [
+  { name: "an unknown exec", path: "/v1.50/exec/abc/start", body: "{}", status: 404 },
+  { name: "another path", path: "/session", body: "", status: 501 },
+  { name: "a version too new", path: "/v1.99/exec/abc/start", body: "{}", status: 400 },
+  { name: "a body that is no JSON", path: "/exec/abc/start", body: "{", status: 400 },
+];
+for (const row of upgrades)
+  test(`an upgrade for ${row.name} is refused with ${row.status}`, async () => {
+    await using daemon = await startFakeDaemon(true);
+    const answer = await daemon.ask("POST", row.path, row.body, {
+      connection: "Upgrade",
+      upgrade: "tcp",
+    });
+    assert.equal(answer.status, row.status, answer.text);
+    assert.equal(typeof answer.json.message, "string");
+    assert.equal(answer.headers["api-version"], "1.50");
+  });
+
+test("an upgraded exec carries raw bytes both ways, in frames, until the process ends", async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const made = await daemon.ask("POST", "/containers/web/exec", {
+    Cmd: ["cat"],
+    AttachStdin: true,
+    AttachStdout: true,
+    AttachStderr: true,
+  });
+  assert.equal(made.status, 201);
+  const body = '{"Detach":false,"Tty":false}';
+  const socket = connect(daemon.socket);
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const closed = new Promise((resolve) => socket.once("end", resolve));
+  const head = `POST /exec/${made.json.Id}/start HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+  // The body comes late and in two parts, and the first input with its end.
+  socket.write(head + body.slice(0, 5));
+  await new Promise((resolve) => setImmediate(resolve));
+  socket.end(`${body.slice(5)}hello`);
+  await closed;
+  const text = Buffer.concat(chunks).toString("latin1");
+  assert.match(text, /^HTTP\/1\.1 101 UPGRADED\r\n/);
+  assert.match(text, /Content-Type: application\/vnd\.docker\.multiplexed-stream\r\n/);
+  assert.ok(text.endsWith("\r\n\r\n\u0001\0\0\0\0\0\0\u0005hello"), text);
+  const state = await daemon.ask("GET", `/exec/${made.json.Id}/json`);
+  assert.equal(state.json.ExitCode, 0);
+  assert.equal(state.json.Running, false);
+});
+
+test("closing the server ends open execs and log followers", async () => {
+  const daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const made = await daemon.ask("POST", "/containers/web/exec", {
+    Cmd: ["cat"],
+    AttachStdin: true,
+    AttachStdout: true,
+  });
+  const ends = ["/containers/web/logs?stdout=1&follow=1", `/exec/${made.json.Id}/start`].map(
+    async (path) => {
+      const socket = connect(daemon.socket);
+      const upgrade = path.startsWith("/exec")
+        ? "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n"
+        : "";
+      const over = new Promise((resolve) => socket.once("close", resolve));
+      socket.write(
+        `${upgrade === "" ? "GET" : "POST"} ${path} HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n`,
+      );
+      await new Promise((resolve) => socket.once("data", resolve));
+      return { over };
+    },
+  );
+  const overs = await Promise.all(ends);
+  await daemon[Symbol.asyncDispose]();
+  await Promise.all(overs.map(({ over }) => over));
+});
+
+const patterns: readonly (readonly [string, string, boolean])[] = [
+  ["a/b:1", "a/b:1", true],
+  ["a/b:1", "a/*", true],
+  ["a/b/c", "a/*", false],
+  ["a/b", "*", false],
+  ["abc", "a?c", true],
+  ["abc", "a?", false],
+  ["aXbYc", "a*b*c", true],
+  ["a".repeat(200), `${"a*".repeat(100)}b`, false],
+];
+for (const [text, pattern, expected] of patterns)
+  test(`${text.slice(0, 8)} ${expected ? "is" : "is not"} like ${pattern.slice(0, 8)}`, () => {
+    assert.equal(matchesPattern(text, pattern), expected);
+  });

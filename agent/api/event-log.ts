@@ -1,0 +1,95 @@
+// The node's container events in Docker's shape: the last ones are kept, new ones go to everybody who listens.
+
+import type { Event } from "../../proto/gen/types.ts";
+import { messageOf } from "../../proto/kit/errors.ts";
+import type { Queue } from "../../proto/kit/queue.ts";
+import { realWorld } from "../../proto/kit/world.ts";
+import type { ContainerEvent } from "../engine/types.ts";
+import type { ApiContext } from "./types.ts";
+
+export interface DockerEvent {
+  readonly status?: string;
+  readonly id?: string;
+  readonly from?: string;
+  readonly Type: string;
+  readonly Action: string;
+  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
+  readonly scope: "local" | "swarm";
+  /** Seconds since 1970. */
+  readonly time: number;
+  readonly timeNano: number;
+}
+
+const pastMax = 256;
+const retryMs = 200;
+
+export class EventLog {
+  readonly #past: DockerEvent[] = [];
+  readonly #listeners = new Set<Queue<DockerEvent>>();
+
+  /** Collects until aborted. */
+  async follow(context: ApiContext, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        for await (const event of context.engine.events(signal)) this.#add(containerEvent(event));
+      } catch (error) {
+        context.log.warn(`the engine's events broke off: ${messageOf(error)}`);
+      }
+      await realWorld.sleep(retryMs, signal).catch(() => {});
+    }
+  }
+
+  #add(event: DockerEvent): void {
+    this.#past.push(event);
+    if (this.#past.length > pastMax) this.#past.shift();
+    for (const listener of this.#listeners) listener.push(event);
+  }
+
+  past(): readonly DockerEvent[] {
+    return [...this.#past];
+  }
+
+  /** Hands every new event to the queue until aborted. */
+  listen(to: Queue<DockerEvent>, signal: AbortSignal): void {
+    this.#listeners.add(to);
+    signal.addEventListener("abort", () => this.#listeners.delete(to), { once: true });
+  }
+}
+
+function containerEvent({ action, container, time }: ContainerEvent): DockerEvent {
+  const health = container.state.Health?.Status ?? "";
+  const Action = action === "health_status" ? `health_status: ${health}` : action;
+  return {
+    status: Action,
+    id: container.id,
+    from: container.config.Image,
+    Type: "container",
+    Action,
+    Actor: {
+      ID: container.id,
+      Attributes: {
+        ...container.config.Labels,
+        image: container.config.Image,
+        name: container.name,
+        ...(action === "die" ? { exitCode: String(container.state.ExitCode) } : {}),
+      },
+    },
+    scope: "local",
+    ...moment(time),
+  };
+}
+
+export function swarmEvent(event: Event): DockerEvent {
+  return {
+    Type: event.Type,
+    Action: event.Action,
+    Actor: { ID: event.ID, Attributes: { name: event.Name, ...event.Attributes } },
+    scope: "swarm",
+    ...moment(event.Time),
+  };
+}
+
+function moment(time: string): { time: number; timeNano: number } {
+  const ms = Date.parse(time) || 0;
+  return { time: Math.floor(ms / 1000), timeNano: ms * 1_000_000 };
+}

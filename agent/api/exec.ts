@@ -1,0 +1,229 @@
+// Further processes in running containers: /containers/{id}/exec and /exec.
+
+import type { Readable } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { messageOf } from "../../proto/kit/errors.ts";
+import type { ExecState, ExecStreams } from "../engine/types.ts";
+import type { Json } from "./adapt.ts";
+import { withStatus } from "./errors.ts";
+import { refuse, sayUpgraded, type Taken } from "./hijack.ts";
+import { jsonBody, optionalBody, parameter, parseBody, parseJson, Query } from "./request.ts";
+import { frame, multiplexedStream, outflow, rawStream, writeAtPace } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+
+/** After the process has ended, what still holds its output open (a child in the background) gets so long. */
+const lastOutputMsMax = 1_000;
+
+const flag = z
+  .boolean()
+  .nullish()
+  .transform((value) => value ?? false);
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? "");
+const texts = z
+  .array(z.string())
+  .nullish()
+  .transform((value) => value ?? []);
+const consoleSize = z.tuple([z.int().min(0), z.int().min(0)]).nullish();
+
+const createBody = z.object({
+  Cmd: texts,
+  Env: texts,
+  User: text,
+  WorkingDir: text,
+  Tty: flag,
+  AttachStdin: flag,
+  AttachStdout: flag,
+  AttachStderr: flag,
+  Privileged: flag,
+});
+const startBody = z.object({ Detach: flag, Tty: flag, ConsoleSize: consoleSize });
+type Start = z.infer<typeof startBody>;
+
+export function addExec(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+
+  app.post("/containers/:id/exec", async (request, reply) => {
+    const body = parseBody(createBody, jsonBody(request));
+    const id = await withStatus({ precondition: 409 }, () =>
+      engine.createExec(parameter(request, "id"), {
+        cmd: body.Cmd,
+        env: body.Env,
+        user: body.User,
+        workingDir: body.WorkingDir,
+        tty: body.Tty,
+        attachStdin: body.AttachStdin,
+        attachStdout: body.AttachStdout,
+        attachStderr: body.AttachStderr,
+        privileged: body.Privileged,
+      }),
+    );
+    return reply.code(201).send({ Id: id });
+  });
+
+  app.get("/exec/:id/json", async (request) =>
+    execJson(engine.inspectExec(parameter(request, "id"))),
+  );
+
+  app.post("/exec/:id/resize", async (request, reply) => {
+    const query = new Query(request);
+    const [rows, columns] = [query.integer("h") ?? 0, query.integer("w") ?? 0];
+    await withStatus({ precondition: 409 }, () =>
+      engine.resizeExec(parameter(request, "id"), rows, columns),
+    );
+    return reply.code(200).send();
+  });
+
+  // Without an upgrade: detached, or output alone.
+  app.post("/exec/:id/start", async (request, reply) => {
+    const start = parseBody(startBody, optionalBody(request) ?? {});
+    const state = engine.inspectExec(parameter(request, "id"));
+    const tty = state.config.tty;
+    if (start.Detach) {
+      await startDetached(context, state, start);
+      return reply.code(200).send();
+    }
+    return outflow(
+      reply,
+      tty ? rawStream : multiplexedStream,
+      async (out) => {
+        const streams = await begin(context, state, start, out.gone);
+        out.open();
+        streams.stdin?.end();
+        await copyOut(streams, (data) => out.write(data), tty);
+      },
+      (message) => (tty ? message : frame("stderr", Buffer.from(`${message}\n`))),
+    );
+  });
+}
+
+/** POST /exec/{id}/start on a connection that was taken over. Answers by itself, never rejects. */
+export async function startUpgraded(context: ApiContext, taken: Taken, id: string): Promise<void> {
+  const { socket, gone } = taken;
+  let streams: ExecStreams;
+  let state: ExecState;
+  try {
+    const json = taken.body.length === 0 ? {} : parseJson(taken.body.toString(), "request body");
+    const start = parseBody(startBody, json);
+    state = context.engine.inspectExec(id);
+    if (start.Detach) {
+      await startDetached(context, state, start);
+      sayUpgraded(taken, rawStream);
+      socket.end();
+      return;
+    }
+    streams = await begin(context, state, start, gone);
+  } catch (error) {
+    refuse(socket, taken.headers, error);
+    return;
+  }
+  const { tty } = state.config;
+  sayUpgraded(taken, tty ? rawStream : multiplexedStream);
+  if (streams.stdin === null) socket.resume();
+  else {
+    // The process may end, and its input with it, while the client still sends.
+    streams.stdin.on("error", () => socket.resume());
+    socket.pipe(streams.stdin);
+    const { stdin } = streams;
+    gone.addEventListener("abort", () => stdin.end(), { once: true });
+  }
+  try {
+    await copyOut(streams, (data) => writeAtPace(socket, data, gone), tty);
+  } catch (error) {
+    context.log.debug({ exec: id }, `exec's output ended: ${messageOf(error)}`);
+  }
+  if (streams.stdin !== null) socket.unpipe(streams.stdin);
+  socket.end();
+  // The client's half of the connection is of no use any more.
+  socket.resume();
+}
+
+async function begin(
+  context: ApiContext,
+  state: ExecState,
+  start: Start,
+  gone: AbortSignal,
+): Promise<ExecStreams> {
+  const streams = await withStatus({ precondition: 409 }, () =>
+    context.engine.startExec(state.id, gone),
+  );
+  const [rows, columns] = start.ConsoleSize ?? [0, 0];
+  if (state.config.tty && rows > 0 && columns > 0)
+    context.engine.resizeExec(state.id, rows, columns).catch((error: unknown) => {
+      context.log.debug({ exec: state.id }, `cannot resize: ${messageOf(error)}`);
+    });
+  return streams;
+}
+
+async function startDetached(context: ApiContext, state: ExecState, start: Start): Promise<void> {
+  const streams = await begin(context, state, start, new AbortController().signal);
+  streams.stdin?.end();
+  drain(streams);
+  streams.exited.catch(() => {});
+}
+
+/** Nobody reads any more, and the process must not block on a full pipe. */
+function drain(streams: ExecStreams): void {
+  for (const output of [streams.stdout, streams.stderr]) {
+    output?.on("error", () => {});
+    output?.resume();
+  }
+}
+
+/** Resolves when the process has ended and its output has been handed on. */
+async function copyOut(
+  streams: ExecStreams,
+  write: (data: Buffer) => Promise<void>,
+  tty: boolean,
+): Promise<void> {
+  const { stdout, stderr, exited } = streams;
+  const copy = async (output: Readable | null, name: "stdout" | "stderr") => {
+    if (output === null) return;
+    for await (const chunk of output) {
+      const data = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+      await write(tty ? data : frame(name, data));
+    }
+  };
+  const copies = Promise.all([copy(stdout, "stdout"), copy(stderr, "stderr")]);
+  copies.catch(() => {});
+  try {
+    await exited;
+    await withinMs(copies, lastOutputMsMax);
+  } finally {
+    drain(streams);
+  }
+}
+
+async function withinMs(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+function execJson(state: ExecState): Json {
+  const [entrypoint = "", ...args] = state.config.cmd;
+  return {
+    ID: state.id,
+    Running: state.running,
+    ExitCode: state.exitCode,
+    ProcessConfig: {
+      tty: state.config.tty,
+      entrypoint,
+      arguments: args,
+      privileged: state.config.privileged,
+      ...(state.config.user === "" ? {} : { user: state.config.user }),
+    },
+    OpenStdin: state.config.attachStdin,
+    OpenStderr: state.config.attachStderr,
+    OpenStdout: state.config.attachStdout,
+    CanRemove: state.exitCode !== null,
+    ContainerID: state.containerId,
+    DetachKeys: "",
+    Pid: state.pid,
+  };
+}

@@ -1,0 +1,95 @@
+// Connections that stop being HTTP: the client asks for an upgrade, and from then on bytes go both ways.
+
+import { once } from "node:events";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { toAnswer } from "./errors.ts";
+
+const bodyBytesMax = 64 * 1024;
+const bodyMsMax = 30_000;
+
+/** A request whose connection is now ours. `body` has been read; what follows on `socket` is the client's input. */
+export interface Taken {
+  readonly path: string;
+  readonly body: Buffer;
+  readonly socket: Duplex;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Aborted when the connection is closed. */
+  readonly gone: AbortSignal;
+}
+
+export async function take(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  headers: Readonly<Record<string, string>>,
+): Promise<Taken> {
+  const gone = new AbortController();
+  socket.once("close", () => gone.abort(new Error("the client went away")));
+  socket.on("error", () => gone.abort(new Error("the client went away")));
+  const length = Number(request.headers["content-length"] ?? 0);
+  if (request.headers["transfer-encoding"] !== undefined || !Number.isSafeInteger(length))
+    throw new SwarmError("invalid", "a request to upgrade needs a Content-Length");
+  if (length > bodyBytesMax)
+    throw new SwarmError("too_large", `the request body is larger than ${bodyBytesMax} bytes`);
+  const body = await readBody(socket, head, length, gone.signal);
+  return { path: request.url ?? "/", body, socket, headers, gone: gone.signal };
+}
+
+/** Reads exactly `length` bytes; the rest stays in the socket. */
+async function readBody(
+  socket: Duplex,
+  head: Buffer,
+  length: number,
+  gone: AbortSignal,
+): Promise<Buffer> {
+  if (head.length > 0) socket.unshift(head);
+  if (length === 0) return Buffer.alloc(0);
+  const limit = AbortSignal.any([gone, AbortSignal.timeout(bodyMsMax)]);
+  for (;;) {
+    const body: Buffer | null = socket.read(length);
+    if (body !== null && body.length === length) return body;
+    if (socket.readableEnded || body !== null)
+      throw new SwarmError("invalid", "the request body is shorter than its Content-Length");
+    await once(socket, "readable", { signal: limit });
+  }
+}
+
+/** The moment HTTP ends. */
+export function sayUpgraded(taken: Taken, contentType: string): void {
+  writeHead(taken.socket, 101, "UPGRADED", {
+    ...taken.headers,
+    "Content-Type": contentType,
+    Connection: "Upgrade",
+    Upgrade: "tcp",
+  });
+}
+
+/** An ordinary error answer on a connection that asked for more. */
+export function refuse(
+  socket: Duplex,
+  headers: Readonly<Record<string, string>>,
+  error: unknown,
+): void {
+  if (socket.destroyed) return;
+  const answer = toAnswer(error);
+  const body = Buffer.from(JSON.stringify({ message: answer.message }));
+  writeHead(socket, answer.status, STATUS_CODES[answer.status] ?? "Error", {
+    ...headers,
+    "Content-Type": "application/json",
+    "Content-Length": String(body.length),
+    Connection: "close",
+  });
+  socket.end(body);
+}
+
+function writeHead(
+  socket: Duplex,
+  status: number,
+  reason: string,
+  headers: Readonly<Record<string, string>>,
+): void {
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`HTTP/1.1 ${status} ${reason}\r\n${lines.join("")}\r\n`);
+}

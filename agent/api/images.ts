@@ -1,0 +1,168 @@
+// /images: what is unpacked on this node, and pulling more of it.
+
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { ImageSummary, PullProgress } from "../engine/types.ts";
+import type { Json } from "./adapt.ts";
+import { notYet, withStatus } from "./errors.ts";
+import {
+  type Filters,
+  flagFilter,
+  labelsMatch,
+  onlyFilters,
+  parameter,
+  Query,
+  registryAuth,
+} from "./request.ts";
+import { errorLine, outflow } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+
+const knownFilters = ["before", "dangling", "label", "reference", "since", "until"];
+const linesWaitingMax = 64;
+const patternLengthMax = 256;
+
+export function addImages(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+
+  app.get("/images/json", async (request) => {
+    const filters = new Query(request).filters();
+    onlyFilters(filters, knownFilters);
+    return selectImages(await engine.images(), filters).map(imageJson);
+  });
+
+  app.post("/images/create", async (request, reply) => {
+    const reference = pullReference(new Query(request));
+    const auth = registryAuth(request);
+    await outflow(
+      reply,
+      "application/json",
+      async (out) => {
+        // Each line waits its turn; a client that reads slowly misses figures, never a change of state.
+        let written = Promise.resolve();
+        let waiting = 0;
+        const progress: PullProgress = (line) => {
+          if (waiting >= linesWaitingMax && line.progressDetail?.current !== undefined) return;
+          waiting++;
+          written = written
+            .then(() => out.write(`${JSON.stringify(line)}\r\n`))
+            .then(() => void waiting--);
+        };
+        await engine.pull(reference, auth, progress, out.gone).finally(() => written);
+      },
+      errorLine,
+    );
+  });
+
+  app.get("/images/*", async (request) => {
+    const { name, verb } = nameAndVerb(request);
+    if (verb === "json") return engine.inspectImage(name);
+    if (["history", "get", "attestations"].includes(verb)) throw notYet(`an image's ${verb}`);
+    throw new SwarmError("not_found", "page not found");
+  });
+
+  app.post("/images/*", async (request) => {
+    const { verb } = nameAndVerb(request);
+    if (["push", "tag"].includes(verb)) throw notYet(`image ${verb}`);
+    throw new SwarmError("not_found", "page not found");
+  });
+
+  app.delete("/images/*", async (request) => {
+    const name = parameter(request, "*");
+    const force = new Query(request).flag("force");
+    return withStatus({ precondition: 409 }, () => engine.removeImage(name, force));
+  });
+}
+
+/** `/images/registry:5000/a/b/json`: names have slashes in them. */
+function nameAndVerb(request: FastifyRequest): { readonly name: string; readonly verb: string } {
+  const path = parameter(request, "*");
+  const at = path.lastIndexOf("/");
+  return { name: path.slice(0, Math.max(at, 0)), verb: path.slice(at + 1) };
+}
+
+function pullReference(query: Query): string {
+  const [image, tag] = [query.text("fromImage"), query.text("tag")];
+  if (query.text("fromSrc") !== "") throw notYet("image import");
+  if (image === "") throw new SwarmError("invalid", "fromImage: the image's name is expected");
+  if (tag === "") return image;
+  return tag.includes(":") ? `${image}@${tag}` : `${image}:${tag}`;
+}
+
+export function imageJson(image: ImageSummary): Json {
+  return {
+    Id: image.id,
+    ParentId: "",
+    RepoTags: image.repoTags,
+    RepoDigests: image.repoDigests,
+    Created: Math.max(0, Math.floor(Date.parse(image.created) / 1000)) || 0,
+    Size: image.size,
+    VirtualSize: image.size,
+    SharedSize: -1,
+    Labels: image.labels,
+    Containers: -1,
+  };
+}
+
+function selectImages(images: readonly ImageSummary[], filters: Filters): readonly ImageSummary[] {
+  const dangling = flagFilter(filters, "dangling");
+  const edge = (name: string) => {
+    const wanted = filters[name]?.[0];
+    if (wanted === undefined) return undefined;
+    const found = images.find((image) => isNamed(image, wanted));
+    if (found === undefined) throw new SwarmError("not_found", `No such image: ${wanted}`);
+    return Date.parse(found.created);
+  };
+  const [before, since] = [edge("before"), edge("since")];
+  const until = new Query({ query: { until: filters["until"]?.[0] ?? "" } }).time("until");
+  return images.filter((image) => {
+    const created = Date.parse(image.created);
+    return (
+      (dangling === undefined || dangling === (image.repoTags.length === 0)) &&
+      (before === undefined || created < before) &&
+      (since === undefined || created > since) &&
+      (until === undefined || created < until) &&
+      labelsMatch(image.labels, filters["label"]) &&
+      (filters["reference"]?.some((pattern) => isReferred(image, pattern)) ?? true)
+    );
+  });
+}
+
+function isNamed(image: ImageSummary, wanted: string): boolean {
+  const id = wanted.replace(/^sha256:/, "");
+  return (
+    image.repoTags.includes(wanted) ||
+    image.repoTags.includes(`${wanted}:latest`) ||
+    (id.length >= 4 && image.id.slice("sha256:".length).startsWith(id))
+  );
+}
+
+/** `docker images NAME[:TAG]`, with `*` and `?` for what is not a slash. */
+function isReferred(image: ImageSummary, pattern: string): boolean {
+  if (pattern.length > patternLengthMax)
+    throw new SwarmError("invalid", `reference: longer than ${patternLengthMax} characters`);
+  const names = [...image.repoTags, ...image.repoDigests];
+  return names.some((name) => {
+    const bare = name.includes("@") ? (name.split("@")[0] ?? "") : name.replace(/:[^:/]*$/, "");
+    return matchesPattern(name, pattern) || matchesPattern(bare, pattern);
+  });
+}
+
+/** Linear in both lengths for one star, and never worse than their product. */
+export function matchesPattern(text: string, pattern: string): boolean {
+  let [at, in_, star, from] = [0, 0, -1, 0];
+  while (at < text.length) {
+    const wanted = pattern[in_];
+    if (wanted === "*") {
+      star = in_++;
+      from = at;
+    } else if (wanted === text[at] || (wanted === "?" && text[at] !== "/")) {
+      at++;
+      in_++;
+    } else if (star >= 0 && text[from] !== "/") {
+      in_ = star + 1;
+      at = ++from;
+    } else return false;
+  }
+  while (pattern[in_] === "*") in_++;
+  return in_ === pattern.length;
+}
