@@ -1,10 +1,10 @@
 // Which addresses of a network are held, and which is given next.
 
-import type { Network } from "../../proto/gen/types.ts";
+import type { Network, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
 import { withoutMask } from "./endpoints.ts";
 import { contains, formatAddress, parseAddress, parseSubnet, type Subnet } from "./ipv4.ts";
-import { endedAt, hasEnded } from "./tasks.ts";
+import { byAge, endedAt, hasEnded } from "./tasks.ts";
 
 /**
  * Gives addresses of one network. An address is free only when every task that had it has been reported gone by its
@@ -16,8 +16,10 @@ export class AddressPool {
   readonly #held: Set<string>;
   /** Free again, and since when (milliseconds since 1970). */
   readonly #freed: Map<string, number>;
+  /** Where the search for one that nobody is known to have had goes on, and how many are left to look at. */
   #range = 0;
   #next = 0;
+  #left = 0;
 
   constructor(state: State, network: Network) {
     this.#held = new Set();
@@ -36,7 +38,7 @@ export class AddressPool {
     this.#ranges = ranges;
     this.#holdVirtualIPs(state, network.ID);
     this.#holdTasks(state, network.ID);
-    this.#next = ranges[0]?.range.first ?? 0;
+    this.#startAfter(newestAddress(state, network.ID));
   }
 
   /** "10.0.1.5/24", or null when none is free. */
@@ -54,17 +56,32 @@ export class AddressPool {
     this.#freed.set(withoutMask(address), 0);
   }
 
+  /** Behind the address given last, so that the whole network is gone through before one comes again. */
+  #startAfter(address: number | null): void {
+    for (const { range } of this.#ranges) this.#left += range.last - range.first + 1;
+    this.#next = this.#ranges[0]?.range.first ?? 0;
+    const at = this.#ranges.findIndex(({ range }) => address !== null && contains(range, address));
+    if (address === null || at < 0) return;
+    this.#range = at;
+    this.#next = address + 1;
+  }
+
   #neverUsed(): string | null {
-    for (; this.#range < this.#ranges.length; this.#range++) {
-      const range = this.#ranges[this.#range]?.range;
-      if (range === undefined) return null;
-      if (!contains(range, this.#next)) this.#next = range.first;
-      for (; this.#next <= range.last; this.#next++) {
-        const address = formatAddress(this.#next);
-        if (!this.#held.has(address) && !this.#freed.has(address)) return address;
-      }
+    for (; this.#left > 0; this.#left--) {
+      const address = formatAddress(this.#step());
+      if (!this.#held.has(address) && !this.#freed.has(address)) return address;
     }
     return null;
+  }
+
+  /** The next address of all ranges, round and round. */
+  #step(): number {
+    const range = this.#ranges[this.#range]?.range;
+    if (range !== undefined && this.#next <= range.last) return this.#next++;
+    this.#range = (this.#range + 1) % this.#ranges.length;
+    const first = this.#ranges[this.#range]?.range.first ?? 0;
+    this.#next = first + 1;
+    return first;
   }
 
   #longestUnused(): string | null {
@@ -101,4 +118,13 @@ export class AddressPool {
       }
     for (const address of this.#held) this.#freed.delete(address);
   }
+}
+
+/** What the newest task of the network got. */
+function newestAddress(state: State, networkId: string): number | null {
+  let newest: Task | null = null;
+  for (const task of state.tasksOfNetwork(networkId))
+    if (newest === null || byAge(newest, task) < 0) newest = task;
+  const attachment = newest?.NetworksAttachments.find((one) => one.Network?.ID === networkId);
+  return parseAddress(withoutMask(attachment?.Addresses[0] ?? ""));
 }

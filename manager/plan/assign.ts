@@ -1,7 +1,6 @@
 // Gives a task everything at once: its node, its address on each network, its ports on the node.
 
 import type { NetworkAttachment, PortConfig, Task } from "../../proto/gen/types.ts";
-import { timestamp } from "../../proto/kit/world.ts";
 import type { Context } from "./context.ts";
 import { isIngressPort, protocolOf } from "./ports.ts";
 import type { Slot } from "./slot.ts";
@@ -35,7 +34,7 @@ function assign(context: Context, slot: Slot, task: Task): void {
     NetworksAttachments: attachments,
     Ports: ports,
     Status: {
-      Timestamp: timestamp(context.now),
+      Timestamp: context.at,
       State: "assigned",
       Message: "scheduler assigned task to node",
       Err: "",
@@ -47,7 +46,7 @@ function stayPending(context: Context, slot: Slot, task: Task, why: string): voi
   if (task.Status?.Err === why) return;
   slot.edit(task, {
     Status: {
-      Timestamp: timestamp(context.now),
+      Timestamp: context.at,
       State: "pending",
       Message: "pending task scheduling",
       Err: why,

@@ -26,9 +26,13 @@ export interface Facts {
   readonly pools: Pools;
 }
 
+export type Standing = "ok" | "lost" | "evicted";
+
 export class Context {
   readonly state: State;
   readonly now: number;
+  /** `now` as it is written into objects. */
+  readonly at: string;
   readonly service: Service;
   readonly isGlobal: boolean;
   readonly restart: RestartRules;
@@ -36,6 +40,7 @@ export class Context {
   readonly stopGraceMs: number;
   readonly #facts: Facts;
   readonly #isCurrent = new Map<number, boolean>();
+  readonly #standings = new Map<string, Standing>();
   #placement: Placement | undefined;
   #wakeAt: number | null = null;
 
@@ -43,6 +48,7 @@ export class Context {
     this.#facts = facts;
     this.state = facts.state;
     this.now = facts.now;
+    this.at = timestamp(facts.now);
     this.service = service;
     this.isGlobal = isGlobal(service.Spec);
     this.restart = restartRules(service.Spec);
@@ -101,12 +107,21 @@ export class Context {
    * ok: the task may stay. lost: its node is dead or no longer there. evicted: the node is drained or no longer fits.
    * An unassigned task is ok. A node that is only suspected (unknown, disconnected) keeps what it has.
    */
-  standing(task: Task): "ok" | "lost" | "evicted" {
+  standing(task: Task): Standing {
     if (task.NodeID === "") return "ok";
-    const node = this.node(task.NodeID);
-    if (isLost(node)) return "lost";
-    if (node?.Spec?.Availability === "drain") return "evicted";
-    return node !== undefined && fits(node, this.service.Spec, this.constraints) ? "ok" : "evicted";
+    let standing = this.#standings.get(task.NodeID);
+    if (standing === undefined) {
+      standing = this.#standingOn(this.node(task.NodeID));
+      this.#standings.set(task.NodeID, standing);
+    }
+    return standing;
+  }
+
+  #standingOn(node: Node | undefined): Standing {
+    if (node === undefined || isLost(node)) return "lost";
+    const isFit =
+      node.Spec?.Availability !== "drain" && fits(node, this.service.Spec, this.constraints);
+    return isFit ? "ok" : "evicted";
   }
 
   /** A global service wants a task on this node. */
@@ -129,7 +144,7 @@ export class Context {
     desired: { readonly DesiredState: string; readonly notBefore?: number },
   ): Task {
     const id = this.#facts.newId();
-    const at = timestamp(this.now);
+    const { at } = this;
     const place = slot.number ?? slot.nodeId ?? "";
     const task: Task = {
       ID: id,

@@ -3,6 +3,7 @@
 import type { Node, Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
 import { architecture, type Constraint, matches, parseConstraint } from "./constraints.ts";
+import { Heap, type Placed } from "./heap.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
 
@@ -19,25 +20,40 @@ interface Usage {
   readonly ports: Map<string, number>;
 }
 
-interface Candidate {
+interface Candidate extends Placed {
   readonly node: Node;
+  /** Among all nodes, by id: decides between equals. */
+  readonly rank: number;
   readonly usage: Usage;
   ofService: number;
   readonly isFailing: boolean;
 }
 
+/** What a task of the service needs of its node. */
+interface Needs {
+  readonly nanoCpus: number;
+  readonly memoryBytes: number;
+  readonly ports: readonly string[];
+  /** Infinity: no limit. */
+  readonly replicasMax: number;
+}
+
 /** Placement of one service's tasks on one state; counts what it has placed. */
 export class Placement {
-  readonly #spec: ServiceSpec | undefined;
   readonly #state: State;
+  readonly #needs: Needs;
   readonly #candidates = new Map<string, Candidate>();
   /** Nodes that no task of the service may go to, and by which filter. */
   readonly #refused = new Map<string, Filter>();
+  /** Nodes that have had room. What is placed here only ever takes room away. */
+  readonly #open: Heap<Candidate>;
+  /** Nodes without room, by the filter that said so. */
+  readonly #full = new Map<string, Filter>();
   readonly #spreadBy: readonly string[];
 
   constructor(state: State, service: Service, now: number) {
     this.#state = state;
-    this.#spec = service.Spec;
+    this.#needs = needsOf(service.Spec);
     const constraints = constraintsOf(service.Spec);
     const own = countOwn(state, service, now);
     for (const node of state.table("node").values()) {
@@ -46,11 +62,14 @@ export class Placement {
       else
         this.#candidates.set(node.ID, {
           node,
+          rank: this.#candidates.size,
+          position: -1,
           usage: usageOf(state, node.ID),
           ofService: own.wanted.get(node.ID) ?? 0,
           isFailing: (own.failures.get(node.ID) ?? 0) >= failuresMax,
         });
     }
+    this.#open = new Heap(this.#candidates.values(), isBetter);
     this.#spreadBy = (service.Spec?.TaskTemplate?.Placement?.Preferences ?? []).flatMap(
       (preference) => preference.Spread?.SpreadDescriptor ?? [],
     );
@@ -64,21 +83,15 @@ export class Placement {
     replaces: readonly Task[],
     only?: string,
   ): { readonly node: Node } | { readonly why: string } {
-    const refusals = new Map<Filter, number>();
-    const count = (filter: Filter): void => {
-      refusals.set(filter, (refusals.get(filter) ?? 0) + 1);
-    };
-    for (const [id, filter] of this.#refused) if (only === undefined || only === id) count(filter);
-    const fitting: Candidate[] = [];
-    for (const candidate of this.#candidates.values()) {
-      if (only !== undefined && only !== candidate.node.ID) continue;
-      const filter = this.#changingFilter(candidate, replaces);
-      if (filter === null) fitting.push(candidate);
-      else count(filter);
-    }
-    const best = emptiest(this.#branch(fitting));
-    if (best !== undefined) return { node: best.node };
-    return { why: explain(refusals) };
+    if (only !== undefined) return this.#chooseOnly(only, replaces);
+    let best = this.#spreadBy.length > 0 ? this.#bestSpread(replaces) : this.#bestOpen();
+    if (this.#spreadBy.length === 0)
+      for (const task of replaces) {
+        const candidate = this.#candidates.get(task.NodeID);
+        if (candidate === undefined || this.#changingFilter(candidate, replaces) !== null) continue;
+        if (best === undefined || isBetter(candidate, best)) best = candidate;
+      }
+    return best === undefined ? { why: this.#explain() } : { node: best.node };
   }
 
   /** Counts a task that is now on the node. */
@@ -88,13 +101,13 @@ export class Placement {
   ): void {
     const candidate = this.#candidates.get(nodeId);
     if (candidate === undefined) return;
-    const wanted = reservationOf(this.#spec);
     candidate.ofService++;
     candidate.usage.tasks++;
-    candidate.usage.nanoCpus += wanted.nanoCpus;
-    candidate.usage.memoryBytes += wanted.memoryBytes;
+    candidate.usage.nanoCpus += this.#needs.nanoCpus;
+    candidate.usage.memoryBytes += this.#needs.memoryBytes;
     for (const port of hostPorts)
       bump(candidate.usage.ports, portKey(port.Protocol, port.PublishedPort), 1);
+    this.#open.worsened(candidate);
   }
 
   /** A published port that no task on the node has, beside those given; null when all are taken. */
@@ -105,38 +118,71 @@ export class Placement {
     return null;
   }
 
-  #changingFilter(candidate: Candidate, replaces: readonly Task[]): Filter | null {
-    const leaving = replaces.filter((task) => task.NodeID === candidate.node.ID);
-    if (!this.#hasResources(candidate, leaving)) return "resources";
-    if (!this.#hasPorts(candidate, leaving)) return "ports";
-    const replicasMax = this.#spec?.TaskTemplate?.Placement?.MaxReplicas ?? 0;
-    if (replicasMax > 0 && candidate.ofService >= replicasMax) return "replicas";
-    return null;
+  #chooseOnly(
+    nodeId: string,
+    replaces: readonly Task[],
+  ): { readonly node: Node } | { readonly why: string } {
+    const candidate = this.#candidates.get(nodeId);
+    const filter =
+      candidate === undefined
+        ? (this.#refused.get(nodeId) ?? "ready")
+        : this.#changingFilter(candidate, replaces);
+    if (candidate !== undefined && filter === null) return { node: candidate.node };
+    return { why: explain(new Map([[filter ?? "ready", 1]])) };
   }
 
-  #hasResources(candidate: Candidate, leaving: readonly Task[]): boolean {
-    const wanted = reservationOf(this.#spec);
-    let { nanoCpus, memoryBytes } = candidate.usage;
-    for (const task of leaving) {
+  #bestOpen(): Candidate | undefined {
+    for (;;) {
+      const best = this.#open.first;
+      if (best === undefined) return undefined;
+      const filter = this.#changingFilter(best, []);
+      if (filter === null) return best;
+      this.#full.set(best.node.ID, filter);
+      this.#open.removeFirst();
+    }
+  }
+
+  #bestSpread(replaces: readonly Task[]): Candidate | undefined {
+    this.#full.clear();
+    const fitting: Candidate[] = [];
+    for (const candidate of this.#candidates.values()) {
+      const filter = this.#changingFilter(candidate, replaces);
+      if (filter === null) fitting.push(candidate);
+      else this.#full.set(candidate.node.ID, filter);
+    }
+    let best: Candidate | undefined;
+    for (const one of this.#branch(fitting))
+      if (best === undefined || isBetter(one, best)) best = one;
+    return best;
+  }
+
+  #changingFilter(candidate: Candidate, replaces: readonly Task[]): Filter | null {
+    const { usage } = candidate;
+    let { nanoCpus, memoryBytes } = usage;
+    const freedPorts: string[] = [];
+    for (const task of replaces) {
+      if (task.NodeID !== candidate.node.ID) continue;
       const freed = reservationOf(specOf(this.#state, task));
       nanoCpus -= freed.nanoCpus;
       memoryBytes -= freed.memoryBytes;
+      freedPorts.push(...hostPortKeys(task));
     }
+    const needs = this.#needs;
     const has = candidate.node.Description?.Resources;
-    return (
-      (wanted.nanoCpus === 0 || nanoCpus + wanted.nanoCpus <= (has?.NanoCPUs ?? 0)) &&
-      (wanted.memoryBytes === 0 || memoryBytes + wanted.memoryBytes <= (has?.MemoryBytes ?? 0))
-    );
+    if (needs.nanoCpus > 0 && nanoCpus + needs.nanoCpus > (has?.NanoCPUs ?? 0)) return "resources";
+    if (needs.memoryBytes > 0 && memoryBytes + needs.memoryBytes > (has?.MemoryBytes ?? 0))
+      return "resources";
+    for (const key of needs.ports)
+      if ((usage.ports.get(key) ?? 0) > freedPorts.filter((freed) => freed === key).length)
+        return "ports";
+    return candidate.ofService >= needs.replicasMax ? "replicas" : null;
   }
 
-  #hasPorts(candidate: Candidate, leaving: readonly Task[]): boolean {
-    for (const port of this.#spec?.EndpointSpec?.Ports ?? []) {
-      if (isIngressPort(port) || port.PublishedPort === 0) continue;
-      const key = portKey(protocolOf(port), port.PublishedPort);
-      const freed = leaving.filter((task) => hostPortKeys(task).includes(key)).length;
-      if ((candidate.usage.ports.get(key) ?? 0) - freed > 0) return false;
-    }
-    return true;
+  #explain(): string {
+    const counts = new Map<Filter, number>();
+    for (const filter of [...this.#refused.values(), ...this.#full.values()])
+      counts.set(filter, (counts.get(filter) ?? 0) + 1);
+    return explain(counts);
   }
 
   /** Follows the spread preferences: at each level into the group of nodes that has the fewest of the service's tasks. */
@@ -237,6 +283,14 @@ function sumUp(state: State, tasks: readonly Task[]): Usage {
   return usage;
 }
 
+function needsOf(spec: ServiceSpec | undefined): Needs {
+  const ports = (spec?.EndpointSpec?.Ports ?? [])
+    .filter((port) => !isIngressPort(port) && port.PublishedPort !== 0)
+    .map((port) => portKey(protocolOf(port), port.PublishedPort));
+  const replicasMax = spec?.TaskTemplate?.Placement?.MaxReplicas || Number.POSITIVE_INFINITY;
+  return { ...reservationOf(spec), ports, replicasMax };
+}
+
 function reservationOf(spec: ServiceSpec | undefined): { nanoCpus: number; memoryBytes: number } {
   const reserved = spec?.TaskTemplate?.Resources?.Reservations;
   return { nanoCpus: reserved?.NanoCPUs ?? 0, memoryBytes: reserved?.MemoryBytes ?? 0 };
@@ -260,16 +314,11 @@ function bump(counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by);
 }
 
-function emptiest(candidates: readonly Candidate[]): Candidate | undefined {
-  let best: Candidate | undefined;
-  for (const one of candidates) if (best === undefined || isBetter(one, best)) best = one;
-  return best;
-}
-
 function isBetter(a: Candidate, b: Candidate): boolean {
   if (a.isFailing !== b.isFailing) return b.isFailing;
   if (a.ofService !== b.ofService) return a.ofService < b.ofService;
-  return a.usage.tasks < b.usage.tasks;
+  if (a.usage.tasks !== b.usage.tasks) return a.usage.tasks < b.usage.tasks;
+  return a.rank < b.rank;
 }
 
 const sentences: { readonly [F in Filter]: (nodes: string, count: number) => string } = {

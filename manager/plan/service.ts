@@ -187,10 +187,11 @@ function serviceChanges(facts: Facts, before: Service, after: Service | null): G
 }
 
 function unusedRevisions(facts: Facts, before: Service, after: Service): Group {
+  const revisions = facts.state.revisionsOfService(before.ID);
+  if (revisions.length < 2) return [];
   const used = new Set([before.SpecVersion, after.SpecVersion]);
   for (const task of facts.state.tasksOfService(before.ID)) used.add(task.SpecVersion);
-  return facts.state
-    .revisionsOfService(before.ID)
+  return revisions
     .filter((revision) => !used.has(revision.SpecVersion))
     .map(
       (revision): Change => ({

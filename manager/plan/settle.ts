@@ -2,7 +2,7 @@
 // that waited long enough, the end of history.
 
 import type { Task } from "../../proto/gen/types.ts";
-import { instant, timestamp } from "../../proto/kit/world.ts";
+import { instant } from "../../proto/kit/world.ts";
 import { type Context, isLost } from "./context.ts";
 import { historyNeeded, restartAfter } from "./restart.ts";
 import type { Slot } from "./slot.ts";
@@ -15,12 +15,10 @@ const stopWaitMs = 60_000;
 export function orphan(context: Context, slot: Slot): void {
   for (const task of slot.tasks) {
     if (task.NodeID === "" || hasEnded(task) || context.node(task.NodeID) !== undefined) continue;
-    slot.edit(task, { Status: orphaned(context.now) });
+    slot.edit(task, {
+      Status: { Timestamp: context.at, State: "orphaned", Message: "node was removed", Err: "" },
+    });
   }
-}
-
-export function orphaned(now: number): Task["Status"] & object {
-  return { Timestamp: timestamp(now), State: "orphaned", Message: "node was removed", Err: "" };
 }
 
 /** Ends what cannot go on and, where the restart policy says so, makes its successor. */

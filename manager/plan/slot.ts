@@ -10,8 +10,8 @@ export class Slot {
   readonly number: number | undefined;
   /** The node of a global service's slot. */
   readonly nodeId: string | undefined;
-  /** Oldest first, as edited so far. Tasks that are being removed are not among them. */
-  tasks: readonly Task[];
+  #tasks: readonly Task[];
+  #wanted: readonly Task[] | null = null;
   readonly #edited = new Map<string, Task>();
   readonly #deleted = new Map<string, Task>();
 
@@ -21,11 +21,17 @@ export class Slot {
   ) {
     this.number = place.number;
     this.nodeId = place.nodeId;
-    this.tasks = [...tasks].sort(byAge);
+    this.#tasks = [...tasks].sort(byAge);
+  }
+
+  /** Oldest first, as edited so far. Tasks that are being removed are not among them. */
+  get tasks(): readonly Task[] {
+    return this.#tasks;
   }
 
   get wanted(): readonly Task[] {
-    return this.tasks.filter(isWanted);
+    this.#wanted ??= this.#tasks.filter(isWanted);
+    return this.#wanted;
   }
 
   get newest(): Task | undefined {
@@ -38,19 +44,19 @@ export class Slot {
   }
 
   add(task: Task): void {
-    this.tasks = [...this.tasks, task];
+    this.#become([...this.#tasks, task]);
     this.#edited.set(task.ID, task);
   }
 
   edit(task: Task, patch: Partial<Task>): Task {
     const edited = { ...task, ...patch };
-    this.tasks = this.tasks.map((one) => (one.ID === task.ID ? edited : one));
+    this.#become(this.#tasks.map((one) => (one.ID === task.ID ? edited : one)));
     this.#edited.set(task.ID, edited);
     return edited;
   }
 
   delete(task: Task): void {
-    this.tasks = this.tasks.filter((one) => one.ID !== task.ID);
+    this.#become(this.#tasks.filter((one) => one.ID !== task.ID));
     this.#edited.delete(task.ID);
     if (task.Version !== undefined) this.#deleted.set(task.ID, task);
   }
@@ -74,5 +80,10 @@ export class Slot {
       }),
     );
     return [...puts, ...deletes];
+  }
+
+  #become(tasks: readonly Task[]): void {
+    this.#tasks = tasks;
+    this.#wanted = null;
   }
 }

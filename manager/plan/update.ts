@@ -2,7 +2,7 @@
 // All of it follows from the tasks in the store and UpdateStatus, so a new leader goes on where the old one was.
 
 import type { Service, Task, UpdateStatus } from "../../proto/gen/types.ts";
-import { instant, timestamp } from "../../proto/kit/world.ts";
+import { instant } from "../../proto/kit/world.ts";
 import { revisionId } from "../store/state.ts";
 import type { Change, State } from "../store/types.ts";
 import type { Context } from "./context.ts";
@@ -22,7 +22,7 @@ export function updateStep(context: Context, slots: readonly Slot[]): Service | 
     replaceSlots(context, dirty, context.update.parallelism);
     return withStatus(context, {
       State: "updating",
-      StartedAt: timestamp(context.now),
+      StartedAt: context.at,
       Message: "update in progress",
     });
   }
@@ -124,7 +124,7 @@ function completion(context: Context, begun: readonly Slot[], since: number): Se
   return withStatus(context, {
     ...context.service.UpdateStatus,
     State: isRollback ? "rollback_completed" : "completed",
-    CompletedAt: timestamp(context.now),
+    CompletedAt: context.at,
     Message: isRollback ? "rollback completed" : "update completed",
   });
 }
@@ -179,7 +179,7 @@ function rolledBack(context: Context, because: string): Service {
     SpecVersion: nextSpecVersion(context.state, context.service),
     UpdateStatus: {
       State: "rollback_started",
-      StartedAt: timestamp(context.now),
+      StartedAt: context.at,
       Message: `update rolled back ${because}`,
     },
   };

@@ -42,7 +42,7 @@ class Chaos {
 
   constructor(seed: number) {
     this.#random = generator(seed);
-    this.sim.network("small", { IPAM: { Config: [{ Subnet: "192.168.7.0/27" }] } });
+    this.sim.network("small", { IPAM: { Config: [{ Subnet: "192.168.7.0/26" }] } });
     this.sim.service("web", this.#spec(5));
     this.sim.service("each", { ...this.#spec(0), Mode: { Global: {} } });
   }
@@ -196,7 +196,16 @@ class Chaos {
   #recreate(): void {
     this.sim.removeService("web");
     this.sim.plan();
-    this.sim.service("web", this.#spec(4));
+    try {
+      this.sim.service("web", this.#spec(4));
+    } catch {
+      // Dead nodes may hold every address: they have to come back first.
+      for (const node of [...this.sim.state.table("node").values()])
+        this.sim.setNode(node.ID, { state: "ready" });
+      this.#cut.clear();
+      this.sim.settle();
+      this.sim.service("web", this.#spec(4));
+    }
   }
 
   #replaceNode(): void {
