@@ -1,0 +1,404 @@
+// A service across three hosts: names, virtual address, published port, healing, and what must not move.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { machine } from "../../deploy/lab/names.ts";
+import { findProgram, initOf } from "../../deploy/lab/processes.ts";
+import {
+  api,
+  attemptDocker,
+  docker,
+  lab,
+  type RunningTask,
+  runningTasks,
+  startLoad,
+  tsswarm,
+  until,
+  untilReady,
+  untilRunning,
+  visitFrom,
+  visitFromOutside,
+  visits,
+  withLab,
+} from "./harness.ts";
+
+const hosts = ["h1", "h2", "h3"] as const;
+const manager = "h1";
+const worker = "h3";
+const whoami = "registry.lab:5000/whoami";
+const replicas = 6;
+const port = 8080;
+const secretValue = "a-value-that-nobody-on-the-wire-may-read";
+const startMsMax = 30_000;
+
+const folder = mkdtempSync(join(tmpdir(), "tsswarm-first-light-"));
+const closers: (() => Promise<void> | void)[] = [];
+const secrets: string[] = [secretValue, "PRIVATE KEY"];
+
+before(async () => {
+  closers.push(() => rmSync(folder, { recursive: true, force: true }), await withLab());
+  closers.push(startCapture(join(folder, "wire.pcap")));
+  const swarm = await api(manager).get<{ JoinTokens: { Worker: string; Manager: string } }>(
+    "/swarm",
+  );
+  for (const token of Object.values(swarm.JoinTokens))
+    secrets.push(token.split("-").at(-1) ?? token);
+});
+
+after(async () => {
+  for (const close of closers.reverse()) await close();
+});
+
+/** Everything that passes the switch, into a file. */
+function startCapture(file: string): () => Promise<void> {
+  const capture = ["netns", "exec", "tsswarm-lab-switch", "tcpdump", "-i", "br0", "-U", "-w", file];
+  const child = spawn("ip", [...capture, "--immediate-mode", "-p"], { stdio: "ignore" });
+  const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
+  return async () => {
+    child.kill("SIGTERM");
+    await closed;
+  };
+}
+
+/** What must not change when nothing may move: each task with its container and when that started. */
+async function identities(tasks: readonly RunningTask[]): Promise<readonly string[]> {
+  return Promise.all(
+    tasks.map(async (task) => {
+      const state = await docker(
+        task.node,
+        "inspect",
+        "-f",
+        "{{.State.StartedAt}} {{.State.Pid}}",
+        task.container,
+      );
+      return `${task.slot} ${task.id} ${task.node} ${task.container} ${state}`;
+    }),
+  );
+}
+
+test("three nodes are ready and the first of them leads", async () => {
+  const rows = (
+    await docker(manager, "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
+  ).split("\n");
+  assert.deepEqual(rows.map((row) => row.trim()).sort(), [
+    "h1 Ready Leader",
+    "h2 Ready",
+    "h3 Ready",
+  ]);
+});
+
+test("six replicas on an overlay network start on all three hosts", async () => {
+  await docker(manager, "network", "create", "--driver", "overlay", "front");
+  await docker(
+    manager,
+    ...[
+      "service",
+      "create",
+      "--detach",
+      "--name",
+      "web",
+      "--network",
+      "front",
+      "--replicas",
+      `${replicas}`,
+    ],
+    ...["--publish", `${port}:80`, "--env", `SECRET=${secretValue}`, whoami],
+  );
+  const tasks = await untilRunning(manager, "web", replicas, startMsMax);
+  assert.deepEqual(new Set(tasks.map((task) => task.node)), new Set(hosts));
+  const list = await docker(
+    manager,
+    "service",
+    "ls",
+    "--format",
+    "{{.Name}} {{.Mode}} {{.Replicas}} {{.Ports}}",
+  );
+  assert.equal(list, `web replicated 6/6 *:${port}->80/tcp`);
+});
+
+test("every container reaches web by name and by virtual address, which spreads over all six and keeps the caller's address", async () => {
+  const inspected = JSON.parse(await docker(manager, "service", "inspect", "web")) as readonly {
+    Endpoint: { VirtualIPs: readonly { NetworkID: string; Addr: string }[] };
+  }[];
+  const front = await docker(manager, "network", "inspect", "-f", "{{.Id}}", "front");
+  const virtual =
+    inspected[0]?.Endpoint.VirtualIPs.find((each) => each.NetworkID === front)?.Addr.split(
+      "/",
+    )[0] ?? "";
+  assert.match(virtual, /^\d+\.\d+\.\d+\.\d+$/);
+  for (const task of await runningTasks(manager, "web")) {
+    const own = await docker(
+      task.node,
+      "inspect",
+      "-f",
+      "{{.NetworkSettings.Networks.front.IPAddress}}",
+      task.container,
+    );
+    for (const name of ["web", virtual]) {
+      const seen = await visitFrom(task.node, task.container, `http://${name}/`, 2 * replicas);
+      assert.equal(
+        new Set(seen.map((each) => each.hostname)).size,
+        replicas,
+        `${name} from ${task.node}`,
+      );
+      // A container that reaches itself is the one exception: its own answer has to come back to it.
+      const callers = new Set(
+        seen.filter((each) => !task.container.startsWith(each.hostname)).map((each) => each.caller),
+      );
+      assert.deepEqual(callers, new Set([own]), `the address that ${name} sees`);
+    }
+    const names = await docker(task.node, "exec", task.container, "nslookup", "tasks.web");
+    assert.equal([...names.matchAll(/^Address: \d/gm)].length, replicas, names);
+  }
+});
+
+test("a client outside reaches the port on every host, and the server sees that client", async () => {
+  for (const host of hosts) {
+    const seen = await visitFromOutside(`http://${machine(host).address}:${port}/`, 2 * replicas);
+    assert.equal(new Set(seen.map((each) => each.hostname)).size, replicas);
+    assert.deepEqual(new Set(seen.map((each) => each.caller)), new Set(["10.77.0.5"]), host);
+  }
+});
+
+test("the published port answers on a host's own address and on 127.0.0.1", async () => {
+  for (const address of ["127.0.0.1", machine("h2").address]) {
+    const body = await lab(
+      "exec",
+      "h2",
+      "--",
+      "busybox",
+      "wget",
+      "-q",
+      "-T",
+      "5",
+      "-O",
+      "-",
+      `http://${address}:${port}/`,
+    );
+    assert.equal(visits(body).length, 1);
+  }
+});
+
+test("logs of all nodes come together, with the names of tasks and nodes", async () => {
+  const lines = (await docker(manager, "service", "logs", "web"))
+    .split("\n")
+    .filter((line) => line.includes("Starting up"));
+  assert.ok(lines.length >= replicas, lines.join("\n"));
+  for (const host of hosts)
+    assert.ok(
+      lines.some((line) => line.includes(`@${host} `)),
+      `${host} in ${lines.join("\n")}`,
+    );
+});
+
+test("scaling up and down by the tsswarm command converges", async () => {
+  const up = await tsswarm(manager, "service", "scale", "web=8");
+  assert.match(up, /^web scaled to 8$/m);
+  assert.match(up, /verify: Service \w+ converged/);
+  await tsswarm(manager, "service", "scale", "--detach", `web=${replicas}`);
+  await untilRunning(manager, "web", replicas, startMsMax);
+});
+
+test("a command in a container gives its output and its exit code", async () => {
+  const [task] = await runningTasks(manager, "web");
+  assert.ok(task);
+  assert.equal(await docker(task.node, "exec", task.container, "echo", "hello"), "hello");
+  const failed = await attemptDocker(
+    task.node,
+    "exec",
+    task.container,
+    "sh",
+    "-c",
+    "echo bad >&2; exit 7",
+  );
+  assert.deepEqual({ code: failed.code, stderr: failed.stderr.trim() }, { code: 7, stderr: "bad" });
+});
+
+test("a worker that is cut off for three seconds keeps its tasks", async () => {
+  const tasks = await untilRunning(manager, "web", replicas, startMsMax);
+  const wanted = await identities(tasks);
+  await lab("cut", worker);
+  await delay(3000);
+  await lab("heal", worker);
+  await untilReady(manager, hosts.length, 10_000);
+  assert.deepEqual(await identities(await untilRunning(manager, "web", replicas, 5000)), wanted);
+});
+
+test("a worker whose agent is gone for thirty seconds keeps its tasks", async () => {
+  const wanted = await identities(await untilRunning(manager, "web", replicas, startMsMax));
+  const init = initOf(machine(worker));
+  assert.ok(init);
+  const keeper = findProgram(init, "keeper");
+  assert.ok(keeper);
+  // A keeper that stands still does not start the agent again.
+  process.kill(keeper, "SIGSTOP");
+  try {
+    await lab("crash", worker, "agent");
+    await delay(30_000);
+  } finally {
+    process.kill(keeper, "SIGCONT");
+  }
+  await untilReady(manager, hosts.length, 15_000);
+  assert.deepEqual(await identities(await untilRunning(manager, "web", replicas, 5000)), wanted);
+});
+
+test("agents and the manager die twenty times each while services are created: nothing restarts, no request fails, nothing acknowledged is lost", async () => {
+  const wanted = await identities(await untilRunning(manager, "web", replicas, startMsMax));
+  await startCaller();
+  const load = startLoad(
+    hosts.map((host) => `http://${machine(host).address}:${port}/`),
+    20,
+  );
+  const creating = createServices();
+  for (let i = 0; i < 20; i++) {
+    await crash(hosts[i % hosts.length] ?? manager, "agent");
+    await crash(manager, "manager");
+    await delay(400);
+  }
+  const acknowledged = await creating.stop();
+  await untilReady(manager, hosts.length, 20_000);
+  const { answered, failures } = await load.stop();
+  assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);
+  assert.ok(answered > 100, `${answered} requests were answered`);
+  const calls = await callerLines();
+  assert.deepEqual(
+    calls.filter((line) => line.startsWith("failed")),
+    [],
+    `of ${calls.length} requests to the name`,
+  );
+  assert.ok(calls.length > 20, `${calls.length} requests to the name`);
+  assert.deepEqual(await identities(await untilRunning(manager, "web", replicas, 10_000)), wanted);
+  const names = new Set(
+    (await docker(manager, "service", "ls", "--format", "{{.Name}}")).split("\n"),
+  );
+  assert.deepEqual(
+    acknowledged.filter((name) => !names.has(name)),
+    [],
+  );
+  assert.ok(acknowledged.length >= 10, `${acknowledged.length} services were acknowledged`);
+  await docker(manager, "service", "rm", "caller", ...acknowledged);
+});
+
+/** Waits until the program is there to be killed: it may still be on its way back. */
+async function crash(host: string, name: "agent" | "manager"): Promise<void> {
+  await until(`no ${name} on ${host}`, 15_000, () => {
+    const init = initOf(machine(host));
+    const pid = init === null ? null : findProgram(init, name);
+    if (pid === null) return undefined;
+    process.kill(pid, "SIGKILL");
+    return true;
+  });
+}
+
+/** A container that asks for web by its name all the time and says how it went. */
+async function startCaller(): Promise<void> {
+  const script =
+    "while :; do wget -q -T 5 -O /dev/null http://web/ && echo answered || echo failed $(date); sleep 0.1; done";
+  await docker(
+    manager,
+    ...[
+      "service",
+      "create",
+      "--detach",
+      "--name",
+      "caller",
+      "--network",
+      "front",
+      "--constraint",
+      `node.hostname==${worker}`,
+    ],
+    ...["registry.lab:5000/busybox", "sh", "-c", script],
+  );
+  await untilRunning(manager, "caller", 1, startMsMax);
+}
+
+async function callerLines(): Promise<readonly string[]> {
+  const lines = (await docker(manager, "service", "logs", "--raw", "caller")).split("\n");
+  return lines.filter((line) => line !== "");
+}
+
+/** Services one after the other until stopped; a create whose answer did not come does not count. */
+function createServices(): { stop(): Promise<readonly string[]> } {
+  const acknowledged: string[] = [];
+  const stop = new AbortController();
+  const spec = {
+    TaskTemplate: { ContainerSpec: { Image: whoami } },
+    Mode: { Replicated: { Replicas: 0 } },
+  };
+  const done = (async () => {
+    for (let i = 0; !stop.signal.aborted; i++) {
+      const name = `made-${i}`;
+      try {
+        await api(manager).post("/services/create", { body: { ...spec, Name: name } });
+        acknowledged.push(name);
+      } catch {
+        // Nobody was there, or died before answering: not acknowledged.
+      }
+      await delay(150);
+    }
+  })();
+  return {
+    async stop() {
+      stop.abort();
+      await done;
+      return acknowledged;
+    },
+  };
+}
+
+test("the tasks of a worker that loses its power run elsewhere within five seconds", async (context) => {
+  const before = await untilRunning(manager, "web", replicas, startMsMax);
+  assert.ok(before.some((task) => task.node === worker));
+  await lab("power-off", worker);
+  const start = performance.now();
+  await untilRunning(manager, "web", replicas, 5000, (task) => task.node !== worker);
+  context.diagnostic(`elsewhere after ${Math.round(performance.now() - start)} ms`);
+  const seen = await visitFromOutside(`http://${machine("h1").address}:${port}/`, 2 * replicas);
+  assert.equal(new Set(seen.map((each) => each.hostname)).size, replicas);
+});
+
+test("it comes back with its disk, as the same node, and takes tasks again", async () => {
+  await lab("power-on", worker);
+  await untilReady(manager, hosts.length, 15_000);
+  const nodes = await docker(manager, "node", "ls", "-q");
+  assert.equal(nodes.split("\n").length, hosts.length);
+  await docker(
+    manager,
+    "service",
+    "create",
+    "--detach",
+    "--name",
+    "back",
+    "--constraint",
+    `node.hostname==${worker}`,
+    whoami,
+  );
+  await untilRunning(manager, "back", 1, startMsMax);
+  await docker(manager, "service", "rm", "back");
+});
+
+test("removing the service ends its containers, and its port is refused", async () => {
+  await docker(manager, "service", "rm", "web");
+  await until("containers are left", 20_000, async () => {
+    const lists = await Promise.all(hosts.map((host) => docker(host, "ps", "-aq")));
+    return lists.every((list) => list === "") ? true : undefined;
+  });
+  await assert.rejects(visitFromOutside(`http://${machine("h2").address}:${port}/`, 1));
+  await until("the network cannot be removed", 10_000, async () => {
+    const removed = await attemptDocker(manager, "network", "rm", "front");
+    return removed.code === 0 ? true : undefined;
+  });
+});
+
+test("no token, key or environment value was readable between the hosts", async () => {
+  await closers.pop()?.();
+  const wire = readFileSync(join(folder, "wire.pcap"));
+  assert.ok(wire.length > 100_000, `only ${wire.length} bytes were captured`);
+  for (const secret of secrets)
+    assert.equal(wire.includes(secret), false, "a secret was on the wire");
+});

@@ -1,0 +1,294 @@
+// What the end-to-end tests do with the lab: start it if nobody has, talk to its hosts, put load on it, look at the machine.
+
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { DaemonClient } from "../../cli/client.ts";
+import { machine, outsideMachine, socketOf } from "../../deploy/lab/names.ts";
+import { initOf } from "../../deploy/lab/processes.ts";
+import { readRecord } from "../../deploy/lab/record.ts";
+import { until } from "../../deploy/lab/run.ts";
+
+export { until };
+
+const program = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+const commandMsMax = 90_000;
+
+export interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end; never throws. */
+export function attempt(command: string, args: readonly string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    const options = { timeout: commandMsMax, maxBuffer: 64 * 1024 * 1024 };
+    execFile(command, args, options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === "number" ? error.code : 1;
+      resolve({ code, stdout, stderr: error !== null && stderr === "" ? error.message : stderr });
+    });
+  });
+}
+
+async function command(name: string, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await attempt(name, args);
+  if (code !== 0) throw new Error(`${name} ${args.join(" ")}: exit ${code}: ${stderr || stdout}`);
+  return stdout.trimEnd();
+}
+
+/** `tsswarm lab …`: what it printed. */
+export function lab(...args: readonly string[]): Promise<string> {
+  return command(process.execPath, [program, "lab", ...args]);
+}
+
+/** The unmodified docker command against a host's socket. */
+export function docker(host: string, ...args: readonly string[]): Promise<string> {
+  return command("docker", ["-H", urlOf(host), ...args]);
+}
+
+export function tsswarm(host: string, ...args: readonly string[]): Promise<string> {
+  return command(process.execPath, [program, "-H", urlOf(host), ...args]);
+}
+
+export function attemptDocker(host: string, ...args: readonly string[]): Promise<Result> {
+  return attempt("docker", ["-H", urlOf(host), ...args]);
+}
+
+export function attemptTsswarm(host: string, ...args: readonly string[]): Promise<Result> {
+  return attempt(process.execPath, [program, "-H", urlOf(host), ...args]);
+}
+
+export function api(host: string): DaemonClient {
+  return new DaemonClient(urlOf(host));
+}
+
+function urlOf(host: string): string {
+  return `unix://${socketOf(machine(host))}`;
+}
+
+/** Brings the lab up unless it is; gives what takes it down again if it was us. */
+export async function withLab(): Promise<() => Promise<void>> {
+  if (readRecord()?.phase === "up") return async () => {};
+  await lab("up");
+  return async () => {
+    await lab("down");
+  };
+}
+
+/** Runs a program in the client that is no member of the cluster. */
+export function inOutside(command: string, args: readonly string[]): ChildProcess {
+  const init = initOf(outsideMachine);
+  if (init === null) throw new Error("the client outside is not running");
+  const enter = ["--target", `${init.pid}`, "--mount", "--uts", "--net", "--pid"];
+  return spawn("nsenter", [...enter, "--", command, ...args], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+}
+
+export interface Visit {
+  /** What the container calls itself. */
+  readonly hostname: string;
+  /** ip of the caller as the container saw it. */
+  readonly caller: string;
+}
+
+/** Reads the answers of whoami out of any number of bodies, one after the other. */
+export function visits(text: string): readonly Visit[] {
+  const hostnames = [...text.matchAll(/^Hostname: (\S+)$/gm)];
+  const callers = [...text.matchAll(/^RemoteAddr: (\S+):\d+$/gm)];
+  return hostnames.map((match, i) => ({ hostname: match[1] ?? "", caller: callers[i]?.[1] ?? "" }));
+}
+
+/** Asks a URL so many times from outside, each time on a new connection. */
+export async function visitFromOutside(url: string, times: number): Promise<readonly Visit[]> {
+  const script = `for i in $(busybox seq ${times}); do busybox wget -q -T 5 -O - ${url} || exit 1; done`;
+  return visits(await lab("exec", "outside", "--", "sh", "-c", script));
+}
+
+/** The same from inside a container. */
+export async function visitFrom(
+  host: string,
+  container: string,
+  url: string,
+  times: number,
+): Promise<readonly Visit[]> {
+  const script = `for i in $(seq ${times}); do wget -q -T 5 -O - ${url} || exit 1; done`;
+  return visits(await docker(host, "exec", container, "sh", "-c", script));
+}
+
+export interface Load {
+  /** Ends it. How many requests were answered, and what was said of the others. */
+  stop(): Promise<{ readonly answered: number; readonly failures: readonly string[] }>;
+}
+
+/** New connections to the URLs in turn, from outside, until stopped. */
+export function startLoad(urls: readonly string[], pauseMs: number): Load {
+  const script = `
+    const http = require("node:http");
+    let answered = 0, next = 0; const failures = []; let going = true;
+    process.stdin.on("end", () => { going = false; }).resume();
+    const once = (url) => new Promise((resolve) => {
+      const fail = (error) => { failures.push(new Date().toISOString() + " " + url + ": " + error.message); resolve(); };
+      const request = http.get(url, { agent: false, timeout: 5000 }, (response) => {
+        response.on("error", fail).on("end", () => { answered++; resolve(); }).resume();
+      });
+      request.on("timeout", () => request.destroy(new Error("no answer within 5 s"))).on("error", fail);
+    });
+    (async () => {
+      const urls = ${JSON.stringify(urls)};
+      while (going) { await once(urls[next++ % urls.length]); await new Promise((r) => setTimeout(r, ${pauseMs})); }
+      console.log(JSON.stringify({ answered, failures }));
+    })();`;
+  const child = inOutside(process.execPath, ["-e", script]);
+  let printed = "";
+  child.stdout?.on("data", (part: Buffer) => {
+    printed += part.toString();
+  });
+  const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
+  return {
+    async stop() {
+      child.stdin?.end();
+      await closed;
+      return JSON.parse(printed) as { answered: number; failures: string[] };
+    },
+  };
+}
+
+export interface RunningTask {
+  readonly id: string;
+  readonly slot: number;
+  readonly node: string;
+  readonly container: string;
+}
+
+interface TaskBody {
+  readonly ID: string;
+  readonly Slot?: number;
+  readonly NodeID?: string;
+  readonly DesiredState: string;
+  readonly Status: {
+    readonly State: string;
+    readonly ContainerStatus?: { readonly ContainerID?: string };
+  };
+}
+
+/** A service's tasks that run and should, with the names of their hosts. */
+export async function runningTasks(
+  manager: string,
+  service: string,
+): Promise<readonly RunningTask[]> {
+  const client = api(manager);
+  const query = { filters: JSON.stringify({ service: [service] }) };
+  const [tasks, nodes] = await Promise.all([
+    client.get<readonly TaskBody[]>("/tasks", { query }),
+    client.get<readonly { ID: string; Description: { Hostname: string } }[]>("/nodes"),
+  ]);
+  const names = new Map(nodes.map((node) => [node.ID, node.Description.Hostname]));
+  return tasks
+    .filter((task) => task.DesiredState === "running" && task.Status.State === "running")
+    .map((task) => ({
+      id: task.ID,
+      slot: task.Slot ?? 0,
+      node: names.get(task.NodeID ?? "") ?? "",
+      container: task.Status.ContainerStatus?.ContainerID ?? "",
+    }))
+    .sort((a, b) => a.slot - b.slot);
+}
+
+/** Waits until so many tasks of the service run, and which. */
+export function untilRunning(
+  manager: string,
+  service: string,
+  count: number,
+  msMax: number,
+  fits: (task: RunningTask) => boolean = () => true,
+): Promise<readonly RunningTask[]> {
+  let seen = 0;
+  const why = () => `only ${seen} of ${count} tasks of ${service} run after ${msMax} ms`;
+  return until(why, msMax, async () => {
+    const tasks = await runningTasks(manager, service).catch(() => []);
+    seen = tasks.filter(fits).length;
+    return tasks.length === count && seen === count ? tasks : undefined;
+  });
+}
+
+/** Waits until the daemon of a host counts so many ready nodes. */
+export async function untilReady(manager: string, count: number, msMax: number): Promise<void> {
+  await until(`not ${count} nodes became ready`, msMax, async () => {
+    const nodes = await api(manager)
+      .get<readonly { Status: { State: string } }[]>("/nodes")
+      .catch(() => []);
+    return nodes.filter((node) => node.Status.State === "ready").length === count
+      ? true
+      : undefined;
+  });
+}
+
+/** Everything on this machine that a lab could leave behind: one line each. */
+export async function machineState(): Promise<readonly string[]> {
+  const lines = [
+    ...list("/run/netns").map((name) => `namespace ${name}`),
+    ...["/run", "/var/lib", "/var/log", "/opt", "/etc", "/tmp"].flatMap((folder) =>
+      list(folder).map((name) => `file ${folder}/${name}`),
+    ),
+    ...readFileSync("/proc/mounts", "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => `mount ${line}`),
+    ...cgroups().map((folder) => `control group ${folder}`),
+    ...labPrograms().map((line) => `process ${line}`),
+  ];
+  for (const args of [["-o", "link"], ["-o", "addr"], ["route"], ["rule"]])
+    lines.push(...(await command("ip", args)).split("\n").map((line) => `ip ${line.trim()}`));
+  lines.push(
+    ...(await command("nft", ["list", "ruleset"])).split("\n").map((line) => `nft ${line}`),
+  );
+  return lines.filter((line) => !isTransient(line)).sort();
+}
+
+/** The tests' own files and what other programs make meanwhile. */
+function isTransient(line: string): boolean {
+  return /^file \/tmp\/|^ip .*(valid_lft|qdisc)/.test(line);
+}
+
+function list(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function cgroups(): readonly string[] {
+  const found: string[] = [];
+  for (const hierarchy of ["", ...list("/sys/fs/cgroup")])
+    for (const name of list(`/sys/fs/cgroup/${hierarchy}`))
+      if (name.startsWith("tsswarm")) found.push(`${hierarchy}/${name}`);
+  return found;
+}
+
+/** Processes of the programs that a lab starts. */
+function labPrograms(): readonly string[] {
+  const names = new Set([
+    "containerd",
+    "containerd-shim",
+    "docker-registry",
+    "unshare",
+    "perl",
+    "runc",
+  ]);
+  return list("/proc")
+    .filter((pid) => /^\d+$/.test(pid))
+    .flatMap((pid) => {
+      try {
+        const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+        const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        const isDaemon =
+          words.some((word) => word.endsWith("/cli/main.js")) && words.includes("--config-json");
+        return names.has(name) || isDaemon ? [`${pid} ${name}`] : [];
+      } catch {
+        return [];
+      }
+    });
+}
