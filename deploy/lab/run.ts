@@ -1,6 +1,7 @@
 // Running the system's programs and waiting for what has no event.
 
 import { spawn, spawnSync } from "node:child_process";
+import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** What the lab says to its user: one sentence, exit code 1. */
@@ -39,7 +40,7 @@ export function runHere(command: string, args: readonly string[]): Promise<numbe
     child.on("close", (code, signal) => {
       process.off("SIGINT", ignore);
       process.off("SIGTERM", pass);
-      resolve(code ?? 128 + (signal === "SIGKILL" ? 9 : 15));
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
     });
   });
 }

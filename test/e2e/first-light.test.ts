@@ -172,10 +172,11 @@ test("the published port answers on a host's own address and on 127.0.0.1", asyn
       "h2",
       "--",
       "busybox",
+      "timeout",
+      "5",
+      "busybox",
       "wget",
       "-q",
-      "-T",
-      "5",
       "-O",
       "-",
       `http://${address}:${port}/`,
@@ -298,7 +299,7 @@ async function crash(host: string, name: "agent" | "manager"): Promise<void> {
 /** A container that asks for web by its name all the time and says how it went. */
 async function startCaller(): Promise<void> {
   const script =
-    "while :; do wget -q -T 5 -O /dev/null http://web/ && echo answered || echo failed $(date); sleep 0.1; done";
+    "while :; do timeout 5 wget -q -O /dev/null http://web/ && echo answered || echo failed $(date); sleep 0.1; done";
   await docker(
     manager,
     ...[
