@@ -90,6 +90,17 @@ export function toManagerWithoutIdentity(rootCA: string): grpc.ChannelCredential
   );
 }
 
+/**
+ * Credentials to ask anyone for the cluster's root: the other end is not believed in anything, so what it says has to be
+ * checked (against a join token's digest) before it is used.
+ */
+export function toStranger(): grpc.ChannelCredentials {
+  return grpc.credentials.createFromSecureContext(createSecureContext({ minVersion: "TLSv1.3" }), {
+    rejectUnauthorized: false,
+    checkServerIdentity: () => undefined,
+  });
+}
+
 function notManagerOf(clusterId: string | null, peer: PeerCertificate): Error | undefined {
   const node = certifiedNode(peer.raw);
   if (node === null || node.role !== "manager")

@@ -1,0 +1,233 @@
+// The door for machines without a certificate: the root for everyone, a certificate for whoever holds a join token.
+
+import { createHash } from "node:crypto";
+import { isIP } from "node:net";
+import type {
+  Cluster,
+  IssueCertificateRequest,
+  IssueCertificateResponse,
+  Node,
+} from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { newId } from "../../proto/kit/ids.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Role } from "../../proto/tls.ts";
+import { isSameToken } from "../../proto/token.ts";
+import type { Change, State, Store } from "../store/types.ts";
+import { type RootKeyPair, signNode } from "./ca.ts";
+import { Throttle } from "./throttle.ts";
+
+const attemptsMax = 8;
+const nodeIndexMax = 65_535;
+const descriptionBytesMax = 64 * 1024;
+const routesMax = 256;
+/** Answers kept for callers that ask again because the first answer got lost. */
+const answersMax = 1024;
+
+export interface JoinOptions {
+  readonly store: Store;
+  readonly world: World;
+  readonly log: Log;
+  /** host:port of the managers, for the new node to remember. */
+  readonly managers: () => readonly string[];
+}
+
+export function joinHandlers(options: JoinOptions): Handlers<"Join"> {
+  const issuer = new Issuer(options);
+  return {
+    GetRootCA: async () => ({ Certificate: rootOf(clusterOf(options.store.state)).certificate }),
+    IssueCertificate: (request, caller) => issuer.issue(request, caller),
+  };
+}
+
+class Issuer {
+  readonly #options: JoinOptions;
+  readonly #throttle = new Throttle();
+  /** By the digest of the CSR: a join that is tried again must not make a second node. */
+  readonly #answers = new Map<string, IssueCertificateResponse>();
+  /** Joins wait for each other, as they all count up the same number. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: JoinOptions) {
+    this.#options = options;
+  }
+
+  async issue(request: IssueCertificateRequest, caller: Caller): Promise<IssueCertificateResponse> {
+    const role = this.#roleOf(request.Token, hostOf(caller.address));
+    check(request);
+    const turn = this.#last.then(() => this.#issueOnce(request, caller, role));
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  #roleOf(token: string, address: string): Role {
+    const { store, world, log } = this.#options;
+    const now = world.monotonic();
+    if (this.#throttle.isBlocked(address, now))
+      throw new SwarmError("exhausted", `too many wrong join tokens from ${address}: wait a minute`);
+    const tokens = clusterOf(store.state).JoinTokens;
+    // Both are compared always, so that the time does not tell which one was close.
+    const isManager = isSameToken(token, tokens?.Manager ?? "");
+    const isWorker = isSameToken(token, tokens?.Worker ?? "");
+    if (isManager) return "manager";
+    if (isWorker) return "worker";
+    this.#throttle.wrong(address, now);
+    log.warn({ address }, "a machine came with a wrong join token");
+    throw new SwarmError(
+      "denied",
+      "a valid join token is necessary to join this cluster: this one is wrong or has been rotated",
+    );
+  }
+
+  async #issueOnce(
+    request: IssueCertificateRequest,
+    caller: Caller,
+    role: Role,
+  ): Promise<IssueCertificateResponse> {
+    const { store, log } = this.#options;
+    const key = createHash("sha256").update(request.CSR).digest("hex");
+    const earlier = this.#answers.get(key);
+    if (earlier !== undefined && store.state.table("node").get(earlier.NodeID) !== undefined)
+      return earlier;
+    for (let attempt = 1; ; attempt++) {
+      caller.signal.throwIfAborted();
+      try {
+        const answer = await this.#write(request, caller, role);
+        this.#remember(key, answer);
+        log.info({ node: answer.NodeID, index: answer.Index, role }, "a machine became a node");
+        return answer;
+      } catch (error) {
+        const isStale = error instanceof SwarmError && error.code === "conflict";
+        if (!isStale || attempt === attemptsMax) throw error;
+      }
+    }
+  }
+
+  async #write(
+    request: IssueCertificateRequest,
+    caller: Caller,
+    role: Role,
+  ): Promise<IssueCertificateResponse> {
+    const { store, world, managers } = this.#options;
+    const cluster = clusterOf(store.state);
+    const now = world.now();
+    const nodeId = newId();
+    const root = rootOf(cluster);
+    const expiryNs = cluster.Spec?.CAConfig?.NodeCertExpiry;
+    const certificate = await signNode(
+      root,
+      request.CSR,
+      { nodeId, role, clusterId: cluster.ID },
+      now,
+      expiryNs === undefined || expiryNs === 0 ? undefined : expiryNs / 1e6,
+    );
+    const { changes, index } = newNode(cluster, {
+      nodeId,
+      role,
+      request,
+      callerHost: hostOf(caller.address),
+    });
+    // Not the caller's signal: what it was told may be written should not depend on when it goes away.
+    await store.write(changes, AbortSignal.timeout(10_000));
+    return {
+      NodeID: nodeId,
+      ClusterID: cluster.ID,
+      Role: role,
+      Certificate: certificate,
+      RootCA: root.certificate,
+      Managers: [...managers()],
+      Index: index,
+    };
+  }
+
+  #remember(key: string, answer: IssueCertificateResponse): void {
+    this.#answers.set(key, answer);
+    for (const oldest of this.#answers.keys()) {
+      if (this.#answers.size <= answersMax) break;
+      this.#answers.delete(oldest);
+    }
+  }
+}
+
+export interface NewNode {
+  readonly nodeId: string;
+  readonly role: Role;
+  readonly request: Pick<
+    IssueCertificateRequest,
+    "Description" | "Availability" | "AdvertiseAddr" | "DataPathAddr" | "Routes"
+  >;
+  /** The address the machine was seen at. */
+  readonly callerHost: string;
+}
+
+/** The node object and the cluster with its counter gone up: one transaction, so that no index is given twice. */
+export function newNode(
+  cluster: Cluster,
+  node: NewNode,
+): { readonly changes: readonly Change[]; readonly index: number } {
+  const index = Math.max(cluster.NextNodeIndex, 1);
+  if (index > nodeIndexMax)
+    throw new SwarmError("exhausted", `this cluster has given out all ${nodeIndexMax} node numbers`);
+  const address = hostOf(node.request.AdvertiseAddr) || node.callerHost;
+  const object: Node = {
+    ID: node.nodeId,
+    CreatedAt: "",
+    UpdatedAt: "",
+    Spec: {
+      Name: "",
+      Labels: {},
+      Role: node.role,
+      Availability: node.request.Availability || "active",
+    },
+    ...(node.request.Description === undefined ? {} : { Description: node.request.Description }),
+    Status: { State: "unknown", Message: "has not been heard of yet", Addr: address },
+    Index: index,
+    DataPathAddr: node.request.DataPathAddr || address,
+    Routes: node.request.Routes,
+  };
+  return {
+    index,
+    changes: [
+      { op: "put", kind: "node", object },
+      { op: "put", kind: "cluster", object: { ...cluster, NextNodeIndex: index + 1 } },
+    ],
+  };
+}
+
+function check(request: IssueCertificateRequest): void {
+  if (!["", "active", "pause", "drain"].includes(request.Availability))
+    throw new SwarmError(
+      "invalid",
+      `availability is active, pause or drain, not ${JSON.stringify(request.Availability)}`,
+    );
+  if (request.DataPathAddr !== "" && isIP(request.DataPathAddr) === 0)
+    throw new SwarmError("invalid", `the data path address ${request.DataPathAddr} is no IP address`);
+  if (request.Routes.length > routesMax)
+    throw new SwarmError("too_large", `more than ${routesMax} routes of its own`);
+  if (JSON.stringify(request.Description ?? {}).length > descriptionBytesMax)
+    throw new SwarmError("too_large", "the node's description is over 64 KiB");
+}
+
+export function clusterOf(state: State): Cluster {
+  const cluster = state.cluster;
+  if (cluster === undefined)
+    throw new SwarmError("unavailable", "this manager has not heard of its cluster yet: try again");
+  return cluster;
+}
+
+export function rootOf(cluster: Cluster): RootKeyPair {
+  const root = cluster.RootCA;
+  if (root === undefined) throw new SwarmError("internal", "the cluster has no root certificate");
+  return { certificate: root.Certificate, key: root.Key };
+}
+
+/** `10.0.0.1:2377` → `10.0.0.1`, `[fd00::1]:2377` → `fd00::1`; a lone address stays as it is. */
+export function hostOf(address: string): string {
+  if (isIP(address) !== 0) return address;
+  const at = address.lastIndexOf(":");
+  const host = at < 0 ? address : address.slice(0, at);
+  const bare = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
+  return bare.startsWith("::ffff:") ? bare.slice("::ffff:".length) : bare;
+}
