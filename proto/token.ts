@@ -55,5 +55,7 @@ export function isSameToken(given: string, wanted: string): boolean {
 }
 
 function base36(bytes: Uint8Array, length: number): string {
-  return BigInt(`0x${Buffer.from(bytes).toString("hex")}`).toString(36).padStart(length, "0");
+  return BigInt(`0x${Buffer.from(bytes).toString("hex")}`)
+    .toString(36)
+    .padStart(length, "0");
 }

@@ -74,7 +74,11 @@ async function fetchRoot(remote: string, digest: string, signal: AbortSignal): P
   await reach(remote, signal);
   const client = new Client("Join", remote, toStranger());
   try {
-    const { Certificate } = await client.unary("GetRootCA", {}, { signal, timeoutMs: rootTimeoutMs });
+    const { Certificate } = await client.unary(
+      "GetRootCA",
+      {},
+      { signal, timeoutMs: rootTimeoutMs },
+    );
     if (!isSameToken(rootDigest(Certificate), digest))
       throw new SwarmError(
         "denied",

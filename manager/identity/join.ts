@@ -66,7 +66,10 @@ class Issuer {
     const { store, world, log } = this.#options;
     const now = world.monotonic();
     if (this.#throttle.isBlocked(address, now))
-      throw new SwarmError("exhausted", `too many wrong join tokens from ${address}: wait a minute`);
+      throw new SwarmError(
+        "exhausted",
+        `too many wrong join tokens from ${address}: wait a minute`,
+      );
     const tokens = clusterOf(store.state).JoinTokens;
     // Both are compared always, so that the time does not tell which one was close.
     const isManager = isSameToken(token, tokens?.Manager ?? "");
@@ -169,7 +172,10 @@ export function newNode(
 ): { readonly changes: readonly Change[]; readonly index: number } {
   const index = Math.max(cluster.NextNodeIndex, 1);
   if (index > nodeIndexMax)
-    throw new SwarmError("exhausted", `this cluster has given out all ${nodeIndexMax} node numbers`);
+    throw new SwarmError(
+      "exhausted",
+      `this cluster has given out all ${nodeIndexMax} node numbers`,
+    );
   const address = hostOf(node.request.AdvertiseAddr) || node.callerHost;
   const object: Node = {
     ID: node.nodeId,
@@ -203,7 +209,10 @@ function check(request: IssueCertificateRequest): void {
       `availability is active, pause or drain, not ${JSON.stringify(request.Availability)}`,
     );
   if (request.DataPathAddr !== "" && isIP(request.DataPathAddr) === 0)
-    throw new SwarmError("invalid", `the data path address ${request.DataPathAddr} is no IP address`);
+    throw new SwarmError(
+      "invalid",
+      `the data path address ${request.DataPathAddr} is no IP address`,
+    );
   if (request.Routes.length > routesMax)
     throw new SwarmError("too_large", `more than ${routesMax} routes of its own`);
   if (JSON.stringify(request.Description ?? {}).length > descriptionBytesMax)

@@ -1,0 +1,93 @@
+// One connection to one manager, from Hello until it breaks: beats out, messages in, silence noticed.
+
+import type { FromAgent, Hello, ToAgent } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { Queue } from "../../proto/kit/queue.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Client } from "../../proto/rpc.ts";
+
+/** Half of the manager's heartbeat period. */
+export const beatMs = 500;
+/** Two seconds without an answer: TCP alone would wait far longer after a cut. */
+const unansweredBeatsMax = 4;
+const outgoingMax = 1024;
+
+export interface LineOptions {
+  readonly client: Client<"Dispatch">;
+  readonly hello: Hello;
+  /** How long the manager may take for its first message. */
+  readonly firstAnswerMs: number;
+  readonly unreachablePeers: () => readonly string[];
+  /** Awaited before the next message is read. */
+  readonly receive: (message: ToAgent) => Promise<void>;
+  readonly world: World;
+}
+
+export class Line {
+  readonly #options: LineOptions;
+  readonly #outgoing = new Queue<FromAgent>(outgoingMax);
+  #unanswered = 0;
+  /** Monotonic ms of the first message; null before. */
+  openedAt: number | null = null;
+
+  constructor(options: LineOptions) {
+    this.#options = options;
+  }
+
+  /** Lost when the line is not open any more. */
+  send(message: Partial<FromAgent>): void {
+    this.#outgoing.push({ Tasks: [], ...message });
+  }
+
+  /** No more is sent; the manager ends its side too. */
+  end(): void {
+    this.#outgoing.end();
+  }
+
+  /** Ends when either side has ended the stream; rejects with `unavailable` when the manager is silent, or its error. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { client, hello, world } = this.#options;
+    const broken = new AbortController();
+    const stop = () => broken.abort(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    this.send({ Hello: hello });
+    const watching = this.#watch(broken);
+    try {
+      const messages = client.duplex("Session", this.#outgoing, { signal: broken.signal });
+      for await (const message of messages) {
+        this.#unanswered = 0;
+        this.openedAt ??= world.monotonic();
+        await this.#options.receive(message);
+      }
+    } catch (error) {
+      throw broken.signal.aborted ? broken.signal.reason : error;
+    } finally {
+      signal.removeEventListener("abort", stop);
+      broken.abort(new SwarmError("cancelled", "the session has ended"));
+      this.#outgoing.end();
+      await watching;
+    }
+  }
+
+  /** Beats, and counts those that had no answer: counting, unlike comparing times, survives a pause of this process. */
+  async #watch(broken: AbortController): Promise<void> {
+    const { world, firstAnswerMs, unreachablePeers } = this.#options;
+    const silent = (ms: number) =>
+      broken.abort(new SwarmError("unavailable", `the manager did not answer for ${ms} ms`));
+    try {
+      for (let waited = 0; this.openedAt === null; waited += beatMs) {
+        if (waited >= firstAnswerMs) return silent(firstAnswerMs);
+        await world.sleep(Math.min(beatMs, firstAnswerMs - waited), broken.signal);
+      }
+      for (;;) {
+        if (this.#unanswered >= unansweredBeatsMax) return silent(unansweredBeatsMax * beatMs);
+        this.#unanswered += 1;
+        this.send({ Beat: { UnreachablePeers: unreachablePeers() } });
+        await world.sleep(beatMs, broken.signal);
+      }
+    } catch (error) {
+      if (!broken.signal.aborted) broken.abort(error);
+    }
+  }
+}

@@ -1,0 +1,312 @@
+// The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
+
+import { readFile, stat, utimes } from "node:fs/promises";
+import type {
+  Hello,
+  SessionInfo,
+  TaskStatus,
+  TaskUpdate,
+  ToAgent,
+} from "../../proto/gen/types.ts";
+import { type NodeIdentity, writeIdentity, writePrivately } from "../../proto/identity.ts";
+import { asSwarmError, errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import { Client } from "../../proto/rpc.ts";
+import { toManager } from "../../proto/tls.ts";
+import { Line } from "./line.ts";
+import { type LogHandler, LogPublisher } from "./publish.ts";
+import { Reports } from "./reports.ts";
+import type { Session, Wanted } from "./types.ts";
+import { fold, fromBytes, toBytes } from "./wanted.ts";
+
+const backoffMsMin = 100;
+const backoffMsMax = 8_000;
+const firstAnswerMsMin = 800;
+const firstAnswerMsMax = 8_000;
+/** A line that held this long was a good one: the next backoff starts small again. */
+const steadyMs = 2_000;
+/** After this long without a manager nothing is started from what is saved. */
+const graceMs = 60_000;
+/** How often the saved file is touched, so that a restarted agent knows how long it was gone. */
+const touchMs = 5_000;
+const goodbyeMs = 1_000;
+
+export interface SessionOptions {
+  readonly identity: NodeIdentity;
+  /** data-root/identity */
+  readonly identityDirectory: string;
+  /** data-root/agent/wanted.pb */
+  readonly savedFile: string;
+  readonly bootId: string;
+  /** Asked at every connect. `Tasks`: what is still held and has not been `report`ed. */
+  readonly hello: () => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
+  readonly unreachablePeers: () => readonly string[];
+  readonly world: World;
+  readonly log: Log;
+}
+
+/** Reads what is saved, and connects in the background until `close`. */
+export async function openSession(options: SessionOptions): Promise<AgentSession> {
+  const session = new AgentSession(options, await readSaved(options));
+  session.start();
+  return session;
+}
+
+interface Saved {
+  readonly wanted: Wanted | null;
+  /** Milliseconds since 1970; when a manager was last heard. */
+  readonly heardAt: number;
+}
+
+async function readSaved(options: SessionOptions): Promise<Saved> {
+  const { savedFile, bootId, world, log } = options;
+  try {
+    const heardAt = (await stat(savedFile)).mtimeMs;
+    const saved = fromBytes(await readFile(savedFile));
+    if (saved.wanted === null) return { wanted: null, heardAt };
+    const isFresh = saved.bootId === bootId && world.now() - heardAt <= graceMs;
+    return { wanted: { ...saved.wanted, confirmed: isFresh }, heardAt };
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT")
+      log.warn(
+        { file: savedFile, error: messageOf(error) },
+        "the saved assignments are unreadable",
+      );
+    return { wanted: null, heardAt: 0 };
+  }
+}
+
+export class AgentSession implements Session {
+  readonly #options: SessionOptions;
+  readonly #stop = new AbortController();
+  readonly #reports: Reports;
+  readonly #logs: LogPublisher;
+  readonly #watchers = new Set<() => void>();
+  #identity: NodeIdentity;
+  #wanted: Wanted | null;
+  #heardAt: number;
+  #touchedAt: number;
+  #line: Line | null = null;
+  #isOpen = false;
+  #refused = "";
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: SessionOptions, saved: Saved) {
+    this.#options = options;
+    this.#identity = options.identity;
+    this.#wanted = saved.wanted;
+    this.#heardAt = saved.heardAt;
+    this.#touchedAt = saved.heardAt;
+    this.#reports = new Reports(options.world, this.#stop.signal, (updates) => this.#send(updates));
+    this.#logs = new LogPublisher(options.log);
+  }
+
+  get wanted(): Wanted | null {
+    return this.#wanted;
+  }
+
+  start(): void {
+    this.#running = this.#keepConnected();
+  }
+
+  async *watch(signal: AbortSignal): AsyncGenerator<Wanted, void, void> {
+    let seen: Wanted | null = null;
+    const ended = AbortSignal.any([signal, this.#stop.signal]);
+    while (!ended.aborted) {
+      if (this.#wanted !== null && this.#wanted !== seen) {
+        seen = this.#wanted;
+        yield seen;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#watchers.delete(wake);
+          ended.removeEventListener("abort", wake);
+          resolve();
+        };
+        this.#watchers.add(wake);
+        ended.addEventListener("abort", wake, { once: true });
+      });
+    }
+  }
+
+  report(taskId: string, status: TaskStatus): void {
+    this.#reports.report(taskId, status);
+  }
+
+  acknowledge(version: string): void {
+    if (this.#isOpen && version !== "") this.#line?.send({ Acknowledged: { Version: version } });
+  }
+
+  onLogs(handler: LogHandler): void {
+    this.#logs.handle(handler);
+  }
+
+  connected(): boolean {
+    return this.#isOpen;
+  }
+
+  /** "" or the sentence by which the managers refuse this node: it is no longer part of the swarm. */
+  refused(): string {
+    return this.#refused;
+  }
+
+  async close(reason: string): Promise<void> {
+    const line = this.#line;
+    if (line !== null && this.#isOpen) {
+      line.send({ Leaving: { Reason: reason } });
+      line.end();
+      const enough = AbortSignal.timeout(goodbyeMs);
+      await new Promise<void>((resolve) => {
+        enough.addEventListener("abort", () => resolve(), { once: true });
+        this.#onLineEnd = resolve;
+      });
+    }
+    this.#stop.abort(new SwarmError("cancelled", "the session is closing"));
+    await this.#running;
+  }
+  #onLineEnd: (() => void) | null = null;
+
+  #send(updates: readonly TaskUpdate[]): boolean {
+    // Before the first answer too: it goes right after the Hello, which did not have it.
+    if (this.#line === null) return false;
+    this.#line.send({ Tasks: updates });
+    return true;
+  }
+
+  async #keepConnected(): Promise<void> {
+    const { world, log } = this.#options;
+    const signal = this.#stop.signal;
+    for (let failures = 0; !signal.aborted; ) {
+      const started = world.monotonic();
+      const manager = this.#managerToTry(failures);
+      let why = "the manager ended the session";
+      try {
+        await this.#runLine(manager, failures, signal);
+      } catch (error) {
+        why = messageOf(error);
+        const { code } = asSwarmError(error);
+        this.#refused = code === "not_found" || code === "denied" ? why : "";
+      }
+      this.#onLineEnd?.();
+      if (signal.aborted) return;
+      const isSteady = this.#isOpen && world.monotonic() - started >= steadyMs;
+      failures = isSteady ? 0 : failures + 1;
+      this.#isOpen = false;
+      this.#line = null;
+      this.#doubtAfterGrace();
+      const base = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(failures, 10));
+      const waitMs = Math.round(base * (0.5 + world.random() / 2));
+      log.warn({ manager, why, failures, waitMs }, "no session with the managers; trying again");
+      await world.sleep(waitMs, signal).catch(() => {});
+    }
+  }
+
+  /** The one that worked last first, then the others in turn. */
+  #managerToTry(failures: number): string {
+    const { managers } = this.#identity;
+    return managers[failures % managers.length] ?? "";
+  }
+
+  async #runLine(manager: string, failures: number, signal: AbortSignal): Promise<void> {
+    const { world, unreachablePeers, hello, bootId } = this.#options;
+    const client = new Client(
+      "Dispatch",
+      manager,
+      toManager(this.#identity, this.#identity.clusterId),
+    );
+    const held = hello();
+    const reported = this.#reports.all();
+    const known = new Set(reported.map((update) => update.ID));
+    const line = new Line({
+      client,
+      hello: {
+        ...held,
+        BootID: bootId,
+        Have: this.#wanted?.version ?? "",
+        Tasks: [...reported, ...held.Tasks.filter((update) => !known.has(update.ID))],
+      },
+      firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),
+      unreachablePeers,
+      receive: async (message) => {
+        if (!this.#isOpen) await this.#opened(manager);
+        await this.#receive(message, client);
+      },
+      world,
+    });
+    this.#line = line;
+    this.#isOpen = false;
+    try {
+      await line.run(signal);
+    } finally {
+      this.#logs.closeAll();
+      client.close();
+    }
+  }
+
+  async #opened(manager: string): Promise<void> {
+    this.#options.log.info({ manager }, "in session with a manager");
+    this.#isOpen = true;
+    this.#refused = "";
+    await this.#prefer(manager);
+  }
+
+  async #receive(message: ToAgent, client: Client<"Dispatch">): Promise<void> {
+    this.#heardAt = this.#options.world.now();
+    if (message.Version !== "") await this.#take(fold(this.#wanted, message));
+    else if (message.Info !== undefined && this.#wanted !== null)
+      await this.#take({ ...this.#wanted, info: message.Info });
+    else await this.#touch();
+    if (message.Info !== undefined) await this.#learn(message.Info);
+    for (const subscription of message.Logs) this.#logs.open(subscription, client);
+    for (const id of message.CloseLogs) this.#logs.close(id);
+  }
+
+  /** On disk first: what has been started is known after a crash. Not fsynced: after a power cut nothing of it counts. */
+  async #take(wanted: Wanted): Promise<void> {
+    const { savedFile, bootId } = this.#options;
+    await writePrivately(savedFile, toBytes(wanted, bootId), false);
+    this.#touchedAt = this.#heardAt;
+    this.#publish(wanted);
+    this.#reports.keepOnly((id) => wanted.tasks.has(id));
+  }
+
+  #publish(wanted: Wanted): void {
+    this.#wanted = wanted;
+    for (const wake of this.#watchers) wake();
+  }
+
+  async #touch(): Promise<void> {
+    if (this.#wanted === null || this.#heardAt - this.#touchedAt < touchMs) return;
+    this.#touchedAt = this.#heardAt;
+    const time = this.#heardAt / 1000;
+    await utimes(this.#options.savedFile, time, time).catch(() => {});
+  }
+
+  #doubtAfterGrace(): void {
+    const isDoubtful = this.#options.world.now() - this.#heardAt > graceMs;
+    if (this.#wanted?.confirmed === true && isDoubtful)
+      this.#publish({ ...this.#wanted, confirmed: false });
+  }
+
+  async #learn(info: SessionInfo): Promise<void> {
+    const { managers } = this.#identity;
+    const known = [...managers].sort().join();
+    if (info.Managers.length === 0 || known === [...info.Managers].sort().join()) return;
+    const kept = managers.filter((manager) => info.Managers.includes(manager));
+    const added = info.Managers.filter((manager) => !kept.includes(manager));
+    await this.#remember([...kept, ...added]);
+  }
+
+  async #prefer(manager: string): Promise<void> {
+    const { managers } = this.#identity;
+    if (managers[0] === manager) return;
+    await this.#remember([manager, ...managers.filter((other) => other !== manager)]);
+  }
+
+  async #remember(managers: readonly string[]): Promise<void> {
+    this.#identity = { ...this.#identity, managers };
+    await writeIdentity(this.#options.identityDirectory, this.#identity);
+  }
+}

@@ -1,0 +1,86 @@
+// What a node has to know, computed from the state: pure.
+
+import type {
+  Assignment,
+  AssignmentKey,
+  Network,
+  Node,
+  Peer,
+  SessionInfo,
+  Task,
+} from "../../proto/gen/types.ts";
+import { isOver } from "../../proto/states.ts";
+import type { State } from "../store/types.ts";
+
+const serviceNameLabel = "com.docker.swarm.service.name";
+
+export function keyOf(kind: string, id: string): AssignmentKey {
+  return { Kind: kind, ID: id };
+}
+
+/** The task as its node gets it: with its spec, its networks, and its service's name and labels. */
+export function taskAssignment(state: State, task: Task): Assignment {
+  const spec = state.revision(task.ServiceID, task.SpecVersion)?.Spec;
+  const service = state.table("service").get(task.ServiceID);
+  const template = task.Spec ?? spec?.TaskTemplate;
+  const attachments = task.NetworksAttachments.map((attachment) => {
+    const network = state.table("network").get(attachment.Network?.ID ?? "");
+    return network === undefined ? attachment : { ...attachment, Network: network };
+  });
+  return {
+    Key: keyOf("task", task.ID),
+    Task: {
+      ...task,
+      ...(template === undefined ? {} : { Spec: template }),
+      Labels: {
+        ...spec?.Labels,
+        ...task.Labels,
+        [serviceNameLabel]: service?.Spec?.Name ?? spec?.Name ?? "",
+      },
+      NetworksAttachments: attachments,
+    },
+  };
+}
+
+/** Ingress on every node; another network where a task that is not over is attached to it. */
+export function networksOfNode(state: State, nodeId: string): Map<string, Network> {
+  const networks = new Map<string, Network>();
+  for (const network of state.table("network").values())
+    if (network.Spec?.Ingress === true && network.VNI !== 0) networks.set(network.ID, network);
+  for (const task of state.tasksOfNode(nodeId)) {
+    if (isOver(task.Status?.State ?? "new")) continue;
+    for (const attachment of task.NetworksAttachments) {
+      const network = state.table("network").get(attachment.Network?.ID ?? "");
+      if (network !== undefined) networks.set(network.ID, network);
+    }
+  }
+  return networks;
+}
+
+export function peerOf(node: Node): Peer {
+  return {
+    NodeID: node.ID,
+    Hostname: node.Description?.Hostname ?? "",
+    Index: node.Index,
+    DataPathAddr: node.DataPathAddr,
+  };
+}
+
+export function infoOf(state: State, node: Node): SessionInfo {
+  const cluster = state.cluster;
+  const managers: string[] = [];
+  for (const other of state.table("node").values())
+    if (other.ManagerStatus !== undefined && other.ManagerStatus.Addr !== "")
+      managers.push(other.ManagerStatus.Addr);
+  return {
+    NodeID: node.ID,
+    Index: node.Index,
+    ClusterID: cluster?.ID ?? "",
+    HeartbeatPeriod: cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0,
+    Managers: managers,
+    Role: node.Spec?.Role ?? "worker",
+    DataPathPort: cluster?.DataPathPort ?? 0,
+    Availability: node.Spec?.Availability ?? "active",
+    RootCA: cluster?.RootCA?.Certificate ?? "",
+  };
+}

@@ -1,0 +1,194 @@
+// Which nodes are lost: pure. A node is lost when its host is silent, not when its agent is; see design.md, "Sessions".
+
+/** So many heartbeat periods without a beat make a node suspect (two beats a period are due), and its host is probed. */
+const suspectPeriods = 3;
+/** Neither a beat nor an answer to a probe for so many periods: the host is gone. */
+const lostPeriods = 4;
+const periodMsDefault = 1_000;
+/** An agent that was killed, is being upgraded, or said goodbye may be away so long while its host lives. */
+const graceMs = 60_000;
+const probeMs = 200;
+/** A host that answers a probe is asked again after this. */
+const probeAnsweredMs = 1_000;
+/** A manager that just started has not heard anyone: all get this much longer. */
+const startGraceMs = 6_000;
+/** When many fall silent at once, it is more likely us or the network: nothing moves for so long. */
+const suspicionMs = 30_000;
+const silentNodesMin = 2;
+const silentShareMax = 1 / 3;
+/** Ticks come every `tickMs`. When they come much later, this process was stopped, and nobody is to blame for the silence. */
+export const tickMs = 100;
+const lateTickMs = 400;
+
+export type Verdict = "ready" | "down" | "unknown";
+
+export interface Transition {
+  readonly nodeId: string;
+  readonly verdict: Verdict;
+  readonly message: string;
+}
+
+export interface Outputs {
+  readonly transitions: readonly Transition[];
+  /** Nodes whose host to probe now. */
+  readonly probes: readonly string[];
+  /** Set when a suspicion begins or ends. */
+  readonly suspicion: "begins" | "ends" | null;
+}
+
+interface Life {
+  verdict: Verdict | null;
+  /** The last beat. */
+  agentAt: number;
+  /** The last beat or answered probe. */
+  hostAt: number;
+  probedAt: number;
+  isLeaving: boolean;
+}
+
+/** All times are milliseconds of a clock that never jumps. */
+export class Liveness {
+  readonly #lives = new Map<string, Life>();
+  #tickedAt: number;
+  #suspiciousSince: number | null = null;
+  #periodMs = periodMsDefault;
+
+  constructor(now: number) {
+    this.#tickedAt = now;
+  }
+
+  /** The cluster's HeartbeatPeriod; shorter ones than our agents' beats allow count as 1 s. */
+  setPeriod(ms: number): void {
+    this.#periodMs = Math.max(periodMsDefault, ms);
+  }
+
+  /** A node that is known but has not been heard by this manager: it gets a full grace. Known ones stay as they are. */
+  expect(nodeId: string, now: number, verdict: Verdict | null): void {
+    if (this.#lives.has(nodeId)) return;
+    const at = now + startGraceMs;
+    this.#lives.set(nodeId, {
+      verdict,
+      agentAt: at,
+      hostAt: at,
+      probedAt: Number.NEGATIVE_INFINITY,
+      isLeaving: false,
+    });
+  }
+
+  forget(nodeId: string): void {
+    this.#lives.delete(nodeId);
+  }
+
+  /** A Hello or a beat. Returns the transition when it was not ready before. */
+  heard(nodeId: string, now: number): Transition | null {
+    const life = this.#lives.get(nodeId);
+    const verdict = life?.verdict ?? null;
+    this.#lives.set(nodeId, {
+      verdict: "ready",
+      agentAt: now,
+      hostAt: now,
+      probedAt: Number.NEGATIVE_INFINITY,
+      isLeaving: false,
+    });
+    return verdict === "ready" ? null : { nodeId, verdict: "ready", message: "" };
+  }
+
+  /** The agent stops on purpose and will be back: even a silent host keeps its tasks for the long grace. */
+  leaving(nodeId: string): void {
+    const life = this.#lives.get(nodeId);
+    if (life !== undefined) life.isLeaving = true;
+  }
+
+  probeAnswered(nodeId: string, now: number): void {
+    const life = this.#lives.get(nodeId);
+    if (life !== undefined) life.hostAt = Math.max(life.hostAt, now);
+  }
+
+  verdict(nodeId: string): Verdict | null {
+    return this.#lives.get(nodeId)?.verdict ?? null;
+  }
+
+  tick(now: number): Outputs {
+    this.#forgiveOwnPause(now);
+    const suspectMs = suspectPeriods * this.#periodMs;
+    const lostMs = lostPeriods * this.#periodMs;
+    const lost: [string, Life][] = [];
+    const silent: string[] = [];
+    const probes: string[] = [];
+    let alive = 0;
+    for (const [nodeId, life] of this.#lives) {
+      if (life.verdict === "down") continue;
+      alive += 1;
+      if (now - life.agentAt < suspectMs) continue;
+      if (isProbeDue(life, now)) {
+        life.probedAt = now;
+        probes.push(nodeId);
+      }
+      if (now - life.hostAt >= suspectMs) silent.push(nodeId);
+      if (isLost(life, now, lostMs)) lost.push([nodeId, life]);
+    }
+    const suspicion = this.#suspect(silent.length, alive, now);
+    const transitions =
+      this.#suspiciousSince === null
+        ? lost.map(([nodeId, life]) => declareDown(nodeId, life, now, lostMs))
+        : this.#doubt(silent);
+    return { transitions, probes, suspicion };
+  }
+
+  #forgiveOwnPause(now: number): void {
+    const late = now - this.#tickedAt - tickMs;
+    this.#tickedAt = now;
+    if (late < lateTickMs) return;
+    for (const life of this.#lives.values()) {
+      life.agentAt = Math.max(life.agentAt, Math.min(now, life.agentAt + late));
+      life.hostAt = Math.max(life.hostAt, Math.min(now, life.hostAt + late));
+    }
+  }
+
+  #suspect(silent: number, alive: number, now: number): Outputs["suspicion"] {
+    const isMany = silent > silentNodesMin && silent > alive * silentShareMax;
+    if (this.#suspiciousSince === null) {
+      if (!isMany) return null;
+      this.#suspiciousSince = now;
+      return "begins";
+    }
+    if (isMany && now - this.#suspiciousSince < suspicionMs) return null;
+    // Either they are back, or they stayed silent and now count as lost.
+    this.#suspiciousSince = null;
+    return "ends";
+  }
+
+  #doubt(silent: readonly string[]): Transition[] {
+    const doubted: Transition[] = [];
+    for (const nodeId of silent) {
+      const life = this.#lives.get(nodeId);
+      if (life === undefined || life.verdict === "unknown") continue;
+      life.verdict = "unknown";
+      doubted.push({
+        nodeId,
+        verdict: "unknown",
+        message: "silent together with many others: the network is suspected, nothing is moved yet",
+      });
+    }
+    return doubted;
+  }
+}
+
+function isProbeDue(life: Life, now: number): boolean {
+  const wasAnswered = life.hostAt > life.agentAt && life.hostAt >= life.probedAt;
+  return now - life.probedAt >= (wasAnswered ? probeAnsweredMs : probeMs);
+}
+
+function isLost(life: Life, now: number, lostMs: number): boolean {
+  if (now - life.agentAt >= graceMs) return true;
+  return !life.isLeaving && now - life.hostAt >= lostMs;
+}
+
+function declareDown(nodeId: string, life: Life, now: number, lostMs: number): Transition {
+  life.verdict = "down";
+  const isHostAlive = now - life.hostAt < lostMs;
+  const message = isHostAlive
+    ? `its agent has been away for ${Math.round((now - life.agentAt) / 1000)} s`
+    : `its host has been silent for ${((now - life.hostAt) / 1000).toFixed(1)} s`;
+  return { nodeId, verdict: "down", message };
+}
