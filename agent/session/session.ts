@@ -1,13 +1,7 @@
 // The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
 
 import { readFile, stat, utimes } from "node:fs/promises";
-import type {
-  Hello,
-  SessionInfo,
-  TaskStatus,
-  TaskUpdate,
-  ToAgent,
-} from "../../proto/gen/types.ts";
+import type { Hello, SessionInfo, TaskStatus, TaskUpdate, ToAgent } from "../../proto/gen/types.ts";
 import { type NodeIdentity, writeIdentity, writePrivately } from "../../proto/identity.ts";
 import { asSwarmError, errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";

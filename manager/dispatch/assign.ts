@@ -9,7 +9,7 @@ import type {
   SessionInfo,
   Task,
 } from "../../proto/gen/types.ts";
-import { isOver } from "../../proto/states.ts";
+import { expandTask, hasEnded, isAssigned, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 
 const serviceNameLabel = "com.docker.swarm.service.name";
@@ -20,26 +20,16 @@ export function keyOf(kind: string, id: string): AssignmentKey {
 
 /** The task as its node gets it: with its spec, its networks, and its service's name and labels. */
 export function taskAssignment(state: State, task: Task): Assignment {
-  const spec = state.revision(task.ServiceID, task.SpecVersion)?.Spec;
-  const service = state.table("service").get(task.ServiceID);
-  const template = task.Spec ?? spec?.TaskTemplate;
-  const attachments = task.NetworksAttachments.map((attachment) => {
-    const network = state.table("network").get(attachment.Network?.ID ?? "");
-    return network === undefined ? attachment : { ...attachment, Network: network };
-  });
-  return {
-    Key: keyOf("task", task.ID),
-    Task: {
-      ...task,
-      ...(template === undefined ? {} : { Spec: template }),
-      Labels: {
-        ...spec?.Labels,
-        ...task.Labels,
-        [serviceNameLabel]: service?.Spec?.Name ?? spec?.Name ?? "",
-      },
-      NetworksAttachments: attachments,
-    },
-  };
+  const spec = specOf(state, task);
+  const name = state.table("service").get(task.ServiceID)?.Spec?.Name ?? spec?.Name ?? "";
+  const expanded = expandTask(state, task);
+  const labels = { ...spec?.Labels, ...task.Labels, [serviceNameLabel]: name };
+  return { Key: keyOf("task", task.ID), Task: { ...expanded, Labels: labels } };
+}
+
+/** All tasks the node should know of, also those that have ended and are kept as history. */
+export function tasksFor(state: State, nodeId: string): readonly Task[] {
+  return state.tasksOfNode(nodeId).filter(isAssigned);
 }
 
 /** Ingress on every node; another network where a task that is not over is attached to it. */
@@ -47,8 +37,8 @@ export function networksOfNode(state: State, nodeId: string): Map<string, Networ
   const networks = new Map<string, Network>();
   for (const network of state.table("network").values())
     if (network.Spec?.Ingress === true && network.VNI !== 0) networks.set(network.ID, network);
-  for (const task of state.tasksOfNode(nodeId)) {
-    if (isOver(task.Status?.State ?? "new")) continue;
+  for (const task of tasksFor(state, nodeId)) {
+    if (hasEnded(task)) continue;
     for (const attachment of task.NetworksAttachments) {
       const network = state.table("network").get(attachment.Network?.ID ?? "");
       if (network !== undefined) networks.set(network.ID, network);

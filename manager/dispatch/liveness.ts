@@ -99,6 +99,14 @@ export class Liveness {
     if (life !== undefined) life.isLeaving = true;
   }
 
+  /** It will not be back: nothing of it is left. */
+  left(nodeId: string): Transition | null {
+    const life = this.#lives.get(nodeId);
+    if (life === undefined || life.verdict === "down") return null;
+    life.verdict = "down";
+    return { nodeId, verdict: "down", message: "it has left the swarm" };
+  }
+
   probeAnswered(nodeId: string, now: number): void {
     const life = this.#lives.get(nodeId);
     if (life !== undefined) life.hostAt = Math.max(life.hostAt, now);

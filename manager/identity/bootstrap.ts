@@ -1,8 +1,8 @@
 // A new cluster's first objects: the cluster with its CA and tokens, and the machine that made it as its first node.
 
 import type { ClusterSpec, InitRequest } from "../../proto/gen/types.ts";
-import { newId } from "../../proto/kit/ids.ts";
 import type { NodeIdentity } from "../../proto/identity.ts";
+import { newId } from "../../proto/kit/ids.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
 import type { Objects } from "../store/types.ts";
 import { createRoot, signNode, trustInfo } from "./ca.ts";

@@ -1,0 +1,52 @@
+// What all handlers of the control door share.
+
+import type { ServiceLogsMessage, ServiceLogsRequest } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Caller } from "../../proto/rpc.ts";
+import type { Change, State, Store } from "../store/types.ts";
+
+export interface ControlContext {
+  readonly store: Store;
+  readonly world: World;
+  readonly log: Log;
+  /** Resolves when what was committed before the call can be read here. */
+  readonly barrier: (signal: AbortSignal) => Promise<void>;
+  /** Throws `no_leader` on a manager that does not lead. */
+  readonly readLogs: (
+    request: ServiceLogsRequest,
+    signal: AbortSignal,
+  ) => AsyncIterable<ServiceLogsMessage>;
+}
+
+const attemptsMax = 10;
+
+/** The newest state: everything that was acknowledged to anyone is in it. */
+export async function fresh(context: ControlContext, caller: Caller): Promise<State> {
+  await context.barrier(caller.signal);
+  return context.store.state;
+}
+
+/**
+ * Reads, decides and writes; again from the newer state when another writer was faster with one of the objects.
+ * What `decide` throws is the caller's answer.
+ */
+export async function change<T>(
+  context: ControlContext,
+  caller: Caller,
+  decide: (state: State) => { readonly changes: readonly Change[]; readonly result: T },
+): Promise<T> {
+  await context.barrier(caller.signal);
+  for (let attempt = 1; ; attempt++) {
+    const { changes, result } = decide(context.store.state);
+    if (changes.length === 0) return result;
+    try {
+      await context.store.write(changes, caller.signal);
+      return result;
+    } catch (error) {
+      const isStale = error instanceof SwarmError && error.code === "conflict";
+      if (!isStale || attempt === attemptsMax) throw error;
+    }
+  }
+}

@@ -1,0 +1,106 @@
+// Changes of swarm objects as Docker's events.
+
+import type { Event } from "../../proto/gen/types.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import type { Caller } from "../../proto/rpc.ts";
+import type { Applied } from "../store/types.ts";
+import type { ControlContext } from "./context.ts";
+import { hostnameOf } from "./find.ts";
+
+/** From the moment of the call until the caller goes away; `exhausted` when it reads too slowly. */
+export async function* events(
+  context: ControlContext,
+  caller: Caller,
+): AsyncGenerator<Event, void, void> {
+  for await (const step of context.store.watch(caller.signal))
+    for (const change of step.changes) {
+      const event = eventOf(change, timestamp(context.world.now()));
+      if (event !== null) yield event;
+    }
+}
+
+export function eventOf(change: Applied, time: string): Event | null {
+  const described = describe(change);
+  if (described === null) return null;
+  const { Name, Attributes } = described;
+  const Action =
+    change.before === undefined ? "create" : change.after === undefined ? "remove" : "update";
+  return {
+    Type: change.kind,
+    Action,
+    ID: change.id,
+    Name,
+    Attributes: { name: Name, ...(Action === "update" ? Attributes : {}) },
+    Time: time,
+  };
+}
+
+function describe(
+  change: Applied,
+): { readonly Name: string; readonly Attributes: Record<string, string> } | null {
+  switch (change.kind) {
+    case "service": {
+      const object = change.after ?? change.before;
+      return {
+        Name: object?.Spec?.Name ?? "",
+        Attributes: difference({
+          "updatestate.old": [change.before?.UpdateStatus?.State, null],
+          "updatestate.new": [
+            change.after?.UpdateStatus?.State,
+            change.before?.UpdateStatus?.State,
+          ],
+          "replicas.new": [
+            change.after?.Spec?.Mode?.Replicated?.Replicas,
+            change.before?.Spec?.Mode?.Replicated?.Replicas,
+          ],
+          "replicas.old": [
+            change.before?.Spec?.Mode?.Replicated?.Replicas,
+            change.after?.Spec?.Mode?.Replicated?.Replicas,
+          ],
+        }),
+      };
+    }
+    case "node": {
+      const object = change.after ?? change.before;
+      if (change.before !== undefined && change.after !== undefined && !isNodeNews(change))
+        return null;
+      return {
+        Name: object === undefined ? "" : hostnameOf(object),
+        Attributes: difference({
+          "state.new": [change.after?.Status?.State, change.before?.Status?.State],
+          "state.old": [change.before?.Status?.State, change.after?.Status?.State],
+          "availability.new": [change.after?.Spec?.Availability, change.before?.Spec?.Availability],
+          "availability.old": [change.before?.Spec?.Availability, change.after?.Spec?.Availability],
+          "role.new": [change.after?.Spec?.Role, change.before?.Spec?.Role],
+          "role.old": [change.before?.Spec?.Role, change.after?.Spec?.Role],
+        }),
+      };
+    }
+    case "network":
+    case "secret":
+    case "config": {
+      const object = change.after ?? change.before;
+      return { Name: object?.Spec?.Name ?? "", Attributes: {} };
+    }
+    default:
+      return null;
+  }
+}
+
+type Pair = readonly [string | number | undefined, string | number | undefined | null];
+
+/** Those whose first differs from its second, as text. */
+function difference(pairs: Readonly<Record<string, Pair>>): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [name, [value, other]] of Object.entries(pairs))
+    if (value !== undefined && other !== null && value !== other) result[name] = String(value);
+  return result;
+}
+
+/** Descriptions are refreshed at every session: no event for that. */
+function isNodeNews(change: Extract<Applied, { readonly kind: "node" }>): boolean {
+  return (
+    change.before?.Status?.State !== change.after?.Status?.State ||
+    JSON.stringify(change.before?.Spec) !== JSON.stringify(change.after?.Spec)
+  );
+}

@@ -1,0 +1,86 @@
+// Nodes at the control door.
+
+import type { Node, NodeSpec } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Handlers } from "../../proto/rpc.ts";
+import type { Change, State } from "../store/types.ts";
+import { type ControlContext, change, fresh } from "./context.ts";
+import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
+import { checkVersion, find, hostnameOf } from "./find.ts";
+
+type NodeHandlers = Pick<
+  Handlers<"Control">,
+  "GetNode" | "ListNodes" | "UpdateNode" | "RemoveNode"
+>;
+
+export function nodeHandlers(context: ControlContext): NodeHandlers {
+  return {
+    GetNode: async (request, caller) => find(await fresh(context, caller), "node", request.ID),
+    ListNodes: async (request, caller) => {
+      const state = await fresh(context, caller);
+      const passes = filterBy(request.Filters, matchers);
+      return { Items: [...state.table("node").values()].filter(passes) };
+    },
+    UpdateNode: (request, caller) =>
+      change(context, caller, (state) => {
+        const node = find(state, "node", request.ID);
+        checkVersion(node, request.Version);
+        const spec = request.Spec ?? node.Spec;
+        check(state, node, spec);
+        const object: Node = { ...node, ...(spec === undefined ? {} : { Spec: spec }) };
+        return { changes: [{ op: "put", kind: "node", object }], result: {} };
+      }),
+    RemoveNode: (request, caller) =>
+      change(context, caller, (state) => ({
+        changes: removeNode(find(state, "node", request.ID), request.Force),
+        result: {},
+      })),
+  };
+}
+
+const matchers: Matchers<Node> = {
+  id: (node, value) => node.ID.startsWith(value),
+  name: (node, value) => hostnameOf(node).startsWith(value) || (node.Spec?.Name ?? "") === value,
+  label: (node, value) => hasLabel(node.Description?.Engine?.Labels, value),
+  "node.label": (node, value) => hasLabel(node.Spec?.Labels, value),
+  role: (node, value) => {
+    checkValue("role", value, ["worker", "manager"]);
+    return node.Spec?.Role === value;
+  },
+  membership: (_node, value) => {
+    checkValue("membership", value, ["accepted", "pending"]);
+    return value === "accepted";
+  },
+};
+
+function check(state: State, node: Node, spec: NodeSpec | undefined): void {
+  const { Role, Availability } = spec ?? { Role: "", Availability: "" };
+  if (!["worker", "manager"].includes(Role))
+    throw new SwarmError("invalid", `invalid Role: ${JSON.stringify(Role)}`);
+  if (!["active", "pause", "drain"].includes(Availability))
+    throw new SwarmError("invalid", `invalid Availability: ${JSON.stringify(Availability)}`);
+  if (Role === node.Spec?.Role) return;
+  if (Role === "manager")
+    throw new SwarmError(
+      "unsupported",
+      "promoting a node is not supported yet: this version runs one manager",
+    );
+  const managers = [...state.table("node").values()].filter((one) => one.Spec?.Role === "manager");
+  if (managers.length <= 1)
+    throw new SwarmError("precondition", "attempting to demote the last manager of the swarm");
+}
+
+/** Its tasks go with it: the planner replaces them, as their addresses are free now. */
+function removeNode(node: Node, isForced: boolean): Change[] {
+  if (node.ManagerStatus !== undefined || node.Spec?.Role === "manager")
+    throw new SwarmError(
+      "precondition",
+      `node ${node.ID} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal`,
+    );
+  if (!isForced && node.Status?.State !== "down")
+    throw new SwarmError(
+      "precondition",
+      `node ${node.ID} is not down and can't be removed: leave the swarm on it first, or use --force`,
+    );
+  return [{ op: "delete", kind: "node", id: node.ID, base: node.Version?.Index ?? 0 }];
+}

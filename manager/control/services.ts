@@ -1,0 +1,126 @@
+// Services at the control door.
+
+import type {
+  CreateServiceRequest,
+  ListRequest,
+  Service,
+  ServiceStatus,
+  Task,
+  UpdateServiceRequest,
+} from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { newId } from "../../proto/kit/ids.ts";
+import type { Handlers } from "../../proto/rpc.ts";
+import { withDefaults } from "../plan/defaults.ts";
+import { hasEnded } from "../plan/tasks.ts";
+import { removeService, writeService } from "../plan/write.ts";
+import type { State } from "../store/types.ts";
+import { type ControlContext, change, fresh } from "./context.ts";
+import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
+import { checkVersion, find } from "./find.ts";
+
+type ServiceHandlers = Pick<
+  Handlers<"Control">,
+  "CreateService" | "UpdateService" | "GetService" | "ListServices" | "RemoveService"
+>;
+
+export function serviceHandlers(context: ControlContext): ServiceHandlers {
+  return {
+    CreateService: (request, caller) => {
+      const id = newId();
+      return change(context, caller, (state) => ({
+        changes: writeService(state, undefined, specOf(request), {
+          id,
+          now: context.world.now(),
+        }).changes,
+        result: { ID: id, Warnings: [] },
+      }));
+    },
+    UpdateService: (request, caller) =>
+      change(context, caller, (state) => {
+        const service = find(state, "service", request.ID);
+        checkVersion(service, request.Version);
+        const isRollback = request.Rollback === "previous";
+        if (!isRollback && request.Rollback !== "")
+          throw new SwarmError("invalid", `unrecognized rollback option: ${request.Rollback}`);
+        if (isRollback && service.PreviousSpec === undefined)
+          throw new SwarmError(
+            "precondition",
+            `service ${service.ID} does not have a previous spec`,
+          );
+        const spec = isRollback ? service.PreviousSpec : request.Spec;
+        const options = { id: service.ID, now: context.world.now(), isRollback };
+        const { changes } = writeService(state, service, spec ?? specOf(request), options);
+        return { changes, result: { Warnings: [] } };
+      }),
+    GetService: async (request, caller) => {
+      const service = find(await fresh(context, caller), "service", request.ID);
+      if (!request.InsertDefaults || service.Spec === undefined) return service;
+      return { ...service, Spec: withDefaults(service.Spec) };
+    },
+    ListServices: async (request, caller) => {
+      const state = await fresh(context, caller);
+      return { Items: listServices(state, request) };
+    },
+    RemoveService: (request, caller) =>
+      change(context, caller, (state) => ({
+        changes: removeService(state, find(state, "service", request.ID).ID),
+        result: {},
+      })),
+  };
+}
+
+function specOf(request: CreateServiceRequest | UpdateServiceRequest) {
+  if (request.Spec === undefined) throw new SwarmError("invalid", "service spec is missing");
+  return request.Spec;
+}
+
+const matchers: Matchers<Service> = {
+  id: (service, value) => service.ID.startsWith(value),
+  name: (service, value) => (service.Spec?.Name ?? "").startsWith(value),
+  label: (service, value) => hasLabel(service.Spec?.Labels, value),
+  mode: (service, value) => {
+    checkValue("mode", value, ["replicated", "global", "replicated-job", "global-job"]);
+    return modeOf(service) === value;
+  },
+};
+
+function listServices(state: State, request: ListRequest): Service[] {
+  const passes = filterBy(request.Filters, matchers);
+  const services = [...state.table("service").values()].filter(passes);
+  if (!request.Status) return services;
+  return services.map((service) => ({ ...service, ServiceStatus: statusOf(state, service) }));
+}
+
+export function modeOf(service: Service): string {
+  const mode = service.Spec?.Mode;
+  if (mode?.Global !== undefined) return "global";
+  if (mode?.ReplicatedJob !== undefined) return "replicated-job";
+  if (mode?.GlobalJob !== undefined) return "global-job";
+  return "replicated";
+}
+
+/** How many tasks run, and how many should: what `service ls` shows as 3/5. */
+export function statusOf(state: State, service: Service): ServiceStatus {
+  const tasks = state.tasksOfService(service.ID);
+  const wanted = tasks.filter(isCounted);
+  const replicas = service.Spec?.Mode?.Replicated?.Replicas ?? 1;
+  return {
+    RunningTasks: tasks.filter((task) => isOnLiveNode(state, task) && isCountedRunning(task))
+      .length,
+    DesiredTasks: modeOf(service) === "replicated" ? replicas : wanted.length,
+    CompletedTasks: tasks.filter((task) => task.Status?.State === "complete").length,
+  };
+}
+
+function isCounted(task: Task): boolean {
+  return (task.DesiredState === "running" || task.DesiredState === "ready") && !hasEnded(task);
+}
+
+function isCountedRunning(task: Task): boolean {
+  return task.Status?.State === "running" && task.DesiredState === "running";
+}
+
+function isOnLiveNode(state: State, task: Task): boolean {
+  return state.table("node").get(task.NodeID)?.Status?.State !== "down";
+}

@@ -1,0 +1,87 @@
+// Tasks at the control door.
+
+import type { ListRequest, Task } from "../../proto/gen/types.ts";
+import type { Handlers } from "../../proto/rpc.ts";
+import { expandTask } from "../plan/tasks.ts";
+import type { State } from "../store/types.ts";
+import { type ControlContext, fresh } from "./context.ts";
+import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
+import { find, hostnameOf } from "./find.ts";
+
+type TaskHandlers = Pick<Handlers<"Control">, "GetTask" | "ListTasks">;
+
+export function taskHandlers(context: ControlContext): TaskHandlers {
+  return {
+    GetTask: async (request, caller) => {
+      const state = await fresh(context, caller);
+      return expandTask(state, find(state, "task", request.ID));
+    },
+    ListTasks: async (request, caller) => {
+      const state = await fresh(context, caller);
+      return { Items: listTasks(state, request) };
+    },
+  };
+}
+
+function listTasks(state: State, request: ListRequest): Task[] {
+  const passes = filterBy(request.Filters, matchersOf(state));
+  return candidates(state, request)
+    .filter(passes)
+    .map((task) => expandTask(state, task));
+}
+
+/** Most lists are of one service or node: no need to look at every task. */
+function candidates(state: State, request: ListRequest): readonly Task[] {
+  const services = request.Filters["service"]?.Values ?? [];
+  if (services.length > 0)
+    return services.flatMap((id) => state.tasksOfService(idOf(state, "service", id)));
+  const nodes = request.Filters["node"]?.Values ?? [];
+  if (nodes.length > 0) return nodes.flatMap((id) => state.tasksOfNode(idOf(state, "node", id)));
+  return [...state.table("task").values()];
+}
+
+function idOf(state: State, kind: "service" | "node", wanted: string): string {
+  try {
+    return find(state, kind, wanted).ID;
+  } catch {
+    // A removed service's tasks may still be asked for by its id; what nobody knows has no tasks.
+    return wanted;
+  }
+}
+
+function matchersOf(state: State): Matchers<Task> {
+  return {
+    id: (task, value) => task.ID.startsWith(value),
+    name: (task, value) =>
+      task.Name.startsWith(value) || nameInService(state, task).startsWith(value),
+    label: (task, value) => hasLabel(task.Labels, value),
+    service: (task, value) => task.ServiceID === idOf(state, "service", value),
+    node: (task, value) =>
+      task.NodeID === idOf(state, "node", value) || nodeIsNamed(state, task, value),
+    "desired-state": (task, value) => {
+      checkValue("desired-state", value, [
+        "running",
+        "shutdown",
+        "accepted",
+        "ready",
+        "complete",
+        "remove",
+      ]);
+      return task.DesiredState === value || (value === "running" && task.DesiredState === "ready");
+    },
+    "up-to-date": (task, value) =>
+      (task.SpecVersion === state.table("service").get(task.ServiceID)?.SpecVersion) ===
+      truth("up-to-date", value),
+    runtime: (_task, value) => value === "container",
+  };
+}
+
+function nameInService(state: State, task: Task): string {
+  const service = state.table("service").get(task.ServiceID)?.Spec?.Name ?? "";
+  return `${service}.${task.Slot ?? task.NodeID}`;
+}
+
+function nodeIsNamed(state: State, task: Task, name: string): boolean {
+  const node = state.table("node").get(task.NodeID);
+  return node !== undefined && hostnameOf(node) === name;
+}

@@ -1,0 +1,82 @@
+// Withdrawal: a task is told to stop only when no node sends it new connections any more. Pure.
+
+/** A node that does not answer may not keep a task alive for longer. */
+export const holdMsMax = 1_000;
+
+interface Hold {
+  readonly since: number;
+  /** Sessions that have to acknowledge the version named; null until their messages have been sent. */
+  waiting: Map<string, number> | null;
+}
+
+/** Tasks that should stop but are still in use by the network. Times are milliseconds of a clock that never jumps. */
+export class Holds {
+  readonly #held = new Map<string, Hold>();
+
+  has(taskId: string): boolean {
+    return this.#held.has(taskId);
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  hold(taskId: string, now: number): void {
+    if (!this.#held.has(taskId)) this.#held.set(taskId, { since: now, waiting: null });
+  }
+
+  release(taskId: string): void {
+    this.#held.delete(taskId);
+  }
+
+  /** The withdrawal went out: each of these sessions has it once it acknowledges that version. Returns what is free now. */
+  sent(taskId: string, versions: ReadonlyMap<string, number>): readonly string[] {
+    const hold = this.#held.get(taskId);
+    if (hold === undefined || hold.waiting !== null) return [];
+    hold.waiting = new Map(versions);
+    return this.#free();
+  }
+
+  isSent(taskId: string): boolean {
+    return this.#held.get(taskId)?.waiting !== null;
+  }
+
+  unsent(): readonly string[] {
+    return [...this.#held].filter(([, hold]) => hold.waiting === null).map(([id]) => id);
+  }
+
+  acknowledged(sessionId: string, version: number): readonly string[] {
+    for (const { waiting } of this.#held.values()) {
+      const needed = waiting?.get(sessionId);
+      if (needed !== undefined && version >= needed) waiting?.delete(sessionId);
+    }
+    return this.#free();
+  }
+
+  /** A session that ended does not count: its node gets the whole truth when it comes back. */
+  gone(sessionId: string): readonly string[] {
+    for (const { waiting } of this.#held.values()) waiting?.delete(sessionId);
+    return this.#free();
+  }
+
+  /** Gives up on those who have not answered in time. */
+  expire(now: number): readonly string[] {
+    const late = [...this.#held].filter(([, hold]) => now - hold.since >= holdMsMax);
+    for (const [id] of late) this.#held.delete(id);
+    return late.map(([id]) => id);
+  }
+
+  /** When `expire` will have something to do; null without holds. */
+  expiresAt(): number | null {
+    let earliest: number | null = null;
+    for (const { since } of this.#held.values())
+      earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, since + holdMsMax);
+    return earliest;
+  }
+
+  #free(): readonly string[] {
+    const free = [...this.#held].filter(([, hold]) => hold.waiting?.size === 0).map(([id]) => id);
+    for (const id of free) this.#held.delete(id);
+    return free;
+  }
+}

@@ -1,0 +1,100 @@
+// Keeps the liveness of all nodes going: beats in, probes out, verdicts into the store.
+
+import type { Node } from "../../proto/gen/types.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { State } from "../store/types.ts";
+import { Liveness, type Outputs, type Transition, tickMs } from "./liveness.ts";
+import type { StatusWriter } from "./status.ts";
+
+const probesMax = 512;
+const leavesForGood = "leave";
+
+export interface JudgeOptions {
+  readonly world: World;
+  readonly log: Log;
+  readonly status: StatusWriter;
+  readonly addressOf: (nodeId: string) => string;
+  /** Whether the host at the address answers. */
+  readonly probe: (address: string, signal: AbortSignal) => Promise<boolean>;
+}
+
+export class Judge {
+  readonly #options: JudgeOptions;
+  readonly #liveness: Liveness;
+  #probing = 0;
+
+  constructor(options: JudgeOptions) {
+    this.#options = options;
+    this.#liveness = new Liveness(options.world.monotonic());
+  }
+
+  /** All nodes there are, and the cluster's heartbeat; nodes that are known already stay as they are. */
+  begin(state: State): void {
+    this.#liveness.setPeriod((state.cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0) / 1e6);
+    for (const node of state.table("node").values()) this.expect(node);
+  }
+
+  expect(node: Node): void {
+    this.#liveness.expect(node.ID, this.#options.world.monotonic(), verdictOf(node));
+  }
+
+  forget(nodeId: string): void {
+    this.#liveness.forget(nodeId);
+  }
+
+  heard(nodeId: string): void {
+    const transition = this.#liveness.heard(nodeId, this.#options.world.monotonic());
+    if (transition !== null) this.#apply(transition);
+  }
+
+  /** The agent goes and will be back; with the reason "leave" it will not. */
+  leaving(nodeId: string, reason: string): void {
+    if (reason !== leavesForGood) return this.#liveness.leaving(nodeId);
+    const transition = this.#liveness.left(nodeId);
+    if (transition !== null) this.#apply(transition);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { world } = this.#options;
+    while (!signal.aborted) {
+      const outputs = this.#liveness.tick(world.monotonic());
+      for (const transition of outputs.transitions) this.#apply(transition);
+      for (const nodeId of outputs.probes) void this.#probe(nodeId, signal);
+      this.#tellSuspicion(outputs);
+      await world.sleep(tickMs, signal).catch(() => {});
+    }
+  }
+
+  #apply({ nodeId, verdict, message }: Transition): void {
+    const { log, status } = this.#options;
+    log.info({ node: nodeId, state: verdict, message }, "a node's state has changed");
+    status.node(nodeId, { State: verdict, Message: message });
+  }
+
+  async #probe(nodeId: string, signal: AbortSignal): Promise<void> {
+    const { world, probe, addressOf } = this.#options;
+    if (this.#probing >= probesMax) return;
+    this.#probing += 1;
+    try {
+      if (await probe(addressOf(nodeId), signal))
+        this.#liveness.probeAnswered(nodeId, world.monotonic());
+    } finally {
+      this.#probing -= 1;
+    }
+  }
+
+  #tellSuspicion({ suspicion }: Outputs): void {
+    if (suspicion === null) return;
+    const sentence =
+      suspicion === "begins"
+        ? "many nodes fell silent at once: this manager or its network is suspected, no task is moved for 30 s"
+        : "the suspicion is over";
+    this.#options.log.warn({ suspicion }, sentence);
+  }
+}
+
+function verdictOf(node: Node): "ready" | "down" | "unknown" {
+  const state = node.Status?.State;
+  return state === "ready" || state === "down" ? state : "unknown";
+}

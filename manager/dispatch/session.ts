@@ -1,0 +1,157 @@
+// One agent's session as the manager sees it: what it has been sent, and under which version.
+
+import type {
+  Assignment,
+  AssignmentKey,
+  Network,
+  SessionInfo,
+  Task,
+  ToAgent,
+} from "../../proto/gen/types.ts";
+import { newId } from "../../proto/kit/ids.ts";
+import { Queue } from "../../proto/kit/queue.ts";
+import type { State } from "../store/types.ts";
+import { keyOf, networksOfNode, peerOf, taskAssignment, tasksFor } from "./assign.ts";
+
+/** An agent further behind is cut off; it comes back and gets everything at once. */
+const outgoingMax = 2048;
+
+const empty: ToAgent = {
+  Version: "",
+  Complete: false,
+  Set: [],
+  Remove: [],
+  Logs: [],
+  CloseLogs: [],
+  Beat: false,
+};
+
+/** What a session needs of its surroundings to compute what a node should know. */
+export interface Surroundings {
+  readonly state: State;
+  readonly isHeld: (taskId: string) => boolean;
+  readonly feedOf: (networkId: string) => {
+    all(): readonly Assignment[];
+    keys(): readonly AssignmentKey[];
+  };
+}
+
+export class NodeSession {
+  readonly id = newId();
+  readonly nodeId: string;
+  readonly outgoing: Queue<ToAgent>;
+  /** Of the last message with assignments. */
+  version = 0;
+  readonly #tasks = new Map<string, Task>();
+  readonly #networks = new Map<string, Network>();
+
+  /** The session ends when the signal aborts. */
+  constructor(nodeId: string, signal: AbortSignal) {
+    this.nodeId = nodeId;
+    this.outgoing = new Queue(outgoingMax, signal);
+  }
+
+  hasNetwork(networkId: string): boolean {
+    return this.#networks.has(networkId);
+  }
+
+  networks(): Iterable<string> {
+    return this.#networks.keys();
+  }
+
+  send(message: Partial<ToAgent>): void {
+    this.outgoing.push({ ...empty, ...message });
+  }
+
+  /** The first message: all there is for this node. */
+  begin(around: Surroundings, info: SessionInfo): void {
+    const { set } = this.#difference(around);
+    for (const node of around.state.table("node").values())
+      if (node.ID !== this.nodeId) set.push({ Key: keyOf("peer", node.ID), Peer: peerOf(node) });
+    this.version += 1;
+    this.send({ Version: this.#versionText(), Complete: true, Set: set, Info: info });
+  }
+
+  /** Sends what has changed in this node's tasks and networks since the last time; nothing when nothing has. */
+  update(around: Surroundings): void {
+    const { set, remove } = this.#difference(around);
+    this.sendDelta(set, remove);
+  }
+
+  sendDelta(set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
+    if (set.length === 0 && remove.length === 0) return;
+    this.version += 1;
+    this.send({ Version: this.#versionText(), Set: set, Remove: remove });
+  }
+
+  /** The number within a version text of this session; null for another's. */
+  parseVersion(text: string): number | null {
+    const [id, number] = text.split("-");
+    return id === this.id && number !== undefined ? Number(number) : null;
+  }
+
+  #versionText(): string {
+    return `${this.id}-${this.version}`;
+  }
+
+  #difference(around: Surroundings): { set: Assignment[]; remove: AssignmentKey[] } {
+    const set: Assignment[] = [];
+    const remove: AssignmentKey[] = [];
+    this.#differenceOfNetworks(around, set, remove);
+    this.#differenceOfTasks(around, set, remove);
+    return { set, remove };
+  }
+
+  #differenceOfNetworks(around: Surroundings, set: Assignment[], remove: AssignmentKey[]): void {
+    const wanted = networksOfNode(around.state, this.nodeId);
+    for (const [id, network] of wanted) {
+      const known = this.#networks.get(id);
+      if (known === network) continue;
+      set.push({ Key: keyOf("network", id), Network: network });
+      if (known === undefined) set.push(...around.feedOf(id).all());
+      this.#networks.set(id, network);
+    }
+    for (const id of [...this.#networks.keys()]) {
+      if (wanted.has(id)) continue;
+      remove.push(...around.feedOf(id).keys(), keyOf("network", id));
+      this.#networks.delete(id);
+    }
+  }
+
+  #differenceOfTasks(around: Surroundings, set: Assignment[], remove: AssignmentKey[]): void {
+    const wanted = new Set<string>();
+    for (const task of tasksFor(around.state, this.nodeId)) {
+      wanted.add(task.ID);
+      const known = this.#tasks.get(task.ID);
+      if (known === task) continue;
+      if (around.isHeld(task.ID)) {
+        // Not told to stop yet. One who has not heard of it (the session is new) hears that it goes on running.
+        if (known !== undefined) continue;
+        const running = { ...task, DesiredState: "running" };
+        set.push(taskAssignment(around.state, running));
+        this.#tasks.set(task.ID, running);
+        continue;
+      }
+      this.#tasks.set(task.ID, task);
+      if (known === undefined || !isOnlyStatus(known, task))
+        set.push(taskAssignment(around.state, task));
+    }
+    for (const id of [...this.#tasks.keys()]) {
+      if (wanted.has(id)) continue;
+      remove.push(keyOf("task", id));
+      this.#tasks.delete(id);
+    }
+  }
+}
+
+/** What the agent itself reported need not be sent back to it. */
+function isOnlyStatus(known: Task, task: Task): boolean {
+  return (
+    known.DesiredState === task.DesiredState &&
+    known.SpecVersion === task.SpecVersion &&
+    known.NotBefore === task.NotBefore &&
+    known.NetworksAttachments === task.NetworksAttachments &&
+    known.Labels === task.Labels &&
+    known.Ports === task.Ports
+  );
+}

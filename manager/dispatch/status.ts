@@ -1,0 +1,190 @@
+// What agents report, into the store: task states only move forward, and a burst becomes few writes.
+
+import { isDeepStrictEqual } from "node:util";
+import type { Node, NodeDescription, Task, TaskStatus } from "../../proto/gen/types.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import { rankOf } from "../plan/tasks.ts";
+import type { Change, State, Store } from "../store/types.ts";
+
+const coalesceMs = 100;
+const changesMax = 200;
+const retryMs = 500;
+/** Statuses wait here while nothing can be written; agents repeat theirs with their next Hello. */
+const pendingMax = 100_000;
+const writeTimeoutMs = 10_000;
+
+/** What a session tells of its node; absent facts stay as they are. */
+export interface NodeFacts {
+  readonly State?: "ready" | "down" | "unknown";
+  readonly Message?: string;
+  readonly Addr?: string;
+  readonly Description?: NodeDescription;
+  readonly DataPathAddr?: string;
+  readonly Routes?: readonly string[];
+}
+
+interface Reported {
+  readonly nodeId: string;
+  readonly status: TaskStatus;
+}
+
+export class StatusWriter {
+  readonly #store: Store;
+  readonly #world: World;
+  readonly #log: Log;
+  #tasks = new Map<string, Reported>();
+  #nodes = new Map<string, NodeFacts>();
+  #wake: (() => void) | null = null;
+
+  constructor(store: Store, world: World, log: Log) {
+    this.#store = store;
+    this.#world = world;
+    this.#log = log;
+  }
+
+  task(nodeId: string, taskId: string, status: TaskStatus): void {
+    const newer = this.#tasks.get(taskId);
+    if (newer !== undefined && !isNews(status, newer.status)) return;
+    if (this.#tasks.size >= pendingMax) return;
+    this.#tasks.set(taskId, { nodeId, status });
+    this.#notify();
+  }
+
+  node(nodeId: string, facts: NodeFacts): void {
+    this.#nodes.set(nodeId, { ...this.#nodes.get(nodeId), ...facts });
+    this.#notify();
+  }
+
+  /** Writes until the signal aborts: the first report at once, what follows within 100 ms together. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#tasks.size === 0 && this.#nodes.size === 0) await this.#something(signal);
+      if (signal.aborted) return;
+      const started = this.#world.monotonic();
+      const isWritten = await this.#flush();
+      const restMs = (isWritten ? coalesceMs : retryMs) - (this.#world.monotonic() - started);
+      if (restMs > 0) await this.#world.sleep(restMs, signal).catch(() => {});
+    }
+  }
+
+  async #something(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#wake = done;
+      signal.addEventListener("abort", done, { once: true });
+    });
+    this.#wake = null;
+  }
+
+  #notify(): void {
+    this.#wake?.();
+  }
+
+  /** False when it has to be tried again later; what was not written is pending again. */
+  async #flush(): Promise<boolean> {
+    const nodes = this.#nodes;
+    const tasks = this.#tasks;
+    this.#nodes = new Map();
+    this.#tasks = new Map();
+    const entries: Entry[] = [
+      ...[...nodes].map(([id, facts]) => ({ kind: "node", id, facts }) as const),
+      ...[...tasks].map(([id, reported]) => ({ kind: "task", id, reported }) as const),
+    ];
+    for (let at = 0; at < entries.length; at += changesMax) {
+      const part = entries.slice(at, at + changesMax);
+      try {
+        await this.#write(part);
+      } catch (error) {
+        this.#log.warn({ error: messageOf(error) }, "reports could not be written; trying again");
+        this.#putBack(entries.slice(at));
+        return false;
+      }
+    }
+    return true;
+  }
+
+  async #write(part: readonly Entry[]): Promise<void> {
+    const attempt = async (entries: readonly Entry[]) => {
+      const changes = entries.flatMap((entry) => changeFor(this.#store.state, entry) ?? []);
+      if (changes.length > 0) await this.#store.write(changes, AbortSignal.timeout(writeTimeoutMs));
+    };
+    try {
+      await attempt(part);
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      // Another writer was faster with one of them: each for itself, so that it does not hold up the others.
+      const results = await Promise.allSettled(part.map((entry) => attempt([entry])));
+      const stale: Entry[] = [];
+      results.forEach((result, at) => {
+        const entry = part[at];
+        if (result.status === "rejected" && entry !== undefined) stale.push(entry);
+      });
+      this.#putBack(stale);
+    }
+  }
+
+  #putBack(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.kind === "node")
+        this.#nodes.set(entry.id, { ...entry.facts, ...this.#nodes.get(entry.id) });
+      else if (!this.#tasks.has(entry.id)) this.#tasks.set(entry.id, entry.reported);
+    }
+  }
+}
+
+type Entry =
+  | { readonly kind: "node"; readonly id: string; readonly facts: NodeFacts }
+  | { readonly kind: "task"; readonly id: string; readonly reported: Reported };
+
+function isConflict(error: unknown): boolean {
+  return error instanceof SwarmError && error.code === "conflict";
+}
+
+function changeFor(state: State, entry: Entry): Change | null {
+  if (entry.kind === "node") {
+    const node = state.table("node").get(entry.id);
+    const next = node === undefined ? null : withFacts(node, entry.facts);
+    return next === null ? null : { op: "put", kind: "node", object: next };
+  }
+  const task = state.table("task").get(entry.id);
+  const next = task === undefined ? null : withStatus(task, entry.reported);
+  return next === null ? null : { op: "put", kind: "task", object: next };
+}
+
+/** The node with what its session says; null when nothing of it is new. */
+export function withFacts(node: Node, facts: NodeFacts): Node | null {
+  const before = node.Status ?? { State: "unknown", Message: "", Addr: "" };
+  const next: Node = {
+    ...node,
+    Status: {
+      State: facts.State ?? before.State,
+      Message: facts.Message ?? before.Message,
+      Addr: facts.Addr ?? before.Addr,
+    },
+    ...(facts.Description === undefined ? {} : { Description: facts.Description }),
+    DataPathAddr: facts.DataPathAddr || node.DataPathAddr,
+    Routes: facts.Routes ?? node.Routes,
+  };
+  return isDeepStrictEqual(next, node) ? null : next;
+}
+
+/** The task with the status its node reports; null when it is another node's task or the status is no news. */
+export function withStatus(task: Task, reported: Reported): Task | null {
+  if (task.NodeID !== reported.nodeId) return null;
+  if (task.Status !== undefined && !isNews(reported.status, task.Status)) return null;
+  return { ...task, Status: reported.status };
+}
+
+/** A state never goes back; within a state, what the agent says last counts. */
+function isNews(next: TaskStatus, before: TaskStatus): boolean {
+  const step = rankOf(next.State) - rankOf(before.State);
+  if (step !== 0) return step > 0;
+  const { Timestamp: _next, ...said } = next;
+  const { Timestamp: _before, ...known } = before;
+  return !isDeepStrictEqual(said, known);
+}
