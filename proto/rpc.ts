@@ -55,6 +55,8 @@ export interface CallOptions {
 const unaryTimeoutMs = 10_000;
 const messageBytesMax = 16 * 1024 * 1024;
 
+const managerName = "swarm-manager";
+
 /** Channel and server options that all our connections share. */
 export const channelOptions: grpc.ChannelOptions = {
   "grpc.max_receive_message_length": messageBytesMax,
@@ -200,7 +202,13 @@ export class Client<S extends ServiceName> {
     options: grpc.ChannelOptions = {},
   ) {
     this.#definition = serviceDefinition(service);
-    this.#client = new grpc.Client(target, credentials, { ...channelOptions, ...options });
+    // Managers are known by their certificate's role, not by a name; an IP address may not be sent as one.
+    const named = credentials._isSecure() ? { "grpc.ssl_target_name_override": managerName } : {};
+    this.#client = new grpc.Client(target, credentials, {
+      ...channelOptions,
+      ...named,
+      ...options,
+    });
   }
 
   close(): void {

@@ -98,6 +98,7 @@ async function reach(remote: string, signal: AbortSignal): Promise<void> {
     const socket = connect({
       host,
       port: Number(remote.slice(at + 1)),
+      servername: "swarm-manager",
       rejectUnauthorized: false,
       minVersion: "TLSv1.3",
       ALPNProtocols: ["h2"],

@@ -1,0 +1,222 @@
+// The manager process: a private socket for the agent beside it, and, once there is a cluster, a member of it.
+
+import { chmod, mkdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import grpc from "@grpc/grpc-js";
+import type { DaemonConfig } from "../proto/config.ts";
+import type { InitRequest, IssueCertificateResponse, LocalStatus } from "../proto/gen/types.ts";
+import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
+import { messageOf, SwarmError } from "../proto/kit/errors.ts";
+import { newId } from "../proto/kit/ids.ts";
+import { type Log, openLog } from "../proto/kit/log.ts";
+import { realWorld } from "../proto/kit/world.ts";
+import { type Caller, channelOptions, type Handlers, serve } from "../proto/rpc.ts";
+import { controlHandlers } from "./control/handlers.ts";
+import { newCluster } from "./identity/bootstrap.ts";
+import { Member, memberFolder, readMember, writeMember } from "./member.ts";
+import { ingressSpec, newNetwork } from "./plan/write.ts";
+import type { Change } from "./store/types.ts";
+
+const ingressVni = 4096;
+const firstWriteMs = 20_000;
+const listenDefault = "0.0.0.0:2377";
+
+/** Until the signal aborts. Rejects when this manager can not go on (a damaged log, a failing disk): start it again. */
+export async function runManager(config: DaemonConfig, signal: AbortSignal): Promise<void> {
+  const log = openLog("manager", config["log-level"]);
+  const manager = new Manager(config["data-root"], log);
+  const socket = join(config["exec-root"], "manager.sock");
+  const server = new grpc.Server(channelOptions);
+  serve(server, "Local", manager.localHandlers());
+  serve(server, "Control", manager.controlHandlers());
+  try {
+    await manager.resume();
+    await listenPrivately(server, socket);
+    log.info({ socket, cluster: manager.clusterId }, "manager is ready");
+    await Promise.race([manager.failed, aborted(signal)]);
+  } finally {
+    server.forceShutdown();
+    await manager.close();
+    log.info({}, "manager stopped");
+  }
+}
+
+async function listenPrivately(server: grpc.Server, path: string): Promise<void> {
+  await mkdir(join(path, ".."), { recursive: true });
+  await rm(path, { force: true });
+  const mask = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) =>
+      server.bindAsync(`unix:${path}`, grpc.ServerCredentials.createInsecure(), (error) =>
+        error === null ? resolve() : reject(error),
+      ),
+    );
+  } finally {
+    process.umask(mask);
+  }
+  await chmod(path, 0o600);
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) =>
+    signal.addEventListener("abort", () => resolve(), { once: true }),
+  );
+}
+
+class Manager {
+  readonly failed: Promise<never>;
+  readonly #dataRoot: string;
+  readonly #identityFolder: string;
+  readonly #log: Log;
+  #member: Member | null = null;
+  #initializing: Promise<IssueCertificateResponse> | null = null;
+  #fail: (error: unknown) => void = () => {};
+
+  constructor(dataRoot: string, log: Log) {
+    this.#dataRoot = dataRoot;
+    this.#identityFolder = join(dataRoot, "identity");
+    this.#log = log;
+    this.failed = new Promise((_resolve, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => {});
+  }
+
+  get clusterId(): string {
+    return this.#member?.settings.clusterId ?? "";
+  }
+
+  /** Takes up the cluster there is on disk, if there is one. */
+  async resume(): Promise<void> {
+    const settings = await readMember(this.#dataRoot);
+    const identity = await readIdentity(this.#identityFolder);
+    if (settings === null || identity === null) return;
+    if (identity.role !== "manager" || identity.clusterId !== settings.clusterId) {
+      this.#log.warn({ cluster: settings.clusterId }, "the manager's data belong to another node");
+      return;
+    }
+    this.#adopt(
+      await Member.open({
+        dataRoot: this.#dataRoot,
+        settings,
+        identity,
+        bootstrap: false,
+        world: realWorld,
+        log: this.#log,
+      }),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#member?.close();
+  }
+
+  localHandlers(): Handlers<"Local"> {
+    return {
+      Init: async (request) => {
+        if (this.#member !== null || this.#initializing !== null)
+          throw new SwarmError("precondition", "this manager is in a cluster already");
+        this.#initializing = this.#init(request);
+        try {
+          return await this.#initializing;
+        } finally {
+          this.#initializing = null;
+        }
+      },
+      Status: async () => this.#status(),
+    };
+  }
+
+  /** For the agent beside us: the socket's mode is what keeps others out. */
+  controlHandlers(): Handlers<"Control"> {
+    const context = {
+      get store() {
+        return member().store;
+      },
+      world: realWorld,
+      log: this.#log,
+      barrier: async (signal: AbortSignal) => member().raft.read(signal),
+      readLogs: (...args: Parameters<ReturnType<Member["controlContext"]>["readLogs"]>) =>
+        member().controlContext().readLogs(...args),
+    };
+    const member = (): Member => {
+      if (this.#member === null)
+        throw new SwarmError("not_manager", "this node is not a swarm manager");
+      return this.#member;
+    };
+    return controlHandlers(context, (_caller: Caller) => void member());
+  }
+
+  #adopt(member: Member): void {
+    this.#member = member;
+    member.failed.catch((error: unknown) => this.#fail(error));
+  }
+
+  #status(): LocalStatus {
+    const raft = this.#member?.raft.status();
+    return {
+      State: this.#member === null ? "inactive" : "active",
+      Err: "",
+      NodeID: this.#member?.settings.nodeId ?? "",
+      ClusterID: this.clusterId,
+      RaftRole: raft?.role ?? "",
+      HasLeader: raft !== undefined && raft.leader !== null,
+    };
+  }
+
+  /** The log and its first entry come first, the identity last: half a cluster counts as none, and is cleared away. */
+  async #init(request: InitRequest): Promise<IssueCertificateResponse> {
+    if (request.ForceNewCluster)
+      throw new SwarmError("unsupported", "--force-new-cluster is not supported yet");
+    if (request.Spec?.EncryptionConfig?.AutoLockManagers === true)
+      throw new SwarmError("unsupported", "--autolock is not supported yet");
+    const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
+    const made = await newCluster(request, realWorld.now());
+    const identity: NodeIdentity = { ...made.identity, key };
+    const settings = {
+      clusterId: identity.clusterId,
+      nodeId: identity.nodeId,
+      listenAddr: request.ListenAddr || listenDefault,
+      advertiseAddr: request.AdvertiseAddr,
+    };
+    await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+    const member = await Member.open({
+      dataRoot: this.#dataRoot,
+      settings,
+      identity,
+      bootstrap: true,
+      world: realWorld,
+      log: this.#log,
+    });
+    try {
+      const cluster = { ...made.cluster, NextVNI: ingressVni + 1 };
+      const state = member.store.state;
+      const ingress = newNetwork(state, cluster, ingressSpec, { id: newId(), vni: ingressVni });
+      const changes: Change[] = [
+        { op: "put", kind: "cluster", object: cluster },
+        { op: "put", kind: "node", object: made.node },
+        { op: "put", kind: "network", object: ingress },
+      ];
+      await member.store.write(changes, AbortSignal.timeout(firstWriteMs));
+      await writeMember(this.#dataRoot, settings);
+      await writeIdentity(this.#identityFolder, identity);
+    } catch (error) {
+      this.#log.error({ error: messageOf(error) }, "the cluster could not be made");
+      await member.close();
+      await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+      throw error;
+    }
+    this.#adopt(member);
+    this.#log.info({ cluster: settings.clusterId, node: settings.nodeId }, "a cluster was made");
+    return {
+      NodeID: identity.nodeId,
+      ClusterID: identity.clusterId,
+      Role: identity.role,
+      Certificate: identity.certificate,
+      RootCA: identity.rootCA,
+      Managers: [...identity.managers],
+      Index: identity.index,
+    };
+  }
+}

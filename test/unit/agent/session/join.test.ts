@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type JoinOptions, joinCluster } from "../../../../agent/session/join.ts";
+import { readIdentity } from "../../../../proto/identity.ts";
+import { certifiedNode } from "../../../../proto/tls.ts";
+import { makeToken, parseToken } from "../../../../proto/token.ts";
+import { createRoot } from "../../../../manager/identity/ca.ts";
+import { X509Certificate } from "node:crypto";
+import { type SmallCluster, smallCluster } from "../../manager/small-cluster.ts";
+
+const forever = new AbortController().signal;
+
+function options(cluster: SmallCluster, more: Partial<JoinOptions> = {}): JoinOptions {
+  return {
+    directory: join(cluster.folder, "identity"),
+    remotes: [cluster.address],
+    token: cluster.tokens.Worker,
+    description: { Hostname: "h2" },
+    availability: "",
+    advertiseAddr: "",
+    dataPathAddr: "",
+    routes: ["192.168.7.0/24"],
+    ...more,
+  };
+}
+
+test("a machine with the worker's token becomes a node, with its object and certificate from one commit", async () => {
+  await using cluster = await smallCluster();
+  const identity = await joinCluster(options(cluster), forever);
+  assert.equal(identity.role, "worker");
+  assert.equal(identity.index, 2);
+  const node = cluster.store.state.table("node").get(identity.nodeId);
+  assert.equal(node?.Index, 2);
+  assert.equal(node?.Spec?.Role, "worker");
+  assert.equal(node?.Spec?.Availability, "active");
+  assert.equal(node?.Description?.Hostname, "h2");
+  assert.equal(node?.DataPathAddr, "127.0.0.1");
+  assert.deepEqual(node?.Routes, ["192.168.7.0/24"]);
+  assert.equal(cluster.store.state.cluster?.NextNodeIndex, 3);
+  assert.equal(cluster.store.state.cluster?.Version?.Index, node?.Version?.Index);
+  const der = new X509Certificate(identity.certificate).raw;
+  assert.deepEqual(certifiedNode(der), {
+    nodeId: identity.nodeId,
+    role: "worker",
+    clusterId: cluster.store.state.cluster?.ID,
+  });
+});
+
+test("the identity's files are readable by their owner only, and read back as they were written", async () => {
+  await using cluster = await smallCluster();
+  const identity = await joinCluster(options(cluster), forever);
+  const folder = join(cluster.folder, "identity");
+  assert.deepEqual(await readIdentity(folder), identity);
+  for (const name of ["key.pem", "certificate.pem", "root.pem", "node.json"])
+    assert.equal((await stat(join(folder, name))).mode & 0o777, 0o600, name);
+});
+
+test("the manager's token makes a manager", async () => {
+  await using cluster = await smallCluster();
+  const wanted = options(cluster, { token: cluster.tokens.Manager });
+  assert.equal((await joinCluster(wanted, forever)).role, "manager");
+});
+
+test("a token with the right digest and a wrong secret is denied, and ten of them block the address", async () => {
+  await using cluster = await smallCluster();
+  const root = cluster.store.state.cluster?.RootCA?.Certificate ?? "";
+  const wrong = () => joinCluster(options(cluster, { token: makeToken(root) }), forever);
+  for (let n = 0; n < 10; n++) await assert.rejects(wrong(), { code: "denied" });
+  await assert.rejects(wrong(), { code: "exhausted", message: /too many wrong join tokens/ });
+  await assert.rejects(joinCluster(options(cluster), forever), { code: "exhausted" });
+  assert.equal(cluster.store.state.table("node").size, 1);
+});
+
+test("a token of another cluster is not sent to this one", async () => {
+  await using cluster = await smallCluster();
+  const other = await createRoot(Date.now());
+  const token = makeToken(other.certificate);
+  await assert.rejects(joinCluster(options(cluster, { token }), forever), {
+    code: "denied",
+    message: /different digest/,
+  });
+});
+
+test("what is no token is refused without asking anyone, and without being repeated", async () => {
+  await using cluster = await smallCluster();
+  const joining = joinCluster(options(cluster, { token: "SWMTKN-1-secret" }), forever);
+  await assert.rejects(joining, (error: Error) => !error.message.includes("secret"));
+});
+
+test("a manager that can not be reached is named", async () => {
+  await using cluster = await smallCluster();
+  await assert.rejects(joinCluster(options(cluster, { remotes: ["127.0.0.1:1"] }), forever), {
+    code: "unavailable",
+    message: /127\.0\.0\.1:1: .*ECONNREFUSED/,
+  });
+});
+
+test("the next manager is asked when one can not be reached", async () => {
+  await using cluster = await smallCluster();
+  const identity = await joinCluster(
+    options(cluster, { remotes: ["127.0.0.1:1", cluster.address] }),
+    forever,
+  );
+  assert.equal(identity.managers[0], cluster.address);
+});
+
+test("something else that answers at the address is not taken for a manager", async () => {
+  await using cluster = await smallCluster();
+  const server = createServer((socket) => socket.end("SSH-2.0-no\r\n"));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" ? address?.port : 0;
+  try {
+    await assert.rejects(
+      joinCluster(options(cluster, { remotes: [`127.0.0.1:${port}`] }), forever),
+      { code: "unavailable" },
+    );
+  } finally {
+    server.close();
+  }
+});
+
+test("twenty machines that join at once get twenty numbers", async () => {
+  await using cluster = await smallCluster();
+  const joined = await Promise.all(
+    Array.from({ length: 20 }, (_, n) =>
+      joinCluster(options(cluster, { directory: join(cluster.folder, `node-${n}`) }), forever),
+    ),
+  );
+  const numbers = joined.map(({ index }) => index).sort((a, b) => a - b);
+  assert.deepEqual(numbers, Array.from({ length: 20 }, (_, n) => n + 2));
+});
+
+test("a token has Swarm's shape", () => {
+  const root = createRoot(Date.now());
+  return root.then(({ certificate }) => {
+    const token = makeToken(certificate);
+    assert.match(token, /^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$/);
+    assert.equal(parseToken(token).digest, parseToken(makeToken(certificate)).digest);
+    assert.notEqual(parseToken(token).secret, parseToken(makeToken(certificate)).secret);
+  });
+});

@@ -1,0 +1,101 @@
+// A manager's cluster port over the in-memory log, with real TLS on a port of its own, for tests of both ends.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import grpc from "@grpc/grpc-js";
+import { newKeyAndCsr } from "../../../agent/session/identity.ts";
+import { Dispatcher } from "../../../manager/dispatch/dispatcher.ts";
+import { newCluster } from "../../../manager/identity/bootstrap.ts";
+import { joinHandlers } from "../../../manager/identity/join.ts";
+import type { Store } from "../../../manager/store/types.ts";
+import type { InitRequest } from "../../../proto/gen/types.ts";
+import { silentLog } from "../../../proto/kit/log.ts";
+import { realWorld } from "../../../proto/kit/world.ts";
+import { serve } from "../../../proto/rpc.ts";
+import { ServerTls } from "../../../proto/tls.ts";
+import { memoryStore } from "./memory-store.ts";
+
+export interface SmallCluster extends AsyncDisposable {
+  readonly store: Store;
+  readonly dispatcher: Dispatcher;
+  readonly address: string;
+  /** Of the test; removed with the cluster. */
+  readonly folder: string;
+  readonly tokens: { readonly Worker: string; readonly Manager: string };
+  /** Hosts that answer probes. */
+  readonly answering: Set<string>;
+}
+
+const request: InitRequest = {
+  CSR: "",
+  ListenAddr: "127.0.0.1:0",
+  AdvertiseAddr: "127.0.0.1:2377",
+  DataPathAddr: "",
+  DataPathPort: 0,
+  DefaultAddrPool: [],
+  SubnetSize: 0,
+  Availability: "",
+  Routes: [],
+  ForceNewCluster: false,
+};
+
+export async function smallCluster(): Promise<SmallCluster> {
+  const { key, csr } = await newKeyAndCsr();
+  const made = await newCluster({ ...request, CSR: csr }, Date.now());
+  const { ManagerStatus: _, ...node } = made.node;
+  const store = await memoryStore([
+    { op: "put", kind: "cluster", object: made.cluster },
+    { op: "put", kind: "node", object: node },
+  ]);
+  const stop = new AbortController();
+  const answering = new Set<string>();
+  const dispatcher = new Dispatcher({
+    store,
+    world: realWorld,
+    log: silentLog,
+    signal: stop.signal,
+    probe: async (address) => answering.has(address),
+  });
+  const running = dispatcher.run();
+  const server = new grpc.Server();
+  let address = "";
+  serve(
+    server,
+    "Join",
+    joinHandlers({ store, world: realWorld, log: silentLog, managers: () => [address] }),
+  );
+  serve(server, "Dispatch", dispatcher.handlers);
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(
+      "127.0.0.1:0",
+      new ServerTls({ ...made.identity, key }),
+      (error, bound) => (error === null ? resolve(bound) : reject(error)),
+    ),
+  );
+  address = `127.0.0.1:${port}`;
+  const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
+  return {
+    store,
+    dispatcher,
+    address,
+    folder,
+    tokens: made.cluster.JoinTokens ?? { Worker: "", Manager: "" },
+    answering,
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      server.forceShutdown();
+      await running;
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Resolves when the fact holds; fails after 5 s. */
+export async function until(what: string, fact: () => boolean): Promise<void> {
+  const giveUp = Date.now() + 5_000;
+  while (!fact()) {
+    if (Date.now() > giveUp) throw new Error(`did not happen within 5 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
