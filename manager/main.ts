@@ -138,7 +138,9 @@ class Manager {
       log: this.#log,
       barrier: async (signal: AbortSignal) => member().raft.read(signal),
       readLogs: (...args: Parameters<ReturnType<Member["controlContext"]>["readLogs"]>) =>
-        member().controlContext().readLogs(...args),
+        member()
+          .controlContext()
+          .readLogs(...args),
     };
     const member = (): Member => {
       if (this.#member === null)

@@ -1,6 +1,7 @@
 // gRPC as the rest of the code wants it: typed methods, promises and async iterables, our errors on both sides.
 
 import { once } from "node:events";
+import type { Readable } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import type protobuf from "protobufjs";
 import { codecOf, root } from "./codec.ts";
@@ -181,9 +182,10 @@ async function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<
   });
 }
 
-async function* readAll(stream: AsyncIterable<unknown>): AsyncGenerator<unknown, void, void> {
+/** Does not destroy the stream when it has ended: the answer still has to go out on its other half. */
+async function* readAll(stream: Readable): AsyncGenerator<unknown, void, void> {
   try {
-    for await (const message of stream) yield message;
+    for await (const message of stream.iterator({ destroyOnReturn: false })) yield message;
   } catch (error) {
     throw fromStatus(error);
   }
@@ -344,12 +346,14 @@ async function pump(
 ): Promise<void> {
   let gone = false;
   const stop = new AbortController();
+  const cancel = () => call.cancel();
+  signal?.addEventListener("abort", cancel, { once: true });
   call.on("error", () => {});
   call.on("status", () => {
     gone = true;
     stop.abort();
+    signal?.removeEventListener("abort", cancel);
   });
-  signal?.addEventListener("abort", () => call.cancel(), { once: true });
   for await (const request of requests) {
     if (gone) return;
     if (!call.write(request)) await drained(call, stop.signal);

@@ -50,7 +50,10 @@ export class Judge {
 
   /** The agent goes and will be back; with the reason "leave" it will not. */
   leaving(nodeId: string, reason: string): void {
-    if (reason !== leavesForGood) return this.#liveness.leaving(nodeId);
+    if (reason !== leavesForGood) {
+      this.#liveness.leaving(nodeId);
+      return;
+    }
     const transition = this.#liveness.left(nodeId);
     if (transition !== null) this.#apply(transition);
   }

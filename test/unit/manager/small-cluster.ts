@@ -67,10 +67,8 @@ export async function smallCluster(): Promise<SmallCluster> {
   );
   serve(server, "Dispatch", dispatcher.handlers);
   const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(
-      "127.0.0.1:0",
-      new ServerTls({ ...made.identity, key }),
-      (error, bound) => (error === null ? resolve(bound) : reject(error)),
+    server.bindAsync("127.0.0.1:0", new ServerTls({ ...made.identity, key }), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
     ),
   );
   address = `127.0.0.1:${port}`;

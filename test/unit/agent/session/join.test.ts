@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type JoinOptions, joinCluster } from "../../../../agent/session/join.ts";
+import { createRoot } from "../../../../manager/identity/ca.ts";
 import { readIdentity } from "../../../../proto/identity.ts";
 import { certifiedNode } from "../../../../proto/tls.ts";
 import { makeToken, parseToken } from "../../../../proto/token.ts";
-import { createRoot } from "../../../../manager/identity/ca.ts";
-import { X509Certificate } from "node:crypto";
 import { type SmallCluster, smallCluster } from "../../manager/small-cluster.ts";
 
 const forever = new AbortController().signal;
@@ -131,7 +131,10 @@ test("twenty machines that join at once get twenty numbers", async () => {
     ),
   );
   const numbers = joined.map(({ index }) => index).sort((a, b) => a - b);
-  assert.deepEqual(numbers, Array.from({ length: 20 }, (_, n) => n + 2));
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: 20 }, (_, n) => n + 2),
+  );
 });
 
 test("a token has Swarm's shape", () => {

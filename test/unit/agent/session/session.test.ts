@@ -116,7 +116,12 @@ const base: Change[] = [
   {
     op: "put",
     kind: "revision",
-    object: { ID: "svc1.1", ServiceID: "svc1", SpecVersion: 1, ...(service.Spec ? { Spec: service.Spec } : {}) },
+    object: {
+      ID: "svc1.1",
+      ServiceID: "svc1",
+      SpecVersion: 1,
+      ...(service.Spec ? { Spec: service.Spec } : {}),
+    },
   },
 ];
 
@@ -177,10 +182,7 @@ test("what the agent reports moves the task's state forward and never back", asy
     session.report("t1", status("preparing"));
     session.report("t1", { ...status("running"), Message: "healthy" });
     await until("healthy", () => stored(cluster, "t1")?.Status?.Message === "healthy");
-    await until(
-      "it serves",
-      () => session.wanted?.endpoints.get("net1/t1")?.State === "serving",
-    );
+    await until("it serves", () => session.wanted?.endpoints.get("net1/t1")?.State === "serving");
   } finally {
     await session.close("test");
   }

@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import grpc from "@grpc/grpc-js";
+import { createKeyAndCsr } from "../../../agent/session/identity.ts";
+import { joinCluster } from "../../../agent/session/join.ts";
+import { openSession } from "../../../agent/session/session.ts";
+import { runManager } from "../../../manager/main.ts";
+import { codec } from "../../../proto/codec.ts";
+import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
+import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
+import { type NodeIdentity, readIdentity } from "../../../proto/identity.ts";
+import { silentLog } from "../../../proto/kit/log.ts";
+import { realWorld } from "../../../proto/kit/world.ts";
+import { Client } from "../../../proto/rpc.ts";
+import { until } from "./small-cluster.ts";
+
+const forever = new AbortController().signal;
+
+class RunningManager implements AsyncDisposable {
+  readonly config: DaemonConfig;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+  readonly local: Client<"Local">;
+  readonly control: Client<"Control">;
+
+  constructor(config: DaemonConfig) {
+    this.config = config;
+    this.#running = runManager(config, this.#stop.signal);
+    this.#running.catch(() => {});
+    const socket = `unix:${config["exec-root"]}/manager.sock`;
+    const open = grpc.credentials.createInsecure();
+    this.local = new Client("Local", socket, open);
+    this.control = new Client("Control", socket, open);
+  }
+
+  async ready(): Promise<void> {
+    const socket = join(this.config["exec-root"], "manager.sock");
+    for (;;) {
+      const found = await stat(socket).catch(() => null);
+      if (found !== null && (found.mode & 0o777) === 0o600) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.local.close();
+    this.control.close();
+    this.#stop.abort();
+    await this.#running;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+async function inFolder(run: (config: DaemonConfig) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
+  try {
+    await run(
+      parseDaemonConfig(
+        {
+          "data-root": join(folder, "data"),
+          "exec-root": join(folder, "run"),
+          "log-level": "error",
+        },
+        "the test",
+      ),
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function init(manager: RunningManager): Promise<IssueCertificateResponse> {
+  const port = await freePort();
+  const csr = await createKeyAndCsr(join(manager.config["data-root"], "identity"));
+  return manager.local.unary(
+    "Init",
+    codec("InitRequest").parse({
+      CSR: csr,
+      Description: { Hostname: "h1" },
+      ListenAddr: `127.0.0.1:${port}`,
+      AdvertiseAddr: `127.0.0.1:${port}`,
+      DataPathAddr: "127.0.0.1",
+    }),
+    { timeoutMs: 20_000 },
+  );
+}
+
+const webSpec = codec("ServiceSpec").parse({
+  Name: "web",
+  TaskTemplate: { ContainerSpec: { Image: "registry.lab:5000/whoami" } },
+  Mode: { Replicated: { Replicas: 2 } },
+});
+
+test("a manager makes a cluster, and has all of it after a restart", async () => {
+  await inFolder(async (config) => {
+    let serviceId = "";
+    let made: IssueCertificateResponse | null = null;
+    {
+      await using manager = new RunningManager(config);
+      await manager.ready();
+      assert.equal((await manager.local.unary("Status", {})).State, "inactive");
+      await assert.rejects(manager.control.unary("GetCluster", {}), { code: "not_manager" });
+      made = await init(manager);
+      assert.equal(made.Role, "manager");
+      const identity = await readIdentity(join(config["data-root"], "identity"));
+      assert.equal(identity?.nodeId, made.NodeID);
+      await assert.rejects(init(manager), { code: "precondition" });
+      const cluster = await manager.control.unary("GetCluster", {});
+      assert.equal(cluster.RootCA?.Key.length, 0);
+      assert.match(cluster.JoinTokens?.Worker ?? "", /^SWMTKN-1-/);
+      const { Items } = await manager.control.unary("ListNetworks", { Filters: {}, Status: false });
+      assert.deepEqual(
+        Items.map((network) => network.Spec?.Name),
+        ["ingress"],
+      );
+      serviceId = (
+        await manager.control.unary("CreateService", { Spec: webSpec, RegistryAuth: "" })
+      ).ID;
+    }
+    await using again = new RunningManager(config);
+    await again.ready();
+    const status = await again.local.unary("Status", {});
+    assert.equal(status.State, "active");
+    assert.equal(status.ClusterID, made?.ClusterID);
+    const service = await again.control.unary("GetService", {
+      ID: "web",
+      InsertDefaults: false,
+    });
+    assert.equal(service.ID, serviceId);
+  });
+});
+
+test("a service's tasks are planned onto a joined worker and reach it within the second", async () => {
+  await inFolder(async (config) => {
+    await using manager = new RunningManager(config);
+    await manager.ready();
+    const { Managers } = await init(manager);
+    const { JoinTokens } = await manager.control.unary("GetCluster", {});
+    const directory = join(config["data-root"], "worker");
+    const identity: NodeIdentity = await joinCluster(
+      {
+        directory,
+        remotes: Managers,
+        token: JoinTokens?.Worker ?? "",
+        description: {
+          Hostname: "h2",
+          Platform: { Architecture: "x86_64", OS: "linux" },
+          Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9, GenericResources: [] },
+        },
+        availability: "",
+        advertiseAddr: "",
+        dataPathAddr: "",
+        routes: [],
+      },
+      forever,
+    );
+    const session = await openSession({
+      identity,
+      identityDirectory: directory,
+      savedFile: join(directory, "wanted.pb"),
+      bootId: "boot",
+      hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
+      unreachablePeers: () => [],
+      world: realWorld,
+      log: silentLog,
+    });
+    try {
+      await until("connected", () => session.connected());
+      await manager.control.unary("CreateService", { Spec: webSpec, RegistryAuth: "" });
+      await until("both tasks came", () => session.wanted?.tasks.size === 2);
+      for (const id of session.wanted?.tasks.keys() ?? [])
+        session.report(id, { Timestamp: "", State: "running", Message: "started", Err: "" });
+      const running = async () =>
+        (await manager.control.unary("ListServices", { Filters: {}, Status: true })).Items[0]
+          ?.ServiceStatus?.RunningTasks;
+      while ((await running()) !== 2) await new Promise((resolve) => setTimeout(resolve, 10));
+      await manager.control.unary("RemoveService", { ID: "web", InsertDefaults: false });
+      await until("they should stop", () =>
+        [...(session.wanted?.tasks.values() ?? [])].every(
+          (task) => task.DesiredState !== "running",
+        ),
+      );
+    } finally {
+      await session.close("test");
+    }
+  });
+});
