@@ -4,7 +4,8 @@ import "reflect-metadata";
 import { webcrypto } from "node:crypto";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
-import { writePrivately } from "../../proto/identity.ts";
+import { readOrNull, writePrivately } from "../../proto/identity.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 
 export {
   type NodeIdentity,
@@ -15,8 +16,13 @@ export {
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
-/** Makes a new ECDSA P-256 key in `directory`/key.pem (mode 0600) and gives the certificate request, PEM. */
+/**
+ * Makes a new ECDSA P-256 key in `directory`/key.pem (mode 0600) and gives the certificate request, PEM. Throws
+ * `precondition` when there is an identity already: its key must not be lost.
+ */
 export async function createKeyAndCsr(directory: string): Promise<string> {
+  if ((await readOrNull(join(directory, "node.json"))) !== null)
+    throw new SwarmError("precondition", "This node is already part of a swarm");
   const { key, csr } = await newKeyAndCsr();
   await writePrivately(join(directory, "key.pem"), key);
   return csr;

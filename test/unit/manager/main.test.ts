@@ -42,7 +42,7 @@ class RunningManager implements AsyncDisposable {
     for (;;) {
       const found = await stat(socket).catch(() => null);
       if (found !== null && (found.mode & 0o777) === 0o600) return;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await Promise.race([this.#running, new Promise((resolve) => setTimeout(resolve, 5))]);
     }
   }
 
