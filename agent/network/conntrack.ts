@@ -10,7 +10,7 @@ const dumpFlags = 0x300;
 /** struct nfgenmsg: IPv4, version 0, no resource. */
 const head = Buffer.from([2, 0, 0, 0]);
 const attribute = { original: 1, reply: 2, protocolInfo: 4, id: 12, zone: 18, filter: 25 };
-const filterBySource = 1;
+const filterBy = { source: 1, protocol: 8 };
 const protocolNumber = { tcp: 6, udp: 17 };
 /** SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT: one side or both may still send. */
 const openTcpStates: readonly number[] = [2, 3, 4, 5];
@@ -28,17 +28,19 @@ export interface Connection {
 
 /** How many TCP connections to the address are open, by the table of this router. */
 export function openConnections(namespace: string, address: string): number {
-  return connectionsTo(namespace, address).filter(
+  return list(namespace, answeredRequest(address)).filter(
     ({ protocol, tcpState }) => protocol === protocolNumber.tcp && openTcpStates.includes(tcpState),
   ).length;
 }
 
-/** Forgets UDP flows to the addresses, so that the next datagram is balanced anew. How many there were. */
-export function forgetUdp(namespace: string, addresses: readonly string[]): number {
-  const flows = addresses.flatMap((address) =>
-    connectionsTo(namespace, address).filter(({ protocol }) => protocol === protocolNumber.udp),
-  );
-  if (flows.length === 0) return 0;
+/** All UDP flows through this router. A look at the whole table: some milliseconds. */
+export function udpFlows(namespace: string): readonly Connection[] {
+  return list(namespace, udpRequest()).filter((flow) => flow.protocol === protocolNumber.udp);
+}
+
+/** Forgets these flows, so that the next datagram of each is balanced anew. */
+export function forgetFlows(namespace: string, flows: readonly Connection[]): void {
+  if (flows.length === 0) return;
   const requests = flows.map(({ handle }) => ({
     type: message.delete,
     flags: 0,
@@ -47,29 +49,34 @@ export function forgetUdp(namespace: string, addresses: readonly string[]): numb
     fine: ["ENOENT"],
   }));
   withSocket(namespace, (socket) => socket.batch(requests), netlinkProtocol.netfilter);
-  return flows.length;
 }
 
-function connectionsTo(namespace: string, address: string): readonly Connection[] {
-  const list = listRequest(address);
-  const replies = withSocket(namespace, (s) => s.dump(list), netlinkProtocol.netfilter);
+function list(namespace: string, request: Request): readonly Connection[] {
+  const replies = withSocket(namespace, (s) => s.dump(request), netlinkProtocol.netfilter);
   return replies.map(parseConnection);
 }
 
 /** The kernel itself picks those the address answers: a router may hold very many others. */
-export function listRequest(answerer: string): Request {
-  const flags = Buffer.alloc(4);
-  flags.writeUInt32LE(filterBySource);
-  const none = Buffer.alloc(4);
+export function answeredRequest(answerer: string): Request {
   const source = nested(1, attributeBytes(1, ipBytes(answerer)));
-  const filter = Buffer.concat([attributeBytes(1, none), attributeBytes(2, flags)]);
-  return {
-    type: message.get,
-    flags: dumpFlags,
-    body: Buffer.concat([head, nested(attribute.reply, source), nested(attribute.filter, filter)]),
-    about: `list connections to ${answerer}`,
-    fine: [],
-  };
+  const wanted = nested(attribute.reply, source);
+  return listRequest(wanted, 0, filterBy.source, `list connections to ${answerer}`);
+}
+
+function udpRequest(): Request {
+  const protocol = nested(2, attributeBytes(1, Buffer.from([protocolNumber.udp])));
+  return listRequest(nested(attribute.original, protocol), filterBy.protocol, 0, "list UDP flows");
+}
+
+/** `original` and `reply` say which parts of the wanted tuple count in each direction. */
+function listRequest(wanted: Buffer, original: number, reply: number, about: string): Request {
+  const filter = [original, reply].map((flags, i) => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(flags);
+    return attributeBytes(i + 1, bytes);
+  });
+  const body = Buffer.concat([head, wanted, nested(attribute.filter, Buffer.concat(filter))]);
+  return { type: message.get, flags: dumpFlags, body, about, fine: [] };
 }
 
 export function parseConnection({ body }: Reply): Connection {

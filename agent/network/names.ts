@@ -3,7 +3,7 @@
 import type { Endpoint, VirtualService } from "../../proto/gen/types.ts";
 import type { NameTable } from "../../proto/kit/keeper.ts";
 import { number } from "./addresses.ts";
-import { compare, type NetworkFacts } from "./plan.ts";
+import { compare, type NetworkFacts, servingEndpoints } from "./plan.ts";
 import type { ClusterView } from "./types.ts";
 
 /**
@@ -24,7 +24,10 @@ export function nameTable(view: ClusterView, network: NetworkFacts): NameTable {
   const services = view.services.filter(({ NetworkID }) => NetworkID === network.id);
   const endpoints = view.endpoints.filter(({ NetworkID }) => NetworkID === network.id);
 
-  for (const service of services) addService(service, endpoints, add);
+  const byService = servingEndpoints(view, network.id);
+  for (const service of services) {
+    addService(service, byService.get(service.ServiceID) ?? [], add);
+  }
   const taken = new Set(names.keys());
   for (const endpoint of endpoints) {
     if (endpoint.State === "reserved") continue;
@@ -53,9 +56,7 @@ function addService(
   endpoints: readonly Endpoint[],
   add: (name: string, address: string) => void,
 ): void {
-  const serving = endpoints
-    .filter(({ ServiceID, State }) => ServiceID === service.ServiceID && State === "serving")
-    .map(({ Address }) => Address);
+  const serving = endpoints.map(({ Address }) => Address);
   const meant = service.VirtualIP === "" ? serving : [service.VirtualIP];
   for (const name of [service.Name, ...service.Aliases]) {
     for (const address of meant) add(name, address);

@@ -10,7 +10,7 @@ import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { routerAddress } from "./addresses.ts";
 import { deleteTable, listFolder, NamespaceState } from "./apply.ts";
-import { forgetUdp, openConnections } from "./conntrack.ts";
+import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
 import { overlayMtu, prepareHost } from "./host.ts";
 import { Naming } from "./naming.ts";
 import {
@@ -25,7 +25,7 @@ import {
   routerObjects,
   sandboxObjects,
   sandboxPorts,
-  staleAddresses,
+  staleFlows,
 } from "./plan.ts";
 import { HeldPorts, portKey } from "./ports.ts";
 import { type ProbeTargets, runProbe } from "./probe.ts";
@@ -160,7 +160,7 @@ export class KernelNetwork implements Network {
   async #update(view: ClusterView): Promise<void> {
     const facts = view.networks.map(networkFacts);
     if (this.#isUsed(localNetwork.id)) facts.push(localNetwork);
-    const before = this.#view ?? emptyView;
+    const before = this.#view;
     this.#view = view;
     if (view.networks.length > 0) {
       this.#mtu = this.#options.mtu || overlayMtu(view.self.dataPathAddr);
@@ -289,13 +289,16 @@ export class KernelNetwork implements Network {
     return [...problems.values()];
   }
 
-  /** UDP has no end that the kernel could see: flows to what is gone would go on into the void. */
-  #forgetFlows(before: ClusterView, view: ClusterView): void {
+  /** Where other endpoints serve than before (at a start nothing is known of before), flows may lead astray. */
+  #forgetFlows(before: ClusterView | null, view: ClusterView): void {
+    const sandboxes = [...this.#sandboxes.values()];
     for (const { facts: network, slot, state } of this.#routers.values()) {
-      const stale = staleAddresses(before, { view, network, sandboxes: [], slot });
-      if (stale.length === 0 || state.path === null) continue;
-      const flows = forgetUdp(state.path, stale);
-      if (flows > 0) this.#options.log.debug({ network: network.id, flows }, "UDP flows forgotten");
+      if (before !== null && isServedAlike(before, view, network.id)) continue;
+      const path = this.#routerPath(network.id);
+      const stale = udpFlows(path).filter(staleFlows({ view, network, sandboxes, slot }));
+      forgetFlows(path, stale);
+      const flows = stale.length;
+      if (flows > 0) this.#options.log.debug({ namespace: state.path, flows }, "flows forgotten");
     }
   }
 
@@ -356,4 +359,14 @@ export class KernelNetwork implements Network {
     this.#last = next.catch(() => {});
     return next;
   }
+}
+
+function isServedAlike(a: ClusterView, b: ClusterView, networkId: string): boolean {
+  const serving = (view: ClusterView) =>
+    view.endpoints
+      .filter(({ NetworkID, State }) => NetworkID === networkId && State === "serving")
+      .map(({ Address }) => Address)
+      .sort()
+      .join();
+  return serving(a) === serving(b);
 }

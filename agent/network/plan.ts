@@ -227,40 +227,64 @@ export function contains(cidr: string, address: string): boolean {
   return number(base) >>> (32 - prefix) === number(address) >>> (32 - prefix);
 }
 
-/** Serving endpoints of a service on a network, in an order of this node's own, so that first picks differ by node. */
+/**
+ * Serving endpoints on a network by service, in an order of this node's own, so that first picks differ by node. Services
+ * without any are absent.
+ */
 export function servingEndpoints(
   view: ClusterView,
   networkId: string,
-  serviceId: string,
-): readonly Endpoint[] {
-  const serving = view.endpoints
-    .filter((e) => e.NetworkID === networkId && e.ServiceID === serviceId)
-    .filter((e) => e.State === "serving")
-    .sort((a, b) => number(a.Address) - number(b.Address));
-  const start = serving.length === 0 ? 0 : view.self.index % serving.length;
-  return [...serving.slice(start), ...serving.slice(0, start)];
+): ReadonlyMap<string, readonly Endpoint[]> {
+  const found = new Map<string, Endpoint[]>();
+  for (const endpoint of view.endpoints) {
+    if (endpoint.NetworkID !== networkId || endpoint.State !== "serving") continue;
+    const others = found.get(endpoint.ServiceID);
+    if (others === undefined) found.set(endpoint.ServiceID, [endpoint]);
+    else others.push(endpoint);
+  }
+  for (const [serviceId, serving] of found) {
+    serving.sort((a, b) => number(a.Address) - number(b.Address));
+    const start = view.self.index % serving.length;
+    found.set(serviceId, [...serving.slice(start), ...serving.slice(0, start)]);
+  }
+  return found;
 }
 
-/** Addresses on a network whose UDP flows, remembered from before, now lead to the wrong place. */
-export function staleAddresses(
-  before: ClusterView,
-  { view, network, slot }: RouterInput,
-): readonly string[] {
-  const servingIn = (of: ClusterView) =>
-    of.endpoints.filter((e) => e.NetworkID === network.id && e.State === "serving");
-  const now = new Set(servingIn(view).map(({ Address }) => Address));
-  const stale = new Set<string>();
-  for (const { Address } of servingIn(before)) if (!now.has(Address)) stale.add(Address);
-  const served = (of: ClusterView) => new Set(servingIn(of).map(({ ServiceID }) => ServiceID));
-  const [then, since] = [served(before), served(view)];
-  for (const service of view.services) {
-    // While it had no task, the router itself refused: those flows must not stick to it.
-    const isWoken = since.has(service.ServiceID) && !then.has(service.ServiceID);
-    if (service.NetworkID !== network.id || !isWoken) continue;
-    if (service.VirtualIP !== "") stale.add(service.VirtualIP);
-    if (service.Ports.length > 0 && slot !== null) stale.add(linkAddresses(slot).router);
+/** A flow as conntrack has it: where it was meant to go, and who answers. */
+export interface Flow {
+  readonly target: string;
+  readonly answerer: string;
+}
+
+/**
+ * Whether a UDP flow's remembered way is wrong by now: it leads to an address that is gone or serves no more, or was
+ * refused by the router itself while there was nobody to serve it. UDP has no end that the kernel could see.
+ */
+export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
+  const { view, network, sandboxes, slot } = input;
+  const byService = servingEndpoints(view, network.id);
+  const known = new Set(attachedTo(network.id, sandboxes).map(({ address }) => address));
+  for (const endpoint of view.endpoints) {
+    if (endpoint.NetworkID === network.id) known.add(endpoint.Address);
   }
-  return [...stale];
+  const servedBy = new Map<string, ReadonlySet<string>>();
+  for (const service of view.services) {
+    if (service.NetworkID !== network.id || service.VirtualIP === "") continue;
+    known.add(service.VirtualIP);
+    const serving = byService.get(service.ServiceID) ?? [];
+    servedBy.set(service.VirtualIP, new Set(serving.map(({ Address }) => Address)));
+  }
+  const draining = new Set(
+    view.endpoints.filter((e) => e.State !== "serving").map(({ Address }) => Address),
+  );
+  const uplink = slot === null ? "" : linkAddresses(slot).router;
+  for (const { gateway } of network.subnets) known.add(gateway);
+  return ({ target, answerer }) => {
+    const serving = servedBy.get(target);
+    if (serving !== undefined) return serving.size > 0 && !serving.has(answerer);
+    if (target === uplink) return draining.has(answerer) || !known.has(answerer);
+    return network.subnets.some(({ cidr }) => contains(cidr, answerer)) && !known.has(answerer);
+  };
 }
 
 /** A port of this node. */
@@ -299,11 +323,13 @@ export function publishedPorts(
   sandboxes: readonly Sandbox[],
 ): readonly PublishedPort[] {
   const ports: PublishedPort[] = [];
+  const ingress = [...networks.values()].find(({ isIngress }) => isIngress)?.id ?? "";
+  const byService = servingEndpoints(view, ingress);
   for (const service of view.services) {
-    if (networks.get(service.NetworkID)?.isIngress !== true) continue;
+    if (service.NetworkID !== ingress) continue;
+    const serving = byService.get(service.ServiceID) ?? [];
     for (const port of service.Ports) {
       if (port.PublishMode === "host" || port.PublishedPort === 0) continue;
-      const serving = servingEndpoints(view, service.NetworkID, service.ServiceID);
       ports.push({
         protocol: port.Protocol === "" ? "tcp" : port.Protocol,
         port: port.PublishedPort,

@@ -53,9 +53,10 @@ export function routerTables(
 /** Verdict map from virtual address to the service's chain; the chains are added to `chains`. */
 function vips({ view, network }: RouterInput, chains: Map<string, Chain>): Lookup {
   const elements = new Map<string, string>();
+  const byService = servingEndpoints(view, network.id);
   for (const service of view.services) {
     if (service.NetworkID !== network.id || service.VirtualIP === "") continue;
-    const addresses = servingEndpoints(view, network.id, service.ServiceID).map((e) => e.Address);
+    const addresses = (byService.get(service.ServiceID) ?? []).map(({ Address }) => Address);
     if (addresses.length === 0) continue;
     const chain = `service_${identifier(service.ServiceID)}`;
     chains.set(chain, { hook: "", rules: [`meta l4proto { tcp, udp } ${balance(addresses)}`] });

@@ -236,7 +236,13 @@ export function view(self: number, hosts: readonly Host[], tasks: readonly Task[
       { ...service, NetworkID: "net1", VirtualIP: "10.0.1.2", Ports: [] },
       {
         ...{ ...service, NetworkID: "ing", VirtualIP: "10.0.0.2", Aliases: [] },
-        Ports: [{ ...port, PublishMode: "ingress" }],
+        Ports: [
+          { ...port, PublishMode: "ingress" },
+          {
+            ...{ Name: "", Protocol: "udp", TargetPort: 5353 },
+            ...{ PublishedPort: 8053, PublishMode: "ingress" },
+          },
+        ],
       },
       { ...idle, VirtualIP: "10.0.1.3" },
     ],

@@ -238,6 +238,28 @@ test("a container without a network leaves through its host, which no one enters
   await host(0).do("removeSandbox", "l1");
 });
 
+test("a UDP flow stays with its task until that one leaves, and then finds another", {
+  skip,
+}, async () => {
+  for (const { id } of tasks) serveUdp(at(id), id, 5353);
+  const outsideFlow = "UDP:10.88.0.11:8053,sourceport=4053,reuseaddr";
+  const insideFlow = "UDP:10.0.1.2:5353,sourceport=4053,reuseaddr";
+  for (const [from, flow] of [
+    [outside.namespace, outsideFlow],
+    [at("a1"), insideFlow],
+  ] as const) {
+    const first = await askOnce(from, flow);
+    assert.match(first, /^(a1|b1|b2) saw (10\.88\.0\.13|10\.0\.1\.[15])$/);
+    assert.equal(await askOnce(from, flow), first);
+    const name = first.slice(0, 2);
+    await updateAll(tasks.map((t) => (t.id === name ? { ...t, state: "draining" } : t)));
+    const second = await askOnce(from, flow);
+    assert.match(second, /^(a1|b1|b2) saw/);
+    assert.notEqual(second.slice(0, 2), name);
+    await updateAll(tasks);
+  }
+});
+
 test("a task that leaves gets no new connections, is drained, and is gone everywhere", {
   skip,
 }, async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { difference } from "../../../../agent/network/apply.ts";
-import { listRequest, parseConnection } from "../../../../agent/network/conntrack.ts";
+import { answeredRequest, parseConnection } from "../../../../agent/network/conntrack.ts";
 import { newLink, parseLink } from "../../../../agent/network/links.ts";
 import {
   decode,
@@ -103,7 +103,7 @@ test("a subnet that is none is refused by name", () => {
 });
 
 test("connections are asked for by who answers them, and read with their handle", () => {
-  const { body } = listRequest("10.0.1.5");
+  const { body } = answeredRequest("10.0.1.5");
   const text = Buffer.from(body).toString("hex");
   assert.match(text, /0a000105/);
   // Original tuple 10.0.1.6 → 10.0.1.2 UDP, reply from 10.0.1.5, as the kernel would send it.

@@ -21,7 +21,7 @@ import {
   routerObjects,
   sandboxObjects,
   servingEndpoints,
-  staleAddresses,
+  staleFlows,
 } from "../../../../agent/network/plan.ts";
 import { clusterView, endpoint, networkObject, peer, sandbox, service } from "./fixtures.ts";
 
@@ -171,7 +171,9 @@ test("only serving endpoints are balanced over, each node starting with another"
   const first = clusterView({ endpoints });
   const second = { ...first, self: { ...first.self, index: 2 } };
   const order = (view: typeof first) =>
-    servingEndpoints(view, "net", "web").map(({ Address }) => Address);
+    servingEndpoints(view, "net")
+      .get("web")
+      ?.map(({ Address }) => Address);
   assert.deepEqual(order(first), ["10.0.1.9", "10.0.1.10", "10.0.1.5"]);
   assert.deepEqual(order(second), ["10.0.1.10", "10.0.1.5", "10.0.1.9"]);
 });
@@ -201,15 +203,33 @@ test("published are the ports of services on the ingress network and those of lo
   ]);
 });
 
-test("flows to what is gone are stale, and those refused while there was nobody", () => {
-  const input = { network: backend, sandboxes: [], slot: 0 };
-  const before = clusterView();
-  const less = clusterView({ endpoints: [endpoint(6, 2)] });
-  const none = clusterView({ endpoints: [] });
-  assert.deepEqual(staleAddresses(before, { ...input, view: before }), []);
-  assert.deepEqual(staleAddresses(before, { ...input, view: less }), ["10.0.1.5"]);
-  assert.deepEqual(staleAddresses(none, { ...input, view: less }), ["10.0.1.2"]);
-});
+const flows = [
+  { target: "10.0.1.2", answerer: "10.0.1.6", stale: false, what: "to a task that serves" },
+  { target: "10.0.1.2", answerer: "10.0.1.7", stale: true, what: "to a task that drains" },
+  { target: "10.0.1.2", answerer: "10.0.1.2", stale: true, what: "refused by the router before" },
+  { target: "10.0.1.3", answerer: "10.0.1.3", stale: false, what: "to a service without tasks" },
+  { target: "10.0.1.7", answerer: "10.0.1.7", stale: false, what: "to a draining task itself" },
+  { target: "10.0.1.9", answerer: "10.0.1.9", stale: true, what: "to an address that is gone" },
+  { target: "198.51.100.1", answerer: "198.51.100.1", stale: false, what: "to the world outside" },
+  { target: "169.254.1.1", answerer: "10.0.1.6", stale: false, what: "of a port, to its task" },
+  {
+    target: "169.254.1.1",
+    answerer: "10.0.1.7",
+    stale: true,
+    what: "of a port, to one that drains",
+  },
+  { target: "169.254.1.1", answerer: "169.254.1.1", stale: true, what: "of a port nobody served" },
+];
+for (const { target, answerer, stale, what } of flows) {
+  test(`a flow ${what} is ${stale ? "forgotten" : "kept"}`, () => {
+    const view = clusterView({
+      services: [service(), service({ ServiceID: "idle", VirtualIP: "10.0.1.3" })],
+      endpoints: [endpoint(6, 2), endpoint(7, 2, { State: "draining" })],
+    });
+    const isStale = staleFlows({ view, network: backend, sandboxes: [], slot: 0 });
+    assert.equal(isStale({ target, answerer }), stale);
+  });
+}
 
 test("the local network gives the lowest free address", () => {
   assert.equal(freeLocalAddress([]), "172.29.0.2");
