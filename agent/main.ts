@@ -1,0 +1,110 @@
+// The agent: opens everything a node needs, in order, and closes it in reverse.
+
+import { join } from "node:path";
+import type { DaemonConfig } from "../proto/config.ts";
+import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
+import { KeeperClient } from "../proto/kit/keeper-client.ts";
+import { type Log, openLog } from "../proto/kit/log.ts";
+import { Scope } from "../proto/kit/scope.ts";
+import { version } from "../proto/kit/version.ts";
+import { realWorld } from "../proto/kit/world.ts";
+import { openApi } from "./api/server.ts";
+import { checkMachine } from "./checks.ts";
+import { openEngine } from "./engine/engine.ts";
+import { NodeMembership } from "./membership.ts";
+import { KernelNetwork } from "./network/network.ts";
+import { openContainerd } from "./runtime/containerd.ts";
+import type { Runtime } from "./runtime/types.ts";
+
+const dockerSocket = "unix:///var/run/docker.sock";
+
+/**
+ * Runs until `signal` aborts. Containers go on. Where the machine lacks something, the keeper is told and ends the
+ * daemon with that sentence; without a keeper the sentence is thrown as `unsupported`.
+ */
+export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promise<void> {
+  const log = openLog("agent", config["log-level"]);
+  const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
+  try {
+    const runtime = await prepare(config);
+    await serve(config, runtime, keeper, log, signal);
+  } catch (error) {
+    if (asSwarmError(error).code !== "unsupported") throw error;
+    await keeper.ask({ do: "cannotRun", reason: messageOf(error) }).catch(() => {
+      throw error;
+    });
+    await untilAborted(signal);
+  } finally {
+    keeper.close();
+  }
+}
+
+/** Throws `unsupported` with a sentence about the first thing that is missing. */
+async function prepare(config: DaemonConfig): Promise<Runtime> {
+  await checkMachine();
+  try {
+    return await openContainerd({
+      address: config.containerd,
+      namespace: config["containerd-namespace"],
+    });
+  } catch (error) {
+    throw new SwarmError("unsupported", messageOf(error), { cause: error });
+  }
+}
+
+async function serve(
+  config: DaemonConfig,
+  runtime: Runtime,
+  keeper: KeeperClient,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  await using scope = new Scope("agent");
+  scope.defer(() => runtime.close());
+  const engine = await openEngine({ runtime, keeper, config, world: realWorld, log });
+  scope.defer(() => engine.close());
+  const network = new KernelNetwork({
+    execRoot: config["exec-root"],
+    keeper,
+    log,
+    world: realWorld,
+    mtu: config.mtu,
+  });
+  scope.defer(() => network.close());
+  const membership = new NodeMembership({
+    config,
+    keeper,
+    engine,
+    network,
+    world: realWorld,
+    log,
+  });
+  scope.defer(() => membership.close());
+  await membership.resume();
+  const hosts = config["docker-socket"] ? [...config.hosts, dockerSocket] : config.hosts;
+  const api = await openApi(
+    {
+      engine,
+      membership,
+      control: () => membership.control(),
+      log,
+      version,
+      dataRoot: config["data-root"],
+      labels: config.labels,
+      insecureRegistries: config["insecure-registries"],
+    },
+    hosts,
+    scope.signal,
+  );
+  scope.defer(() => api.close());
+  log.info({ version, pid: process.pid }, "agent started");
+  await Promise.race([untilAborted(signal), membership.broken]);
+  log.info({ reason: messageOf(signal.reason) }, "agent stopping");
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

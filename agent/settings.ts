@@ -1,0 +1,31 @@
+// Under which addresses this node is known, kept beside what is wanted of it.
+
+import { join } from "node:path";
+import { z } from "zod";
+import { readOrNull, writePrivately } from "../proto/identity.ts";
+
+const addresses = z.object({
+  /** ip:port */
+  advertiseAddr: z.string().min(1),
+  /** ip */
+  dataPathAddr: z.string().min(1),
+});
+
+export type Addresses = Readonly<z.infer<typeof addresses>>;
+
+const fileName = "addresses.json";
+
+/** Null when there are none, or not readable. */
+export async function readAddresses(folder: string): Promise<Addresses | null> {
+  const text = await readOrNull(join(folder, fileName));
+  if (text === null) return null;
+  try {
+    return addresses.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+export async function writeAddresses(folder: string, value: Addresses): Promise<void> {
+  await writePrivately(join(folder, fileName), `${JSON.stringify(value)}\n`);
+}
