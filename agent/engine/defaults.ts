@@ -16,7 +16,7 @@ export function mergeConfig(own: ContainerConfig, image: ImageConfig, id: string
   const hasEntrypoint = ownEntrypoint.length > 0;
   const entrypoint = clears ? [] : hasEntrypoint ? ownEntrypoint : base.Entrypoint;
   const cmd = ownCmd.length > 0 || hasEntrypoint ? ownCmd : base.Cmd;
-  const check = own.Healthcheck;
+  const { Healthcheck: check, ...rest } = own;
   const asksFor = check !== undefined && check.Test.length > 0;
   const health = asksFor
     ? check
@@ -24,7 +24,7 @@ export function mergeConfig(own: ContainerConfig, image: ImageConfig, id: string
       ? null
       : { ...base.Healthcheck, ...timesOf(check) };
   return {
-    ...own,
+    ...rest,
     Hostname: own.Hostname || id.slice(0, 12),
     User: own.User || base.User,
     Env: mergeEnv(base.Env, own.Env ?? []),

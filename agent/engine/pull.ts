@@ -3,7 +3,7 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
-import { chainIds, type Images } from "./images.ts";
+import { chainIds, type Image, type Images } from "./images.ts";
 import {
   choosePlatform,
   configBytesMax,
@@ -72,10 +72,8 @@ export class Puller {
       id: reference.digest === "" ? reference.tag : reference.digest,
     });
     const top = await registry.manifest(reference, signal);
-    const known = await this.#images
-      .read({ name, target: top.descriptor, labels: {}, updatedAt: "" })
-      .catch(() => null);
-    if (known !== null && (known.chainId === "" || (await runtime.hasSnapshot(known.chainId)))) {
+    const known = await this.#known(top, runtime);
+    if (known !== null) {
       await runtime.putImage(name, top.descriptor);
       report({ status: `Digest: ${top.descriptor.digest}` });
       report({ status: `Status: Image is up to date for ${name}` });
@@ -99,6 +97,16 @@ export class Puller {
     report({ status: `Digest: ${top.descriptor.digest}` });
     report({ status: `Status: Downloaded newer image for ${name}` });
     return { id: manifest.config.digest, digest: top.descriptor.digest };
+  }
+
+  /** The image when it is here whole, under whatever name. */
+  async #known(top: FetchedManifest, runtime: Runtime): Promise<Image | null> {
+    const { digest } = top.descriptor;
+    const record = (await runtime.images()).find((image) => image.target.digest === digest);
+    if (record === undefined) return null;
+    const image = await this.#images.read(record).catch(() => null);
+    if (image === null || image.chainId === "") return image;
+    return (await runtime.hasSnapshot(image.chainId)) ? image : null;
   }
 
   async #manifestFor(
@@ -179,9 +187,6 @@ export class Puller {
         return;
       }
       job.report({ status: "Extracting", id });
-      // A snapshot collected between the look and now would have taken its blob along.
-      if ((await job.runtime.blobSize(layer.descriptor.digest)) === null)
-        await this.#fetchBlob(job, layer.descriptor, {});
       await job.runtime.applyLayer(layer, job.signal);
       job.report({ status: "Pull complete", id });
     });
@@ -194,7 +199,6 @@ export class Puller {
   ): Promise<void> {
     const id = shortId(blob.digest);
     await this.#once(`fetch ${blob.digest}`, async () => {
-      if ((await job.runtime.blobSize(blob.digest)) !== null) return;
       const meter = new Meter(job.report, id, blob.size, this.#options.world);
       const source = (offset: number, signal: AbortSignal) =>
         meter.watch(offset, job.registry.blob(job.reference, blob, offset, signal));

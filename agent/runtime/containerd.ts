@@ -67,11 +67,14 @@ class Containerd implements Runtime {
   readonly #calls: Calls;
   readonly #namespace: string;
   readonly #world: World;
+  /** "" outside of `underLease`. */
+  readonly #lease: string;
 
-  constructor(calls: Calls, namespace: string, world: World) {
-    this.#calls = calls;
+  constructor(calls: Calls, namespace: string, world: World, lease = "") {
+    this.#calls = lease === "" ? calls : calls.with("containerd-lease", lease);
     this.#namespace = namespace;
     this.#world = world;
+    this.#lease = lease;
   }
 
   async version(): Promise<string> {
@@ -134,6 +137,12 @@ class Containerd implements Runtime {
   }
 
   async hasSnapshot(name: string): Promise<boolean> {
+    // Kept first, then looked at: in the other order it might be collected in between.
+    if (this.#lease !== "")
+      await this.#calls.unary(leasesService, "AddResource", {
+        id: this.#lease,
+        resource: { id: name, type: `snapshots/${this.snapshotter}` },
+      });
     const answer = await this.#calls
       .unary(snapshotsService, "Stat", { snapshotter: this.snapshotter, key: name })
       .catch(ignore("not_found"));
@@ -226,8 +235,7 @@ class Containerd implements Runtime {
       labels: { "containerd.io/gc.expire": expires },
     });
     try {
-      const calls = this.#calls.with("containerd-lease", id);
-      return await run(new Containerd(calls, this.#namespace, this.#world));
+      return await run(new Containerd(this.#calls, this.#namespace, this.#world, id));
     } finally {
       await this.#calls.unary(leasesService, "Delete", { id }).catch(() => {});
     }

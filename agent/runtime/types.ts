@@ -73,7 +73,10 @@ export interface Runtime {
   /** Bytes of a blob we have, null when we have not. */
   blobSize(digest: string): Promise<number | null>;
   readBlob(digest: string, bytesMax: number): Promise<Buffer>;
-  /** Writes and verifies the digest (`invalid` when it differs). Resumes what an earlier call has left. */
+  /**
+   * Writes and verifies the digest (`invalid` when it differs). Resumes what an earlier call has left. Does nothing but
+   * keep it under the lease when it is there already.
+   */
   writeBlob(
     blob: {
       readonly digest: string;
@@ -93,6 +96,7 @@ export interface Runtime {
   deleteImage(name: string, wait: boolean): Promise<void>;
 
   readonly snapshotter: string;
+  /** Under a lease the snapshot is kept from then on. */
   hasSnapshot(name: string): Promise<boolean>;
   /** Unpacks a layer over `parent` ("" for none) into the committed snapshot `name`; its content must be `diffId`. */
   applyLayer(

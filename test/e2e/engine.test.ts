@@ -1,10 +1,12 @@
 // The engine over a real containerd, a real registry and real containers.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
 import type { ContainerConfig, ContainerEvent, HostConfig } from "../../agent/engine/types.ts";
 import { openContainerd } from "../../agent/runtime/containerd.ts";
@@ -357,7 +359,7 @@ test("users, limits and confinement are what Docker gives", async () => {
   );
   assert.match(confined.text, /CapEff:\t00000000a80405fb|CapEff:\t00000000a80425fb/);
   assert.match(confined.text, /Seccomp:\t2/);
-  assert.match(confined.text, /\n1\n$/);
+  assert.match(confined.text, /\n1\n/);
   await assert.rejects(create({ User: "nobody-here" }), /unable to find user nobody-here/);
   const id = await create({ Cmd: ["/no/such/program"] });
   await assert.rejects(engine.start(id), /no such file/);
@@ -402,6 +404,49 @@ test("a keeper that was restarted is told again whose output to follow", async (
   assert.equal(lines.at(-1), "20");
   assert.ok(lines.length >= 19);
   await engine.remove(id, { force: false, volumes: true });
+});
+
+test("a layer that is not what its digest says is refused, and right again when the registry is", async () => {
+  const name = `${registry.address}/tools/broken:1`;
+  const tar = smallLayer(directory, "broken", "right");
+  await pushImage(registry.address, "tools/broken:1", {
+    layers: [{ tar, compression: "gzip" }],
+    config: {},
+  });
+  const hash = createHash("sha256").update(gzipSync(tar)).digest("hex");
+  const file = join(
+    directory,
+    "registry/registry/docker/registry/v2/blobs/sha256",
+    hash.slice(0, 2),
+    hash,
+    "data",
+  );
+  const right = readFileSync(file);
+  const wrong = Buffer.from(right);
+  wrong.writeUInt8(wrong.readUInt8(40) ^ 1, 40);
+  writeFileSync(file, wrong);
+  await assert.rejects(
+    engine.pull(name, null, () => {}, signal),
+    /something else/,
+  );
+  assert.ok((await engine.images()).every((found) => !found.repoTags.includes(name)));
+  writeFileSync(file, right);
+  await engine.pull(name, null, () => {}, signal);
+  await engine.removeImage(name, false);
+});
+
+test("many containers at once all run", async () => {
+  const started = performance.now();
+  const ids = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const id = await create();
+      await engine.start(id);
+      return id;
+    }),
+  );
+  console.log(`20 containers at once: ${Math.round(performance.now() - started)} ms`);
+  assert.ok(ids.every((id) => engine.inspect(id).state.Status === "running"));
+  await Promise.all(ids.map((id) => engine.remove(id, { force: true, volumes: true })));
 });
 
 test("removing the last name of an image lets containerd collect it", async () => {

@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { readLogs } from "../../../../agent/engine/logs.ts";
+import type { LogQuery } from "../../../../agent/engine/types.ts";
+
+const all: LogQuery = { stdout: true, stderr: true, follow: false, tail: -1 };
+const over = Promise.resolve();
+const never = new Promise<never>(() => {});
+
+function line(number: number, stream = "stdout"): string {
+  const time = new Date(Date.UTC(2026, 0, 1, 0, 0, number)).toISOString();
+  return `${JSON.stringify({ log: `${number}\n`, stream, time })}\n`;
+}
+
+function lines(from: number, to: number): string {
+  let text = "";
+  for (let i = from; i <= to; i++) text += line(i, i % 10 === 0 ? "stderr" : "stdout");
+  return text;
+}
+
+async function withFiles(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "logs-"));
+  writeFileSync(join(directory, "current.log.2"), lines(1, 5));
+  writeFileSync(join(directory, "current.log.1"), lines(6, 10));
+  writeFileSync(join(directory, "current.log"), lines(11, 15));
+  try {
+    await run(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+async function read(directory: string, query: Partial<LogQuery>): Promise<readonly number[]> {
+  const numbers: number[] = [];
+  const signal = new AbortController().signal;
+  for await (const record of readLogs(directory, { ...all, ...query }, over, signal))
+    numbers.push(Number(record.data.toString()));
+  return numbers;
+}
+
+const range = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const second = (number: number) => Date.UTC(2026, 0, 1, 0, 0, number);
+
+const rows: readonly {
+  readonly name: string;
+  readonly query: Partial<LogQuery>;
+  readonly expected: readonly number[];
+}[] = [
+  { name: "everything, oldest first", query: {}, expected: range(1, 15) },
+  { name: "the tail within a file", query: { tail: 3 }, expected: range(13, 15) },
+  { name: "the tail over files", query: { tail: 7 }, expected: range(9, 15) },
+  { name: "a tail of a whole file", query: { tail: 5 }, expected: range(11, 15) },
+  { name: "a tail longer than the log", query: { tail: 99 }, expected: range(1, 15) },
+  { name: "no tail", query: { tail: 0 }, expected: [] },
+  { name: "one stream", query: { stdout: false }, expected: [10] },
+  { name: "the tail of one stream", query: { stdout: false, tail: 2 }, expected: [10] },
+  {
+    name: "from a moment to a moment",
+    query: { since: second(4), until: second(7) },
+    expected: range(4, 7),
+  },
+];
+for (const row of rows)
+  test(`logs: ${row.name}`, () =>
+    withFiles(async (directory) => {
+      assert.deepEqual(await read(directory, row.query), row.expected);
+    }));
+
+test("a line cut in the middle waits for its rest, and nonsense is passed over", () =>
+  withFiles(async (directory) => {
+    appendFileSync(join(directory, "current.log"), `not json\n${line(16).slice(0, 10)}`);
+    assert.deepEqual(await read(directory, { tail: 1 }), [15]);
+    appendFileSync(join(directory, "current.log"), line(16).slice(10));
+    assert.deepEqual(await read(directory, { tail: 2 }), [15, 16]);
+  }));
+
+test("a follower reads on over rotations, each line once, until the container has ended", () =>
+  withFiles(async (directory) => {
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const signal = new AbortController().signal;
+    const seen: number[] = [];
+    const query = { ...all, follow: true, tail: 1 };
+    for await (const record of readLogs(directory, query, ended, signal)) {
+      const number = Number(record.data.toString());
+      seen.push(number);
+      const current = join(directory, "current.log");
+      if (number === 15) {
+        appendFileSync(current, lines(16, 17));
+        rmSync(join(directory, "current.log.2"));
+        renameSync(join(directory, "current.log.1"), join(directory, "current.log.2"));
+        renameSync(current, join(directory, "current.log.1"));
+        writeFileSync(current, lines(18, 19));
+      }
+      if (number === 19) {
+        appendFileSync(current, lines(20, 20));
+        end();
+      }
+    }
+    assert.deepEqual(seen, range(15, 20));
+  }));
+
+test("a follower whose reader goes away ends", () =>
+  withFiles(async (directory) => {
+    const gone = new AbortController();
+    for await (const record of readLogs(directory, { ...all, follow: true }, never, gone.signal))
+      if (record.data.toString() === "15\n") gone.abort();
+  }));
+
+test("a container without output has an empty log", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "logs-"));
+  assert.deepEqual(await read(directory, { tail: 10 }), []);
+  assert.deepEqual(await read(directory, { follow: true }), []);
+  rmSync(directory, { recursive: true });
+});
