@@ -6,6 +6,8 @@ import { withoutMask } from "./endpoints.ts";
 import { contains, formatAddress, parseAddress, parseSubnet, type Subnet } from "./ipv4.ts";
 import { byAge, endedAt, hasEnded } from "./tasks.ts";
 
+const spareMax = 16;
+
 /**
  * Gives addresses of one network. An address is free only when every task that had it has been reported gone by its
  * node (or the node was removed): a dead node may come back with the container still running. Of the free ones the
@@ -48,6 +50,13 @@ export class AddressPool {
     this.#held.add(address);
     this.#freed.delete(address);
     return `${address}/${this.#bitsOf(address)}`;
+  }
+
+  /** So few are free that it is time for a further subnet. */
+  get isNearlyFull(): boolean {
+    let size = 0;
+    for (const { range } of this.#ranges) size += range.last - range.first + 1;
+    return size - this.#held.size < Math.min(spareMax, size / 8);
   }
 
   /** What was taken here and not used after all. */

@@ -79,11 +79,14 @@ function attach(context: Context): readonly NetworkAttachment[] | string {
     const pool = context.pool(wanted.id);
     if (pool === null) return `network ${wanted.id} not found`;
     const address = pool.take();
+    const canGrow = pool.isNearlyFull && context.grow(wanted.id);
     if (address === null) {
-      const name = context.state.table("network").get(wanted.id)?.Spec?.Name ?? wanted.id;
       for (const taken of result)
         for (const one of taken.Addresses) context.pool(taken.Network?.ID ?? "")?.giveBack(one);
-      return `no address is free on network ${name}; use a network with a larger subnet`;
+      const name = context.state.table("network").get(wanted.id)?.Spec?.Name ?? wanted.id;
+      return canGrow
+        ? `network ${name} is getting a further subnet`
+        : `no address is free on network ${name}; use a network with a larger subnet`;
     }
     result.push({
       Network: { ID: wanted.id, CreatedAt: "", UpdatedAt: "", VNI: 0 },

@@ -1,6 +1,6 @@
 // What the decisions about one service share: the state, the rules of its spec, and the pools they draw from.
 
-import type { Node, Service, Task } from "../../proto/gen/types.ts";
+import type { Network, Node, Service, Task } from "../../proto/gen/types.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
@@ -14,6 +14,7 @@ import {
 } from "./defaults.ts";
 import { constraintsOf, fits, Placement } from "./place.ts";
 import type { Slot } from "./slot.ts";
+import { withFurtherSubnet } from "./subnets.ts";
 import { isGlobal, runsTheSame } from "./tasks.ts";
 
 /** Address pools by network id, shared by all services of one plan on one state. */
@@ -24,6 +25,8 @@ export interface Facts {
   readonly now: number;
   readonly newId: () => string;
   readonly pools: Pools;
+  /** Networks that get a further subnet in this plan, by id. */
+  readonly grown: Map<string, Network>;
 }
 
 export type Standing = "ok" | "lost" | "evicted";
@@ -38,6 +41,8 @@ export class Context {
   readonly restart: RestartRules;
   readonly constraints: readonly Constraint[];
   readonly stopGraceMs: number;
+  /** To be written with what this service gets. */
+  readonly grown: Network[] = [];
   readonly #facts: Facts;
   readonly #isCurrent = new Map<number, boolean>();
   readonly #standings = new Map<string, Standing>();
@@ -88,6 +93,17 @@ export class Context {
       this.#facts.pools.set(networkId, pool);
     }
     return pool;
+  }
+
+  /** Gives a network a further subnet; its addresses can be given once it is written. False when it can not grow. */
+  grow(networkId: string): boolean {
+    if (this.#facts.grown.has(networkId)) return true;
+    const network = this.state.table("network").get(networkId);
+    const grown = network === undefined ? null : withFurtherSubnet(this.state, network);
+    if (grown === null) return false;
+    this.#facts.grown.set(networkId, grown);
+    this.grown.push(grown);
+    return true;
   }
 
   /** The task runs what the service's spec says now. */

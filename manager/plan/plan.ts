@@ -81,7 +81,7 @@ class View {
 }
 
 function factsOf(input: PlanInput, state: State): Facts {
-  return { state, now: input.now, newId: input.newId, pools: new Map() };
+  return { state, now: input.now, newId: input.newId, pools: new Map(), grown: new Map() };
 }
 
 /** Services that changed, those with tasks on nodes that changed, and those that a changed node may give room. */

@@ -44,6 +44,7 @@ export function planService(facts: Facts, service: Service): ServicePlan {
     reap(context, slot, history);
   }
   const groups: Group[] = [
+    context.grown.map((object): Change => ({ op: "put", kind: "network", object })),
     serviceChanges(facts, service, changed),
     ...removeTasks(
       facts,

@@ -1,6 +1,6 @@
 // Which subnets a network gets: as asked for, or the next free ones of the cluster's pools.
 
-import type { Cluster, IPAM, NetworkSpec } from "../../proto/gen/types.ts";
+import type { Cluster, IPAM, IPAMConfig, Network, NetworkSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { State } from "../store/types.ts";
 import {
@@ -18,6 +18,8 @@ export const subnetSizeDefault = 24;
 export const vniMin = 4096;
 export const vniMax = 2 ** 24 - 1;
 const ingressBits = 16;
+/** A routed network may have many subnets; each is a route and a range to look through. */
+const subnetsMax = 64;
 
 /** Throws `invalid` when a wanted subnet overlaps another network's, `exhausted` when the pools have no free one. */
 export function allocateSubnets(
@@ -51,18 +53,38 @@ export function allocateSubnets(
     });
     return { ...base, Config };
   }
-  const bits = spec.Ingress ? ingressBits : cluster?.SubnetSize || subnetSizeDefault;
-  const subnet = nextFree(cluster, bits, taken);
+  const bits = bitsOf(cluster, spec);
+  return { ...base, Config: [configOf(nextFree(cluster, bits, taken))] };
+}
+
+/**
+ * The network with one subnet more, for when it gets full. null: its subnets were asked for by the user, it has as many
+ * as a network may have, or the pools are used up.
+ */
+export function withFurtherSubnet(state: State, network: Network): Network | null {
+  const spec = network.Spec;
+  const ipam = network.IPAM;
+  if (spec === undefined || ipam === undefined || ipam.Config.length >= subnetsMax) return null;
+  if ((spec.IPAM?.Config ?? []).some((config) => config.Subnet !== "")) return null;
+  try {
+    const subnet = nextFree(state.cluster, bitsOf(state.cluster, spec), takenSubnets(state));
+    return { ...network, IPAM: { ...ipam, Config: [...ipam.Config, configOf(subnet)] } };
+  } catch (error) {
+    if (error instanceof SwarmError && error.code === "exhausted") return null;
+    throw error;
+  }
+}
+
+function bitsOf(cluster: Cluster | undefined, spec: NetworkSpec): number {
+  return spec.Ingress ? ingressBits : cluster?.SubnetSize || subnetSizeDefault;
+}
+
+function configOf(subnet: Subnet): IPAMConfig {
   return {
-    ...base,
-    Config: [
-      {
-        Subnet: formatSubnet(subnet),
-        IPRange: "",
-        Gateway: gatewayOf(subnet),
-        AuxiliaryAddresses: {},
-      },
-    ],
+    Subnet: formatSubnet(subnet),
+    IPRange: "",
+    Gateway: gatewayOf(subnet),
+    AuxiliaryAddresses: {},
   };
 }
 

@@ -204,3 +204,25 @@ test("of addresses that are all remembered, the longest unused comes first", () 
     "192.168.9.4/29",
   ]);
 });
+
+test("a network from the pools gets a further subnet before it is full", () => {
+  const sim = new Sim(2);
+  sim.network("front");
+  sim.network("other");
+  const on = { TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] } };
+  sim.service("web", { ...on, Mode: { Replicated: { Replicas: 600 } } });
+  sim.settle();
+  assert.equal(sim.running("web").length, 600);
+  const subnets = sim.state
+    .table("network")
+    .get("net-front")
+    ?.IPAM?.Config.map((one) => one.Subnet);
+  assert.deepEqual(subnets, ["10.1.0.0/24", "10.1.2.0/24", "10.1.3.0/24"]);
+  const addresses = new Set(
+    sim.running("web").map((task) => task.NetworksAttachments[0]?.Addresses[0]),
+  );
+  assert.equal(addresses.size, 600);
+  // There is room for the virtual address of another service at any time.
+  sim.service("api", on);
+  assert.equal(sim.planAll() > 0, true);
+});
