@@ -210,7 +210,15 @@ test("a task is told to stop only after every node on its network has withdrawn 
     [
       ...base,
       putTask(task("t1", one.nodeId, { Status: status("running") })),
-      putTask(task("t2", two.nodeId, { Slot: 2, Status: status("running") })),
+      putTask(
+        task("t2", two.nodeId, {
+          Slot: 2,
+          Status: status("running"),
+          NetworksAttachments: [
+            { Network: { ...network }, Addresses: ["10.0.1.6/24"], Aliases: [] },
+          ],
+        }),
+      ),
     ],
     forever,
   );

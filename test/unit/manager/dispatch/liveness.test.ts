@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Liveness, tickMs } from "../../../../manager/dispatch/liveness.ts";
+
+interface Run {
+  readonly downAt: Map<string, number>;
+  readonly unknownAt: Map<string, number>;
+  readonly readyAt: Map<string, number>;
+  readonly suspicions: string[];
+}
+
+/** Runs the clock from 0; a node beats and its host answers as the functions say. */
+function live(
+  nodes: readonly string[],
+  untilMs: number,
+  world: {
+    readonly beats: (node: string, at: number) => boolean;
+    readonly answers: (node: string, at: number) => boolean;
+    readonly leaves?: (node: string, at: number) => boolean;
+    /** The manager's process stands still in between. */
+    readonly pause?: { readonly from: number; readonly to: number };
+  },
+): Run {
+  const liveness = new Liveness(0);
+  const run: Run = {
+    downAt: new Map(),
+    unknownAt: new Map(),
+    readyAt: new Map(),
+    suspicions: [],
+  };
+  for (const node of nodes) liveness.heard(node, 0);
+  for (let now = 0; now <= untilMs; now += tickMs) {
+    if (world.pause !== undefined && now >= world.pause.from && now < world.pause.to) continue;
+    for (const node of nodes) {
+      if (world.leaves?.(node, now) === true) liveness.leaving(node);
+      if (now % 500 !== 0 || !world.beats(node, now)) continue;
+      const transition = liveness.heard(node, now);
+      if (transition?.verdict === "ready") run.readyAt.set(node, now);
+    }
+    const { transitions, probes, suspicion } = liveness.tick(now);
+    for (const node of probes) if (world.answers(node, now)) liveness.probeAnswered(node, now);
+    for (const { nodeId, verdict } of transitions)
+      (verdict === "down" ? run.downAt : run.unknownAt).set(nodeId, now);
+    if (suspicion !== null) run.suspicions.push(`${suspicion} at ${now}`);
+  }
+  return run;
+}
+
+const three = ["h1", "h2", "h3"];
+const always = () => true;
+
+test("a host that is powered off is lost four seconds after its last beat", () => {
+  const run = live(three, 20_000, {
+    beats: (node, at) => node !== "h3" || at <= 5_000,
+    answers: (node) => node !== "h3",
+  });
+  assert.deepEqual([...run.downAt], [["h3", 9_000]]);
+});
+
+test("a host that is cut off for three seconds is not lost", () => {
+  for (const cutMs of [3_000, 3_200]) {
+    const run = live(three, 60_000, {
+      // The session needs some time to come back after the cable did.
+      beats: (node, at) => node !== "h3" || at <= 5_400 || at >= 5_400 + cutMs + 2_000,
+      answers: (node, at) => node !== "h3" || at <= 5_400 || at >= 5_400 + cutMs,
+    });
+    assert.equal(run.downAt.size, 0, `${cutMs} ms`);
+  }
+});
+
+test("an agent that is killed for 30 seconds moves nothing, one that stays away for a minute does", () => {
+  const back = live(three, 120_000, {
+    beats: (node, at) => node !== "h3" || at <= 5_000 || at >= 35_000,
+    answers: always,
+  });
+  assert.equal(back.downAt.size, 0);
+  const gone = live(three, 120_000, {
+    beats: (node, at) => node !== "h3" || at <= 5_000,
+    answers: always,
+  });
+  assert.deepEqual([...gone.downAt], [["h3", 65_000]]);
+});
+
+test("a host that dies while its agent is away is lost without waiting for the minute", () => {
+  const run = live(three, 120_000, {
+    beats: (node, at) => node !== "h3" || at <= 5_000,
+    answers: (node, at) => node !== "h3" || at <= 20_000,
+  });
+  const at = run.downAt.get("h3") ?? 0;
+  assert.ok(at >= 23_000 && at <= 24_200, `at ${at}`);
+});
+
+test("an agent that said it will be back keeps its tasks for a minute though its host is silent", () => {
+  const run = live(three, 120_000, {
+    beats: (node, at) => node !== "h3" || at < 5_000,
+    answers: (node) => node !== "h3",
+    leaves: (node, at) => node === "h3" && at === 5_000,
+  });
+  assert.deepEqual([...run.downAt], [["h3", 64_500]]);
+});
+
+test("when many fall silent at once the manager doubts itself: unknown, and nothing is lost for 30 s", () => {
+  const nodes = ["h1", "h2", "h3", "h4", "h5", "h6"];
+  const isAway = (node: string, at: number) => ["h4", "h5", "h6"].includes(node) && at > 5_000;
+  const stay = live(nodes, 60_000, {
+    beats: (node, at) => !isAway(node, at),
+    answers: (node, at) => !isAway(node, at),
+  });
+  assert.deepEqual([...stay.unknownAt.keys()], ["h4", "h5", "h6"]);
+  assert.deepEqual(stay.suspicions, ["begins at 8000", "ends at 38000"]);
+  assert.deepEqual([...stay.downAt.values()], [38_000, 38_000, 38_000]);
+  const back = live(nodes, 60_000, {
+    beats: (node, at) => !isAway(node, at) || at >= 20_000,
+    answers: (node, at) => !isAway(node, at) || at >= 20_000,
+  });
+  assert.equal(back.downAt.size, 0);
+  assert.deepEqual([...back.readyAt.keys()], ["h4", "h5", "h6"]);
+});
+
+test("two of three silent workers are no reason for doubt", () => {
+  const run = live(three, 20_000, {
+    beats: (node, at) => node === "h1" || at <= 5_000,
+    answers: (node) => node === "h1",
+  });
+  assert.deepEqual([...run.downAt.keys()], ["h2", "h3"]);
+});
+
+test("a manager that stood still itself blames nobody for the silence", () => {
+  const run = live(three, 30_000, {
+    beats: always,
+    answers: () => false,
+    pause: { from: 5_100, to: 15_000 },
+  });
+  assert.equal(run.downAt.size, 0);
+});
+
+test("a new manager gives everyone a full grace, and leaves the lost ones lost", () => {
+  const liveness = new Liveness(0);
+  liveness.expect("ready", 0, "ready");
+  liveness.expect("lost", 0, "down");
+  const lostAt: number[] = [];
+  for (let now = 0; now <= 15_000; now += tickMs)
+    for (const { nodeId } of liveness.tick(now).transitions)
+      if (nodeId === "ready") lostAt.push(now);
+  assert.deepEqual(lostAt, [10_000]);
+  assert.equal(liveness.verdict("lost"), "down");
+  assert.deepEqual(liveness.heard("lost", 15_000)?.verdict, "ready");
+});
+
+test("a longer heartbeat period makes the manager wait longer", () => {
+  const liveness = new Liveness(0);
+  liveness.setPeriod(5_000);
+  liveness.heard("h1", 0);
+  let downAt = 0;
+  for (let now = 0; now <= 30_000; now += tickMs)
+    if (liveness.tick(now).transitions.length > 0) downAt = now;
+  assert.equal(downAt, 20_000);
+});
