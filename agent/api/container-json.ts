@@ -11,7 +11,7 @@ export function containerSummary(container: Container, now: number): Json {
   return {
     Id: container.id,
     Names: [`/${container.name}`],
-    Image: container.config.Image.split("@")[0] || container.config.Image,
+    Image: container.config.Image,
     ImageID: container.imageId,
     Command: commandOf(container).join(" "),
     Created: Math.floor(Date.parse(container.created) / 1000),

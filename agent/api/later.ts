@@ -1,7 +1,11 @@
 // What the Docker Engine API has and we do not yet: said in a sentence rather than "page not found".
 
 import type { FastifyInstance } from "fastify";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { controlOf } from "./control.ts";
 import { notYet } from "./errors.ts";
+import { parameter } from "./request.ts";
+import type { ApiContext } from "./types.ts";
 
 const later = [
   ["POST", "/auth", "checking registry credentials (docker login)"],
@@ -10,7 +14,6 @@ const later = [
   ["POST", "/build/cancel", "building images"],
   ["POST", "/commit", "docker commit"],
   ["POST", "/configs/create", "a config"],
-  ["GET", "/configs/:id", "a config"],
   ["DELETE", "/configs/:id", "a config"],
   ["POST", "/configs/:id/update", "a config"],
   ["POST", "/containers/create", "a container by itself (create a service instead)"],
@@ -33,10 +36,8 @@ const later = [
   ["POST", "/images/load", "docker load"],
   ["POST", "/images/prune", "image prune"],
   ["GET", "/images/search", "docker search"],
-  ["GET", "/plugins/:name/json", "a plugin"],
   ["POST", "/plugins/pull", "a plugin"],
   ["POST", "/secrets/create", "a secret"],
-  ["GET", "/secrets/:id", "a secret"],
   ["DELETE", "/secrets/:id", "a secret"],
   ["POST", "/secrets/:id/update", "a secret"],
   ["POST", "/session", "building images"],
@@ -46,10 +47,14 @@ const later = [
   ["DELETE", "/volumes/:name", "volume rm"],
 ] as const;
 
-/** Kinds of which there are none yet: their lists are empty. */
-const empty = ["/configs", "/secrets", "/plugins"] as const;
+/** Kinds of which there are none yet: their lists are empty, and none is found. */
+const empty = [
+  ["config", "/configs", "/configs/:name"],
+  ["secret", "/secrets", "/secrets/:name"],
+  ["plugin", "/plugins", "/plugins/:name/json"],
+] as const;
 
-export function addLater(app: FastifyInstance): void {
+export function addLater(app: FastifyInstance, context: ApiContext): void {
   for (const [method, url, what] of later)
     app.route({
       method,
@@ -59,5 +64,15 @@ export function addLater(app: FastifyInstance): void {
         throw notYet(what);
       },
     });
-  for (const url of empty) app.get(url, async () => []);
+  for (const [kind, list, one] of empty) {
+    const inSwarm = () => (kind === "plugin" ? null : controlOf(context));
+    app.get(list, async () => {
+      inSwarm();
+      return [];
+    });
+    app.get(one, async (request) => {
+      inSwarm();
+      throw new SwarmError("not_found", `${kind} ${parameter(request, "name")} not found`);
+    });
+  }
 }

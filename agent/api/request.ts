@@ -1,10 +1,17 @@
 // Reading what a client sent: query parameters, filters, JSON bodies, registry credentials.
 
 import type { FastifyRequest } from "fastify";
-import type { z } from "zod";
+import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { RegistryAuth } from "../engine/types.ts";
 import { versionOf } from "./versions.ts";
+
+const authBody = z.object({
+  username: z.string().exactOptional(),
+  password: z.string().exactOptional(),
+  identitytoken: z.string().exactOptional(),
+  serveraddress: z.string().exactOptional(),
+});
 
 export type Filters = Readonly<Record<string, readonly string[]>>;
 
@@ -164,9 +171,9 @@ export function registryAuth(request: FastifyRequest): RegistryAuth | null {
   const header = registryAuthHeader(request);
   if (header === "") return null;
   try {
-    const auth: unknown = JSON.parse(Buffer.from(header, "base64url").toString("utf8"));
-    if (typeof auth !== "object" || auth === null || Object.keys(auth).length === 0) return null;
-    return auth as RegistryAuth;
+    const json: unknown = JSON.parse(Buffer.from(header, "base64url").toString("utf8"));
+    const auth: RegistryAuth = authBody.parse(json);
+    return Object.keys(auth).length === 0 ? null : auth;
   } catch {
     return null;
   }

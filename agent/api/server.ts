@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type FastifyInstance, fastify } from "fastify";
+import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { addContainers } from "./containers.ts";
 import { addDistribution } from "./distribution.ts";
@@ -77,6 +77,7 @@ function build(context: ApiContext): FastifyInstance {
     bodyLimit: bodyBytesMax,
     requestTimeout: requestMsMax,
     http: { maxHeaderSize: headerBytesMax },
+    exposeHeadRoutes: false,
     routerOptions: { maxParamLength: parameterLengthMax },
     rewriteUrl: (request) => withoutVersion(request.url ?? "/"),
     frameworkErrors: (error, _request, reply) => {
@@ -101,19 +102,30 @@ function build(context: ApiContext): FastifyInstance {
       reply.header("content-type", "application/json");
     return payload;
   });
+  app.addHook("onResponse", async (request, reply) => {
+    const { method } = request;
+    const ms = Math.round(reply.elapsedTime);
+    context.log.trace(
+      { method, path: pathnameOf(request), status: reply.statusCode, ms },
+      "answered",
+    );
+  });
   app.setErrorHandler((error, request, reply) => {
     const answer = toAnswer(error);
-    if (answer.status >= 500)
-      context.log.warn(
-        { method: request.method, path: request.url.split("?")[0], status: answer.status },
-        messageOf(error),
-      );
+    // What we did not expect; all else is between the client and its request.
+    if (answer.status === 500)
+      context.log.warn({ method: request.method, path: pathnameOf(request) }, messageOf(error));
     return reply.code(answer.status).send({ message: answer.message });
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
   for (const add of families) add(app, context);
   serveUpgrades(app, context);
   return app;
+}
+
+/** Without the query: it may hold what is nobody's business. */
+function pathnameOf(request: FastifyRequest): string {
+  return request.url.split("?")[0] ?? "";
 }
 
 /** Requests that ask to leave HTTP never reach fastify. */

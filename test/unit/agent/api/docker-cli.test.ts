@@ -156,6 +156,8 @@ test("docker ps, inspect, logs, stop and rm of a task's container", { skip }, as
   assert.match(list.stdout, /whoami:latest +"whoami -v" +2 minutes ago +Up About a minute/);
   const none = await daemon.docker("ps", "-q", "--filter", "name=other");
   assert.equal(none.stdout, "");
+  const nothing = await daemon.docker("inspect", "nothing");
+  assert.match(nothing.stderr, /No such object: nothing/);
   const address = ["inspect", "-f", "{{.NetworkSettings.Networks.web.IPAddress}}", "web.1.abc"];
   assert.equal((await daemon.docker(...address)).stdout.trim(), "10.0.1.5");
   const logs = await daemon.docker("logs", "-t", "web.1.abc");
