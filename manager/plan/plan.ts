@@ -84,7 +84,7 @@ function factsOf(input: PlanInput, state: State): Facts {
   return { state, now: input.now, newId: input.newId, pools: new Map(), grown: new Map() };
 }
 
-/** Services that changed, those with tasks on nodes that changed, and those that a changed node may give room. */
+/** Services that changed, those with tasks on nodes that changed, those that a changed node may give room, and what waits. */
 function servicesToLookAt(input: PlanInput): readonly string[] {
   const { state, dirty } = input;
   const ids = new Set<string>();
@@ -95,11 +95,12 @@ function servicesToLookAt(input: PlanInput): readonly string[] {
     return [...ids];
   }
   for (const id of dirty.services) ids.add(id);
+  // What ended may have made room, or freed an address, for what waits.
+  for (const task of state.tasksOfNode("")) ids.add(task.ServiceID);
   if (dirty.nodes.size === 0) return [...ids];
   for (const nodeId of dirty.nodes)
     for (const task of state.tasksOfNode(nodeId)) ids.add(task.ServiceID);
   for (const service of state.table("service").values())
     if (service.Spec?.Mode?.Global !== undefined) ids.add(service.ID);
-  for (const task of state.tasksOfNode("")) ids.add(task.ServiceID);
   return [...ids];
 }

@@ -10,6 +10,9 @@ export type Outcome =
   | { readonly kind: "applied"; readonly changes: readonly Applied[] }
   | { readonly kind: "conflict"; readonly message: string };
 
+/** The version of an object that this very entry has written: its index is not known before. */
+export const writtenInThisEntry = Number.MAX_SAFE_INTEGER;
+
 /**
  * Applies all of the changes or, when one was computed from another version or takes a name that is taken, none.
  * `at` is the leader's time in RFC 3339, `index` the entry's.
@@ -20,7 +23,7 @@ export function applyTransaction(
   at: string,
   index: number,
 ): Outcome {
-  const message = refusal(draft, changes);
+  const message = refusal(draft, changes, index);
   if (message !== null) return { kind: "conflict", message };
   return {
     kind: "applied",
@@ -28,17 +31,18 @@ export function applyTransaction(
   };
 }
 
-/** For a planner that builds on what it has just decided: the state as it will be when nothing interferes. */
+/**
+ * The state as it will be when nothing interferes: for who decides on top of what is not written yet. The same state when
+ * the changes would be refused.
+ */
 export function stateAfter(state: State, changes: readonly Change[], at: string): State {
   assertThat(state instanceof Facts, "a state comes from the store");
   const draft = new Draft(state);
-  // The real index is not known yet; a change computed from this one is refused as stale.
-  const outcome = applyTransaction(draft, changes, at, Number.MAX_SAFE_INTEGER);
-  assertThat(outcome.kind === "applied", "a plan is computed from the state it changes");
-  return draft.finish(state.index);
+  const outcome = applyTransaction(draft, changes, at, writtenInThisEntry);
+  return outcome.kind === "applied" ? draft.finish(state.index) : state;
 }
 
-function refusal(draft: Draft, changes: readonly Change[]): string | null {
+function refusal(draft: Draft, changes: readonly Change[], index: number): string | null {
   const seen = new Set<string>();
   const freed = new Set<string>();
   for (const change of changes) {
@@ -47,7 +51,8 @@ function refusal(draft: Draft, changes: readonly Change[]): string | null {
     if (seen.has(key)) return `${key} is changed twice in one transaction`;
     seen.add(key);
     const there = draft.get(change.kind, id);
-    if ((there?.Version?.Index ?? 0) !== baseOf(change))
+    const base = baseOf(change) === writtenInThisEntry ? index : baseOf(change);
+    if ((there?.Version?.Index ?? 0) !== base)
       return there === undefined
         ? `update out of sequence: ${change.kind} ${id} is no longer there`
         : `update out of sequence: ${change.kind} ${id} has been changed meanwhile`;

@@ -27,13 +27,19 @@ export function openStore(options: StoreOptions): {
   readonly machine: StateMachine;
 } {
   const replica = new Replica();
-  const writer = new Writer(options.propose, options.now, options.signal);
+  const writer = new Writer({
+    propose: options.propose,
+    now: options.now,
+    state: () => replica.state,
+    signal: options.signal,
+  });
   const store: Store = {
     get state() {
       return replica.state;
     },
     write: async (changes: readonly Change[], signal: AbortSignal): Promise<State> =>
       changes.length === 0 ? replica.state : writer.write(changes, signal),
+    writeFrom: (compute, signal) => writer.writeFrom(compute, signal),
     watch: (signal) => replica.watch(AbortSignal.any([signal, options.signal])),
   };
   return { store, machine: replica };

@@ -83,6 +83,15 @@ export interface Store {
    * form the next batch: one Raft entry. Errors as Raft's `propose`. At most 200 changes.
    */
   write(changes: readonly Change[], signal: AbortSignal): Promise<State>;
+  /**
+   * As `write`, but the changes are computed when the batch is put together, from a state that holds everything that is
+   * written before them: on a leader, writers that only use this never meet `conflict` among themselves. `compute` must be
+   * quick and synchronous; it may be called again, and what it throws is the answer.
+   */
+  writeFrom<T>(
+    compute: (state: State) => { readonly changes: readonly Change[]; readonly result: T },
+    signal: AbortSignal,
+  ): Promise<{ readonly state: State; readonly result: T }>;
   /** First a step with `changes` empty and the current state, then every step. A slow reader is cut off (`exhausted`). */
   watch(signal: AbortSignal): AsyncIterable<Step>;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { emptyState, openStore } from "../../../../manager/store/store.ts";
-import type { Change, Step } from "../../../../manager/store/types.ts";
+import type { Change, State, Step } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { openFake } from "./fake-raft.ts";
@@ -169,6 +169,56 @@ test("an aborted write that has not left is withdrawn, one on its way has an unk
   raft.release();
   await store.write([node("c")], never);
   assert.equal(store.state.table("node").get("b"), undefined);
+});
+
+test("writers that compute from the batch so far never clash", async () => {
+  const { raft, store } = openFake();
+  await store.write([node("n")], never);
+  const taken = await Promise.all(
+    Array.from({ length: 300 }, () =>
+      store.writeFrom((state) => {
+        const counter = state.table("node").get("n") ?? assert.fail();
+        const object = { ...counter, Index: counter.Index + 1 };
+        return { changes: [{ op: "put", kind: "node", object }], result: object.Index };
+      }, never),
+    ),
+  );
+  assert.deepEqual(
+    taken.map((one) => one.result),
+    Array.from({ length: 300 }, (_, i) => i + 1),
+  );
+  assert.deepEqual(raft.transactionsPerEntry(), [1, 200, 100]);
+  assert.equal(store.state.table("node").get("n")?.Index, 300);
+});
+
+test("what a computation throws is its caller's answer alone; one without changes writes nothing", async () => {
+  const { raft, store } = openFake();
+  const results = await Promise.allSettled([
+    store.writeFrom(() => assert.fail("no such thing"), never),
+    store.writeFrom(() => ({ changes: [], result: 7 }), never),
+    store.writeFrom(() => ({ changes: [node("a")], result: 8 }), never),
+  ]);
+  assert.deepEqual(
+    results.map((one) => (one.status === "fulfilled" ? one.value.result : one.reason.message)),
+    ["no such thing", 7, 8],
+  );
+  assert.deepEqual(raft.transactionsPerEntry(), [1]);
+});
+
+test("a computation sees plain writes of the same batch, and not those that will be refused", async () => {
+  const { store } = openFake();
+  await store.write([node("a")], never);
+  const seen: string[][] = [];
+  const look = (state: State) => {
+    seen.push([...state.table("node").values()].map((one) => one.ID));
+    return { changes: [], result: null };
+  };
+  await Promise.allSettled([
+    store.write([node("b")], never),
+    store.write([node("c"), node("a")], never),
+    store.writeFrom(look, never),
+  ]);
+  assert.deepEqual(seen, [["a", "b"]]);
 });
 
 test("tasks are found by service, node and network as they move", async () => {
