@@ -53,6 +53,12 @@ interface Router {
   readonly state: NamespaceState;
 }
 
+interface Applied {
+  /** Of ports that a program has. */
+  readonly taken: readonly SwarmError[];
+  readonly failures: readonly unknown[];
+}
+
 export class KernelNetwork implements Network {
   readonly #options: NetworkOptions;
   readonly #directory: string;
@@ -75,6 +81,13 @@ export class KernelNetwork implements Network {
     this.#directory = join(options.execRoot, "netns");
     this.#records = new SandboxRecords(join(options.execRoot, "network"));
     this.#sandboxes = this.#records.load();
+    // Left by a boot before this one, or cut short: there is no container in them.
+    for (const id of this.#sandboxes.keys()) {
+      if (isNamespace(this.#sandboxPath(id))) continue;
+      removeNamespace(this.#sandboxPath(id));
+      this.#records.remove(id);
+      this.#sandboxes.delete(id);
+    }
     this.#host = new NamespaceState(null, options.log);
     this.#naming = new Naming(options.keeper, options.log);
     options.keeper.onReconnect(() => {
@@ -171,12 +184,22 @@ export class KernelNetwork implements Network {
         continue;
       this.#removeRouter(id);
     }
-    for (const network of facts) await this.#wireRouter(network, view);
-    for (const sandbox of this.#sandboxes.values()) this.#wireSandbox(sandbox);
-    const problems = await this.#applyAll();
-    this.#forgetFlows(before, view);
+    // One network that cannot be had must not keep the others waiting: the first problem is told at the end.
+    const problems: unknown[] = [];
+    for (const network of facts) {
+      await this.#wireRouter(network, view).catch((error: unknown) => problems.push(error));
+    }
+    for (const sandbox of this.#sandboxes.values()) {
+      attempt(problems, () => this.#wireSandbox(sandbox));
+    }
+    const { taken, failures } = await this.#apply(null);
+    problems.push(...failures, ...taken);
+    attempt(problems, () => this.#forgetFlows(before, view));
     await this.#tellKeeper();
-    if (problems[0] !== undefined) throw problems[0];
+    for (const problem of problems.slice(1)) {
+      this.#options.log.warn({ error: messageOf(problem) }, "a further problem of the networks");
+    }
+    if (problems.length > 0) throw problems[0];
   }
 
   async #createSandbox(
@@ -199,9 +222,11 @@ export class KernelNetwork implements Network {
     }
     this.#records.save(sandbox);
     this.#wireSandbox(sandbox);
-    await this.#applyAll();
-    await this.#tellKeeper();
-    return { namespace: this.#sandboxPath(sandbox.id), attachments: sandbox.attachments };
+    const { failures } = await this.#apply(sandbox);
+    if (failures.length > 0) throw failures[0];
+    const namespace = this.#sandboxPath(sandbox.id);
+    await this.#naming.serve(sandbox, namespace, this.#networks());
+    return { namespace, attachments: sandbox.attachments };
   }
 
   /** With its address on the local network, the same as before if it had one. */
@@ -224,7 +249,14 @@ export class KernelNetwork implements Network {
     for (const { networkId } of sandbox?.attachments ?? []) {
       this.#routers.get(networkId)?.state.forget();
     }
-    await this.#applyAll();
+    if (sandbox === undefined) return;
+    const { failures } = await this.#apply(sandbox);
+    for (const problem of failures) {
+      this.#options.log.warn(
+        { sandbox: id, error: messageOf(problem) },
+        "not all of it was removed",
+      );
+    }
   }
 
   async #wireRouter(facts: NetworkFacts, view: ClusterView): Promise<void> {
@@ -254,6 +286,8 @@ export class KernelNetwork implements Network {
     const facts = sandbox.attachments.map(({ networkId }) => networks.get(networkId) ?? null);
     const wish = JSON.stringify([sandbox, facts, this.#mtu]);
     if (this.#wired.get(path) === wish) return;
+    // Of a network that is being left: nothing is taken from what runs.
+    if (facts.includes(null) && isNamespace(path)) return;
     ensureSandboxNamespace(path);
     for (const [i, { networkId, address }] of sandbox.attachments.entries()) {
       const router = this.#routers.get(networkId);
@@ -268,25 +302,33 @@ export class KernelNetwork implements Network {
     this.#wired.set(path, wish);
   }
 
-  /** Routers, host and ports. Ports that a program holds are left out and returned as errors; all else is done. */
-  async #applyAll(): Promise<readonly SwarmError[]> {
+  /**
+   * Ports, routers (all, or those of one sandbox) and the host. Ports that a program holds are left out; what fails does
+   * not hold up the rest, and is returned.
+   */
+  async #apply(sandbox: Sandbox | null): Promise<Applied> {
     const view = this.#view ?? emptyView;
     const wanted = this.#ports();
-    const problems = await this.#held.hold(wanted);
-    const ports = wanted.filter((port) => !problems.has(portKey(port)));
+    const taken = await this.#held.hold(wanted);
+    const failures: unknown[] = [];
+    const ports = wanted.filter((port) => !taken.has(portKey(port)));
     const sandboxes = [...this.#sandboxes.values()];
     const slots = new Map<string, number>();
     for (const { facts: network, slot, state } of this.#routers.values()) {
       if (slot !== null) slots.set(network.id, slot);
+      if (sandbox?.attachments.every(({ networkId }) => networkId !== network.id)) continue;
       const input = { view, network, sandboxes, slot };
-      withSocket(state.path, (socket) => state.setObjects(socket, routerObjects(input)));
-      state.setTables(routerTables({ ...input, ports }));
+      // Routes first: nothing is balanced to where no way leads yet.
+      attempt(failures, () =>
+        withSocket(state.path, (socket) => state.setObjects(socket, routerObjects(input))),
+      );
+      attempt(failures, () => state.setTables(routerTables({ ...input, ports })));
     }
     // Until the managers have spoken, what an earlier agent left is better than what we know.
     if (this.#view !== null || !this.#hasUnknownRouters()) {
-      this.#host.setTables([hostTable(view, ports, slots)]);
+      attempt(failures, () => this.#host.setTables([hostTable(view, ports, slots)]));
     }
-    return [...problems.values()];
+    return { taken: [...taken.values()], failures };
   }
 
   /** Where other endpoints serve than before (at a start nothing is known of before), flows may lead astray. */
@@ -358,6 +400,14 @@ export class KernelNetwork implements Network {
     const next = this.#last.then(work, work);
     this.#last = next.catch(() => {});
     return next;
+  }
+}
+
+function attempt(problems: unknown[], work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    problems.push(error);
   }
 }
 

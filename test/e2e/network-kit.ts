@@ -34,16 +34,21 @@ export class Host {
     this.name = name;
     this.address = `10.88.0.${last}`;
     this.execRoot = join(directory, name);
-    const cable = `p${name}`;
     ip("netns", "add", prefix + name);
     ip("-n", prefix + name, "link", "set", "lo", "up");
-    ip(
-      ...["-n", prefix + name, "link", "add", "eth0", "type", "veth"],
-      ...["peer", "name", cable, "netns", `${prefix}switch`],
-    );
-    ip("-n", prefix + name, "address", "add", `${this.address}/24`, "dev", "eth0");
-    ip("-n", prefix + name, "link", "set", "eth0", "up");
-    ip("-n", `${prefix}switch`, "link", "set", cable, "master", "br0", "up");
+    this.plug();
+  }
+
+  /** Puts the cable to the switch in. */
+  plug(): void {
+    const here = prefix + this.name;
+    const there = `${prefix}switch`;
+    const cable = `p${this.name}`;
+    const end = ["peer", "name", cable, "netns", there];
+    ip("-n", here, "link", "add", "eth0", "type", "veth", ...end);
+    ip("-n", here, "address", "add", `${this.address}/24`, "dev", "eth0");
+    ip("-n", here, "link", "set", "eth0", "up");
+    ip("-n", there, "link", "set", cable, "master", "br0", "up");
   }
 
   get namespace(): string {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
   ask,
@@ -303,6 +304,25 @@ test("a peer whose cable is out is named", { skip }, async () => {
   while ((await silent()) !== "node2") await new Promise((resolve) => setTimeout(resolve, 100));
   ip("-n", `${prefix}switch`, "link", "set", "pb", "up");
   while ((await silent()) !== "") await new Promise((resolve) => setTimeout(resolve, 100));
+});
+
+test("after a power cut nothing of before is believed to be there", { skip }, async () => {
+  const a = host(0);
+  await a.kill("SIGKILL");
+  for (const name of ["a1", "router-net1", "router-ing"]) {
+    execFileSync("umount", [join(a.execRoot, "netns", name)]);
+  }
+  ip("-n", prefix + a.name, "link", "delete", "eth0");
+  a.plug();
+  a.start();
+  assert.deepEqual(await a.do("sandboxes"), []);
+  await updateAll(tasks.slice(0, 2));
+  assert.deepEqual(await a.do("sandboxes"), []);
+  const [task] = tasks;
+  assert.ok(task !== undefined);
+  const namespace = await a.create(sandbox({ ...task, id: "a9" }));
+  assert.match(await askOnce(namespace, "10.0.1.6:80"), /^b1 saw/);
+  assert.match(await askOnce(outside.namespace, "10.88.0.11:8080"), /saw 10\.88\.0\.13/);
 });
 
 test("leaving everything leaves nothing", { skip }, async () => {
