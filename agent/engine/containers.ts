@@ -2,26 +2,21 @@
 // the agent and of containerd.
 
 import { randomBytes } from "node:crypto";
-import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import type { Exit, Stdio } from "../runtime/types.ts";
+import type { Exit } from "../runtime/types.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import type { Hub } from "./hub.ts";
+import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
 import { signalNumber } from "./signals.ts";
 import type { Container, CreateContainer } from "./types.ts";
 
-export interface ContainersParts extends CreatorParts {
-  readonly keeper: Keeper;
+export interface ContainersParts extends CreatorParts, LogPipesParts {
   readonly hub: Hub;
   readonly scope: Scope;
-  readonly logBytesMax: number;
-  readonly logFilesMax: number;
   /** Called when a container runs (again), with a signal that aborts when it has ended. */
   readonly onRunning: (id: string, signal: AbortSignal) => void;
 }
@@ -44,6 +39,7 @@ const unseenExit = 255;
 export class Containers {
   readonly #parts: ContainersParts;
   readonly #creator: Creator;
+  readonly #pipes: LogPipes;
   readonly #entries = new Map<string, Entry>();
   /** Also names of containers that are just being made. */
   readonly #names = new Map<string, string>();
@@ -51,6 +47,7 @@ export class Containers {
   constructor(parts: ContainersParts) {
     this.#parts = parts;
     this.#creator = new Creator(parts);
+    this.#pipes = new LogPipes(parts);
   }
 
   list(): readonly ContainerFile[] {
@@ -181,7 +178,7 @@ export class Containers {
   /** Tells a restarted keeper which pipes to follow. */
   async reopenLogs(): Promise<void> {
     for (const entry of this.#entries.values())
-      if (entry.running !== null) await this.#openLogs(entry.record);
+      if (entry.running !== null) await this.#pipes.open(entry.record);
   }
 
   /** Takes over what runs from before, finds out what ended meanwhile, and removes what has no record. */
@@ -198,6 +195,7 @@ export class Containers {
       if (known.has(id)) continue;
       log.warn({ container: id }, "removing a container without a record");
       await this.#reap(id);
+      await this.#pipes.close(id);
       await runtime.deleteContainer(id);
     }
     for (const { name, isActive } of snapshots)
@@ -228,9 +226,14 @@ export class Containers {
     if (status === "running" || status === "paused" || (status === "stopped" && wasRunning)) {
       const pid = (await this.#parts.runtime.process(record.id, ""))?.pid ?? 0;
       if (status !== "stopped") await this.#update(entry, { Status: "running", Pid: pid });
-      await this.#openLogs(record);
-      this.#watch(entry);
+      await this.#pipes
+        .open(record)
+        .catch((error: unknown) =>
+          log.warn({ container: record.id, error: messageOf(error) }, "logs are not followed yet"),
+        );
+      const running = this.#watch(entry);
       log.info({ container: record.id, pid, status }, "adopted");
+      if (status !== "stopped") this.#parts.onRunning(record.id, running.stop.signal);
       return;
     }
     if (status !== undefined) await this.#reap(record.id);
@@ -243,7 +246,7 @@ export class Containers {
   async #start(entry: Entry): Promise<void> {
     const { runtime, world, hub } = this.#parts;
     const { id } = entry.record;
-    const stdio = await this.#openLogs(entry.record);
+    const stdio = await this.#pipes.open(entry.record);
     try {
       const pid = await runtime.createTask(id, await runtime.snapshotMounts(id), stdio);
       // The wait is under way before the start, so that no exit is missed.
@@ -270,7 +273,7 @@ export class Containers {
       entry.running = null;
       running?.stop.abort();
       await this.#reap(id).catch(() => {});
-      await this.#closeLogs(id);
+      await this.#pipes.close(id);
       await this.#update(entry, { ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;
     }
@@ -279,7 +282,7 @@ export class Containers {
   }
 
   /** From here on the exit is noticed, whatever happens to containerd. */
-  #watch(entry: Entry): void {
+  #watch(entry: Entry): NonNullable<Entry["running"]> {
     const { runtime, scope, log } = this.#parts;
     const { id } = entry.record;
     const stop = new AbortController();
@@ -307,6 +310,7 @@ export class Containers {
         settle();
       }
     });
+    return running;
   }
 
   async #ended(entry: Entry, exit: Exit): Promise<void> {
@@ -319,7 +323,7 @@ export class Containers {
     await runtime
       .deleteTask(id, "")
       .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "no delete"));
-    await this.#closeLogs(id);
+    await this.#pipes.close(id);
     entry.running?.stop.abort();
     entry.running = null;
     await this.#update(entry, {
@@ -329,40 +333,6 @@ export class Containers {
       FinishedAt: exit.exitedAt === "" ? timestamp(world.now()) : exit.exitedAt,
     });
     hub.emit("die", entry.record);
-  }
-
-  async #openLogs({ id, config }: ContainerFile): Promise<Stdio> {
-    const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
-    const directory = this.#fifos(id);
-    const terminal = config.Tty === true;
-    const stdout = join(directory, "stdout");
-    const stderr = terminal ? "" : join(directory, "stderr");
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    libc.mkfifo(stdout, 0o600);
-    if (stderr !== "") libc.mkfifo(stderr, 0o600);
-    await keeper.ask({
-      do: "openLogs",
-      container: id,
-      stdout,
-      ...(stderr === "" ? {} : { stderr }),
-      directory: records.logs(id),
-      fileBytesMax: logBytesMax,
-      filesMax: logFilesMax,
-    });
-    return { stdin: "", stdout, stderr, terminal };
-  }
-
-  async #closeLogs(id: string): Promise<void> {
-    await this.#parts.keeper
-      .ask({ do: "closeLogs", container: id })
-      .catch((error: unknown) =>
-        this.#parts.log.warn({ container: id, error: messageOf(error) }, "cannot close the logs"),
-      );
-    await rm(this.#fifos(id), { recursive: true, force: true });
-  }
-
-  #fifos(id: string): string {
-    return join(this.#parts.config["exec-root"], "fifo", id);
   }
 
   async #signal(entry: Entry, number: number): Promise<void> {
@@ -389,7 +359,7 @@ export class Containers {
     await this.#reap(record.id);
     await runtime.deleteContainer(record.id);
     await runtime.removeSnapshot(record.id);
-    await this.#closeLogs(record.id);
+    await this.#pipes.close(record.id);
     if (withVolumes) for (const name of record.anonymousVolumes) await volumes.remove(name);
     await records.remove(record.id);
   }

@@ -95,6 +95,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   await images.all();
   await containers.adopt();
   keeper.onReconnect(() => {
+    if (scope.signal.aborted) return;
     containers
       .reopenLogs()
       .catch((error: unknown) => log.error({ error: messageOf(error) }, "logs are not followed"));

@@ -107,6 +107,7 @@ export class Execs {
     this.#set(id, { running: true });
     const directory = join(this.#parts.execRoot, "fifo", state.containerId, id.slice(0, 16));
     let pipes: Pipes | null = null;
+    const failed = new AbortController();
     try {
       const root = `/proc/${record.state.Pid}/root`;
       const user =
@@ -132,7 +133,7 @@ export class Execs {
       pipes = await this.#openPipes(directory, config);
       const { stdin, stdout, stderr, terminal } = pipes;
       await runtime.createExec(record.id, id, process, { stdin, stdout, stderr, terminal });
-      const exit = runtime.wait(record.id, id, new AbortController().signal);
+      const exit = runtime.wait(record.id, id, failed.signal);
       exit.catch(() => {});
       const pid = await runtime.startExec(record.id, id);
       this.#set(id, { pid });
@@ -145,6 +146,7 @@ export class Execs {
       signal.addEventListener("abort", () => pipes?.input?.destroy(), { once: true });
       return { stdin: pipes.input, stdout: pipes.output, stderr: pipes.error, exited };
     } catch (error) {
+      failed.abort(error);
       pipes?.input?.destroy();
       pipes?.output.destroy();
       pipes?.error?.destroy();

@@ -1,11 +1,11 @@
 // The Runtime over containerd's gRPC services.
 
 import { randomBytes } from "node:crypto";
-import type { Messages } from "../../proto/gen/containerd-types.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, type World } from "../../proto/kit/world.ts";
 import { readBlob, writeBlob } from "./blobs.ts";
-import { Calls, codecOfMessage } from "./calls.ts";
+import { Calls } from "./calls.ts";
+import { anyOf, descriptorTo, eventOf, ignore, imageOf, processOf, timeOf } from "./convert.ts";
 import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
 import type {
   BlobSource,
@@ -59,7 +59,12 @@ export async function openContainerd(options: {
       { cause: error },
     );
   }
-  return new Containerd(calls, options.namespace, options.world ?? realWorld);
+  return new Containerd(
+    calls,
+    options.namespace,
+    options.world ?? realWorld,
+    new AbortController(),
+  );
 }
 
 class Containerd implements Runtime {
@@ -69,8 +74,11 @@ class Containerd implements Runtime {
   readonly #world: World;
   /** "" outside of `underLease`. */
   readonly #lease: string;
+  /** Aborts on close: waits and events end then. */
+  readonly #closing: AbortController;
 
-  constructor(calls: Calls, namespace: string, world: World, lease = "") {
+  constructor(calls: Calls, namespace: string, world: World, closing: AbortController, lease = "") {
+    this.#closing = closing;
     this.#calls = lease === "" ? calls : calls.with("containerd-lease", lease);
     this.#namespace = namespace;
     this.#world = world;
@@ -235,7 +243,9 @@ class Containerd implements Runtime {
       labels: { "containerd.io/gc.expire": expires },
     });
     try {
-      return await run(new Containerd(this.#calls, this.#namespace, this.#world, id));
+      return await run(
+        new Containerd(this.#calls, this.#namespace, this.#world, this.#closing, id),
+      );
     } finally {
       await this.#calls.unary(leasesService, "Delete", { id }).catch(() => {});
     }
@@ -305,7 +315,8 @@ class Containerd implements Runtime {
     return answer?.process === undefined ? null : processOf(answer.process);
   }
 
-  async wait(id: string, execId: string, signal: AbortSignal): Promise<Exit> {
+  async wait(id: string, execId: string, wanted: AbortSignal): Promise<Exit> {
+    const signal = AbortSignal.any([wanted, this.#closing.signal]);
     const request = { container_id: id, exec_id: execId };
     for (;;) {
       try {
@@ -381,9 +392,10 @@ class Containerd implements Runtime {
     });
   }
 
-  async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent, void, void> {
-    const wanted = `namespace==${this.#namespace}`;
-    const filters = [`${wanted},topic==/tasks/exit`, `${wanted},topic==/tasks/oom`];
+  async *events(wanted: AbortSignal): AsyncGenerator<RuntimeEvent, void, void> {
+    const signal = AbortSignal.any([wanted, this.#closing.signal]);
+    const own = `namespace==${this.#namespace}`;
+    const filters = [`${own},topic==/tasks/exit`, `${own},topic==/tasks/oom`];
     while (!signal.aborted) {
       try {
         // The subscription itself is not acknowledged: that containerd answers at all is the sign.
@@ -407,77 +419,7 @@ class Containerd implements Runtime {
   }
 
   close(): void {
+    this.#closing.abort(new SwarmError("cancelled", "the connection to containerd was closed"));
     this.#calls.close();
   }
-}
-
-const exitEvent = codecOfMessage("containerd.events.TaskExit");
-const oomEvent = codecOfMessage("containerd.events.TaskOOM");
-
-function eventOf(
-  envelope: Messages["containerd.services.events.v1.Envelope"],
-): RuntimeEvent | null {
-  const body = envelope.event?.value ?? new Uint8Array();
-  if (envelope.topic === "/tasks/oom")
-    return { kind: "oom", id: oomEvent.decode(body).container_id };
-  if (envelope.topic !== "/tasks/exit") return null;
-  const exit = exitEvent.decode(body);
-  return {
-    kind: "exit",
-    id: exit.container_id,
-    execId: exit.id === exit.container_id ? "" : exit.id,
-    exit: { exitCode: exit.exit_status, exitedAt: timeOf(exit.exited_at) },
-  };
-}
-
-/** For `catch`: one expected code counts as no answer. */
-function ignore(code: SwarmError["code"]): (error: unknown) => undefined {
-  return (error) => {
-    if (asSwarmError(error).code !== code) throw error;
-    return undefined;
-  };
-}
-
-function anyOf(type: string, body: unknown): { type_url: string; value: Uint8Array } {
-  return { type_url: type, value: Buffer.from(JSON.stringify(body)) };
-}
-
-function descriptorTo(descriptor: Descriptor) {
-  return {
-    media_type: descriptor.mediaType,
-    digest: descriptor.digest,
-    size: descriptor.size,
-    annotations: descriptor.annotations,
-  };
-}
-
-function imageOf(image: Messages["containerd.services.images.v1.Image"]): ImageRecord {
-  return {
-    name: image.name,
-    labels: image.labels,
-    updatedAt: timeOf(image.updated_at),
-    target: {
-      mediaType: image.target?.media_type ?? "",
-      digest: image.target?.digest ?? "",
-      size: image.target?.size ?? 0,
-    },
-  };
-}
-
-function processOf(process: Messages["containerd.v1.types.Process"]): Process {
-  const status = process.status.toLowerCase();
-  return {
-    id: process.container_id === "" ? process.id : process.container_id,
-    pid: process.pid,
-    status: status === "pausing" ? "paused" : (status as Process["status"]),
-    exitCode: process.exit_status,
-    exitedAt: timeOf(process.exited_at),
-  };
-}
-
-/** RFC 3339 with nanoseconds; Go's zero time is "". */
-function timeOf(time: Messages["google.protobuf.Timestamp"] | undefined): string {
-  if (time === undefined || time.seconds <= 0) return "";
-  const whole = new Date(time.seconds * 1000).toISOString().slice(0, 19);
-  return `${whole}.${String(time.nanos).padStart(9, "0")}Z`;
 }

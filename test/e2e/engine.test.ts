@@ -178,7 +178,8 @@ test("stop sends the signal, waits, then kills", async () => {
 });
 
 test("containers survive the agent, and what ended meanwhile is found out", async () => {
-  const lasting = await create();
+  const Healthcheck = { Test: ["CMD", "/bin/true"], Interval: 100e6 };
+  const lasting = await create({ Healthcheck });
   const short = await create({ Cmd: ["/bin/sh", "-c", "sleep 0.5; echo late; exit 5"] });
   const forgotten = await create();
   await engine.start(lasting);
@@ -196,6 +197,10 @@ test("containers survive the agent, and what ended meanwhile is found out", asyn
   engine = await open();
   assert.equal(engine.inspect(lasting).state.Pid, Pid);
   assert.equal(engine.inspect(lasting).state.Status, "running");
+  const probed = engine.inspect(lasting).state.Health?.Log.at(-1)?.Start;
+  await until("it is probed again", () => {
+    return engine.inspect(lasting).state.Health?.Log.at(-1)?.Start !== probed;
+  });
   assert.deepEqual(await engine.wait(short, signal), { exitCode: 5 });
   assert.equal(await output(short), "late\n");
   assert.equal(await runtime.process(forgotten, ""), null);
@@ -291,7 +296,6 @@ test("an exec has its own streams, environment, user and exit code", async () =>
 test("health is checked by exec and shown", async () => {
   const ns = 1e6;
   const id = await create({
-    Cmd: ["/bin/sh", "-c", "sleep 0.6; echo ok > /tmp/ok; sleep 1000"],
     Healthcheck: {
       Test: ["CMD-SHELL", "cat /tmp/ok"],
       Interval: 150 * ns,
@@ -307,6 +311,16 @@ test("health is checked by exec and shown", async () => {
       if (event.action === "health_status") seen.push(event.container.state.Health?.Status ?? "");
   })();
   await engine.start(id);
+  await until("it is unhealthy", () => engine.inspect(id).state.Health?.Status === "unhealthy");
+  const plain = { env: [], user: "", workingDir: "", tty: false, privileged: false };
+  const repair = await engine.createExec(id, {
+    ...plain,
+    cmd: ["/bin/sh", "-c", "echo ok > /tmp/ok"],
+    attachStdin: false,
+    attachStdout: false,
+    attachStderr: false,
+  });
+  assert.equal(await (await engine.startExec(repair, signal)).exited, 0);
   await until("it is healthy", () => engine.inspect(id).state.Health?.Status === "healthy");
   assert.deepEqual(seen, ["starting", "unhealthy", "healthy"]);
   assert.equal(engine.inspect(id).state.Health?.Log.at(-1)?.Output, "ok\n");

@@ -1,0 +1,65 @@
+// The FIFOs of a container's output, and telling the keeper to follow them.
+
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { DaemonConfig } from "../../proto/config.ts";
+import { messageOf } from "../../proto/kit/errors.ts";
+import type { Keeper } from "../../proto/kit/keeper.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { Stdio } from "../runtime/types.ts";
+import type { Libc } from "./libc.ts";
+import type { ContainerFile, Records } from "./records.ts";
+
+export interface LogPipesParts {
+  readonly keeper: Keeper;
+  readonly libc: Libc;
+  readonly records: Records;
+  readonly config: DaemonConfig;
+  readonly log: Log;
+  readonly logBytesMax: number;
+  readonly logFilesMax: number;
+}
+
+export class LogPipes {
+  readonly #parts: LogPipesParts;
+
+  constructor(parts: LogPipesParts) {
+    this.#parts = parts;
+  }
+
+  /** Makes them where they are not there yet. They have a reader when this resolves. Throws `unavailable`. */
+  async open({ id, config }: ContainerFile): Promise<Stdio> {
+    const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
+    const directory = this.#directory(id);
+    const terminal = config.Tty === true;
+    const stdout = join(directory, "stdout");
+    const stderr = terminal ? "" : join(directory, "stderr");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    libc.mkfifo(stdout, 0o600);
+    if (stderr !== "") libc.mkfifo(stderr, 0o600);
+    await keeper.ask({
+      do: "openLogs",
+      container: id,
+      stdout,
+      ...(stderr === "" ? {} : { stderr }),
+      directory: records.logs(id),
+      fileBytesMax: logBytesMax,
+      filesMax: logFilesMax,
+    });
+    return { stdin: "", stdout, stderr, terminal };
+  }
+
+  /** Once what is in them has been read. A keeper that cannot be asked is not waited for. */
+  async close(id: string): Promise<void> {
+    await this.#parts.keeper
+      .ask({ do: "closeLogs", container: id })
+      .catch((error: unknown) =>
+        this.#parts.log.warn({ container: id, error: messageOf(error) }, "cannot close the logs"),
+      );
+    await rm(this.#directory(id), { recursive: true, force: true });
+  }
+
+  #directory(id: string): string {
+    return join(this.#parts.config["exec-root"], "fifo", id);
+  }
+}
