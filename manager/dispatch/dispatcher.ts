@@ -66,6 +66,8 @@ export class Dispatcher {
       status: this.#status,
       addressOf: (nodeId) => this.#state.table("node").get(nodeId)?.Status?.Addr ?? "",
       probe: options.probe ?? answers,
+      // Its connection is a dead one; should it still be there, it comes back with a new one.
+      lost: (nodeId) => this.#sessions.get(nodeId)?.outgoing.end(),
     });
     this.#flushAlarm = new Alarm(world, signal, () => this.#flushNetworks());
     this.#holdAlarm = new Alarm(world, signal, () => this.#expireHolds());
@@ -361,7 +363,10 @@ export class Dispatcher {
   #handle(message: FromAgent, session: NodeSession): void {
     if (this.#sessions.get(session.nodeId) !== session) return;
     this.#judge.heard(session.nodeId);
-    if (message.Beat !== undefined) session.send({ Beat: true });
+    if (message.Beat !== undefined) {
+      session.send({ Beat: true });
+      this.#hearOfPeers(session, message.Beat.UnreachablePeers);
+    }
     this.#report(session, message.Tasks);
     if (message.Acknowledged !== undefined) {
       const version = session.parseVersion(message.Acknowledged.Version);
@@ -369,9 +374,22 @@ export class Dispatcher {
     }
     if (message.Leaving !== undefined) {
       const reason = message.Leaving.Reason;
+      this.#options.log.info({ node: session.nodeId, reason }, "an agent says goodbye");
       this.#judge.leaving(session.nodeId, reason);
-      this.#options.log.info({ node: session.nodeId, reason }, "an agent leaves for a while");
     }
+  }
+
+  /** Shown with the node: its data path to others is broken though its session stands. */
+  #hearOfPeers(session: NodeSession, unreachable: readonly string[]): void {
+    const silent = [...unreachable].sort();
+    if (silent.join() === session.unreachablePeers.join()) return;
+    session.unreachablePeers = silent;
+    const nodes = this.#state.table("node");
+    const names = silent.map((id) => nodes.get(id)?.Description?.Hostname || id);
+    const port = this.#state.cluster?.DataPathPort ?? 0;
+    const Message =
+      names.length === 0 ? "" : `no answer over UDP port ${port} from ${names.join(", ")}`;
+    this.#status.node(session.nodeId, { Message });
   }
 
   #report(session: NodeSession, tasks: FromAgent["Tasks"]): void {

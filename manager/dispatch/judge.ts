@@ -17,6 +17,8 @@ export interface JudgeOptions {
   readonly addressOf: (nodeId: string) => string;
   /** Whether the host at the address answers. */
   readonly probe: (address: string, signal: AbortSignal) => Promise<boolean>;
+  /** Called when a node has been declared down. */
+  readonly lost: (nodeId: string) => void;
 }
 
 export class Judge {
@@ -73,6 +75,7 @@ export class Judge {
     const { log, status } = this.#options;
     log.info({ node: nodeId, state: verdict, message }, "a node's state has changed");
     status.node(nodeId, { State: verdict, Message: message });
+    if (verdict === "down") this.#options.lost(nodeId);
   }
 
   async #probe(nodeId: string, signal: AbortSignal): Promise<void> {

@@ -42,6 +42,8 @@ export class NodeSession {
   readonly outgoing: Queue<ToAgent>;
   /** Of the last message with assignments. */
   version = 0;
+  /** Node ids, sorted: whose routers did not answer this node's last probe. */
+  unreachablePeers: readonly string[] = [];
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();
 
