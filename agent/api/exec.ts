@@ -3,7 +3,7 @@
 import type { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { messageOf } from "../../proto/kit/errors.ts";
+import { asSwarmError, messageOf } from "../../proto/kit/errors.ts";
 import type { ExecState, ExecStreams } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { withStatus } from "./errors.ts";
@@ -117,7 +117,8 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
     }
     streams = await begin(context, state, start, gone);
   } catch (error) {
-    refuse(socket, taken.headers, error);
+    if (hasFailedToRun(context, id, error)) answerFailure(taken, id, error, context);
+    else refuse(socket, taken.headers, error);
     return;
   }
   const { tty } = state.config;
@@ -139,6 +140,26 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
   socket.end();
   // The client's half of the connection is of no use any more.
   socket.resume();
+}
+
+/** Whether it is the command's own fault: then the client wants its exit code, 126 or 127. */
+function hasFailedToRun(context: ApiContext, id: string, error: unknown): boolean {
+  const { code } = asSwarmError(error);
+  if (code === "not_found" || code === "conflict" || code === "precondition") return false;
+  try {
+    return context.engine.inspectExec(id).exitCode !== null;
+  } catch {
+    return false;
+  }
+}
+
+/** As Docker: what went wrong is the command's output. */
+function answerFailure(taken: Taken, id: string, error: unknown, context: ApiContext): void {
+  const { tty } = context.engine.inspectExec(id).config;
+  const words = Buffer.from(`${messageOf(error)}\r\n`);
+  sayUpgraded(taken, tty ? rawStream : multiplexedStream);
+  taken.socket.end(tty ? words : frame("stdout", words));
+  taken.socket.resume();
 }
 
 async function begin(

@@ -135,8 +135,8 @@ const kernelAbilities = {
 
 /** Stable for a machine and data folder. */
 function engineId(context: ApiContext): string {
-  const machineId = readText("/etc/machine-id") || hostname();
-  const hash = createHash("sha256").update(`${machineId}\0${context.dataRoot}`).digest("hex");
+  const facts = [readText("/etc/machine-id"), hostname(), context.dataRoot];
+  const hash = createHash("sha256").update(facts.join("\0")).digest("hex");
   return hash.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 

@@ -190,7 +190,10 @@ test("docker service scale, update and rollback", async () => {
   const env = ["service", "inspect", "-f", "{{.Spec.TaskTemplate.ContainerSpec.Env}}", "cli-web"];
   assert.equal(await docker(manager, ...env), "[COLOUR=blue]");
   for (const task of await untilRunning(manager, "cli-web", 2, startMsMax))
-    assert.equal(await docker(task.node, "exec", task.container, "printenv", "COLOUR"), "blue");
+    assert.equal(
+      await docker(task.node, "exec", task.container, "sh", "-c", "echo $COLOUR"),
+      "blue",
+    );
   await docker(manager, "service", "rollback", "cli-web");
   assert.equal(await docker(manager, ...env), "[COLOUR=red]");
 });
@@ -272,6 +275,9 @@ test("docker ps, inspect and exec look into a task on its node", async () => {
   const host = `unix://${socketOf(machine(task.node))}`;
   const input = `head -c 1000000 /dev/zero | docker -H ${host} exec -i ${task.container} wc -c`;
   assert.equal((await attempt("sh", ["-c", input])).stdout.trim(), "1000000");
+  const none = await attemptDocker(task.node, "exec", task.container, "no-such-program");
+  assert.equal(none.code, 127, none.stderr);
+  assert.match(none.stdout, /no-such-program/);
   const missing = await attemptDocker(task.node, "exec", "nobody", "true");
   assert.match(missing.stderr, /No such container: nobody/);
 });

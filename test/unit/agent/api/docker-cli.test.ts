@@ -185,6 +185,8 @@ test("docker exec gives output, errors, the exit code, and takes input", { skip 
   assert.equal(big.stdout.trim(), "3000000", big.stderr);
   const detached = await daemon.docker("exec", "-d", "web", "true");
   assert.equal(detached.code, 0, detached.stderr);
+  const none = await daemon.docker("exec", "web", "no-such-program");
+  assert.deepEqual([none.code, /executable file not found/.test(none.stdout)], [127, true]);
   const missing = await daemon.docker("exec", "nothing", "true");
   assert.match(missing.stderr, /Error response from daemon: No such container: nothing/);
 });

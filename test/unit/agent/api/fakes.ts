@@ -456,6 +456,10 @@ export class FakeEngine implements Engine {
   startExec: Engine["startExec"] = async (execId) => {
     const state = this.inspectExec(execId);
     const [program = "true", ...args] = state.config.cmd;
+    if (program.startsWith("no-such")) {
+      this.execs.set(execId, { ...state, exitCode: 127 });
+      throw new SwarmError("invalid", `exec: "${program}": executable file not found in $PATH`);
+    }
     const wanted: ExecConfig = state.config;
     const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
     this.execs.set(execId, { ...state, running: true, pid: child.pid ?? 0 });
