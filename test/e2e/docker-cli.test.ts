@@ -127,7 +127,7 @@ test("docker service create shows progress until it has converged", async () => 
   const created = await docker(
     manager,
     ...["service", "create", "--name", "cli-web", "--replicas", "3", "--network", "cli-front"],
-    ...["--env", "COLOUR=red", "--update-monitor", "1s", whoami],
+    ...["--env", "COLOUR=red", "--update-monitor", "500ms", "--rollback-monitor", "500ms", whoami],
   );
   assert.match(created, /overall progress: 3 out of 3 tasks/);
   assert.match(created, /Service [0-9a-z]{25} converged/);
@@ -220,8 +220,9 @@ test("docker service ps says why a task fits nowhere", async () => {
 const talk = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; exec sleep 3600";
 
 test("docker service logs and docker logs give what the task wrote, -f what it writes", async () => {
-  const create = ["service", "create", "--name", "cli-talk", "--update-monitor", "1s"];
-  await docker(manager, ...create, busybox, "sh", "-c", talk);
+  // The shell's child ignores the stop signal, as a first process does.
+  const create = ["service", "create", "--name", "cli-talk", "--update-monitor", "500ms"];
+  await docker(manager, ...create, "--stop-grace-period", "1s", busybox, "sh", "-c", talk);
   const task = await one("cli-talk");
   const gathered = await until("the logs did not come", startMsMax, async () => {
     const found = await attemptDocker(manager, "service", "logs", "cli-talk");
@@ -306,7 +307,7 @@ test("docker pull and docker images on a node", async () => {
 test("docker events tells of a service and its container as they come", async () => {
   const host = `unix://${socketOf(machine(manager))}`;
   const watching = attempt("timeout", [
-    ...["-s", "INT", "4", "docker", "-H", host, "events", "--filter", "type=service"],
+    ...["-s", "INT", "2", "docker", "-H", host, "events", "--filter", "type=service"],
   ]);
   await until("the label was not changed", startMsMax, async () => {
     await docker(manager, "service", "update", "-d", "--label-add", `at=${Date.now()}`, "cli-talk");
