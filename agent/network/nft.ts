@@ -1,8 +1,16 @@
 // nftables in process: libnftables through koffi, run inside the namespace meant. A text is one transaction.
 
+import { close, closeSync, openSync } from "node:fs";
 import koffi from "koffi";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
+import { libc } from "./libc.ts";
+
+const SOL_SOCKET = 1;
+const SO_PROTOCOL = 38;
+const SO_DOMAIN = 39;
+const AF_NETLINK = 16;
+const NETLINK_NETFILTER = 12;
 
 interface Calls {
   create(flags: number): unknown;
@@ -45,7 +53,9 @@ export function runNft(namespace: string | null, text: string): string {
   const nft = calls();
   const work = () => {
     // A context keeps its socket, hence its namespace, open: it lives for one call only.
+    const next = nextDescriptor();
     const context = nft.create(0);
+    closeLater(next);
     try {
       nft.bufferOutput(context);
       nft.bufferErrors(context);
@@ -58,4 +68,31 @@ export function runNft(namespace: string | null, text: string): string {
     }
   };
   return namespace === null ? work() : inNamespace(namespace, work);
+}
+
+/**
+ * Closing the library's socket waits, in the kernel, until no packet can meet the rules it took away: some 10 ms. So we
+ * hold a second descriptor of it, and close that one on a thread of the pool.
+ */
+function closeLater(socket: number): void {
+  // Where another thread took the number, the library's socket is simply closed by the library.
+  if (!isNetfilterSocket(socket)) return;
+  const second = libc().duplicate(socket);
+  if (second >= 0) setImmediate(() => close(second, () => {}));
+}
+
+/** The number the next open file will most likely have: the lowest that is free. */
+function nextDescriptor(): number {
+  const probe = openSync("/dev/null", "r");
+  closeSync(probe);
+  return probe;
+}
+
+function isNetfilterSocket(fd: number): boolean {
+  const option = (name: number) => {
+    const value = Buffer.alloc(4);
+    const size = Uint8Array.of(4, 0, 0, 0);
+    return libc().getsockopt(fd, SOL_SOCKET, name, value, size) === 0 ? value.readInt32LE() : -1;
+  };
+  return option(SO_DOMAIN) === AF_NETLINK && option(SO_PROTOCOL) === NETLINK_NETFILTER;
 }
