@@ -23,7 +23,14 @@ class Chaos {
   readonly #random: () => number;
   readonly #extra = ["x", "y"];
   readonly #voters: readonly string[];
-  readonly #rates: { loss: number; duplicate: number; reorder: number; crash: number };
+  readonly #rates: {
+    loss: number;
+    duplicate: number;
+    reorder: number;
+    crash: number;
+    campaign: number;
+    restart: number;
+  };
   readonly #reads = new Map<string, number>();
   /** The highest index any member has applied: a read that begins now must not miss it. */
   #known = 0;
@@ -36,8 +43,9 @@ class Chaos {
     this.cluster = new Cluster(this.#voters, {
       seed,
       slowDisk: this.#random() < 0.7,
-      preVote: this.#random() < 0.8,
-      checkQuorum: this.#random() < 0.8,
+      electionTicks: 2 + Math.floor(this.#random() * 6),
+      preVote: this.#random() < 0.6,
+      checkQuorum: this.#random() < 0.6,
       entriesKept: Math.floor(this.#random() * 10),
       inflightMessagesMax: 1 + Math.floor(this.#random() * 8),
       appendEntriesMax: 1 + Math.floor(this.#random() * 4),
@@ -50,7 +58,9 @@ class Chaos {
       loss: this.#random() < 0.5 ? 0 : this.#random() * 0.4,
       duplicate: this.#random() * 0.3,
       reorder: this.#random(),
-      crash: this.#random() < 0.3 ? 0 : this.#random() * 0.004,
+      crash: this.#random() < 0.3 ? 0 : this.#random() * 0.01,
+      restart: 0.01 + this.#random() * 0.2,
+      campaign: this.#random() < 0.5 ? 0 : this.#random() * 0.02,
     };
   }
 
@@ -74,7 +84,7 @@ class Chaos {
     const id = ids[Math.floor(this.#random() * ids.length)] ?? "a";
     const member = cluster.at(id);
     if (member.isDown) {
-      if (this.#random() < 0.05) cluster.restart(id);
+      if (this.#random() < this.#rates.restart) cluster.restart(id);
       return;
     }
     const dice = this.#random();
@@ -88,8 +98,8 @@ class Chaos {
     else if (dice < 0.965) cluster.core(cluster.leader() ?? id).transfer(id);
     else if (dice < 0.97) member.core.unreachable(ids[0] ?? "a");
     else if (dice < 0.975) cluster.core(cluster.leader() ?? id).snapshotSent(id, dice < 0.972);
-    else if (dice < 0.98 && this.#random() < 0.1) member.core.campaign();
-    else if (this.#random() < this.#rates.crash * 20) {
+    else if (this.#random() < this.#rates.campaign * 40) member.core.campaign();
+    else if (this.#random() < this.#rates.crash * 40) {
       cluster.crash(id, Math.floor(this.#random() * 4));
       this.totals.crashes += 1;
       return;
