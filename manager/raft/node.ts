@@ -231,7 +231,7 @@ class RaftNode implements Raft {
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
     this.#persistStarted = this.#options.world.monotonic();
-    await this.#storage.wal.append(recordsOf(persist));
+    this.#freeBytes = await this.#storage.wal.append(recordsOf(persist));
     this.#persistStarted = null;
     if (this.#closing.signal.aborted) return;
     this.#core.persisted(persist.sequence);
@@ -344,7 +344,8 @@ class RaftNode implements Raft {
     // A generator freezes nothing before its first step.
     const first = pieces.next();
     try {
-      const bytes = await snapshots.write(mark, pieces, first, this.#closing.signal);
+      const { freeBytesMin } = this.#limits;
+      const bytes = await snapshots.write(mark, pieces, first, freeBytesMin, this.#closing.signal);
       await snapshots.prune();
       this.#core.compact(mark.index);
       // The log on disk reaches back to the older snapshot: should the newer one be unreadable, nothing is lost.

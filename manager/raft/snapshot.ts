@@ -1,7 +1,7 @@
 // Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time.
 
 import { closeSync, openSync, readSync, renameSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { crc32 } from "./crc.ts";
@@ -79,11 +79,15 @@ export class Snapshots {
     return null;
   }
 
-  /** Writes a snapshot; durable, under its name, when it resolves. The two newest are kept. */
+  /**
+   * Writes a snapshot; durable, under its name, when it resolves with its bytes. Gives up (`isOutOfSpace`) rather than leave less
+   * than `freeBytesMin` to the log.
+   */
   async write(
     mark: SnapshotMark,
     pieces: Iterator<Uint8Array>,
     first: IteratorResult<Uint8Array>,
+    freeBytesMin: number,
     signal: AbortSignal,
   ): Promise<number> {
     const path = this.#path(mark.index);
@@ -97,6 +101,7 @@ export class Snapshots {
         await handle.writeFile(frame(Buffer.from(JSON.stringify(header)), writer));
         for (let next = first; next.done !== true; next = pieces.next()) {
           signal.throwIfAborted();
+          await this.#checkRoom(next.value.length + freeBytesMin);
           if (next.value.length === 0) continue;
           await handle.writeFile(frame(next.value, writer));
           bytes += next.value.length;
@@ -124,6 +129,11 @@ export class Snapshots {
     const old = this.#indexes.slice(0, -filesKept);
     this.#indexes = this.#indexes.slice(-filesKept);
     for (const index of old) await rm(this.#path(index), { force: true });
+  }
+
+  async #checkRoom(bytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#directory);
+    if (bavail * bsize < bytes) throw new Error(`ENOSPC: less than ${bytes} bytes are free`);
   }
 
   #check(path: string, header: Header): void {

@@ -41,9 +41,9 @@ export class WalThread {
     return { thread, content: response.content, freeBytes: response.freeBytes };
   }
 
-  /** Takes the bytes over: the caller must not use them again. Resolves when they are durable. */
-  async append(records: Uint8Array): Promise<void> {
-    await this.#ask({ do: "append", records });
+  /** Takes the bytes over: the caller must not use them again. Resolves, when they are durable, with the bytes left free. */
+  async append(records: Uint8Array): Promise<number> {
+    return freeBytesOf(await this.#ask({ do: "append", records }));
   }
 
   async compact(index: number): Promise<void> {
@@ -51,8 +51,7 @@ export class WalThread {
   }
 
   async freeBytes(): Promise<number> {
-    const response = await this.#ask({ do: "space" });
-    return response.kind === "done" ? (response.freeBytes ?? 0) : 0;
+    return freeBytesOf(await this.#ask({ do: "space" }));
   }
 
   /** Finishes what was asked before, then ends the thread. */
@@ -83,4 +82,8 @@ export class WalThread {
     this.#failure ??= error;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#failure);
   }
+}
+
+function freeBytesOf(response: WalResponse): number {
+  return response.kind === "done" ? (response.freeBytes ?? 0) : 0;
 }

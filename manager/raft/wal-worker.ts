@@ -58,8 +58,10 @@ function serve(options: WalOptions, answer: (response: WalResponse) => void): vo
 
 function perform(wal: Wal, request: WalRequest, answer: (response: WalResponse) => void): void {
   let freeBytes: number | null = null;
-  if (request.do === "append") wal.append(request.records);
-  else if (request.do === "compact") wal.compact(request.index);
+  if (request.do === "append") {
+    wal.append(request.records);
+    freeBytes = wal.freeBytes;
+  } else if (request.do === "compact") wal.compact(request.index);
   else if (request.do === "space") freeBytes = wal.freeBytes;
   else wal.close();
   answer({ kind: "done", freeBytes });

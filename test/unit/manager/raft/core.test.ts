@@ -195,6 +195,50 @@ test("votes leave only after the vote is durable, and a member votes once in a t
   );
 });
 
+test("a vote in a term that is known already is written before it is sent", () => {
+  const core = new RaftCore("b", configurationOf(three), { random: () => 0 });
+  core.step({ kind: "RequestVoteReply", from: "c", to: "b", term: 3, granted: false });
+  core.persisted(core.outputs().persist?.sequence ?? 0);
+  const ask = { from: "a", to: "b", lastIndex: 0, lastTerm: 0, transfer: false } as const;
+  core.step({ kind: "RequestVote", term: 3, ...ask });
+  const outputs = core.outputs();
+  assert.deepEqual(outputs.persist?.hardState, { term: 3, vote: "a", commit: 0 });
+  assert.deepEqual(outputs.sendNow, []);
+  assert.equal(outputs.sendAfterPersist.length, 1);
+});
+
+test("the commit index that is written is never beyond what is durable", () => {
+  // Else a write torn after its hard state would make old entries, which it was to replace, look committed.
+  const entries = [1, 2].map((index) => ({ index, term: 1, kind: "noop" as const }));
+  const core = new RaftCore("b", configurationOf(three), {
+    random: () => 0,
+    restored: {
+      hardState: { term: 1, vote: null, commit: 1 },
+      base: { index: 0, term: 0 },
+      entries,
+      snapshot: null,
+    },
+  });
+  core.step({
+    kind: "AppendEntries",
+    from: "a",
+    to: "b",
+    term: 2,
+    prevIndex: 1,
+    prevTerm: 1,
+    entries: [{ index: 2, term: 2, kind: "noop" }],
+    commit: 2,
+    stream: 1,
+  });
+  const { persist, apply } = core.outputs();
+  assert.equal(persist?.truncateFrom, 2);
+  assert.equal(persist?.hardState.commit, 1);
+  assert.deepEqual(
+    apply.map((entry) => entry.index),
+    [1],
+  );
+});
+
 test("votes of strangers and of learners do not count", () => {
   const core = new RaftCore("a", configurationOf(three, ["l"]), {
     random: () => 0,

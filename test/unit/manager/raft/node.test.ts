@@ -17,13 +17,24 @@ import { SerialMachine } from "./machine.ts";
 const { signal } = new AbortController();
 setMaxListeners(0, signal);
 
+const opened = new WeakMap<TestContext, Raft[]>();
+
+/** Removed at the test's end, after what the test opened in it is closed. */
 async function folder(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "tsswarm-raft-"));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  t.after(async () => {
+    for (const raft of opened.get(t) ?? []) await raft.close();
+    await rm(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
+function closeAtEnd(t: TestContext, raft: Raft): void {
+  opened.set(t, [...(opened.get(t) ?? []), raft]);
+}
+
 async function open(
+  t: TestContext,
   directory: string,
   limits: Partial<RaftLimits> = {},
   clusterId = "c",
@@ -39,12 +50,13 @@ async function open(
     stateMachine: machine,
     limits: { segmentBytes: 256 * 1024, ...limits },
   });
+  closeAtEnd(t, raft);
   return { raft, machine };
 }
 
 test("a single voter elects itself, writes, and has everything after a restart", async (t) => {
   const directory = await folder(t);
-  const first = await open(directory);
+  const first = await open(t, directory);
   const applied = await first.raft.propose(Buffer.from("one"), signal);
   assert.equal(applied.result, 1);
   const many = Array.from({ length: 500 }, (_, i) =>
@@ -55,8 +67,7 @@ test("a single voter elects itself, writes, and has everything after a restart",
   assert.equal(first.raft.status().leader, "a");
   const before = first.machine.serials;
   await first.raft.close();
-  const second = await open(directory);
-  t.after(() => second.raft.close());
+  const second = await open(t, directory);
   await second.raft.read(signal);
   assert.deepEqual(second.machine.serials, before);
   assert.ok(second.raft.status().term > first.raft.status().term);
@@ -65,7 +76,7 @@ test("a single voter elects itself, writes, and has everything after a restart",
 test("snapshots are taken, the log is cut, and a restart restores them", async (t) => {
   const directory = await folder(t);
   const limits = { snapshotEntries: 200, core: { entriesKept: 50 } };
-  const first = await open(directory, limits);
+  const first = await open(t, directory, limits);
   const isCut = async () =>
     !(await readdir(join(directory, "wal"))).includes("0000000000000001.wal");
   for (let round = 0; round < 500 && !(await isCut()); round++) {
@@ -79,32 +90,29 @@ test("snapshots are taken, the log is cut, and a restart restores them", async (
   await first.raft.close();
   const snapshots = await readdir(join(directory, "snapshots"));
   assert.ok(snapshots.length === 2 || snapshots.length === 3, `${snapshots}`);
-  const second = await open(directory, limits);
-  t.after(() => second.raft.close());
+  const second = await open(t, directory, limits);
   await second.raft.read(signal);
   assert.deepEqual(second.machine.serials, before);
 });
 
 test("a log of another cluster is refused", async (t) => {
   const directory = await folder(t);
-  const first = await open(directory);
+  const first = await open(t, directory);
   await first.raft.close();
-  await assert.rejects(open(directory, {}, "other"), { code: "precondition" });
+  await assert.rejects(open(t, directory, {}, "other"), { code: "precondition" });
 });
 
 test("what is too large is refused, and so is everything when the disk is nearly full", async (t) => {
   const directory = await folder(t);
-  const { raft } = await open(directory);
+  const { raft } = await open(t, directory);
   await assert.rejects(raft.propose(Buffer.alloc(1024 * 1024 + 1), signal), { code: "too_large" });
   await raft.close();
-  const full = await open(directory, { freeBytesMin: Number.MAX_SAFE_INTEGER });
-  t.after(() => full.raft.close());
+  const full = await open(t, directory, { freeBytesMin: Number.MAX_SAFE_INTEGER });
   await assert.rejects(full.raft.propose(Buffer.from("x"), signal), { code: "exhausted" });
 });
 
 test("watchers see the role at once and each change of it", async (t) => {
-  const { raft } = await open(await folder(t));
-  t.after(() => raft.close());
+  const { raft } = await open(t, await folder(t));
   const roles: string[] = [];
   raft.watchStatus((status) => roles.push(status.role));
   await raft.read(signal);
@@ -125,10 +133,24 @@ test("a state machine that throws stops raft", async (t) => {
     log: silentLog,
     stateMachine: machine,
   });
-  t.after(() => raft.close());
+  closeAtEnd(t, raft);
   const failed = assert.rejects(raft.failed, /broken/);
   await assert.rejects(raft.propose(Buffer.from("x"), signal), SwarmError);
   await failed;
+});
+
+test("a disk error ends it at once: the write has an unknown outcome, later ones are refused", async (t) => {
+  const directory = await folder(t);
+  const { raft } = await open(t, directory, { segmentBytes: 64 * 1024 });
+  await raft.read(signal);
+  const failed = assert.rejects(raft.failed, /ENOENT/);
+  await rm(directory, { recursive: true, force: true, maxRetries: 10 });
+  const outcome = async () => {
+    for (;;) await raft.propose(Buffer.alloc(1000), signal);
+  };
+  await assert.rejects(outcome, { code: "unknown_outcome" });
+  await failed;
+  await assert.rejects(raft.propose(Buffer.alloc(1), signal), { code: "unavailable" });
 });
 
 test("SIGKILL at random moments loses no acknowledged write", { timeout: 120_000 }, async (t) => {
@@ -155,8 +177,7 @@ test("SIGKILL at random moments loses no acknowledged write", { timeout: 120_000
     assert.equal(code, null, "the writer was killed and did not fail");
     next += 10; // what was under way may have been written
   }
-  const { raft, machine } = await open(directory, { snapshotEntries: 150 });
-  t.after(() => raft.close());
+  const { raft, machine } = await open(t, directory, { snapshotEntries: 150 });
   await raft.read(signal);
   const found = new Set(machine.serials.map(Number));
   const lost = [...acknowledged].filter((serial) => !found.has(serial));

@@ -26,7 +26,7 @@ function open(directory: string): Promise<Storage> {
 async function take(directory: string, index: number, term: number, text: string): Promise<void> {
   const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
   const pieces = [Buffer.from(text), Buffer.alloc(0), Buffer.from("end")][Symbol.iterator]();
-  await snapshots.write({ index, term, configuration }, pieces, pieces.next(), signal);
+  await snapshots.write({ index, term, configuration }, pieces, pieces.next(), 0, signal);
 }
 
 async function write(storage: Storage, from: number, through: number): Promise<void> {
@@ -73,7 +73,7 @@ test("a snapshot comes back whole, and half-written ones are removed", async (t)
   await take(directory, 40, 2, "state at 40");
   await (await openFile(join(directory, "snapshots", "ff.snapshot.tmp"), "w")).close();
   const again = await open(directory);
-  t.after(() => again.wal.close());
+  await again.wal.close();
   assert.deepEqual(textOf(again), ["state at 40", "end"]);
   assert.deepEqual(textOf(again), ["state at 40", "end"], "and can be read twice");
   assert.equal(again.restored.snapshot?.index, 40);
@@ -120,6 +120,6 @@ test("another's snapshot is refused", async (t) => {
     nodeId: "b",
   });
   const pieces = [Buffer.from("x")][Symbol.iterator]();
-  await snapshots.write({ index: 3, term: 1, configuration }, pieces, pieces.next(), signal);
+  await snapshots.write({ index: 3, term: 1, configuration }, pieces, pieces.next(), 0, signal);
   await assert.rejects(open(directory), { code: "precondition" });
 });
