@@ -19,6 +19,7 @@ import {
   startLoad,
   tsswarm,
   until,
+  untilAnswering,
   untilReady,
   untilRunning,
   visitFrom,
@@ -244,6 +245,7 @@ test("a worker whose agent is gone for thirty seconds keeps its tasks", async ()
   } finally {
     process.kill(keeper, "SIGCONT");
   }
+  await untilAnswering([worker], 15_000);
   await untilReady(manager, hosts.length, 15_000);
   assert.deepEqual(await identities(await untilRunning(manager, "web", replicas, 5000)), wanted);
 });
@@ -262,6 +264,7 @@ test("agents and the manager die twenty times each while services are created: n
     await delay(400);
   }
   const acknowledged = await creating.stop();
+  await untilAnswering(hosts, 20_000);
   await untilReady(manager, hosts.length, 20_000);
   const { answered, failures } = await load.stop();
   assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);

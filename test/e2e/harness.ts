@@ -213,6 +213,19 @@ export function untilRunning(
   });
 }
 
+/** Waits until each of the hosts' daemons answers. */
+export async function untilAnswering(hosts: readonly string[], msMax: number): Promise<void> {
+  for (const host of hosts)
+    await until(`the daemon of ${host} does not answer`, msMax, () =>
+      api(host)
+        .get("/_ping")
+        .then(
+          () => true,
+          () => undefined,
+        ),
+    );
+}
+
 /** Waits until the daemon of a host counts so many ready nodes. */
 export async function untilReady(manager: string, count: number, msMax: number): Promise<void> {
   await until(`not ${count} nodes became ready`, msMax, async () => {
