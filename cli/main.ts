@@ -26,16 +26,12 @@ const doors: Doors = {
     process.exit(0);
   },
   async agent(config) {
-    const { runAgent } = (await import(
-      new URL("../agent/main.js", import.meta.url).href
-    )) as Record<"runAgent", Run>;
+    const { runAgent } = await import("../agent/main.ts");
     await runAgent(config, stopSignal({ stdin: true }));
     process.exit(0);
   },
   async manager(config) {
-    const { runManager } = (await import(
-      new URL("../manager/main.js", import.meta.url).href
-    )) as Record<"runManager", Run>;
+    const { runManager } = await import("../manager/main.ts");
     await runManager(config, stopSignal({ stdin: true }));
     process.exit(0);
   },
@@ -44,8 +40,6 @@ const doors: Doors = {
     return runLab(args);
   },
 };
-
-type Run = (config: unknown, signal: AbortSignal) => Promise<void>;
 
 /** Aborts when the process is told to stop, or, for the keeper's children, when the keeper has gone. */
 function stopSignal(options: { readonly stdin: boolean }): AbortSignal {

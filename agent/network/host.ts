@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import { listLinks } from "./apply.ts";
+import { listLinks, setSysctls } from "./apply.ts";
+import type { Link } from "./links.ts";
 import { dumps, parseObject } from "./netlink.ts";
 import { runNft } from "./nft.ts";
 import { vxlanOverheadBytes } from "./plan.ts";
@@ -12,11 +13,25 @@ import { withSocket } from "./socket.ts";
 
 const mtuBytesMin = 576;
 const nameServersMax = 3;
+const neighbourRetryMs = "200";
 const connectionsMaxPath = "/proc/sys/net/netfilter/nf_conntrack_max";
 const connectionsMaxWanted = 262_144;
 
 /** MTU inside the overlay: that of the device which has the address, less what VXLAN adds. */
 export function overlayMtu(dataPathAddr: string): number {
+  return Math.max(mtuBytesMin, deviceOf(dataPathAddr).mtu - vxlanOverheadBytes);
+}
+
+/**
+ * After a cable is back, a host that is still being asked for would be found up to a second later, and a whole node might
+ * be given up for that second: ask more often.
+ */
+export function hastenNeighbours(dataPathAddr: string): void {
+  const { name } = deviceOf(dataPathAddr);
+  setSysctls(null, { [`ipv4/neigh/${name}/retrans_time_ms`]: neighbourRetryMs });
+}
+
+function deviceOf(dataPathAddr: string): Link {
   return withSocket(null, (socket) => {
     const links = listLinks(socket);
     const nameOf = (index: number) => links.find((link) => link.index === index)?.name ?? "";
@@ -31,7 +46,7 @@ export function overlayMtu(dataPathAddr: string): number {
         `no device of this node has the data path address ${dataPathAddr}: set --advertise-addr or --data-path-addr to one of its own`,
       );
     }
-    return Math.max(mtuBytesMin, link.mtu - vxlanOverheadBytes);
+    return link;
   });
 }
 

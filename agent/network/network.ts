@@ -11,7 +11,7 @@ import type { World } from "../../proto/kit/world.ts";
 import { routerAddress } from "./addresses.ts";
 import { deleteTable, listFolder, NamespaceState } from "./apply.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
-import { overlayMtu, prepareHost } from "./host.ts";
+import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
 import { Naming } from "./naming.ts";
 import {
   emptyView,
@@ -176,6 +176,8 @@ export class KernelNetwork implements Network {
     const before = this.#view;
     this.#view = view;
     if (view.networks.length > 0) {
+      if (before?.self.dataPathAddr !== view.self.dataPathAddr)
+        hastenNeighbours(view.self.dataPathAddr);
       this.#mtu = this.#options.mtu || overlayMtu(view.self.dataPathAddr);
     }
     for (const name of listFolder(this.#directory)) {

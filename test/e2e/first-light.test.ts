@@ -261,7 +261,12 @@ test("agents and the manager die twenty times each while services are created: n
   for (let i = 0; i < 20; i++) {
     await crash(hosts[i % hosts.length] ?? manager, "agent");
     await crash(manager, "manager");
-    await delay(400);
+    const known = creating.count();
+    await until(
+      "no service can be created any more",
+      20_000,
+      () => creating.count() > known || undefined,
+    );
   }
   const acknowledged = await creating.stop();
   await untilAnswering(hosts, 20_000);
@@ -327,7 +332,7 @@ async function callerLines(): Promise<readonly string[]> {
 }
 
 /** Services one after the other until stopped; a create whose answer did not come does not count. */
-function createServices(): { stop(): Promise<readonly string[]> } {
+function createServices(): { count(): number; stop(): Promise<readonly string[]> } {
   const acknowledged: string[] = [];
   const stop = new AbortController();
   const spec = {
@@ -338,15 +343,17 @@ function createServices(): { stop(): Promise<readonly string[]> } {
     for (let i = 0; !stop.signal.aborted; i++) {
       const name = `made-${i}`;
       try {
-        await api(manager).post("/services/create", { body: { ...spec, Name: name } });
+        const signal = AbortSignal.timeout(3000);
+        await api(manager).post("/services/create", { body: { ...spec, Name: name }, signal });
         acknowledged.push(name);
       } catch {
         // Nobody was there, or died before answering: not acknowledged.
       }
-      await delay(150);
+      await delay(100);
     }
   })();
   return {
+    count: () => acknowledged.length,
     async stop() {
       stop.abort();
       await done;
