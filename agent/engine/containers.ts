@@ -8,6 +8,7 @@ import { timestamp } from "../../proto/kit/world.ts";
 import type { Exit } from "../runtime/types.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
+import { startFailure } from "./failures.ts";
 import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
@@ -31,6 +32,8 @@ interface Entry {
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const sigkill = 9;
+/** Longer ones fire at once. */
+const timerMsMax = 2 ** 31 - 1;
 const killedExit = 137;
 const reapMsMax = 10_000;
 /** The exit code of a process whose end nobody saw, as in Docker. */
@@ -106,10 +109,12 @@ export class Containers {
     const name = entry.record.config.StopSignal ?? "SIGTERM";
     await this.#signal(entry, signalNumber(name));
     const waiting = new AbortController();
-    const grace = this.#parts.world.sleep(graceMs, AbortSignal.any([signal, waiting.signal])).then(
-      () => this.#signal(entry, sigkill),
-      () => {},
-    );
+    const grace = this.#parts.world
+      .sleep(Math.min(graceMs, timerMsMax), AbortSignal.any([signal, waiting.signal]))
+      .then(
+        () => this.#signal(entry, sigkill),
+        () => {},
+      );
     try {
       await aborted(running.ended, signal);
     } finally {
@@ -195,12 +200,12 @@ export class Containers {
       if (known.has(id)) continue;
       log.warn({ container: id }, "removing a container without a record");
       await this.#reap(id);
-      await this.#pipes.close(id);
       await runtime.deleteContainer(id);
     }
     for (const { name, isActive } of snapshots)
       if (isActive && /^[0-9a-f]{64}$/.test(name) && !known.has(name))
         await runtime.removeSnapshot(name);
+    await this.#pipes.closeOthers((id) => known.has(id));
     const made = new Set(containers.map((container) => container.id));
     const processes = new Map(tasks.map((task) => [task.id, task]));
     await Promise.all(
@@ -268,7 +273,7 @@ export class Containers {
       };
       await this.#parts.records.save(entry.record);
     } catch (error) {
-      const failure = startFailure(entry.record, error);
+      const failure = startFailure(`container ${entry.record.name}`, error);
       const { running } = entry;
       entry.running = null;
       running?.stop.abort();
@@ -388,23 +393,6 @@ export class Containers {
       throw new SwarmError("invalid", `Multiple IDs found with provided prefix: ${wanted}`);
     return only;
   }
-}
-
-/** Docker's exit codes for what cannot be started: 127 not there, 126 not executable, else 128. */
-function startFailure(
-  record: ContainerFile,
-  error: unknown,
-): { readonly exitCode: number; readonly error: SwarmError } {
-  const { code } = asSwarmError(error);
-  const message = `cannot start container ${record.name}: ${messageOf(error)}`;
-  if (code === "unavailable")
-    return { exitCode: 128, error: new SwarmError("unavailable", message, { cause: error }) };
-  const exitCode = /not found|no such file/i.test(message)
-    ? 127
-    : /permission denied|is a directory/i.test(message)
-      ? 126
-      : 128;
-  return { exitCode, error: new SwarmError("invalid", message, { cause: error }) };
 }
 
 async function aborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {

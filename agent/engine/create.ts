@@ -1,6 +1,7 @@
 // Making a container: from what was asked for and its image to a snapshot, files, a specification and a record.
 
 import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
@@ -57,7 +58,7 @@ export class Creator {
   async create(wanted: CreateContainer, id: string): Promise<ContainerFile> {
     const { runtime, images, records, volumes } = this.#parts;
     const image = await images.find(wanted.config.Image);
-    const config = mergeConfig(wanted.config, image.config, id);
+    const config = mergeConfig(withHostname(wanted), image.config, id);
     signalNumber(config.StopSignal ?? "");
     const directory = records.path(id);
     await mkdir(records.logs(id), { recursive: true, mode: 0o710 });
@@ -213,6 +214,11 @@ export class Creator {
     }
     return mounts;
   }
+}
+
+/** On the host's network a container has the host's name. */
+function withHostname({ config, networkNamespace }: CreateContainer): ContainerConfig {
+  return networkNamespace === "" && !config.Hostname ? { ...config, Hostname: hostname() } : config;
 }
 
 /** All at once; fails only when none is under way any more, so that what they made can be removed. */

@@ -10,7 +10,8 @@ import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { missingFacts, readHostFacts } from "../runtime/host.ts";
+import { loadAppArmorProfile } from "../runtime/apparmor.ts";
+import { type HostFacts, missingFacts, readHostFacts } from "../runtime/host.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { Containers } from "./containers.ts";
 import { describeDistribution } from "./distribution.ts";
@@ -49,8 +50,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const dataRoot = config["data-root"];
   const execRoot = config["exec-root"];
   await mkdir(join(execRoot, "fifo"), { recursive: true, mode: 0o700 });
-  const host = await readHostFacts();
-  for (const missing of missingFacts(host)) log.warn(missing);
+  const host = await examineHost(log);
   const libc = openLibc();
   const scope = new Scope("engine");
   const hub = new Hub(world);
@@ -93,6 +93,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const execs = new Execs({ runtime, containers, hub, libc, host, execRoot, world });
   const versions = await readVersions(runtime);
   await images.all();
+  await runtime.dropLeases("pull");
   await containers.adopt();
   keeper.onReconnect(() => {
     if (scope.signal.aborted) return;
@@ -150,6 +151,15 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     },
     close: () => scope.close(),
   };
+}
+
+async function examineHost(log: Log): Promise<HostFacts> {
+  const facts = await readHostFacts();
+  for (const missing of missingFacts(facts)) log.warn(missing);
+  if (!facts.hasAppArmor) return facts;
+  const problem = await loadAppArmorProfile();
+  if (problem !== null) log.warn(problem);
+  return { ...facts, hasAppArmorProfile: problem === null };
 }
 
 /** `10m`, `512k`, `1g`, or bytes. */

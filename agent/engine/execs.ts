@@ -6,13 +6,14 @@ import { mkdir, rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { Readable, type Writable } from "node:stream";
-import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { HostFacts } from "../runtime/host.ts";
 import { execProcess } from "../runtime/spec.ts";
 import type { Exit, Runtime, Stdio } from "../runtime/types.ts";
 import type { Containers } from "./containers.ts";
 import { mergeEnv } from "./defaults.ts";
+import { startFailure } from "./failures.ts";
 import type { Hub } from "./hub.ts";
 import type { Libc } from "./libc.ts";
 import { readInside } from "./rootfs.ts";
@@ -152,9 +153,9 @@ export class Execs {
       pipes?.error?.destroy();
       await runtime.deleteTask(state.containerId, id).catch(() => {});
       await rm(directory, { recursive: true, force: true });
-      const isMissing = /not found|no such file/i.test(asSwarmError(error).message);
-      this.#set(id, { running: false, exitCode: isMissing ? 127 : 126 });
-      throw startError(error);
+      const failure = startFailure(`exec in ${record.name}`, error);
+      this.#set(id, { running: false, exitCode: failure.exitCode });
+      throw failure.error;
     }
   }
 
@@ -263,11 +264,4 @@ function openFifo(path: string, mode: number): Socket {
   // Broken pipes show as the end of the stream; the exit code tells the rest.
   socket.on("error", () => {});
   return socket;
-}
-
-function startError(error: unknown): SwarmError {
-  const { code, message } = asSwarmError(error);
-  if (code === "not_found" || code === "conflict" || code === "unavailable" || code === "invalid")
-    return asSwarmError(error);
-  return new SwarmError("invalid", message, { cause: error });
 }

@@ -1,6 +1,6 @@
 // The FIFOs of a container's output, and telling the keeper to follow them.
 
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
@@ -57,6 +57,17 @@ export class LogPipes {
         this.#parts.log.warn({ container: id, error: messageOf(error) }, "cannot close the logs"),
       );
     await rm(this.#directory(id), { recursive: true, force: true });
+  }
+
+  /** Forgets the pipes of containers that are no more. */
+  async closeOthers(isKnown: (id: string) => boolean): Promise<void> {
+    const { keeper, config } = this.#parts;
+    const followed = await keeper.ask({ do: "status" }).then(
+      ({ status }) => status?.logs ?? [],
+      () => [],
+    );
+    const made = await readdir(join(config["exec-root"], "fifo")).catch(() => []);
+    for (const id of new Set([...followed, ...made])) if (!isKnown(id)) await this.close(id);
   }
 
   #directory(id: string): string {

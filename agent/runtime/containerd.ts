@@ -251,6 +251,13 @@ class Containerd implements Runtime {
     }
   }
 
+  async dropLeases(purpose: string): Promise<void> {
+    const { leases } = await this.#calls.unary(leasesService, "List", {});
+    for (const { id } of leases)
+      if (id.startsWith(`${purpose}-`))
+        await this.#calls.unary(leasesService, "Delete", { id }).catch(ignore("not_found"));
+  }
+
   async createContainer(container: {
     id: string;
     image: string;

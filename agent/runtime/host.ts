@@ -9,6 +9,8 @@ export interface HostFacts {
   readonly cgroups: "v1" | "v2";
   /** Whether AppArmor is on, so that a profile may be named. */
   readonly hasAppArmor: boolean;
+  /** Whether our own profile is loaded: containers that name none get it. */
+  readonly hasAppArmorProfile: boolean;
   readonly hasSeccomp: boolean;
   /** Our own bounding set: what we lack we cannot give. */
   readonly capabilities: readonly string[];
@@ -23,6 +25,7 @@ export async function readHostFacts(): Promise<HostFacts> {
     architecture: process.arch,
     cgroups: (await text("/sys/fs/cgroup/cgroup.controllers")) === "" ? "v1" : "v2",
     hasAppArmor: (await text("/sys/module/apparmor/parameters/enabled")).startsWith("Y"),
+    hasAppArmorProfile: false,
     hasSeccomp: /^Seccomp:/m.test(status),
     capabilities: capabilitiesOfMask(/^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"),
     hardLimits: parseLimits(await text("/proc/self/limits")),

@@ -134,6 +134,63 @@ export function defaultSeccomp(
   };
 }
 
+/**
+ * A profile in the form Docker's documentation describes (`archMap`, `includes`, `excludes`) as the plain one runc reads;
+ * any other is returned as it is.
+ */
+export function adaptSeccomp(
+  profile: Readonly<Record<string, unknown>>,
+  architecture: string,
+  capabilities: readonly string[],
+): Readonly<Record<string, unknown>> {
+  const { archMap, syscalls, ...rest } = profile;
+  if (!Array.isArray(syscalls)) return profile;
+  const own = machines[architecture]?.architectures[0];
+  const names = dockerArchitectures[architecture] ?? [architecture];
+  const mapped = (Array.isArray(archMap) ? (archMap as DockerArchitecture[]) : []).find(
+    (entry) => entry.architecture === own,
+  );
+  const fits = ({ includes, excludes }: DockerRule) =>
+    (includes?.caps ?? []).every((name) => capabilities.includes(name)) &&
+    !(excludes?.caps ?? []).some((name) => capabilities.includes(name)) &&
+    (!includes?.arches?.length || includes.arches.some((name) => names.includes(name))) &&
+    !(excludes?.arches ?? []).some((name) => names.includes(name));
+  return {
+    ...rest,
+    ...(mapped === undefined
+      ? {}
+      : { architectures: [mapped.architecture, ...(mapped.subArchitectures ?? [])] }),
+    syscalls: (syscalls as DockerRule[])
+      .filter(fits)
+      .map(({ includes: _i, excludes: _e, comment: _c, name, ...rule }) =>
+        name === undefined || name === "" ? rule : { ...rule, names: [name] },
+      ),
+  };
+}
+
+interface DockerArchitecture {
+  readonly architecture: string;
+  readonly subArchitectures?: readonly string[] | null;
+}
+interface DockerFilter {
+  readonly caps?: readonly string[];
+  readonly arches?: readonly string[];
+}
+interface DockerRule {
+  readonly name?: string;
+  readonly names?: readonly string[];
+  readonly comment?: string;
+  readonly includes?: DockerFilter | null;
+  readonly excludes?: DockerFilter | null;
+}
+
+const dockerArchitectures: Readonly<Record<string, readonly string[]>> = {
+  x64: ["amd64", "x32", "x86"],
+  arm64: ["arm64", "arm"],
+  ppc64: ["ppc64le"],
+  s390x: ["s390", "s390x"],
+};
+
 function words(text: string): readonly string[] {
   return text.split(/\s+/).filter((word) => word !== "");
 }

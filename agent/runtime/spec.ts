@@ -3,7 +3,7 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { chooseCapabilities } from "./capabilities.ts";
 import type { HostFacts } from "./host.ts";
-import { defaultSeccomp } from "./seccomp.ts";
+import { adaptSeccomp, defaultSeccomp } from "./seccomp.ts";
 import type {
   RuntimeSpec,
   SpecCapabilities,
@@ -27,7 +27,7 @@ export interface SpecInput {
   readonly capabilityAdd: readonly string[];
   readonly capabilityDrop: readonly string[];
   readonly noNewPrivileges: boolean;
-  /** A profile in the OCI form replaces the default one. */
+  /** A profile in the OCI's or in Docker's form replaces the default one. */
   readonly seccomp: "default" | "unconfined" | Readonly<Record<string, unknown>>;
   /** "" is the default profile; "unconfined" is none. */
   readonly appArmor: string;
@@ -188,7 +188,8 @@ function appArmorOf(
     return {};
   }
   if (input.appArmor !== "") return { apparmorProfile: input.appArmor };
-  return { apparmorProfile: input.privileged ? "unconfined" : appArmorProfile };
+  if (input.privileged) return { apparmorProfile: "unconfined" };
+  return host.hasAppArmorProfile ? { apparmorProfile: appArmorProfile } : {};
 }
 
 function seccompOf(
@@ -203,7 +204,8 @@ function seccompOf(
       warnings.push("this kernel has no seccomp: the profile is left out");
     return null;
   }
-  if (input.seccomp !== "default") return input.seccomp;
+  if (input.seccomp !== "default")
+    return adaptSeccomp(input.seccomp, host.architecture, capabilities);
   const filter = defaultSeccomp(host.architecture, capabilities);
   if (filter === null) warnings.push(`no system call filter for ${host.architecture}`);
   return filter;

@@ -117,6 +117,9 @@ export interface Runtime {
   /** Runs with a lease: what is made through the given runtime is kept from the garbage collector until it returns. */
   underLease<T>(purpose: string, run: (leased: Runtime) => Promise<T>): Promise<T>;
 
+  /** Ends the leases of a purpose that an earlier process has left behind. */
+  dropLeases(purpose: string): Promise<void>;
+
   createContainer(container: {
     readonly id: string;
     readonly image: string;

@@ -8,6 +8,7 @@ const host: HostFacts = {
   architecture: "x64",
   cgroups: "v1",
   hasAppArmor: false,
+  hasAppArmorProfile: false,
   hasSeccomp: true,
   capabilities: capabilityNames,
   hardLimits: {},
@@ -151,7 +152,7 @@ test("own mounts replace the base ones and come parents first", () => {
 const profiles = [
   {
     name: "where the kernel has it",
-    on: { ...host, hasAppArmor: true },
+    on: { ...host, hasAppArmor: true, hasAppArmorProfile: true },
     asked: "",
     profile: "tsswarm-default",
     warned: false,
@@ -211,4 +212,28 @@ test("an exec is as the container's process but for what is given", () => {
   assert.equal(process.noNewPrivileges, true);
   assert.equal(process.oomScoreAdj, undefined);
   assert.deepEqual(process.capabilities.effective, []);
+});
+
+test("a profile in Docker's form is made plain for this machine and these capabilities", () => {
+  const seccomp = {
+    defaultAction: "SCMP_ACT_ERRNO",
+    archMap: [
+      { architecture: "SCMP_ARCH_X86_64", subArchitectures: ["SCMP_ARCH_X86"] },
+      { architecture: "SCMP_ARCH_AARCH64", subArchitectures: null },
+    ],
+    syscalls: [
+      { names: ["read"], action: "SCMP_ACT_ALLOW", comment: "x", includes: {}, excludes: {} },
+      { names: ["mount"], action: "SCMP_ACT_ALLOW", includes: { caps: ["CAP_SYS_ADMIN"] } },
+      { names: ["clone3"], action: "SCMP_ACT_ERRNO", excludes: { caps: ["CAP_SYS_ADMIN"] } },
+      { names: ["arm_only"], action: "SCMP_ACT_ALLOW", includes: { arches: ["arm64"] } },
+    ],
+  };
+  assert.deepEqual(build({ seccomp }).spec.linux.seccomp, {
+    defaultAction: "SCMP_ACT_ERRNO",
+    architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+    syscalls: [
+      { names: ["read"], action: "SCMP_ACT_ALLOW" },
+      { names: ["clone3"], action: "SCMP_ACT_ERRNO" },
+    ],
+  });
 });

@@ -1,0 +1,26 @@
+// Why a process could not be started, in Docker's exit codes. Pure.
+
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+
+const notFound = 127;
+const notExecutable = 126;
+const otherwise = 128;
+
+/** 127 the program is not there, 126 it cannot be executed, else 128. `what` is what was to be started. */
+export function startFailure(
+  what: string,
+  error: unknown,
+): { readonly exitCode: number; readonly error: SwarmError } {
+  const { code } = asSwarmError(error);
+  const message = `cannot start ${what}: ${messageOf(error)}`;
+  const exitCode = exitCodeOf(message);
+  const kept = code === "unavailable" || code === "not_found" || code === "conflict";
+  const wrapped = new SwarmError(kept ? code : "invalid", message, { cause: error });
+  return { exitCode: kept ? otherwise : exitCode, error: wrapped };
+}
+
+function exitCodeOf(message: string): number {
+  if (/not found|no such file/i.test(message)) return notFound;
+  if (/permission denied|is a directory/i.test(message)) return notExecutable;
+  return otherwise;
+}
