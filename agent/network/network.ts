@@ -11,7 +11,9 @@ import type { World } from "../../proto/kit/world.ts";
 import { routerAddress } from "./addresses.ts";
 import { deleteTable, listFolder, NamespaceState } from "./apply.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
+import { isServedAlike, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
+import { deleteLink } from "./links.ts";
 import { Naming } from "./naming.ts";
 import {
   emptyView,
@@ -25,7 +27,6 @@ import {
   routerObjects,
   sandboxObjects,
   sandboxPorts,
-  staleFlows,
 } from "./plan.ts";
 import { HeldPorts, portKey } from "./ports.ts";
 import { type ProbeTargets, runProbe } from "./probe.ts";
@@ -276,7 +277,12 @@ export class KernelNetwork implements Network {
   }
 
   #removeRouter(networkId: string): void {
-    removeNamespace(this.#routerPath(networkId));
+    const path = this.#routerPath(networkId);
+    if (isNamespace(path)) {
+      // By itself: with the namespace alone it would go later, and keep its number taken until then.
+      withSocket(path, (socket) => socket.batch([deleteLink("vx0")]));
+    }
+    removeNamespace(path);
     this.#routers.delete(networkId);
     this.#wired.delete(this.#routerPath(networkId));
     this.#options.log.info({ network: networkId }, "left the network");
@@ -411,14 +417,4 @@ function attempt(problems: unknown[], work: () => void): void {
   } catch (error) {
     problems.push(error);
   }
-}
-
-function isServedAlike(a: ClusterView, b: ClusterView, networkId: string): boolean {
-  const serving = (view: ClusterView) =>
-    view.endpoints
-      .filter(({ NetworkID, State }) => NetworkID === networkId && State === "serving")
-      .map(({ Address }) => Address)
-      .sort()
-      .join();
-  return serving(a) === serving(b);
 }

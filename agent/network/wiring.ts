@@ -21,8 +21,8 @@ import type { NetworkFacts } from "./plan.ts";
 import { NetlinkSocket } from "./socket.ts";
 import type { ClusterView } from "./types.ts";
 
-/** A network that was just left keeps its VXLAN number until the kernel has cleaned up. */
-const vniWaitMsMax = 5_000;
+/** The number of a device whose namespace just ended stays taken until the kernel has cleaned up. */
+const vniWaitMsMax = 15_000;
 const vniRetryMs = 50;
 
 const routerSysctls = {

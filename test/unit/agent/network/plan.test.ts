@@ -9,6 +9,7 @@ import {
   routerMac,
   slotOf,
 } from "../../../../agent/network/addresses.ts";
+import { staleFlows } from "../../../../agent/network/flows.ts";
 import { describe } from "../../../../agent/network/netlink.ts";
 import {
   contains,
@@ -21,7 +22,6 @@ import {
   routerObjects,
   sandboxObjects,
   servingEndpoints,
-  staleFlows,
 } from "../../../../agent/network/plan.ts";
 import { clusterView, endpoint, networkObject, peer, sandbox, service } from "./fixtures.ts";
 

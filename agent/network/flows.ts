@@ -1,0 +1,53 @@
+// Which remembered UDP flows lead astray after a change. Pure.
+
+import { linkAddresses } from "./addresses.ts";
+import { attachedTo, contains, type RouterInput, servingEndpoints } from "./plan.ts";
+import type { ClusterView } from "./types.ts";
+
+/** A flow as conntrack has it: where it was meant to go, and who answers. */
+export interface Flow {
+  readonly target: string;
+  readonly answerer: string;
+}
+
+/**
+ * Whether a UDP flow's remembered way is wrong by now: it leads to an address that is gone or serves no more, or was
+ * refused by the router itself while there was nobody to serve it. UDP has no end that the kernel could see.
+ */
+export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
+  const { view, network, sandboxes, slot } = input;
+  const byService = servingEndpoints(view, network.id);
+  const known = new Set(attachedTo(network.id, sandboxes).map(({ address }) => address));
+  for (const endpoint of view.endpoints) {
+    if (endpoint.NetworkID === network.id) known.add(endpoint.Address);
+  }
+  const servedBy = new Map<string, ReadonlySet<string>>();
+  for (const service of view.services) {
+    if (service.NetworkID !== network.id || service.VirtualIP === "") continue;
+    known.add(service.VirtualIP);
+    const serving = byService.get(service.ServiceID) ?? [];
+    servedBy.set(service.VirtualIP, new Set(serving.map(({ Address }) => Address)));
+  }
+  const draining = new Set(
+    view.endpoints.filter((e) => e.State !== "serving").map(({ Address }) => Address),
+  );
+  const uplink = slot === null ? "" : linkAddresses(slot).router;
+  for (const { gateway } of network.subnets) known.add(gateway);
+  return ({ target, answerer }) => {
+    const serving = servedBy.get(target);
+    if (serving !== undefined) return serving.size > 0 && !serving.has(answerer);
+    if (target === uplink) return draining.has(answerer) || !known.has(answerer);
+    return network.subnets.some(({ cidr }) => contains(cidr, answerer)) && !known.has(answerer);
+  };
+}
+
+/** Whether the same addresses serve on the network in both views. */
+export function isServedAlike(a: ClusterView, b: ClusterView, networkId: string): boolean {
+  const serving = (view: ClusterView) =>
+    view.endpoints
+      .filter(({ NetworkID, State }) => NetworkID === networkId && State === "serving")
+      .map(({ Address }) => Address)
+      .sort()
+      .join();
+  return serving(a) === serving(b);
+}
