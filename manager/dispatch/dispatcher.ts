@@ -1,28 +1,20 @@
 // Agents' sessions: what changes in the state goes down to those whom it concerns, what they report goes into the store.
 
-import type { FromAgent, Hello, Node, Task, ToAgent } from "../../proto/gen/types.ts";
+import type { FromAgent, Hello, Node, ToAgent } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Caller, Handlers } from "../../proto/rpc.ts";
 import { certifiedNode } from "../../proto/tls.ts";
 import { hostOf } from "../identity/join.ts";
-import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
-import { Alarm } from "./alarm.ts";
 import { infoOf, keyOf, peerOf } from "./assign.ts";
-import { Feed } from "./feed.ts";
-import { Holds, holdMsMax } from "./holds.ts";
 import { Judge } from "./judge.ts";
 import { LogBroker } from "./logs.ts";
+import { Names } from "./names.ts";
 import { answers } from "./probe.ts";
 import { NodeSession, type Surroundings } from "./session.ts";
 import { StatusWriter } from "./status.ts";
-
-/** Names and addresses of a network are sent at most so often. */
-const coalesceMs = 100;
-/** A manager that just started has no sessions to ask: what should stop then simply waits this long. */
-const settleMs = holdMsMax;
 
 export interface DispatcherOptions {
   readonly store: Store;
@@ -40,26 +32,15 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #status: StatusWriter;
   readonly #judge: Judge;
-  readonly #settledAt: number;
-  readonly #holds = new Holds();
   readonly #sessions = new Map<string, NodeSession>();
-  readonly #feeds = new Map<string, Feed>();
-  /** Network → tasks and services to look at again. */
-  readonly #dirty = new Map<
-    string,
-    { readonly tasks: Set<string>; readonly services: Set<string> }
-  >();
-  readonly #flushAlarm: Alarm;
-  readonly #holdAlarm: Alarm;
+  readonly #names: Names;
   #state: State;
-  #flushedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DispatcherOptions) {
     const { store, world, log, signal } = options;
     this.#options = options;
     this.#state = store.state;
     this.#status = new StatusWriter(store, world, log);
-    this.#settledAt = world.monotonic() + settleMs;
     this.#judge = new Judge({
       world,
       log,
@@ -69,8 +50,14 @@ export class Dispatcher {
       // Its connection is a dead one; should it still be there, it comes back with a new one.
       lost: (nodeId) => this.#sessions.get(nodeId)?.outgoing.end(),
     });
-    this.#flushAlarm = new Alarm(world, signal, () => this.#flushNetworks());
-    this.#holdAlarm = new Alarm(world, signal, () => this.#expireHolds());
+    this.#names = new Names({
+      world,
+      log,
+      signal,
+      state: () => this.#state,
+      sessions: () => this.#sessions.values(),
+      updateNodes: (nodeIds) => this.#update(nodeIds),
+    });
     this.logs = new LogBroker({
       state: () => this.#state,
       send: (nodeId, message) => this.#sendTo(nodeId, message),
@@ -102,9 +89,6 @@ export class Dispatcher {
       } catch (error) {
         if (!(error instanceof SwarmError) || error.code !== "exhausted") throw error;
         this.#options.log.warn({}, "fell behind the store; all sessions start over");
-        for (const session of this.#sessions.values()) session.outgoing.end();
-        this.#feeds.clear();
-        this.#dirty.clear();
       }
     }
   }
@@ -114,29 +98,27 @@ export class Dispatcher {
     if (step.changes.length === 0) this.#begin(step.state);
     const nodes = new Set<string>();
     for (const change of step.changes) this.#route(change, nodes);
-    for (const nodeId of nodes) this.#sessions.get(nodeId)?.update(this.#surroundings());
-    if (this.#dirty.size > 0) this.#flushSoon();
-    this.#holdAlarm.set(this.#holds.expiresAt());
+    this.#update(nodes);
+    this.#names.flushSoon();
   }
 
+  /** What lies before this state is not known: those who have a session come back for all of it. */
   #begin(state: State): void {
-    const now = this.#options.world.monotonic();
+    for (const session of this.#sessions.values()) session.outgoing.end();
+    this.#names.begin();
     this.#judge.begin(state);
-    for (const task of state.table("task").values()) if (isInUse(task)) this.#hold(task, now);
   }
 
   #route(change: Applied, nodes: Set<string>): void {
     switch (change.kind) {
       case "task":
-        this.#routeTask(change.before, change.after, nodes);
+        for (const task of [change.before, change.after])
+          if (task !== undefined && task.NodeID !== "") nodes.add(task.NodeID);
+        this.#names.taskChanged(change.before, change.after);
+        if (change.after !== undefined) this.logs.taskChanged(change.after);
         return;
       case "service":
-        for (const service of [change.before, change.after])
-          for (const networkId of [
-            ...(service?.Endpoint?.VirtualIPs ?? []).map((vip) => vip.NetworkID),
-            ...(service?.Spec?.TaskTemplate?.Networks ?? []).map((network) => network.Target),
-          ])
-            this.#dirtyOf(networkId).services.add(change.id);
+        this.#names.serviceChanged(change.before, change.after);
         return;
       case "network":
         for (const session of this.#sessions.values())
@@ -153,29 +135,6 @@ export class Dispatcher {
       default:
         return;
     }
-  }
-
-  #routeTask(before: Task | undefined, after: Task | undefined, nodes: Set<string>): void {
-    for (const task of [before, after]) {
-      if (task === undefined) continue;
-      if (task.NodeID !== "") nodes.add(task.NodeID);
-      for (const attachment of task.NetworksAttachments)
-        this.#dirtyOf(attachment.Network?.ID ?? "").tasks.add(task.ID);
-    }
-    if (after === undefined) {
-      if (before !== undefined) this.#holds.release(before.ID);
-      return;
-    }
-    if (!isInUse(after)) this.#holds.release(after.ID);
-    else if (before === undefined || !isInUse(before))
-      this.#hold(after, this.#options.world.monotonic());
-    this.logs.taskChanged(after);
-  }
-
-  #hold(task: Task, now: number): void {
-    this.#holds.hold(task.ID, now);
-    for (const attachment of task.NetworksAttachments)
-      this.#dirtyOf(attachment.Network?.ID ?? "").tasks.add(task.ID);
   }
 
   #routeNode(id: string, before: Node | undefined, after: Node | undefined): void {
@@ -204,92 +163,16 @@ export class Dispatcher {
     }
   }
 
-  // ---------------------------------------------------------------- names and addresses
-
-  #dirtyOf(networkId: string): { readonly tasks: Set<string>; readonly services: Set<string> } {
-    let dirty = this.#dirty.get(networkId);
-    if (dirty === undefined) {
-      dirty = { tasks: new Set(), services: new Set() };
-      this.#dirty.set(networkId, dirty);
-    }
-    return dirty;
-  }
-
-  #flushSoon(): void {
-    const at = this.#flushedAt + coalesceMs;
-    if (at <= this.#options.world.monotonic()) this.#flushNetworks();
-    else this.#flushAlarm.set(at);
-  }
-
-  #flushNetworks(): void {
-    this.#flushedAt = this.#options.world.monotonic();
-    const deltas = new Map<string, ReturnType<Feed["refresh"]>>();
-    for (const [networkId, { tasks, services }] of this.#dirty) {
-      const delta = this.#feeds.get(networkId)?.refresh(this.#state, tasks, services);
-      if (delta !== undefined) deltas.set(networkId, delta);
-    }
-    this.#dirty.clear();
-    for (const session of this.#sessions.values()) {
-      const mine = [...deltas].filter(([networkId]) => session.hasNetwork(networkId));
-      session.sendDelta(
-        mine.flatMap(([, delta]) => delta.set),
-        mine.flatMap(([, delta]) => delta.remove),
-      );
-    }
-    this.#afterWithdrawal();
-    this.#dropUnusedFeeds();
-  }
-
-  /** What was draining is out with every session's current version. */
-  #afterWithdrawal(): void {
-    if (this.#options.world.monotonic() < this.#settledAt) return;
-    for (const taskId of this.#holds.unsent()) {
-      const networks = (this.#state.table("task").get(taskId)?.NetworksAttachments ?? []).map(
-        (attachment) => attachment.Network?.ID ?? "",
-      );
-      const versions = new Map<string, number>();
-      for (const session of this.#sessions.values())
-        if (networks.some((networkId) => session.hasNetwork(networkId)))
-          versions.set(session.id, session.version);
-      this.#free(this.#holds.sent(taskId, versions));
-    }
-  }
-
-  #expireHolds(): void {
-    const late = this.#holds.expire(this.#options.world.monotonic());
-    if (late.length > 0)
-      this.#options.log.warn({ tasks: late }, "not every node withdrew the task in time");
-    this.#free(late);
-    this.#holdAlarm.set(this.#holds.expiresAt());
-  }
-
-  #free(taskIds: readonly string[]): void {
-    const nodes = new Set(taskIds.map((id) => this.#state.table("task").get(id)?.NodeID ?? ""));
-    for (const nodeId of nodes) this.#sessions.get(nodeId)?.update(this.#surroundings());
-  }
-
-  #feedOf(networkId: string): Feed {
-    let feed = this.#feeds.get(networkId);
-    if (feed === undefined) {
-      feed = new Feed(networkId, this.#state);
-      this.#feeds.set(networkId, feed);
-    }
-    return feed;
-  }
-
-  #dropUnusedFeeds(): void {
-    const used = new Set(
-      [...this.#sessions.values()].flatMap((session) => [...session.networks()]),
-    );
-    for (const networkId of this.#feeds.keys())
-      if (!used.has(networkId)) this.#feeds.delete(networkId);
+  /** These nodes' agents hear what has changed in their tasks and networks. */
+  #update(nodeIds: Iterable<string>): void {
+    for (const nodeId of nodeIds) this.#sessions.get(nodeId)?.update(this.#surroundings());
   }
 
   #surroundings(): Surroundings {
     return {
       state: this.#state,
-      isHeld: (taskId) => this.#holds.has(taskId),
-      feedOf: (networkId) => this.#feedOf(networkId),
+      isHeld: (taskId) => this.#names.isHeld(taskId),
+      feedOf: (networkId) => this.#names.feedOf(networkId),
     };
   }
 
@@ -370,7 +253,7 @@ export class Dispatcher {
     this.#report(session, message.Tasks);
     if (message.Acknowledged !== undefined) {
       const version = session.parseVersion(message.Acknowledged.Version);
-      if (version !== null) this.#free(this.#holds.acknowledged(session.id, version));
+      if (version !== null) this.#names.acknowledged(session.id, version);
     }
     if (message.Leaving !== undefined) {
       const reason = message.Leaving.Reason;
@@ -407,7 +290,7 @@ export class Dispatcher {
       this.logs.nodeGone(session.nodeId);
       this.#options.log.info({ node: session.nodeId }, "a node's session has ended");
     }
-    this.#free(this.#holds.gone(session.id));
+    this.#names.sessionGone(session.id);
   }
 
   #sendTo(nodeId: string, message: Partial<ToAgent>): boolean {
@@ -415,17 +298,6 @@ export class Dispatcher {
     session?.send(message);
     return session !== undefined;
   }
-}
-
-/** Serving, but it should stop: its endpoint has to be withdrawn first. */
-function isInUse(task: Task): boolean {
-  return (
-    isAssigned(task) &&
-    isRunning(task) &&
-    !hasEnded(task) &&
-    !isWanted(task) &&
-    task.NetworksAttachments.length > 0
-  );
 }
 
 function isSamePeer(a: Node, b: Node): boolean {

@@ -24,6 +24,8 @@ export interface JudgeOptions {
 export class Judge {
   readonly #options: JudgeOptions;
   readonly #liveness: Liveness;
+  /** Nodes that are probed, and whether their host has answered. */
+  readonly #probed = new Map<string, boolean>();
   #probing = 0;
 
   constructor(options: JudgeOptions) {
@@ -42,10 +44,13 @@ export class Judge {
   }
 
   forget(nodeId: string): void {
+    this.#probed.delete(nodeId);
     this.#liveness.forget(nodeId);
   }
 
   heard(nodeId: string): void {
+    if (this.#probed.delete(nodeId))
+      this.#options.log.info({ node: nodeId }, "a silent node is heard again");
     const transition = this.#liveness.heard(nodeId, this.#options.world.monotonic());
     if (transition !== null) this.#apply(transition);
   }
@@ -79,12 +84,19 @@ export class Judge {
   }
 
   async #probe(nodeId: string, signal: AbortSignal): Promise<void> {
-    const { world, probe, addressOf } = this.#options;
+    const { world, probe, addressOf, log } = this.#options;
     if (this.#probing >= probesMax) return;
     this.#probing += 1;
+    if (!this.#probed.has(nodeId)) {
+      this.#probed.set(nodeId, false);
+      log.info({ node: nodeId }, "a node's agent is silent; asking its host");
+    }
     try {
-      if (await probe(addressOf(nodeId), signal))
-        this.#liveness.probeAnswered(nodeId, world.monotonic());
+      if (!(await probe(addressOf(nodeId), signal))) return;
+      this.#liveness.probeAnswered(nodeId, world.monotonic());
+      if (this.#probed.get(nodeId) !== false) return;
+      this.#probed.set(nodeId, true);
+      log.info({ node: nodeId }, "the host answers: its tasks stay while its agent is away");
     } finally {
       this.#probing -= 1;
     }

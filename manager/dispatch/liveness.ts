@@ -1,13 +1,17 @@
 // Which nodes are lost: pure. A node is lost when its host is silent, not when its agent is; see design.md, "Sessions".
 
-/** So many heartbeat periods without a beat make a node suspect (two beats a period are due), and its host is probed. */
+/**
+ * In heartbeat periods (four beats a period are due). After `probed` without a beat the host is asked; after `suspect` it counts
+ * as silent; after `lost` without beat or answer it is gone. Lost has to lie between two promises: a host cut off for 3 s
+ * (some tenths more, as commands take time) loses nothing, and tasks of a dead host run elsewhere within 5 s.
+ */
+const probedPeriods = 1.5;
 const suspectPeriods = 3;
-/** Neither a beat nor an answer to a probe for so many periods: the host is gone. */
-const lostPeriods = 4;
+const lostPeriods = 4.1;
 const periodMsDefault = 1_000;
 /** An agent that was killed, is being upgraded, or said goodbye may be away so long while its host lives. */
 const graceMs = 60_000;
-const probeMs = 200;
+const probeMs = 100;
 /** A host that answers a probe is asked again after this. */
 const probeAnsweredMs = 1_000;
 /** A manager that just started has not heard anyone: all get this much longer. */
@@ -17,7 +21,7 @@ const suspicionMs = 30_000;
 const silentNodesMin = 2;
 const silentShareMax = 1 / 3;
 /** Ticks come every `tickMs`. When they come much later, this process was stopped, and nobody is to blame for the silence. */
-export const tickMs = 100;
+export const tickMs = 50;
 const lateTickMs = 400;
 
 export type Verdict = "ready" | "down" | "unknown";
@@ -118,6 +122,7 @@ export class Liveness {
 
   tick(now: number): Outputs {
     this.#forgiveOwnPause(now);
+    const probedMs = probedPeriods * this.#periodMs;
     const suspectMs = suspectPeriods * this.#periodMs;
     const lostMs = lostPeriods * this.#periodMs;
     const lost: [string, Life][] = [];
@@ -127,7 +132,7 @@ export class Liveness {
     for (const [nodeId, life] of this.#lives) {
       if (life.verdict === "down") continue;
       alive += 1;
-      if (now - life.agentAt < suspectMs) continue;
+      if (now - life.agentAt < probedMs) continue;
       if (isProbeDue(life, now)) {
         life.probedAt = now;
         probes.push(nodeId);

@@ -1,0 +1,189 @@
+// Names and addresses of all networks on their way to the sessions, and the tasks that wait until their own are withdrawn.
+
+import type { Service, Task } from "../../proto/gen/types.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
+import type { State } from "../store/types.ts";
+import { Alarm } from "./alarm.ts";
+import { Feed, type FeedDelta } from "./feed.ts";
+import { Holds, holdMsMax } from "./holds.ts";
+import type { NodeSession } from "./session.ts";
+
+/** Changes of names and addresses are sent at most so often. */
+const coalesceMs = 100;
+
+export interface NamesOptions {
+  readonly world: World;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly state: () => State;
+  readonly sessions: () => Iterable<NodeSession>;
+  /** These nodes have tasks that are no longer held. */
+  readonly updateNodes: (nodeIds: Iterable<string>) => void;
+}
+
+interface Dirty {
+  readonly tasks: Set<string>;
+  readonly services: Set<string>;
+}
+
+export class Names {
+  readonly #options: NamesOptions;
+  readonly #holds = new Holds();
+  readonly #feeds = new Map<string, Feed>();
+  /** Network → what to look at again. */
+  readonly #dirty = new Map<string, Dirty>();
+  readonly #flushAlarm: Alarm;
+  readonly #holdAlarm: Alarm;
+  #flushedAt = Number.NEGATIVE_INFINITY;
+  /** A manager that just started has no sessions to ask: what should stop then simply waits until it would have them. */
+  #settledAt = Number.POSITIVE_INFINITY;
+
+  constructor(options: NamesOptions) {
+    const { world, signal } = options;
+    this.#options = options;
+    this.#flushAlarm = new Alarm(world, signal, () => this.#flush());
+    this.#holdAlarm = new Alarm(world, signal, () => this.#expire());
+  }
+
+  /** Everything anew, from a state of which no changes are known. */
+  begin(): void {
+    const { world, state } = this.#options;
+    this.#feeds.clear();
+    this.#dirty.clear();
+    this.#settledAt = world.monotonic() + holdMsMax;
+    for (const task of state().table("task").values()) if (isInUse(task)) this.#hold(task);
+  }
+
+  taskChanged(before: Task | undefined, after: Task | undefined): void {
+    for (const task of [before, after]) if (task !== undefined) this.#mark(task);
+    if (after !== undefined && isInUse(after)) {
+      if (before === undefined || !isInUse(before)) this.#hold(after);
+    } else if (before !== undefined) this.#holds.release(before.ID);
+  }
+
+  serviceChanged(before: Service | undefined, after: Service | undefined): void {
+    for (const service of [before, after]) {
+      if (service === undefined) continue;
+      for (const { NetworkID } of service.Endpoint?.VirtualIPs ?? [])
+        this.#dirtyOf(NetworkID).services.add(service.ID);
+      for (const { Target } of service.Spec?.TaskTemplate?.Networks ?? [])
+        this.#dirtyOf(Target).services.add(service.ID);
+    }
+  }
+
+  /** Sends what has changed: at once, or when 100 ms have passed since the last time. */
+  flushSoon(): void {
+    this.#holdAlarm.set(this.#holds.expiresAt());
+    if (this.#dirty.size === 0) return;
+    const at = this.#flushedAt + coalesceMs;
+    if (at <= this.#options.world.monotonic()) this.#flush();
+    else this.#flushAlarm.set(at);
+  }
+
+  feedOf(networkId: string): Feed {
+    let feed = this.#feeds.get(networkId);
+    if (feed === undefined) {
+      feed = new Feed(networkId, this.#options.state());
+      this.#feeds.set(networkId, feed);
+    }
+    return feed;
+  }
+
+  isHeld(taskId: string): boolean {
+    return this.#holds.has(taskId);
+  }
+
+  acknowledged(sessionId: string, version: number): void {
+    this.#free(this.#holds.acknowledged(sessionId, version));
+  }
+
+  sessionGone(sessionId: string): void {
+    this.#free(this.#holds.gone(sessionId));
+  }
+
+  #hold(task: Task): void {
+    this.#holds.hold(task.ID, this.#options.world.monotonic());
+    this.#mark(task);
+  }
+
+  #mark(task: Task): void {
+    for (const networkId of networksOf(task)) this.#dirtyOf(networkId).tasks.add(task.ID);
+  }
+
+  #dirtyOf(networkId: string): Dirty {
+    let dirty = this.#dirty.get(networkId);
+    if (dirty === undefined) {
+      dirty = { tasks: new Set(), services: new Set() };
+      this.#dirty.set(networkId, dirty);
+    }
+    return dirty;
+  }
+
+  #flush(): void {
+    this.#flushedAt = this.#options.world.monotonic();
+    const state = this.#options.state();
+    const deltas = new Map<string, FeedDelta>();
+    for (const [networkId, { tasks, services }] of this.#dirty) {
+      const delta = this.#feeds.get(networkId)?.refresh(state, tasks, services);
+      if (delta !== undefined) deltas.set(networkId, delta);
+    }
+    this.#dirty.clear();
+    const used = new Set<string>();
+    for (const session of this.#options.sessions()) {
+      for (const networkId of session.networks()) used.add(networkId);
+      const mine = [...deltas].filter(([networkId]) => session.hasNetwork(networkId));
+      session.sendDelta(
+        mine.flatMap(([, delta]) => delta.set),
+        mine.flatMap(([, delta]) => delta.remove),
+      );
+    }
+    for (const networkId of this.#feeds.keys())
+      if (!used.has(networkId)) this.#feeds.delete(networkId);
+    this.#waitForAcknowledgements(state);
+  }
+
+  /** What is draining went out with every session's current version, at the latest. */
+  #waitForAcknowledgements(state: State): void {
+    if (this.#options.world.monotonic() < this.#settledAt) return;
+    for (const taskId of this.#holds.unsent()) {
+      const task = state.table("task").get(taskId);
+      const networks = task === undefined ? [] : networksOf(task);
+      const versions = new Map<string, number>();
+      for (const session of this.#options.sessions())
+        if (networks.some((networkId) => session.hasNetwork(networkId)))
+          versions.set(session.id, session.version);
+      this.#free(this.#holds.sent(taskId, versions));
+    }
+  }
+
+  #expire(): void {
+    const { world, log } = this.#options;
+    const late = this.#holds.expire(world.monotonic());
+    if (late.length > 0) log.warn({ tasks: late }, "not every node withdrew the task in time");
+    this.#free(late);
+    this.#holdAlarm.set(this.#holds.expiresAt());
+  }
+
+  #free(taskIds: readonly string[]): void {
+    if (taskIds.length === 0) return;
+    const tasks = this.#options.state().table("task");
+    this.#options.updateNodes(new Set(taskIds.map((id) => tasks.get(id)?.NodeID ?? "")));
+  }
+}
+
+function networksOf(task: Task): readonly string[] {
+  return task.NetworksAttachments.map((attachment) => attachment.Network?.ID ?? "");
+}
+
+/** Serving, but it should stop: its endpoint has to be withdrawn first. */
+function isInUse(task: Task): boolean {
+  return (
+    isAssigned(task) &&
+    isRunning(task) &&
+    !hasEnded(task) &&
+    !isWanted(task) &&
+    task.NetworksAttachments.length > 0
+  );
+}
