@@ -1,6 +1,6 @@
 // Hosts, containers and clients for the tests of the networks: namespaces joined by a switch without an uplink.
 
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
@@ -9,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
 import type { KeeperRequest } from "../../proto/kit/keeper.ts";
 import { tcpListenerIn, udpSocketIn } from "../../proto/kit/netns.ts";
@@ -176,16 +175,25 @@ export async function askOnce(namespace: string, target: string): Promise<string
     "-,ignoreeof",
     target.includes("UDP:") ? target : `TCP:${target}`,
   ];
-  try {
-    const asked = promisify(execFile)("nsenter", args);
-    // A datagram is only sent when there is something to say.
-    if (target.startsWith("UDP:")) asked.child.stdin?.write("?");
-    return (await asked).stdout.trim();
-  } catch (error) {
-    const text = String((error as { stderr?: string }).stderr);
-    if (/Connection refused/.test(text)) return "refused";
-    return /No route|unreachable/.test(text) ? "no route" : `failed: ${text.slice(0, 200)}`;
-  }
+  const child = spawn("nsenter", args);
+  let heard = "";
+  let complaints = "";
+  child.stderr.on("data", (chunk) => {
+    complaints += String(chunk);
+  });
+  child.stdout.on("data", (chunk) => {
+    heard += String(chunk);
+    // Datagrams have no end: one answer is all there is.
+    if (target.startsWith("UDP:")) child.kill();
+  });
+  // A datagram is only sent when there is something to say.
+  if (target.startsWith("UDP:")) child.stdin.write("?");
+  const [code] = await once(child, "close");
+  if (heard !== "" || code === 0) return heard.trim();
+  if (/Connection refused/.test(complaints)) return "refused";
+  return /No route|unreachable/.test(complaints)
+    ? "no route"
+    : `failed: ${complaints.slice(0, 200)}`;
 }
 
 const overlay = network("net1", "web-net", "10.0.1.0/24", "10.0.1.1", 4097, false);
