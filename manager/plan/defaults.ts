@@ -67,7 +67,7 @@ export function stopGraceMs(spec: ServiceSpec | undefined): number {
   return period / nsPerMs;
 }
 
-/** How many ended tasks of a slot are kept. */
+/** How many tasks of a slot are kept, the one that runs among them. */
 export function taskHistory(cluster: Cluster | undefined): number {
   return cluster?.Spec?.Orchestration?.TaskHistoryRetentionLimit ?? taskHistoryDefault;
 }

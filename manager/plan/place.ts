@@ -7,7 +7,8 @@ import { Heap, type Placed } from "./heap.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
 
-const failuresMax = 5;
+/** So many of a service version on one node within the window, and other nodes come first. */
+const failuresMax = 3;
 const failureWindowMs = 5 * 60_000;
 
 type Filter = "ready" | "resources" | "constraints" | "platform" | "ports" | "replicas";

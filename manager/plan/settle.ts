@@ -46,14 +46,18 @@ export function settle(context: Context, slot: Slot): void {
   });
 }
 
-/** A drained node's task of a start-first service stays until another runs. True while it stays. */
+/**
+ * A task that runs on a drained node, of a start-first service, stays until another runs (the newest one, when several
+ * are left). True when that is taken care of here.
+ */
 function movesStartFirst(context: Context, slot: Slot, task: Task): boolean {
   if (!context.update.isStartFirst || slot.nodeId !== undefined || !isRunning(task)) return false;
   const others = slot.wanted.filter(
     (one) => one.ID !== task.ID && !hasEnded(one) && context.standing(one) === "ok",
   );
   if (others.some(isRunning)) return false;
-  if (others.length === 0) context.newTask(slot, { DesiredState: "running" });
+  if (slot.wanted.findLast(isRunning)?.ID !== task.ID) slot.stop(task, "shutdown");
+  else if (others.length === 0) context.newTask(slot, { DesiredState: "running" });
   return true;
 }
 
@@ -73,11 +77,11 @@ export function promote(context: Context, slot: Slot): void {
   }
 }
 
-/** Forgets the oldest ended tasks beyond the history that is kept. */
+/** Forgets the oldest ended tasks: a slot has at most `historyMax` in all, those that are wanted among them. */
 export function reap(context: Context, slot: Slot, historyMax: number): void {
   const ended = slot.tasks.filter((task) => !isWanted(task) && hasEnded(task));
   // A slot that rests (its policy gave it up) is known by its last task.
   const least = slot.wanted.length === 0 ? 1 : 0;
-  const kept = Math.max(historyMax, historyNeeded(context.restart), least);
+  const kept = Math.max(historyMax - slot.wanted.length, historyNeeded(context.restart), least);
   for (const task of ended.slice(0, Math.max(0, ended.length - kept))) slot.delete(task);
 }

@@ -9,12 +9,12 @@ import type { Context } from "./context.ts";
 import type { UpdateRules } from "./defaults.ts";
 import { endedByItself } from "./restart.ts";
 import type { Slot } from "./slot.ts";
-import { endedAt, hasEnded, isRunning, nextSpecVersion, rankOf, stateOf } from "./tasks.ts";
+import { endedAt, isRunning, nextSpecVersion, rankOf, stateOf } from "./tasks.ts";
 
 /** Moves the update on by editing slots. Returns the service when its own state changes. */
 export function updateStep(context: Context, slots: readonly Slot[]): Service | null {
   const status = context.service.UpdateStatus;
-  for (const slot of slots) retireOld(context, slot);
+  for (const slot of slots) retireOthers(context, slot);
   const dirty = slots.filter((slot) => isDirty(context, slot));
   const isUnderWay = status?.State === "updating" || status?.State === "rollback_started";
   if (!isUnderWay) {
@@ -43,16 +43,14 @@ function isPaused(status: UpdateStatus | undefined): boolean {
   return status?.State === "paused" || status?.State === "rollback_paused";
 }
 
-/** Once a new task runs, the old ones beside it (start-first, or what a rollback left) end. */
-function retireOld(context: Context, slot: Slot): void {
-  const wanted = slot.wanted;
-  const hasSuccessor = wanted.some(
+/** Once a task runs what the spec says, those beside it (start-first, or what a rollback left) end. */
+function retireOthers(context: Context, slot: Slot): void {
+  if (slot.wanted.length < 2) return;
+  const serving = slot.wanted.find(
     (task) => context.isCurrent(task) && isRunning(task) && context.standing(task) === "ok",
   );
-  if (!hasSuccessor || wanted.length < 2) return;
-  for (const task of wanted)
-    if (!context.isCurrent(task) || context.standing(task) === "evicted")
-      slot.stop(task, "shutdown");
+  if (serving === undefined) return;
+  for (const task of slot.wanted) if (task.ID !== serving.ID) slot.stop(task, "shutdown");
 }
 
 /** It runs, or last ran, something else than the spec says, and nothing new is on its way. */
@@ -68,13 +66,10 @@ function replaceSlots(context: Context, dirty: readonly Slot[], count: number): 
 
 function replaceSlot(context: Context, slot: Slot): void {
   const old = slot.wanted;
-  const isAlive = old.some((task) => task.NodeID !== "" && !hasEnded(task));
-  if (context.update.isStartFirst && isAlive) {
-    context.newTask(slot, { DesiredState: "running" });
-    return;
-  }
-  for (const task of old) slot.stop(task, "shutdown");
-  context.newTask(slot, { DesiredState: slot.stopping.length > 0 ? "ready" : "running" });
+  const serving = context.update.isStartFirst ? old.findLast(isRunning) : undefined;
+  for (const task of old) if (task.ID !== serving?.ID) slot.stop(task, "shutdown");
+  const mustWait = serving === undefined && slot.stopping.length > 0;
+  context.newTask(slot, { DesiredState: mustWait ? "ready" : "running" });
 }
 
 /** The new tasks of this update in a slot, oldest first. */

@@ -25,6 +25,7 @@ export class Sim {
   /** Tasks whose node has said that nothing of them is left. */
   readonly gone = new Set<string>();
   #ids = 0;
+  readonly #made = new Map<string, number>();
 
   constructor(nodes = 3) {
     const cluster = codec("Cluster").parse({ ID: "cluster", NextVNI: 4097 });
@@ -110,9 +111,19 @@ export class Sim {
       TaskTemplate: { ContainerSpec: { Image: "busybox" } },
       ...spec,
     });
-    const written = writeService(this.state, previous, full, { id: `svc-${name}`, now: this.now });
+    const written = writeService(this.state, previous, full, {
+      id: this.#serviceId(name),
+      now: this.now,
+    });
     this.write(written.changes);
     return this.named(name);
+  }
+
+  /** svc-web; a service that was removed and made again is another one: svc-web-2. */
+  #serviceId(name: string): string {
+    const count = (this.#made.get(name) ?? 0) + 1;
+    this.#made.set(name, count);
+    return count === 1 ? `svc-${name}` : `svc-${name}-${count}`;
   }
 
   named(name: string): Service {

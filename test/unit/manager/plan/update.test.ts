@@ -301,6 +301,18 @@ test("revisions nobody runs any more are forgotten with the last task of theirs"
     sim.service("web", spec(`image${i}`, {}, 1));
     sim.pass(20_000);
   }
-  assert.equal(sim.tasks("web").length, 6);
-  assert.equal(sim.state.revisionsOfService(sim.named("web").ID).length, 6);
+  assert.equal(sim.tasks("web").length, 5);
+  assert.equal(sim.state.revisionsOfService(sim.named("web").ID).length, 5);
+});
+
+test("a start-first update that is overtaken keeps the task that serves and one successor", () => {
+  const order = { UpdateConfig: { Order: "start-first" } };
+  const sim = settled(order, 1);
+  sim.service("web", spec("new", order, 1));
+  sim.plan();
+  sim.service("web", spec("newer", order, 1));
+  sim.plan();
+  assert.equal(images(sim), "old:running newer:assigned");
+  sim.settle();
+  assert.equal(images(sim), "newer:running");
 });
