@@ -3,20 +3,14 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import {
-  appendFileSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmdirSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, openSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
+import { LogBook } from "../../agent/keeper/logs.ts";
 import type { Keeper, KeeperRequest } from "../../proto/kit/keeper.ts";
+import { silentLog } from "../../proto/kit/log.ts";
 
 const readyMsMax = 15_000;
 
@@ -224,38 +218,14 @@ function digestOf(bytes: Buffer): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** Follows FIFOs into files as the keeper does, in this process. */
+/** The keeper's log pipes, in this process. */
 export class TestKeeper implements Keeper {
-  readonly open = new Map<string, Socket[]>();
+  #book = new LogBook(silentLog, Date.now);
   readonly #listeners: (() => void)[] = [];
 
   async ask(request: KeeperRequest): Promise<{ readonly ok: true }> {
-    if (request.do === "openLogs" && !this.open.has(request.container)) {
-      const sockets: Socket[] = [];
-      for (const stream of ["stdout", "stderr"] as const) {
-        const path = request[stream];
-        if (path === undefined) continue;
-        const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-        const socket = new Socket({ fd, readable: true, writable: false });
-        const file = join(request.directory, "current.log");
-        socket.on("data", (chunk) => {
-          const time = `${new Date().toISOString().slice(0, -1)}000000Z`;
-          for (const [line] of chunk.toString("utf8").matchAll(/[^\n]*\n|[^\n]+$/g))
-            appendFileSync(file, `${JSON.stringify({ log: line, stream, time })}\n`);
-        });
-        socket.on("error", () => {});
-        sockets.push(socket);
-      }
-      this.open.set(request.container, sockets);
-    }
-    if (request.do === "closeLogs") {
-      const sockets = this.open.get(request.container) ?? [];
-      this.open.delete(request.container);
-      for (const socket of sockets) {
-        if (!socket.readableEnded) await Promise.race([once(socket, "end"), delay(100)]);
-        socket.destroy();
-      }
-    }
+    if (request.do === "openLogs") this.#book.open(request);
+    if (request.do === "closeLogs") await this.#book.close(request.container);
     return { ok: true };
   }
 
@@ -263,10 +233,14 @@ export class TestKeeper implements Keeper {
     this.#listeners.push(listener);
   }
 
-  /** As after a crash: all pipes are dropped, then the engine is told. */
-  restart(): void {
-    for (const sockets of this.open.values()) for (const socket of sockets) socket.destroy();
-    this.open.clear();
+  get followed(): readonly string[] {
+    return this.#book.requests.map((request) => request.container);
+  }
+
+  /** All pipes are dropped for a moment, then the engine is told. */
+  async restart(): Promise<void> {
+    await this.#book.stop();
+    this.#book = new LogBook(silentLog, Date.now);
     for (const listener of this.#listeners) listener();
   }
 }
