@@ -1,5 +1,6 @@
 // The agent: opens everything a node needs, in order, and closes it in reverse.
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { DaemonConfig } from "../proto/config.ts";
 import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
@@ -16,6 +17,8 @@ import { KernelNetwork } from "./network/network.ts";
 import { openContainerd } from "./runtime/containerd.ts";
 import type { Runtime } from "./runtime/types.ts";
 
+const socketMsMax = 3_000;
+const socketRetryMs = 50;
 const dockerSocket = "unix:///var/run/docker.sock";
 
 /**
@@ -26,8 +29,8 @@ export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promi
   const log = openLog("agent", config["log-level"]);
   const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
   try {
-    const runtime = await prepare(config);
-    await serve(config, runtime, keeper, log, signal);
+    const runtime = await Promise.race([prepare(config, signal), untilAborted(signal)]);
+    if (runtime !== undefined) await serve(config, runtime, keeper, log, signal);
   } catch (error) {
     if (asSwarmError(error).code !== "unsupported") throw error;
     await keeper.ask({ do: "cannotRun", reason: messageOf(error) }).catch(() => {
@@ -40,15 +43,29 @@ export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promi
 }
 
 /** Throws `unsupported` with a sentence about the first thing that is missing. */
-async function prepare(config: DaemonConfig): Promise<Runtime> {
+async function prepare(config: DaemonConfig, signal: AbortSignal): Promise<Runtime> {
   await checkMachine();
   try {
+    await untilThere(config.containerd, signal);
     return await openContainerd({
       address: config.containerd,
       namespace: config["containerd-namespace"],
     });
   } catch (error) {
     throw new SwarmError("unsupported", messageOf(error), { cause: error });
+  }
+}
+
+/** A machine that starts may start us first. Throws `unavailable`. */
+async function untilThere(socket: string, signal: AbortSignal): Promise<void> {
+  const deadline = realWorld.monotonic() + socketMsMax;
+  while (!existsSync(socket)) {
+    if (realWorld.monotonic() > deadline)
+      throw new SwarmError(
+        "unavailable",
+        `containerd does not answer at ${socket}: is it installed and running? (on Debian: apt install containerd)`,
+      );
+    await realWorld.sleep(socketRetryMs, signal);
   }
 }
 

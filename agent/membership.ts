@@ -202,7 +202,7 @@ export class NodeMembership implements Membership {
     this.#state = { kind: "busy" };
     try {
       const identity = await work();
-      await this.#enter(identity);
+      await firstWord(await this.#enter(identity));
       return identity;
     } catch (error) {
       this.#state = { kind: "out" };
@@ -211,7 +211,7 @@ export class NodeMembership implements Membership {
   }
 
   /** From here on the machine does what its managers want. */
-  async #enter(identity: NodeIdentity): Promise<void> {
+  async #enter(identity: NodeIdentity): Promise<AgentSession> {
     const { engine, network, config, world, log } = this.#options;
     const addresses = (await readAddresses(this.#folder("agent"))) ?? (await guess(identity));
     const swarm = await Swarm.open({
@@ -244,7 +244,7 @@ export class NodeMembership implements Membership {
     swarm.closed.catch(this.#break);
     this.#state = { kind: "in", member: { identity, addresses, session, swarm } };
     log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
-    if (session.wanted === null) await firstWord(session);
+    return session;
   }
 
   async #makeCluster(request: SwarmInit, addresses: Addresses): Promise<NodeIdentity> {

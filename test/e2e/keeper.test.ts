@@ -1,0 +1,144 @@
+// The keeper as a process of its own, killed and started again, with a real network namespace and real pipes.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import dnsPacket from "dns-packet";
+import { KeeperClient } from "../../proto/kit/keeper-client.ts";
+import { silentLog } from "../../proto/kit/log.ts";
+import { createNamespace, removeNamespace, udpSocketIn } from "../../proto/kit/netns.ts";
+
+const program = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+const pieceMs = 20;
+let folder = "";
+let keeper: ChildProcess | null = null;
+
+/** With a containerd that is not there: its agent looks for it for some seconds, which is all the time needed here. */
+function startKeeper(): ChildProcess {
+  const started = spawn(
+    process.execPath,
+    [
+      program,
+      "daemon",
+      ...["--exec-root", join(folder, "run")],
+      ...["--data-root", join(folder, "data")],
+      ...["--containerd", join(folder, "containerd.sock")],
+      ...["--host", `unix://${folder}/docker.sock`],
+    ],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  keeper = started;
+  return started;
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  child.stderr?.resume();
+  const ended = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
+  child.kill(signal);
+  await ended;
+}
+
+/** Asks the name server inside the namespace; null without an answer within a second. */
+async function ask(namespace: string, name: string): Promise<readonly string[] | null> {
+  const socket = createSocket("udp4");
+  try {
+    socket.bind({ fd: udpSocketIn(namespace, "127.0.0.1", 0) });
+    const query = { id: 1, type: "query" as const, questions: [{ type: "A" as const, name }] };
+    socket.send(dnsPacket.encode(query), 4053, "127.0.0.11");
+    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(1_000) })) as [
+      Buffer,
+    ];
+    return (dnsPacket.decode(reply).answers ?? []).map((answer) =>
+      answer.type === "A" ? answer.data : "",
+    );
+  } catch {
+    return null;
+  } finally {
+    socket.close();
+  }
+}
+
+before(() => {
+  folder = mkdtempSync("/run/tsswarm-keeper-test-");
+});
+after(async () => {
+  if (keeper !== null) await end(keeper, "SIGKILL");
+  removeNamespace(join(folder, "netns"));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("a killed keeper's successor answers names and follows logs before any agent is there", async () => {
+  const namespace = join(folder, "netns");
+  createNamespace(namespace);
+  execFileSync("nsenter", [`--net=${namespace}`, "ip", "link", "set", "lo", "up"]);
+  const fifo = join(folder, "stdout");
+  execFileSync("mkfifo", [fifo]);
+  const logs = join(folder, "logs", "current.log");
+
+  const first = startKeeper();
+  const client = new KeeperClient(join(folder, "run", "keeper.sock"), silentLog);
+  await client.ask({
+    do: "openLogs",
+    container: "c1",
+    stdout: fifo,
+    directory: join(folder, "logs"),
+    fileBytesMax: 1_000_000,
+    filesMax: 2,
+  });
+  await client.ask({
+    do: "setNames",
+    tables: { n1: { names: { web: ["10.1.0.2"] }, addresses: {} } },
+  });
+  const sandbox = { sandbox: "s1", namespace, tables: ["n1"], upstream: [], search: [] };
+  await client.ask({ do: "serveNames", ...sandbox });
+  assert.deepEqual(await ask(namespace, "web"), ["10.1.0.2"]);
+  // As a container's shim does, both ends stay open.
+  const container = openSync(fifo, "r+");
+  writeSync(container, "before\n");
+  while (!existsSync(logs) || !readFileSync(logs, "utf8").includes("before")) await delay(pieceMs);
+  while (!existsSync(join(folder, "run", "keeper-state.json"))) await delay(pieceMs);
+  client.close();
+
+  await end(first, "SIGKILL");
+  writeSync(container, "between\n");
+  assert.equal(await ask(namespace, "web"), null);
+  const second = startKeeper();
+  while (!readFileSync(logs, "utf8").includes("between")) await delay(pieceMs);
+  while ((await ask(namespace, "WEB")) === null) await delay(pieceMs);
+  assert.deepEqual(await ask(namespace, "web"), ["10.1.0.2"]);
+  const lines = readFileSync(logs, "utf8").trim().split("\n");
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { log: string }).log),
+    ["before\n", "between\n"],
+  );
+  await end(second, "SIGTERM");
+  assert.equal(second.exitCode, 0);
+  closeSync(container);
+});
+
+test("a daemon whose machine has no containerd says so in one sentence and ends with 1", async () => {
+  const child = startKeeper();
+  let said = "";
+  child.stderr?.on("data", (chunk) => {
+    said += String(chunk);
+  });
+  await once(child, "close");
+  assert.equal(child.exitCode, 1);
+  const plain = said.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
+  assert.equal(plain.length, 1);
+  assert.match(plain[0] ?? "", /containerd does not answer at .*containerd\.sock/);
+});
