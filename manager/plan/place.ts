@@ -6,20 +6,13 @@ import { architecture, type Constraint, matches, parseConstraint } from "./const
 import { Heap, type Placed } from "./heap.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
+import { bump, hostPortKeys, reservationOf, type Usage, usageOf } from "./usage.ts";
 
 /** So many of a service version on one node within the window, and other nodes come first. */
 const failuresMax = 3;
 const failureWindowMs = 5 * 60_000;
 
 type Filter = "ready" | "resources" | "constraints" | "platform" | "ports" | "replicas";
-
-/** What a node's tasks hold of it. A task that is stopping still holds its share. */
-interface Usage {
-  tasks: number;
-  nanoCpus: number;
-  memoryBytes: number;
-  readonly ports: Map<string, number>;
-}
 
 interface Candidate extends Placed {
   readonly node: Node;
@@ -258,32 +251,6 @@ function countOwn(
   return { wanted, failures };
 }
 
-/** A node's list of tasks is the same object as long as none of them changes: what they hold is summed up once. */
-const usages = new WeakMap<readonly Task[], Usage>();
-
-function usageOf(state: State, nodeId: string): Usage {
-  const tasks = state.tasksOfNode(nodeId);
-  let usage = usages.get(tasks);
-  if (usage === undefined) {
-    usage = sumUp(state, tasks);
-    usages.set(tasks, usage);
-  }
-  return { ...usage, ports: new Map(usage.ports) };
-}
-
-function sumUp(state: State, tasks: readonly Task[]): Usage {
-  const usage: Usage = { tasks: 0, nanoCpus: 0, memoryBytes: 0, ports: new Map() };
-  for (const task of tasks) {
-    if (hasEnded(task) || !isAssigned(task)) continue;
-    const held = reservationOf(specOf(state, task));
-    usage.tasks++;
-    usage.nanoCpus += held.nanoCpus;
-    usage.memoryBytes += held.memoryBytes;
-    for (const key of hostPortKeys(task)) bump(usage.ports, key, 1);
-  }
-  return usage;
-}
-
 function needsOf(spec: ServiceSpec | undefined): Needs {
   const ports = (spec?.EndpointSpec?.Ports ?? [])
     .filter((port) => !isIngressPort(port) && port.PublishedPort !== 0)
@@ -292,27 +259,12 @@ function needsOf(spec: ServiceSpec | undefined): Needs {
   return { ...reservationOf(spec), ports, replicasMax };
 }
 
-function reservationOf(spec: ServiceSpec | undefined): { nanoCpus: number; memoryBytes: number } {
-  const reserved = spec?.TaskTemplate?.Resources?.Reservations;
-  return { nanoCpus: reserved?.NanoCPUs ?? 0, memoryBytes: reserved?.MemoryBytes ?? 0 };
-}
-
-function hostPortKeys(task: Task): readonly string[] {
-  return task.Ports.filter((port) => !isIngressPort(port)).map((port) =>
-    portKey(protocolOf(port), port.PublishedPort),
-  );
-}
-
 function labelOf(node: Node, descriptor: string): string {
   if (descriptor.startsWith("node.labels."))
     return node.Spec?.Labels[descriptor.slice("node.labels.".length)] ?? "";
   if (descriptor.startsWith("engine.labels."))
     return node.Description?.Engine?.Labels[descriptor.slice("engine.labels.".length)] ?? "";
   return "";
-}
-
-function bump(counts: Map<string, number>, key: string, by: number): void {
-  counts.set(key, (counts.get(key) ?? 0) + by);
 }
 
 function isBetter(a: Candidate, b: Candidate): boolean {
