@@ -30,8 +30,8 @@ class Driver {
   #services = new Set<string>();
   #nodes = new Set<string>();
   #isAllDirty = true;
-  /** Milliseconds since 1970. */
-  #wakeAt: number | null = null;
+  /** Services that wait for time to pass: until when, milliseconds since 1970. */
+  readonly #wakes = new Map<string, number>();
   #wake: () => void = () => {};
 
   constructor(options: PlannerOptions, signal: AbortSignal) {
@@ -99,14 +99,16 @@ class Driver {
     const woken = new AbortController();
     const done = AbortSignal.any([woken.signal, this.#signal]);
     this.#wake = () => woken.abort();
-    const waitMs =
-      this.#wakeAt === null ? timerMsMax : Math.min(timerMsMax, this.#wakeAt - world.now());
+    let waitMs = timerMsMax;
+    for (const at of this.#wakes.values()) waitMs = Math.min(waitMs, at - world.now());
     await world.sleep(Math.max(0, waitMs), done).catch(() => {});
     this.#wake = () => {};
-    if (this.#wakeAt !== null && this.#wakeAt <= world.now()) {
-      this.#wakeAt = null;
-      this.#isAllDirty = true;
-    }
+    const now = world.now();
+    for (const [id, at] of this.#wakes)
+      if (at <= now) {
+        this.#wakes.delete(id);
+        this.#services.add(id);
+      }
   }
 
   async #planOnce(): Promise<void> {
@@ -125,13 +127,15 @@ class Driver {
       if (world.monotonic() - started >= sliceMs) break;
       next = steps.next();
     }
-    if (next.done === true) this.#wakeBy(next.value.wakeAt);
+    if (next.done === true) this.#remember(dirty, next.value.wakes);
     else this.#again(dirty);
     await this.#write(transactions, dirty);
   }
 
-  #wakeBy(at: number | null): void {
-    if (at !== null) this.#wakeAt = Math.min(at, this.#wakeAt ?? at);
+  #remember(dirty: PlanInput["dirty"], wakes: ReadonlyMap<string, number>): void {
+    if (dirty === null) this.#wakes.clear();
+    for (const id of dirty?.services ?? []) this.#wakes.delete(id);
+    for (const [id, at] of wakes) this.#wakes.set(id, at);
   }
 
   #again(dirty: PlanInput["dirty"]): void {
