@@ -44,7 +44,10 @@ type Handler<X extends MethodShape> = X["kind"] extends "unary"
     ? (request: X["request"], caller: Caller) => AsyncIterable<X["response"]>
     : X["kind"] extends "upload"
       ? (requests: AsyncIterable<X["request"]>, caller: Caller) => Promise<X["response"]>
-      : (requests: AsyncIterable<X["request"]>, caller: Caller) => AsyncIterable<X["response"]>;
+      : (
+          requests: AsyncIterable<X["request"]>,
+          caller: Caller,
+        ) => AsyncIterable<X["response"] | Encoded>;
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
@@ -72,6 +75,18 @@ export function serviceDefinition(name: ServiceName): grpc.ServiceDefinition {
   return definitionOf(root.lookupService(`tsswarm.${name}`));
 }
 
+/**
+ * Passes for a message of a server's duplex stream, encoded already. As protobuf messages may be put one behind the other, a part
+ * that many streams have in common is encoded once.
+ */
+export class Encoded {
+  readonly bytes: Buffer;
+
+  constructor(parts: readonly Uint8Array[]) {
+    this.bytes = Buffer.concat(parts);
+  }
+}
+
 /** The grpc-js definition of a service of any schema. */
 export function definitionOf(service: protobuf.Service): grpc.ServiceDefinition {
   const definition: Record<string, grpc.MethodDefinition<unknown, unknown>> = {};
@@ -85,7 +100,8 @@ export function definitionOf(service: protobuf.Service): grpc.ServiceDefinition 
       responseStream: method.responseStream === true,
       requestSerialize: request.encode,
       requestDeserialize: request.decode,
-      responseSerialize: response.encode,
+      responseSerialize: (message) =>
+        message instanceof Encoded ? message.bytes : response.encode(message),
       responseDeserialize: response.decode,
       originalName: method.name,
     };

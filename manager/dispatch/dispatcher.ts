@@ -4,7 +4,7 @@ import type { FromAgent, Hello, Node, ToAgent } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Caller, Encoded, Handlers } from "../../proto/rpc.ts";
 import { certifiedNode } from "../../proto/tls.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
@@ -194,7 +194,7 @@ export class Dispatcher {
   async *#serve(
     requests: AsyncIterable<FromAgent>,
     caller: Caller,
-  ): AsyncGenerator<ToAgent, void, void> {
+  ): AsyncGenerator<ToAgent | Encoded, void, void> {
     const node = this.#admit(caller);
     const messages = requests[Symbol.asyncIterator]();
     const first = await messages.next();

@@ -1,14 +1,23 @@
 // What one network's nodes have to know of names and addresses, kept up to date task by task and service by service.
 
 import { isDeepStrictEqual } from "node:util";
-import type { Assignment, AssignmentKey, Endpoint, VirtualService } from "../../proto/gen/types.ts";
+import { codec } from "../../proto/codec.ts";
+import type {
+  Assignment,
+  AssignmentKey,
+  Endpoint,
+  ToAgent,
+  VirtualService,
+} from "../../proto/gen/types.ts";
 import { endpoints, endpointsOf, virtualServices, virtualServicesOf } from "../plan/endpoints.ts";
 import type { State } from "../store/types.ts";
 import { keyOf } from "./assign.ts";
 
-export interface FeedDelta {
-  readonly set: readonly Assignment[];
-  readonly remove: readonly AssignmentKey[];
+/** Part of a ToAgent message, encoded once for all sessions it goes to. */
+export interface FeedPart {
+  readonly bytes: Uint8Array;
+  /** Nothing has to be sent. */
+  readonly isEmpty: boolean;
 }
 
 /** The endpoints and services of one network as all its sessions know them. */
@@ -16,6 +25,7 @@ export class Feed {
   readonly networkId: string;
   readonly #services = new Map<string, VirtualService>();
   readonly #endpoints = new Map<string, Endpoint>();
+  #all: FeedPart | null = null;
 
   constructor(networkId: string, state: State) {
     this.networkId = networkId;
@@ -26,11 +36,15 @@ export class Feed {
   }
 
   /** For a session that has nothing of this network yet. */
-  all(): readonly Assignment[] {
-    return [
-      ...[...this.#services.values()].map(serviceAssignment),
-      ...[...this.#endpoints.values()].map(endpointAssignment),
-    ];
+  all(): FeedPart {
+    this.#all ??= part(
+      [
+        ...[...this.#services.values()].map(serviceAssignment),
+        ...[...this.#endpoints.values()].map(endpointAssignment),
+      ],
+      [],
+    );
+    return this.#all;
   }
 
   /** For a session that leaves the network. */
@@ -42,7 +56,7 @@ export class Feed {
   }
 
   /** Looks again at these tasks and services; gives what has become different. */
-  refresh(state: State, taskIds: Iterable<string>, serviceIds: Iterable<string>): FeedDelta {
+  refresh(state: State, taskIds: Iterable<string>, serviceIds: Iterable<string>): FeedPart {
     const set: Assignment[] = [];
     const remove: AssignmentKey[] = [];
     for (const id of serviceIds) {
@@ -65,7 +79,9 @@ export class Feed {
         set.push(endpointAssignment(now));
       }
     }
-    return { set, remove };
+    const changed = part(set, remove);
+    if (!changed.isEmpty) this.#all = null;
+    return changed;
   }
 
   #serviceNow(state: State, id: string): VirtualService | undefined {
@@ -87,6 +103,14 @@ export class Feed {
   #endpointKey(taskId: string): AssignmentKey {
     return keyOf("endpoint", `${this.networkId}/${taskId}`);
   }
+}
+
+/** Only the lists: what else a message says comes from the part that is the session's own. */
+function part(set: readonly Assignment[], remove: readonly AssignmentKey[]): FeedPart {
+  const isEmpty = set.length === 0 && remove.length === 0;
+  // A partial message on purpose; absent fields are not encoded.
+  const message = { Set: set, Remove: remove } as unknown as ToAgent;
+  return { isEmpty, bytes: isEmpty ? new Uint8Array() : codec("ToAgent").encode(message) };
 }
 
 function serviceAssignment(service: VirtualService): Assignment {

@@ -6,7 +6,7 @@ import type { World } from "../../proto/kit/world.ts";
 import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { Alarm } from "./alarm.ts";
-import { Feed, type FeedDelta } from "./feed.ts";
+import { Feed, type FeedPart } from "./feed.ts";
 import { Holds, holdMsMax } from "./holds.ts";
 import type { NodeSession } from "./session.ts";
 
@@ -124,20 +124,17 @@ export class Names {
   #flush(): void {
     this.#flushedAt = this.#options.world.monotonic();
     const state = this.#options.state();
-    const deltas = new Map<string, FeedDelta>();
+    const deltas = new Map<string, FeedPart>();
     for (const [networkId, { tasks, services }] of this.#dirty) {
       const delta = this.#feeds.get(networkId)?.refresh(state, tasks, services);
-      if (delta !== undefined) deltas.set(networkId, delta);
+      if (delta !== undefined && !delta.isEmpty) deltas.set(networkId, delta);
     }
     this.#dirty.clear();
     const used = new Set<string>();
     for (const session of this.#options.sessions()) {
       for (const networkId of session.networks()) used.add(networkId);
       const mine = [...deltas].filter(([networkId]) => session.hasNetwork(networkId));
-      session.sendDelta(
-        mine.flatMap(([, delta]) => delta.set),
-        mine.flatMap(([, delta]) => delta.remove),
-      );
+      session.sendParts(mine.map(([, delta]) => delta));
     }
     for (const networkId of this.#feeds.keys())
       if (!used.has(networkId)) this.#feeds.delete(networkId);

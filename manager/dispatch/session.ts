@@ -1,5 +1,6 @@
 // One agent's session as the manager sees it: what it has been sent, and under which version.
 
+import { codec } from "../../proto/codec.ts";
 import type {
   Assignment,
   AssignmentKey,
@@ -10,8 +11,10 @@ import type {
 } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { Queue } from "../../proto/kit/queue.ts";
+import { Encoded } from "../../proto/rpc.ts";
 import type { State } from "../store/types.ts";
 import { keyOf, networksOfNode, peerOf, taskAssignment, tasksFor } from "./assign.ts";
+import type { Feed, FeedPart } from "./feed.ts";
 
 /** An agent further behind is cut off; it comes back and gets everything at once. */
 const outgoingMax = 2048;
@@ -30,16 +33,19 @@ const empty: ToAgent = {
 export interface Surroundings {
   readonly state: State;
   readonly isHeld: (taskId: string) => boolean;
-  readonly feedOf: (networkId: string) => {
-    all(): readonly Assignment[];
-    keys(): readonly AssignmentKey[];
-  };
+  readonly feedOf: (networkId: string) => Pick<Feed, "all" | "keys">;
+}
+
+interface Difference {
+  readonly set: Assignment[];
+  readonly remove: AssignmentKey[];
+  readonly parts: FeedPart[];
 }
 
 export class NodeSession {
   readonly id = newId();
   readonly nodeId: string;
-  readonly outgoing: Queue<ToAgent>;
+  readonly outgoing: Queue<ToAgent | Encoded>;
   /** Of the last message with assignments. */
   version = 0;
   /** Node ids, sorted: whose routers did not answer this node's last probe. */
@@ -67,23 +73,34 @@ export class NodeSession {
 
   /** The first message: all there is for this node. */
   begin(around: Surroundings, info: SessionInfo): void {
-    const { set } = this.#difference(around);
+    const { set, parts } = this.#difference(around);
     for (const node of around.state.table("node").values())
       if (node.ID !== this.nodeId) set.push({ Key: keyOf("peer", node.ID), Peer: peerOf(node) });
-    this.version += 1;
-    this.send({ Version: this.#versionText(), Complete: true, Set: set, Info: info });
+    this.#sendVersion({ Complete: true, Set: set, Info: info }, parts);
   }
 
   /** Sends what has changed in this node's tasks and networks since the last time; nothing when nothing has. */
   update(around: Surroundings): void {
-    const { set, remove } = this.#difference(around);
-    this.sendDelta(set, remove);
+    const { set, remove, parts } = this.#difference(around);
+    if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, parts);
   }
 
   sendDelta(set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
-    if (set.length === 0 && remove.length === 0) return;
+    if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, []);
+  }
+
+  sendParts(parts: readonly FeedPart[]): void {
+    if (parts.length > 0) this.#sendVersion({}, parts);
+  }
+
+  #sendVersion(own: Partial<ToAgent>, parts: readonly FeedPart[]): void {
     this.version += 1;
-    this.send({ Version: this.#versionText(), Set: set, Remove: remove });
+    const message = { ...empty, ...own, Version: `${this.id}-${this.version}` };
+    if (parts.length === 0) this.outgoing.push(message);
+    else {
+      const bytes = codec("ToAgent").encode(message);
+      this.outgoing.push(new Encoded([bytes, ...parts.map((part) => part.bytes)]));
+    }
   }
 
   /** The number within a version text of this session; null for another's. */
@@ -92,25 +109,20 @@ export class NodeSession {
     return id === this.id && number !== undefined ? Number(number) : null;
   }
 
-  #versionText(): string {
-    return `${this.id}-${this.version}`;
+  #difference(around: Surroundings): Difference {
+    const difference: Difference = { set: [], remove: [], parts: [] };
+    this.#differenceOfNetworks(around, difference);
+    this.#differenceOfTasks(around, difference);
+    return difference;
   }
 
-  #difference(around: Surroundings): { set: Assignment[]; remove: AssignmentKey[] } {
-    const set: Assignment[] = [];
-    const remove: AssignmentKey[] = [];
-    this.#differenceOfNetworks(around, set, remove);
-    this.#differenceOfTasks(around, set, remove);
-    return { set, remove };
-  }
-
-  #differenceOfNetworks(around: Surroundings, set: Assignment[], remove: AssignmentKey[]): void {
+  #differenceOfNetworks(around: Surroundings, { set, remove, parts }: Difference): void {
     const wanted = networksOfNode(around.state, this.nodeId);
     for (const [id, network] of wanted) {
       const known = this.#networks.get(id);
       if (known === network) continue;
       set.push({ Key: keyOf("network", id), Network: network });
-      if (known === undefined) set.push(...around.feedOf(id).all());
+      if (known === undefined) parts.push(around.feedOf(id).all());
       this.#networks.set(id, network);
     }
     for (const id of [...this.#networks.keys()]) {
@@ -120,7 +132,7 @@ export class NodeSession {
     }
   }
 
-  #differenceOfTasks(around: Surroundings, set: Assignment[], remove: AssignmentKey[]): void {
+  #differenceOfTasks(around: Surroundings, { set, remove }: Difference): void {
     const wanted = new Set<string>();
     for (const task of tasksFor(around.state, this.nodeId)) {
       wanted.add(task.ID);
