@@ -3,6 +3,7 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Applied } from "../raft/types.ts";
+import { Aborts } from "./aborts.ts";
 import { type Outcome, stateAfter } from "./apply.ts";
 import type { Change, State } from "./types.ts";
 import { encodeBatch, encodeTransaction, framingBytesMax } from "./wire.ts";
@@ -53,6 +54,7 @@ interface Waiting {
 
 export class Writer {
   readonly #options: WriterOptions;
+  readonly #aborts = new Aborts();
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #isFlushing = false;
@@ -109,15 +111,15 @@ export class Writer {
         prepare,
         bytes,
         resolve: (state) => {
-          signal.removeEventListener("abort", abort);
+          stopWaiting();
           resolve(state);
         },
         reject: (error) => {
-          signal.removeEventListener("abort", abort);
+          stopWaiting();
           reject(error);
         },
       };
-      signal.addEventListener("abort", abort, { once: true });
+      const stopWaiting = this.#aborts.on(signal, abort);
       this.#waiting.push(item);
       this.#waitingBytes += bytes;
       if (!this.#isFlushing) void this.#flush();
