@@ -205,12 +205,12 @@ export class Containers {
     for (const { name, isActive } of snapshots)
       if (isActive && /^[0-9a-f]{64}$/.test(name) && !known.has(name))
         await runtime.removeSnapshot(name);
-    await this.#pipes.closeOthers((id) => known.has(id));
     const made = new Set(containers.map((container) => container.id));
     const processes = new Map(tasks.map((task) => [task.id, task]));
     await Promise.all(
       files.map((file) => this.#adoptOne(file, made.has(file.id), processes.get(file.id)?.status)),
     );
+    await this.#pipes.closeOthers((id) => (this.#entries.get(id)?.running ?? null) !== null);
   }
 
   async #adoptOne(

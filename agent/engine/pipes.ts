@@ -59,15 +59,15 @@ export class LogPipes {
     await rm(this.#directory(id), { recursive: true, force: true });
   }
 
-  /** Forgets the pipes of containers that are no more. */
-  async closeOthers(isKnown: (id: string) => boolean): Promise<void> {
+  /** Forgets the pipes of containers that do not run. */
+  async closeOthers(isRunning: (id: string) => boolean): Promise<void> {
     const { keeper, config } = this.#parts;
     const followed = await keeper.ask({ do: "status" }).then(
       ({ status }) => status?.logs ?? [],
       () => [],
     );
     const made = await readdir(join(config["exec-root"], "fifo")).catch(() => []);
-    for (const id of new Set([...followed, ...made])) if (!isKnown(id)) await this.close(id);
+    for (const id of new Set([...followed, ...made])) if (!isRunning(id)) await this.close(id);
   }
 
   #directory(id: string): string {

@@ -1,0 +1,150 @@
+// The engine killed at any moment: containers go on untouched, nothing is left behind, nothing is lost.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
+import { openContainerd } from "../../agent/runtime/containerd.ts";
+import type { Runtime } from "../../agent/runtime/types.ts";
+import { parseDaemonConfig } from "../../proto/config.ts";
+import type { KeeperRequest } from "../../proto/kit/keeper.ts";
+import { silentLog } from "../../proto/kit/log.ts";
+import { realWorld } from "../../proto/kit/world.ts";
+import {
+  busyboxLayer,
+  type ContainerdServer,
+  pushImage,
+  removeCgroups,
+  type Server,
+  startContainerd,
+  startRegistry,
+  TestKeeper,
+} from "./engine-kit.ts";
+
+type Message = {
+  readonly ask?: number;
+  readonly request?: KeeperRequest;
+  readonly adopted?: readonly { readonly id: string; readonly pid: number }[];
+  readonly started?: string;
+  readonly pid?: number;
+  readonly removing?: string;
+  readonly removed?: string;
+};
+
+const kills = 12;
+const killAfterMsMax = 400;
+const directory = mkdtempSync("/tmp/tsswarm-engine-kill-");
+const keeper = new TestKeeper();
+const cgroups = "tsswarm-engine-kill-test";
+let containerd: ContainerdServer;
+let registry: Server;
+let runtime: Runtime;
+let engine: OpenEngine;
+let image = "";
+let settings = "";
+
+before(async () => {
+  containerd = await startContainerd(join(directory, "containerd"));
+  registry = await startRegistry(join(directory, "registry"));
+  image = `${registry.address}/busybox:1`;
+  await pushImage(registry.address, "busybox:1", {
+    layers: [{ tar: busyboxLayer(directory), compression: "gzip" }],
+    config: { Cmd: ["/bin/sleep", "1000"] },
+  });
+  settings = JSON.stringify({
+    "data-root": join(directory, "data"),
+    "exec-root": join(directory, "run"),
+    containerd: containerd.address,
+    "cgroup-parent": `/${cgroups}`,
+  });
+  engine = await open();
+  await engine.pull(image, null, () => {}, new AbortController().signal);
+  await engine.close();
+  runtime.close();
+});
+
+after(async () => {
+  for (const container of engine.list())
+    await engine.remove(container.id, { force: true, volumes: true });
+  await engine.close();
+  runtime.close();
+  await containerd.stop();
+  await registry.stop();
+  rmSync(directory, { recursive: true, force: true });
+  removeCgroups(cgroups);
+});
+
+async function open(): Promise<OpenEngine> {
+  const config = parseDaemonConfig(JSON.parse(settings), "test");
+  runtime = await openContainerd({ address: containerd.address, namespace: "tsswarm" });
+  return openEngine({ runtime, keeper, config, world: realWorld, log: silentLog });
+}
+
+function start(number: number, hear: (message: Message) => void): ChildProcess {
+  const script = fileURLToPath(new URL("engine-child.js", import.meta.url));
+  const child = fork(script, [settings, image, `life-${number}`]);
+  child.on("message", (message: Message) => {
+    hear(message);
+    if (message.ask === undefined || message.request === undefined) return;
+    const answer = { answer: message.ask };
+    keeper.ask(message.request).then(
+      () => child.connected && child.send(answer),
+      () => {},
+    );
+  });
+  return child;
+}
+
+test(`an engine killed ${kills} times restarts no container and leaves nothing behind`, async () => {
+  const running = new Map<string, number>();
+  const mayBeGone = new Set<string>();
+  for (let number = 0; number < kills; number++) {
+    let adopted: (() => void) | null = null;
+    const ready = new Promise<void>((resolve) => {
+      adopted = resolve;
+    });
+    const child = start(number, (message) => {
+      if (message.started !== undefined) running.set(message.started, message.pid ?? 0);
+      if (message.removing !== undefined) mayBeGone.add(message.removing);
+      if (message.removed !== undefined) running.delete(message.removed);
+      if (message.adopted === undefined) return;
+      const pids = new Map(message.adopted.map(({ id, pid }) => [id, pid]));
+      for (const [id, pid] of running)
+        if (pids.has(id) || !mayBeGone.has(id)) assert.equal(pids.get(id), pid, id);
+        else running.delete(id);
+      adopted?.();
+    });
+    const exited = once(child, "exit");
+    await Promise.race([ready, exited]);
+    assert.equal(child.exitCode, null);
+    await delay(Math.random() * killAfterMsMax);
+    child.kill("SIGKILL");
+    await exited;
+  }
+  engine = await open();
+  const ids = engine
+    .list()
+    .map((container) => container.id)
+    .sort();
+  for (const [id, pid] of running)
+    if (!mayBeGone.has(id)) assert.equal(engine.inspect(id).state.Pid, pid);
+  const sorted = (names: readonly string[]) => [...names].sort();
+  assert.deepEqual(sorted((await runtime.containers()).map((c) => c.id)), ids);
+  const active = (await runtime.snapshots()).filter((s) => s.isActive).map((s) => s.name);
+  assert.deepEqual(sorted(active), ids);
+  const alive = engine.list().filter((c) => c.state.Status === "running");
+  assert.deepEqual(
+    sorted((await runtime.tasks()).map((t) => t.id)),
+    sorted(alive.map((c) => c.id)),
+  );
+  assert.deepEqual(sorted(readdirSync(join(directory, "data/containers"))), ids);
+  assert.deepEqual(
+    sorted(readdirSync(join(directory, "run/fifo"))),
+    sorted(alive.map((c) => c.id)),
+  );
+});
