@@ -2,10 +2,10 @@
 
 import { closeSync, constants, openSync } from "node:fs";
 import { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
-/** With a writer still there, a FIFO counts as empty when nothing has come for this long. */
-const quietMs = 50;
+/** What is in a FIFO is read within one turn of the event loop; one more for it to come through the stream. */
+const turnsToRead = 3;
 const drainMsMax = 5_000;
 const reopenMs = 10;
 
@@ -19,7 +19,8 @@ export class FifoReader {
   readonly #ended: () => Promise<void>;
   #socket: Socket;
   #stopping = false;
-  #lastChunkAt = performance.now();
+  #chunks = 0;
+  #taking: Promise<void> = Promise.resolve();
   readonly #done: Promise<void>;
 
   /** Opens at once; throws a system error when the path is not there. `ended` is told of each end of the stream. */
@@ -31,14 +32,15 @@ export class FifoReader {
     this.#done = this.#run();
   }
 
-  /** Reads what is in the FIFO, then closes it. */
+  /** Reads what is in the FIFO, then closes it. With a writer still there it never ends: then it is empty for now. */
   async stop(): Promise<void> {
     this.#stopping = true;
     const deadline = performance.now() + drainMsMax;
     while (!this.#socket.destroyed && performance.now() < deadline) {
-      const quietForMs = performance.now() - this.#lastChunkAt;
-      if (quietForMs >= quietMs) break;
-      await delay(quietMs - quietForMs);
+      const chunks = this.#chunks;
+      await this.#taking;
+      for (let turn = 0; turn < turnsToRead; turn++) await nextTurn();
+      if (this.#chunks === chunks && this.#socket.readableLength === 0) break;
     }
     this.#socket.destroy();
     await this.#done;
@@ -65,9 +67,9 @@ export class FifoReader {
     const socket = this.#socket;
     try {
       for await (const chunk of socket) {
-        this.#lastChunkAt = performance.now();
-        await this.#take(chunk as Buffer);
-        this.#lastChunkAt = performance.now();
+        this.#chunks++;
+        this.#taking = this.#take(chunk as Buffer);
+        await this.#taking;
       }
     } catch {
       // Destroyed by stop(), or the read failed: either way this opening is over.
