@@ -1,6 +1,6 @@
 // Pulling: registry → content store → snapshots, several layers at once, each unpacked as soon as those below it are.
 
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
 import { chainIds, type Image, type Images } from "./images.ts";
@@ -20,6 +20,8 @@ import type { PullProgress, RegistryAuth } from "./types.ts";
 const layersAtOnceMax = 3;
 const progressMsMin = 100;
 const pullsMax = 64;
+const attemptsMax = 4;
+const retryMs = 300;
 
 interface Job {
   readonly reference: Reference;
@@ -187,7 +189,7 @@ export class Puller {
         return;
       }
       job.report({ status: "Extracting", id });
-      await job.runtime.applyLayer(layer, job.signal);
+      await this.#patiently(job, () => job.runtime.applyLayer(layer, job.signal));
       job.report({ status: "Pull complete", id });
     });
   }
@@ -203,9 +205,25 @@ export class Puller {
       const source = (offset: number, signal: AbortSignal) =>
         meter.watch(offset, job.registry.blob(job.reference, blob, offset, signal));
       const { digest, size } = blob;
-      await job.runtime.writeBlob({ digest, size, labels }, source, job.signal);
+      await this.#patiently(job, () =>
+        job.runtime.writeBlob({ digest, size, labels }, source, job.signal),
+      );
       job.report({ status: "Download complete", id });
     });
+  }
+
+  /** A runtime that is being restarted, or still holds what an aborted pull was writing, is asked again. */
+  async #patiently(job: Job, run: () => Promise<void>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await run();
+        return;
+      } catch (error) {
+        const again = asSwarmError(error).retryable && !job.signal.aborted;
+        if (!again || attempt >= attemptsMax) throw error;
+        await this.#options.world.sleep(retryMs * attempt, job.signal);
+      }
+    }
   }
 
   /** Who comes second waits, then looks for itself: the first may have failed for reasons of its own. */

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { after, before, test } from "node:test";
@@ -380,6 +381,21 @@ test("users, limits and confinement are what Docker gives", async () => {
   assert.equal(engine.inspect(id).state.ExitCode, 127);
   assert.notEqual(engine.inspect(id).state.Error, "");
   await engine.remove(id, { force: false, volumes: true });
+});
+
+test("a container with a terminal, one that cannot write its root, one on the host's network", async () => {
+  const id = await create({
+    Cmd: ["/bin/sh", "-c", "test -t 1 && echo terminal $TERM"],
+    Tty: true,
+  });
+  await engine.start(id);
+  await engine.wait(id, signal);
+  assert.equal(await output(id), "terminal xterm\r\n");
+  await engine.remove(id, { force: false, volumes: true });
+  const fixed = await runToEnd(["/bin/sh", "-c", "echo x > /x"], {}, { ReadonlyRootfs: true });
+  assert.match(fixed.text, /Read-only file system/);
+  const { text } = await runToEnd(["/bin/cat", "/etc/hostname", "/proc/sys/kernel/hostname"]);
+  assert.equal(text, `${hostname()}\n${hostname()}\n`);
 });
 
 test("too much memory ends with OOMKilled", async () => {

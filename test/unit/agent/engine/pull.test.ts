@@ -223,3 +223,16 @@ test("an aborted pull stops", () =>
     await assert.rejects(pulling, /went away/);
     assert.equal(runtime.named.size, 0);
   }));
+
+test("a runtime that is away for a moment does not fail the pull", () =>
+  withRegistry(2, async (registry) => {
+    const runtime = new FakeRuntime();
+    const right = runtime.writeBlob.bind(runtime);
+    let failures = 0;
+    runtime.writeBlob = async (blob, source, stop) => {
+      if (runtime.blobs.size >= 1 && failures++ < 3) throw new SwarmError("unavailable", "gone");
+      return right(blob, source, stop);
+    };
+    await pullerFor(runtime).pull(`${registry.address}/a:1`, null, () => {}, signal);
+    assert.equal(runtime.named.size, 1);
+  }));
