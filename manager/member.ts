@@ -197,8 +197,10 @@ export class Member {
   }
 
   #admitManager(caller: Caller): void {
-    const node = caller.certificate === null ? null : certifiedNode(caller.certificate);
-    if (node?.role === "manager" && node.clusterId === this.settings.clusterId) return;
+    const named = caller.certificate === null ? null : certifiedNode(caller.certificate);
+    const node = this.store.state.table("node").get(named?.nodeId ?? "");
+    const isManager = named?.role === "manager" && node?.Spec?.Role === "manager";
+    if (isManager && named.clusterId === this.settings.clusterId) return;
     throw new SwarmError("denied", "only managers of this cluster may do that");
   }
 

@@ -7,7 +7,7 @@
  */
 const probedPeriods = 1.5;
 const suspectPeriods = 3;
-const lostPeriods = 4.1;
+const lostPeriods = 4;
 const periodMsDefault = 1_000;
 /** An agent that was killed, is being upgraded, or said goodbye may be away so long while its host lives. */
 const graceMs = 60_000;

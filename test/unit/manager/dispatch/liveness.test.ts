@@ -49,20 +49,20 @@ function live(
 const three = ["h1", "h2", "h3"];
 const always = () => true;
 
-test("a host that is powered off is lost 4.1 seconds after its last beat", () => {
+test("a host that is powered off is lost four seconds after its last beat", () => {
   const run = live(three, 20_000, {
     beats: (node, at) => node !== "h3" || at <= 5_000,
     answers: (node) => node !== "h3",
   });
-  assert.deepEqual([...run.downAt], [["h3", 9_100]]);
+  assert.deepEqual([...run.downAt], [["h3", 9_000]]);
 });
 
 test("a host that is cut off for three seconds is not lost", () => {
   for (const cutMs of [3_000, 3_200, 3_700]) {
     const run = live(three, 60_000, {
       // The session needs some time to come back after the cable did.
-      beats: (node, at) => node !== "h3" || at <= 5_400 || at >= 5_400 + cutMs + 2_000,
-      answers: (node, at) => node !== "h3" || at <= 5_400 || at >= 5_400 + cutMs,
+      beats: (node, at) => node !== "h3" || at <= 5_500 || at >= 5_500 + cutMs + 2_000,
+      answers: (node, at) => node !== "h3" || at <= 5_500 || at >= 5_500 + cutMs,
     });
     assert.equal(run.downAt.size, 0, `${cutMs} ms`);
   }
@@ -142,7 +142,7 @@ test("a new manager gives everyone a full grace, and leaves the lost ones lost",
   for (let now = 0; now <= 15_000; now += tickMs)
     for (const { nodeId } of liveness.tick(now).transitions)
       if (nodeId === "ready") lostAt.push(now);
-  assert.deepEqual(lostAt, [10_100]);
+  assert.deepEqual(lostAt, [10_000]);
   assert.equal(liveness.verdict("lost"), "down");
   assert.deepEqual(liveness.heard("lost", 15_000)?.verdict, "ready");
 });
@@ -154,5 +154,5 @@ test("a longer heartbeat period makes the manager wait longer", () => {
   let downAt = 0;
   for (let now = 0; now <= 30_000; now += tickMs)
     if (liveness.tick(now).transitions.length > 0) downAt = now;
-  assert.equal(downAt, 20_500);
+  assert.equal(downAt, 20_000);
 });
