@@ -37,6 +37,7 @@ class Driver {
   constructor(options: PlannerOptions, signal: AbortSignal) {
     this.#options = options;
     this.#signal = signal;
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
   }
 
   async follow(): Promise<void> {
@@ -97,11 +98,10 @@ class Driver {
     const { world } = this.#options;
     if (this.#isDirty()) return;
     const woken = new AbortController();
-    const done = AbortSignal.any([woken.signal, this.#signal]);
     this.#wake = () => woken.abort();
     let waitMs = timerMsMax;
     for (const at of this.#wakes.values()) waitMs = Math.min(waitMs, at - world.now());
-    await world.sleep(Math.max(0, waitMs), done).catch(() => {});
+    await world.sleep(Math.max(0, waitMs), woken.signal).catch(() => {});
     this.#wake = () => {};
     const now = world.now();
     for (const [id, at] of this.#wakes)

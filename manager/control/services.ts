@@ -33,7 +33,7 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
           id,
           now: context.world.now(),
         }).changes,
-        result: { ID: id, Warnings: [] },
+        result: { ID: id, Warnings: warningsOf(request) },
       }));
     },
     UpdateService: (request, caller) =>
@@ -51,7 +51,7 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
         const spec = isRollback ? service.PreviousSpec : request.Spec;
         const options = { id: service.ID, now: context.world.now(), isRollback };
         const { changes } = writeService(state, service, spec ?? specOf(request), options);
-        return { changes, result: { Warnings: [] } };
+        return { changes, result: { Warnings: warningsOf(request) } };
       }),
     GetService: async (request, caller) => {
       const service = find(await fresh(context, caller), "service", request.ID);
@@ -73,6 +73,13 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
 function specOf(request: CreateServiceRequest | UpdateServiceRequest) {
   if (request.Spec === undefined) throw new SwarmError("invalid", "service spec is missing");
   return request.Spec;
+}
+
+/** Credentials for a private registry are not kept: saying nothing would let the pulls fail without a reason. */
+function warningsOf(request: { readonly RegistryAuth: string }): readonly string[] {
+  const auth = Buffer.from(request.RegistryAuth, "base64").toString();
+  if (!/"(password|identitytoken|registrytoken)":"[^"]/.test(auth)) return [];
+  return ["registry credentials are not passed on to the nodes yet: they pull without them"];
 }
 
 const matchers: Matchers<Service> = {

@@ -14,6 +14,7 @@ export class Alarm {
     this.#world = world;
     this.#signal = signal;
     this.#ring = ring;
+    signal.addEventListener("abort", () => this.#cancel?.abort(), { once: true });
   }
 
   /** Rings at this monotonic time, or earlier when it was asked to before. null asks for nothing. */
@@ -22,7 +23,7 @@ export class Alarm {
     this.#cancel?.abort();
     this.#at = at;
     this.#cancel = new AbortController();
-    void this.#wait(at, AbortSignal.any([this.#signal, this.#cancel.signal]));
+    void this.#wait(at, this.#cancel.signal);
   }
 
   async #wait(at: number, signal: AbortSignal): Promise<void> {
