@@ -110,7 +110,7 @@ export class AddressPool {
   }
 
   #holdVirtualIPs(state: State, networkId: string): void {
-    for (const service of state.table("service").values())
+    for (const service of state.servicesOfNetwork(networkId))
       for (const vip of service.Endpoint?.VirtualIPs ?? [])
         if (vip.NetworkID === networkId) this.#held.add(withoutMask(vip.Addr));
   }

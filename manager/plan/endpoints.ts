@@ -27,7 +27,7 @@ export function virtualServicesOf(state: State, service: Service): readonly Virt
   }));
 }
 
-/** All services of a network, by service id. Looks at every service: for whole answers, not for deltas. */
+/** All services of a network, by service id. Looks at every service (one with dnsrr has no address): for whole answers, not for deltas. */
 export function virtualServices(state: State, networkId: string): readonly VirtualService[] {
   const result: VirtualService[] = [];
   for (const service of state.table("service").values())

@@ -18,7 +18,9 @@ interface Candidate extends Placed {
   readonly node: Node;
   /** Among all nodes, by id: decides between equals. */
   readonly rank: number;
-  readonly usage: Usage;
+  /** Shared with other plans until something is placed here. */
+  usage: Usage;
+  isOwnUsage: boolean;
   ofService: number;
   readonly isFailing: boolean;
 }
@@ -59,6 +61,7 @@ export class Placement {
           rank: this.#candidates.size,
           position: -1,
           usage: usageOf(state, node.ID),
+          isOwnUsage: false,
           ofService: own.wanted.get(node.ID) ?? 0,
           isFailing: (own.failures.get(node.ID) ?? 0) >= failuresMax,
         });
@@ -95,6 +98,10 @@ export class Placement {
   ): void {
     const candidate = this.#candidates.get(nodeId);
     if (candidate === undefined) return;
+    if (!candidate.isOwnUsage) {
+      candidate.usage = { ...candidate.usage, ports: new Map(candidate.usage.ports) };
+      candidate.isOwnUsage = true;
+    }
     candidate.ofService++;
     candidate.usage.tasks++;
     candidate.usage.nanoCpus += this.#needs.nanoCpus;

@@ -87,14 +87,8 @@ function factsOf(input: PlanInput, state: State): Facts {
 /** Services that changed, those with tasks on nodes that changed, those that a changed node may give room, and what waits. */
 function servicesToLookAt(input: PlanInput): readonly string[] {
   const { state, dirty } = input;
-  const ids = new Set<string>();
-  if (dirty === null) {
-    for (const service of state.table("service").values()) ids.add(service.ID);
-    for (const task of state.table("task").values()) ids.add(task.ServiceID);
-    for (const revision of state.table("revision").values()) ids.add(revision.ServiceID);
-    return [...ids];
-  }
-  for (const id of dirty.services) ids.add(id);
+  if (dirty === null) return [...state.serviceIds()];
+  const ids = new Set(dirty.services);
   // What ended may have made room, or freed an address, for what waits.
   for (const task of state.tasksOfNode("")) ids.add(task.ServiceID);
   if (dirty.nodes.size === 0) return [...ids];

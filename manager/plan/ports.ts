@@ -29,8 +29,7 @@ export function allocatePorts(
   service: Pick<Service, "ID" | "Endpoint">,
   wanted: readonly PortConfig[],
 ): readonly PortConfig[] {
-  const taken = portsOfOthers(state, service.ID);
-  for (const port of wanted) refuseTaken(port, taken);
+  for (const port of wanted) refuseTaken(state, service.ID, port);
   const own = new Set(
     wanted
       .filter((port) => port.PublishedPort !== 0)
@@ -43,8 +42,15 @@ export function allocatePorts(
       PublishMode: port.PublishMode === "" ? "ingress" : port.PublishMode,
     };
     if (port.PublishedPort !== 0 || !isIngressPort(port)) return result;
-    const PublishedPort = dynamicPort(service, port, (key) => taken.has(key) || own.has(key));
-    own.add(portKey(protocolOf(port), PublishedPort));
+    const protocol = protocolOf(port);
+    const PublishedPort = dynamicPort(
+      service,
+      port,
+      (candidate) =>
+        own.has(portKey(protocol, candidate)) ||
+        holderOf(state, service.ID, protocol, candidate) !== undefined,
+    );
+    own.add(portKey(protocol, PublishedPort));
     return { ...result, PublishedPort };
   });
 }
@@ -52,7 +58,7 @@ export function allocatePorts(
 function dynamicPort(
   service: Pick<Service, "Endpoint">,
   port: PortConfig,
-  isTaken: (key: string) => boolean,
+  isTaken: (port: number) => boolean,
 ): number {
   const before = (service.Endpoint?.Ports ?? []).find(
     (one) =>
@@ -61,40 +67,43 @@ function dynamicPort(
       protocolOf(one) === protocolOf(port) &&
       one.PublishedPort >= dynamicPortMin &&
       one.PublishedPort <= dynamicPortMax &&
-      !isTaken(portKey(protocolOf(one), one.PublishedPort)),
+      !isTaken(one.PublishedPort),
   );
   if (before !== undefined) return before.PublishedPort;
   for (let candidate = dynamicPortMin; candidate <= dynamicPortMax; candidate++)
-    if (!isTaken(portKey(protocolOf(port), candidate))) return candidate;
+    if (!isTaken(candidate)) return candidate;
   throw new SwarmError(
     "exhausted",
     `no port of ${dynamicPortMin}-${dynamicPortMax} is free for ${protocolOf(port)}; publish a port of your choice`,
   );
 }
 
-interface Holder {
-  readonly service: Service;
-  readonly isIngress: boolean;
-}
-
-function portsOfOthers(state: State, serviceId: string): Map<string, Holder> {
-  const taken = new Map<string, Holder>();
-  for (const service of state.table("service").values()) {
+/** Another service that publishes the port: one that does so on every node before one that does on its tasks' nodes. */
+function holderOf(
+  state: State,
+  serviceId: string,
+  protocol: string,
+  publishedPort: number,
+): { readonly service: Service; readonly isIngress: boolean } | undefined {
+  let found: { readonly service: Service; readonly isIngress: boolean } | undefined;
+  for (const service of state.servicesOfPort(protocol, publishedPort)) {
     if (service.ID === serviceId) continue;
-    for (const port of service.Endpoint?.Ports ?? [])
-      if (port.PublishedPort !== 0)
-        taken.set(portKey(protocolOf(port), port.PublishedPort), {
-          service,
-          isIngress: isIngressPort(port),
-        });
+    const isIngress = (service.Endpoint?.Ports ?? []).some(
+      (port) =>
+        port.PublishedPort === publishedPort &&
+        protocolOf(port) === protocol &&
+        isIngressPort(port),
+    );
+    if (found === undefined || isIngress) found = { service, isIngress };
   }
-  return taken;
+  return found;
 }
 
 /** Two services may both publish a port in host mode: they then never share a node. */
-function refuseTaken(port: PortConfig, taken: ReadonlyMap<string, Holder>): void {
-  const holder = taken.get(portKey(protocolOf(port), port.PublishedPort));
-  if (port.PublishedPort === 0 || holder === undefined) return;
+function refuseTaken(state: State, serviceId: string, port: PortConfig): void {
+  if (port.PublishedPort === 0) return;
+  const holder = holderOf(state, serviceId, protocolOf(port), port.PublishedPort);
+  if (holder === undefined) return;
   if (!isIngressPort(port) && !holder.isIngress) return;
   throw new SwarmError(
     "invalid",

@@ -16,6 +16,7 @@ export interface Usage {
 /** A node's list of tasks is the same object as long as none of them changes: what they hold is summed up once. */
 const usages = new WeakMap<readonly Task[], Usage>();
 
+/** Shared: copy before counting in it. */
 export function usageOf(state: State, nodeId: string): Usage {
   const tasks = state.tasksOfNode(nodeId);
   let usage = usages.get(tasks);
@@ -23,7 +24,7 @@ export function usageOf(state: State, nodeId: string): Usage {
     usage = sumUp(state, tasks);
     usages.set(tasks, usage);
   }
-  return { ...usage, ports: new Map(usage.ports) };
+  return usage;
 }
 
 function sumUp(state: State, tasks: readonly Task[]): Usage {

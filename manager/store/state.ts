@@ -1,7 +1,7 @@
 // Everything the managers agreed on, as immutable tables with their indexes, and the draft of the next state.
 
 import { Map as PersistentMap } from "immutable";
-import type { Cluster, Revision, Task } from "../../proto/gen/types.ts";
+import type { Cluster, Revision, Service, Task } from "../../proto/gen/types.ts";
 import { claimsOf } from "./claims.ts";
 import { emptyGroups, type Groups, GroupsDraft, groupOf } from "./groups.ts";
 import { PersistentTable, TableDraft } from "./table.ts";
@@ -35,6 +35,8 @@ export class Facts implements State {
   readonly byService: Groups<Task>;
   readonly byNode: Groups<Task>;
   readonly byNetwork: Groups<Task>;
+  readonly byVirtualIP: Groups<Service>;
+  readonly byPort: Groups<Service>;
   readonly revisions: Groups<Revision>;
   /** Claim → "kind/id" of its holder. */
   readonly claims: PersistentMap<string, string>;
@@ -45,6 +47,8 @@ export class Facts implements State {
     this.byService = parts.byService;
     this.byNode = parts.byNode;
     this.byNetwork = parts.byNetwork;
+    this.byVirtualIP = parts.byVirtualIP;
+    this.byPort = parts.byPort;
     this.revisions = parts.revisions;
     this.claims = parts.claims;
   }
@@ -58,6 +62,8 @@ export class Facts implements State {
       byService: emptyGroups(),
       byNode: emptyGroups(),
       byNetwork: emptyGroups(),
+      byVirtualIP: emptyGroups(),
+      byPort: emptyGroups(),
       revisions: emptyGroups(),
       claims: PersistentMap(),
     });
@@ -76,12 +82,25 @@ export class Facts implements State {
     return groupOf(this.byService, serviceId);
   }
 
+  serviceIds(): Iterable<string> {
+    const { ids } = this.tables.service;
+    return new Set([...ids, ...this.byService.keys(), ...this.revisions.keys()]);
+  }
+
   tasksOfNode(nodeId: string): readonly Task[] {
     return groupOf(this.byNode, nodeId);
   }
 
   tasksOfNetwork(networkId: string): readonly Task[] {
     return groupOf(this.byNetwork, networkId);
+  }
+
+  servicesOfNetwork(networkId: string): readonly Service[] {
+    return groupOf(this.byVirtualIP, networkId);
+  }
+
+  servicesOfPort(protocol: string, publishedPort: number): readonly Service[] {
+    return groupOf(this.byPort, portKey(protocol, publishedPort));
   }
 
   revision(serviceId: string, specVersion: number): Revision | undefined {
@@ -106,6 +125,8 @@ export class Draft {
   readonly #byService: GroupsDraft<Task>;
   readonly #byNode: GroupsDraft<Task>;
   readonly #byNetwork: GroupsDraft<Task>;
+  readonly #byVirtualIP: GroupsDraft<Service>;
+  readonly #byPort: GroupsDraft<Service>;
   readonly #revisions: GroupsDraft<Revision>;
   readonly #claims: PersistentMap<string, string>;
 
@@ -114,6 +135,8 @@ export class Draft {
     this.#byService = new GroupsDraft(base.byService);
     this.#byNode = new GroupsDraft(base.byNode);
     this.#byNetwork = new GroupsDraft(base.byNetwork);
+    this.#byVirtualIP = new GroupsDraft(base.byVirtualIP);
+    this.#byPort = new GroupsDraft(base.byPort);
     this.#revisions = new GroupsDraft(base.revisions);
     this.#claims = base.claims.asMutable();
   }
@@ -133,9 +156,7 @@ export class Draft {
     const before = table.get(id);
     table.set(id, after);
     this.#claim(`${kind}/${id}`, before && claimsOf(kind, before), after && claimsOf(kind, after));
-    if (kind === "task") this.#indexTask(before as Task | undefined, after as Task | undefined);
-    if (kind === "revision")
-      this.#indexRevision(before as Revision | undefined, after as Revision | undefined);
+    this.#index(kind, before, after);
   }
 
   finish(index: number): Facts {
@@ -147,6 +168,8 @@ export class Draft {
       byService: this.#byService.finish(),
       byNode: this.#byNode.finish(),
       byNetwork: this.#byNetwork.finish(),
+      byVirtualIP: this.#byVirtualIP.finish(),
+      byPort: this.#byPort.finish(),
       revisions: this.#revisions.finish(),
       claims: this.#claims.asImmutable(),
     });
@@ -167,27 +190,49 @@ export class Draft {
     for (const claim of after) if (!before.includes(claim)) this.#claims.set(claim, holder);
   }
 
-  #indexTask(before: Task | undefined, after: Task | undefined): void {
-    if (before !== undefined) {
-      if (after?.ServiceID !== before.ServiceID)
-        this.#byService.remove(before.ServiceID, before.ID);
-      if (after?.NodeID !== before.NodeID) this.#byNode.remove(before.NodeID, before.ID);
-      const still = new Set(after === undefined ? [] : networksOf(after));
-      for (const network of networksOf(before))
-        if (!still.has(network)) this.#byNetwork.remove(network, before.ID);
+  #index(kind: Kind, before: unknown, after: unknown): void {
+    if (kind === "task") {
+      const [old, now] = [before, after] as (Task | undefined)[];
+      reindex(this.#byService, old, now, (task) => [task.ServiceID]);
+      reindex(this.#byNode, old, now, (task) => [task.NodeID]);
+      reindex(this.#byNetwork, old, now, networksOf);
+    } else if (kind === "service") {
+      const [old, now] = [before, after] as (Service | undefined)[];
+      reindex(this.#byVirtualIP, old, now, virtualNetworksOf);
+      reindex(this.#byPort, old, now, portsOf);
+    } else if (kind === "revision") {
+      const [old, now] = [before, after] as (Revision | undefined)[];
+      reindex(this.#revisions, old, now, (revision) => [revision.ServiceID]);
     }
-    if (after === undefined) return;
-    this.#byService.put(after.ServiceID, after);
-    this.#byNode.put(after.NodeID, after);
-    for (const network of networksOf(after)) this.#byNetwork.put(network, after);
-  }
-
-  #indexRevision(before: Revision | undefined, after: Revision | undefined): void {
-    if (before !== undefined) this.#revisions.remove(before.ServiceID, before.ID);
-    if (after !== undefined) this.#revisions.put(after.ServiceID, after);
   }
 }
 
-function networksOf(task: Task): string[] {
+function reindex<T extends { readonly ID: string }>(
+  groups: GroupsDraft<T>,
+  before: T | undefined,
+  after: T | undefined,
+  keysOf: (object: T) => readonly string[],
+): void {
+  const keys = after === undefined ? [] : keysOf(after);
+  if (before !== undefined)
+    for (const key of keysOf(before)) if (!keys.includes(key)) groups.remove(key, before.ID);
+  if (after !== undefined) for (const key of keys) groups.put(key, after);
+}
+
+function networksOf(task: Task): readonly string[] {
   return task.NetworksAttachments.map((attachment) => attachment.Network?.ID ?? "");
+}
+
+function virtualNetworksOf(service: Service): readonly string[] {
+  return (service.Endpoint?.VirtualIPs ?? []).map((vip) => vip.NetworkID);
+}
+
+function portsOf(service: Service): readonly string[] {
+  return (service.Endpoint?.Ports ?? [])
+    .filter((port) => port.PublishedPort !== 0)
+    .map((port) => portKey(port.Protocol, port.PublishedPort));
+}
+
+function portKey(protocol: string, publishedPort: number): string {
+  return `${protocol || "tcp"}/${publishedPort}`;
 }

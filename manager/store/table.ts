@@ -8,24 +8,32 @@ interface Named {
   readonly Spec?: unknown;
 }
 
+/** So many created and deleted ids may wait until somebody asks for the order. */
+const unsortedMax = 256;
+
 export class PersistentTable<T extends Named> implements Table<T> {
   readonly byId: PersistentMap<string, T>;
   /** Name → id; only for kinds whose names are unique. */
   readonly byName: PersistentMap<string, string>;
-  readonly ids: readonly string[];
+  /** All ids in order, but for the unsorted ones, which were created or deleted since. */
+  #sorted: readonly string[];
+  #unsorted: ReadonlySet<string>;
+  #values: readonly T[] | null = null;
 
   constructor(
     byId: PersistentMap<string, T>,
     byName: PersistentMap<string, string>,
-    ids: readonly string[],
+    sorted: readonly string[],
+    unsorted: ReadonlySet<string>,
   ) {
     this.byId = byId;
     this.byName = byName;
-    this.ids = ids;
+    this.#sorted = sorted;
+    this.#unsorted = unsorted;
   }
 
   static empty<T extends Named>(): PersistentTable<T> {
-    return new PersistentTable<T>(PersistentMap(), PersistentMap(), []);
+    return new PersistentTable<T>(PersistentMap(), PersistentMap(), [], new Set());
   }
 
   get size(): number {
@@ -41,9 +49,53 @@ export class PersistentTable<T extends Named> implements Table<T> {
     return id === undefined ? undefined : this.byId.get(id);
   }
 
-  *values(): Iterable<T> {
-    for (const id of this.ids) yield this.byId.get(id) as T;
+  values(): Iterable<T> {
+    this.#values ??= this.ids.map((id) => this.byId.get(id) as T);
+    return this.#values;
   }
+
+  get ids(): readonly string[] {
+    if (this.#unsorted.size > 0) {
+      this.#sorted = merge(this.#sorted, this.#unsorted, this.byId);
+      this.#unsorted = new Set();
+    }
+    return this.#sorted;
+  }
+
+  /** The table with other contents, in which `reordered` were created or deleted. */
+  with(
+    byId: PersistentMap<string, T>,
+    byName: PersistentMap<string, string>,
+    reordered: ReadonlySet<string>,
+  ): PersistentTable<T> {
+    const unsorted =
+      this.#unsorted.size === 0
+        ? reordered
+        : reordered.size === 0
+          ? this.#unsorted
+          : new Set([...this.#unsorted, ...reordered]);
+    const next = new PersistentTable(byId, byName, this.#sorted, unsorted);
+    if (unsorted.size > unsortedMax) void next.ids;
+    return next;
+  }
+}
+
+/** Linear, where sorting everything anew would not be. */
+function merge(
+  sorted: readonly string[],
+  unsorted: ReadonlySet<string>,
+  byId: PersistentMap<string, unknown>,
+): readonly string[] {
+  const added = [...unsorted].filter((id) => byId.has(id)).sort();
+  const merged: string[] = [];
+  let next = 0;
+  for (const id of sorted) {
+    if (unsorted.has(id)) continue;
+    for (let first = added[next]; first !== undefined && first < id; first = added[++next])
+      merged.push(first);
+    merged.push(id);
+  }
+  return merged.concat(added.slice(next));
 }
 
 /** Collects changes to a table. */
@@ -85,23 +137,7 @@ export class TableDraft<T extends Named> {
 
   finish(): PersistentTable<T> {
     if (!this.#touched) return this.#base;
-    const byId = this.#byId.asImmutable();
-    const ids = this.#reordered.size > 0 ? this.#order(byId) : this.#base.ids;
-    return new PersistentTable(byId, this.#byName.asImmutable(), ids);
-  }
-
-  /** Merges the new ids into the old order: linear, where sorting everything anew would not be. */
-  #order(byId: PersistentMap<string, T>): readonly string[] {
-    const added = [...this.#reordered].filter((id) => byId.has(id)).sort();
-    const merged: string[] = [];
-    let next = 0;
-    for (const id of this.#base.ids) {
-      if (this.#reordered.has(id)) continue;
-      for (let first = added[next]; first !== undefined && first < id; first = added[++next])
-        merged.push(first);
-      merged.push(id);
-    }
-    return merged.concat(added.slice(next));
+    return this.#base.with(this.#byId.asImmutable(), this.#byName.asImmutable(), this.#reordered);
   }
 }
 

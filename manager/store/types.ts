@@ -39,10 +39,16 @@ export interface State {
   readonly cluster: Cluster | undefined;
   table<K extends Kind>(kind: K): Table<Objects[K]>;
   tasksOfService(serviceId: string): readonly Task[];
+  /** Ids of all services, also of removed ones that still have tasks or revisions. */
+  serviceIds(): Iterable<string>;
   /** Tasks whose NodeID is this; "" gives the unassigned. */
   tasksOfNode(nodeId: string): readonly Task[];
   /** Tasks attached to a network, also those that have ended and are still kept. */
   tasksOfNetwork(networkId: string): readonly Task[];
+  /** Services that have a virtual address on a network. */
+  servicesOfNetwork(networkId: string): readonly Service[];
+  /** Services that publish a port, in either mode. */
+  servicesOfPort(protocol: string, publishedPort: number): readonly Service[];
   /** All kept revisions of a service, also of one that was removed while its tasks are ending. */
   revisionsOfService(serviceId: string): readonly Revision[];
   /** What tasks of a service's spec version run. */
