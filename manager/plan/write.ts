@@ -15,7 +15,7 @@ import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
 import { allocateSubnets, vniMax, vniMin } from "./subnets.ts";
-import { hasEnded, nextSpecVersion, runsTheSame } from "./tasks.ts";
+import { hasEnded, isWanted, nextSpecVersion, runsTheSame } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
 
@@ -245,14 +245,17 @@ function freeVNI(state: State, next: number): number {
   throw new SwarmError("exhausted", "every VNI is taken");
 }
 
-/** Throws `not_found`, and `precondition` while a service or a task uses it. */
+/** Throws `not_found`, and `precondition` while a service or a task that shall go on uses it; what is stopping does not. */
 export function removeNetwork(state: State, id: string): readonly Change[] {
   const network = state.table("network").get(id);
   if (network === undefined) throw new SwarmError("not_found", `network ${id} not found`);
   for (const service of state.table("service").values())
     if (usesNetwork(service, network))
       throw new SwarmError("precondition", `network ${id} is in use by service ${service.ID}`);
-  const task = state.tasksOfNetwork(id).find((one) => !hasEnded(one));
+  const services = state.table("service");
+  const task = state
+    .tasksOfNetwork(id)
+    .find((one) => isWanted(one) && !hasEnded(one) && services.get(one.ServiceID) !== undefined);
   if (task !== undefined)
     throw new SwarmError("precondition", `network ${id} is in use by task ${task.ID}`);
   return [{ op: "delete", kind: "network", id, base: network.Version?.Index ?? 0 }];

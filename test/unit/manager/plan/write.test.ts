@@ -115,26 +115,29 @@ for (const row of badNetworks)
     });
   });
 
-test("a network in use is not removed; ended tasks do not use it", () => {
+test("a network in use is not removed; what is stopping does not use it", () => {
   const sim = new Sim(1);
   const id = sim.network("front");
-  sim.service("web", {
-    TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] },
-  });
+  const on = { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] };
+  sim.service("web", { TaskTemplate: on });
   sim.settle();
   assert.throws(() => removeNetwork(sim.state, id), {
     code: "precondition",
     message: /in use by service svc-web/,
   });
-  sim.removeService("web");
+  // A start-first update away from the network: the old task still runs on it.
+  sim.service("web", { UpdateConfig: { Order: "start-first" } });
   sim.plan();
   assert.throws(() => removeNetwork(sim.state, id), {
     code: "precondition",
     message: /in use by task/,
   });
-  sim.settle();
+  sim.service("web", { TaskTemplate: on });
+  sim.removeService("web");
   sim.write(removeNetwork(sim.state, id));
   assert.throws(() => removeNetwork(sim.state, id), { code: "not_found" });
+  sim.settle();
+  assert.equal(sim.state.table("task").size, 0);
 });
 
 const publish = (port: object) => ({ EndpointSpec: { Ports: [{ TargetPort: 80, ...port }] } });
