@@ -25,18 +25,22 @@ export async function* readLogs(
   const wanted = (record: LogRecord) => isWanted(record, query);
   const change = query.follow ? new Change(directory, ended, signal) : null;
   try {
+    // What is written while a tail is read is not part of it.
+    let left = query.follow || query.tail < 0 ? Number.POSITIVE_INFINITY : query.tail;
     let place = query.tail >= 0 ? await tailPlace(directory, query.tail, wanted) : null;
     for (;;) {
       // Asked before reading: what is written before the end is read after it.
       const isLast = change === null || change.isOver;
       const reader = new Reader(directory, place);
       for await (const record of reader.records()) {
-        if (signal.aborted) return;
+        if (signal.aborted || left === 0) return;
         if (isAfter(record, query.until)) {
           if (query.follow) return;
           continue;
         }
-        if (wanted(record)) yield record;
+        if (!wanted(record)) continue;
+        left--;
+        yield record;
       }
       place = reader.place;
       if (isLast || signal.aborted) return;

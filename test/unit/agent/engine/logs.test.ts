@@ -106,6 +106,17 @@ test("a follower reads on over rotations, each line once, until the container ha
     assert.deepEqual(seen, range(15, 20));
   }));
 
+test("what is written while a tail is read is not part of it", () =>
+  withFiles(async (directory) => {
+    const seen: number[] = [];
+    const signal = new AbortController().signal;
+    for await (const record of readLogs(directory, { ...all, tail: 2 }, over, signal)) {
+      seen.push(Number(record.data.toString()));
+      appendFileSync(join(directory, "current.log"), lines(16, 17));
+    }
+    assert.deepEqual(seen, [14, 15]);
+  }));
+
 test("a follower whose reader goes away ends", () =>
   withFiles(async (directory) => {
     const gone = new AbortController();
