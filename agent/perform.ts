@@ -10,6 +10,7 @@ import type { Container, CreateContainer, Engine } from "./engine/types.ts";
 import { Limit } from "./limit.ts";
 import type { Network } from "./network/types.ts";
 import { afterFailure, noMemory } from "./reconcile/reconcile.ts";
+import { restartDelayLeft } from "./reconcile/spec.ts";
 import type {
   Observed,
   ObservedContainer,
@@ -148,7 +149,7 @@ export class Performer {
       try {
         await this.#perform(step, task, run, signal);
       } catch (error) {
-        if (!signal.aborted) await this.#failed(step, task, run, error);
+        if (!signal.aborted) await this.#failed(step, task, run, error, signal);
         return;
       }
     }
@@ -164,7 +165,13 @@ export class Performer {
     await doer(step, run, signal);
   }
 
-  async #failed(step: Step, task: Task | null, run: Run, error: unknown): Promise<void> {
+  async #failed(
+    step: Step,
+    task: Task | null,
+    run: Run,
+    error: unknown,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { log, world } = this.#options;
     const { taskId } = run;
     const isRunning = this.#containerOf(taskId)?.state.Status === "running";
@@ -173,7 +180,10 @@ export class Performer {
     if (report !== null) {
       // The address is free once this is reported.
       await this.#removeSandbox(taskId).catch(() => {});
-      this.#report(taskId, task, report);
+      // A task that is prepared during its restart delay must not cut the delay short by failing at once.
+      const holdMs = task === null ? 0 : restartDelayLeft(task, world.now());
+      if (holdMs > 0) await world.sleep(holdMs, signal).catch(() => {});
+      if (!signal.aborted) this.#report(taskId, task, report);
       return;
     }
     const before = this.#retries.get(taskId)?.waitMs ?? retryMsMin / 2;

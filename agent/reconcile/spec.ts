@@ -1,6 +1,7 @@
 // What a task's spec says about its sandbox, its stop and its restarts.
 
 import type { Task } from "../../proto/gen/types.ts";
+import { instant } from "../../proto/kit/world.ts";
 import type { ObservedContainer, SandboxSpec } from "./types.ts";
 
 const nsPerMs = 1_000_000;
@@ -60,6 +61,16 @@ export function restartAt(
   if (condition === "on-failure" && container.exitCode === 0) return null;
   if (task.DesiredState === "complete" && container.exitCode === 0) return null;
   if (attemptsMax > 0 && restarts >= attemptsMax) return null;
-  const delay = policy?.Delay;
-  return container.finishedAt + (delay === undefined ? restartDelayMsDefault : delay / nsPerMs);
+  return container.finishedAt + restartDelayMs(task);
+}
+
+function restartDelayMs(task: Task): number {
+  const delay = task.Spec?.RestartPolicy?.Delay;
+  return delay === undefined ? restartDelayMsDefault : delay / nsPerMs;
+}
+
+/** Milliseconds until the task may start; the managers' clock may be another, so never more than the policy's delay. */
+export function restartDelayLeft(task: Task, now: number): number {
+  const left = instant(task.NotBefore ?? "") - now;
+  return Number.isNaN(left) ? 0 : Math.min(Math.max(left, 0), restartDelayMs(task));
 }

@@ -221,6 +221,18 @@ for (const row of failures)
     await performer.close();
   });
 
+test("a task that cannot even be prepared in its restart delay is rejected when the delay is over", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  fake.fail = "pull";
+  const NotBefore = new Date(Date.now() + 200).toISOString();
+  const began = performance.now();
+  await fake.want(task("t1", { DesiredState: "ready", NotBefore }));
+  assert.equal(fake.statuses.at(-1), "t1 rejected it broke");
+  assert.ok(performance.now() - began > 150);
+  await performer.close();
+});
+
 test("two tasks of one image pull it one after the other", async () => {
   const fake = new Fake();
   const performer = await fake.open();

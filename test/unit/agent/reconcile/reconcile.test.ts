@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { afterFailure, noMemory, reconcile } from "../../../../agent/reconcile/reconcile.ts";
+import { restartDelayLeft } from "../../../../agent/reconcile/spec.ts";
 import type {
   Circumstances,
   ObservedContainer,
@@ -349,6 +350,14 @@ test("a sandbox holds the task's addresses without mask, its host ports and its 
       searchDomains: ["example.com"],
     },
   });
+});
+
+test("the rest of a restart delay is never longer than the delay itself, whatever the clocks say", () => {
+  const notBefore = (ms: number) => task({ NotBefore: new Date(now + ms).toISOString() });
+  assert.equal(restartDelayLeft(notBefore(3_000), now), 3_000);
+  assert.equal(restartDelayLeft(notBefore(60_000), now), 5_000);
+  assert.equal(restartDelayLeft(notBefore(-1), now), 0);
+  assert.equal(restartDelayLeft(task(), now), 0);
 });
 
 test("a failed pull rejects the task, a failed start fails it, a failed stop is tried again", () => {
