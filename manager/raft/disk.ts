@@ -14,6 +14,8 @@ import {
   statfsSync,
   writeSync,
 } from "node:fs";
+import { dirname } from "node:path";
+import { errnoOf } from "../../proto/kit/errors.ts";
 
 export interface DiskFile {
   readonly size: number;
@@ -28,6 +30,7 @@ export interface Disk {
   list(directory: string): readonly string[];
   read(path: string): Uint8Array;
   open(path: string): DiskFile;
+  /** With its parents, durably. */
   makeDirectory(path: string): void;
   rename(from: string, to: string): void;
   remove(path: string): void;
@@ -41,23 +44,30 @@ export const realDisk: Disk = {
   read: (path) => readFileSync(path),
   open: openFile,
   makeDirectory: (path) => {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    for (let made = path; ; made = dirname(made)) {
+      syncDirectory(dirname(made));
+      if (made === first) return;
+    }
   },
   rename: renameSync,
   remove: (path) => rmSync(path, { force: true }),
-  syncDirectory: (path) => {
-    const handle = openSync(path, "r");
-    try {
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
-  },
+  syncDirectory,
   freeBytes: (path) => {
     const { bavail, bsize } = statfsSync(path);
     return bavail * bsize;
   },
 };
+
+function syncDirectory(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
 
 function openFile(path: string): DiskFile {
   // Created when missing, never cut.
@@ -76,4 +86,9 @@ function openFile(path: string): DiskFile {
     sync: () => fdatasyncSync(fd),
     close: () => closeSync(fd),
   };
+}
+
+/** Whether an error only says that there is no room: no reason to distrust what was written. */
+export function isOutOfSpace(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes(errnoOf(error));
 }

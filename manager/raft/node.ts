@@ -5,11 +5,12 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { emptyConfiguration, isVoter, votersOf } from "./configuration.ts";
-import { type CoreLimits, RaftCore } from "./core.ts";
-import type { Entry, Message, Outputs, Persist, Refused } from "./messages.ts";
-import { isOutOfSpace } from "./snapshot.ts";
+import { type CoreLimits, coreLimits, RaftCore } from "./core.ts";
+import { isOutOfSpace } from "./disk.ts";
+import type { Entry, Message, Persist } from "./messages.ts";
 import { openStorage, recordsOf, type Storage } from "./storage.ts";
 import type { Applied, Raft, RaftStatus, StateMachine } from "./types.ts";
+import { refusal, Waiters } from "./waiters.ts";
 
 export interface RaftLimits {
   readonly tickMs: number;
@@ -81,11 +82,6 @@ export async function openRaft(options: RaftOptions): Promise<Raft> {
   }
 }
 
-interface Waiter<T> {
-  readonly resolve: (value: T) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 class RaftNode implements Raft {
   readonly failed: Promise<never>;
   readonly #options: RaftOptions;
@@ -99,11 +95,7 @@ class RaftNode implements Raft {
   #isPumpDue = false;
   #status: RaftStatus;
   readonly #listeners = new Set<(status: RaftStatus) => void>();
-  /** By index: who waits for the entry, and the term it was proposed in. */
-  readonly #proposals = new Map<number, Waiter<Applied> & { readonly term: number }>();
-  readonly #reads = new Map<string, Waiter<void>>();
-  /** Reads that are confirmed and wait until their index is applied. */
-  #confirmed: (Waiter<void> & { readonly index: number })[] = [];
+  readonly #waiters = new Waiters();
   #readIds = 0;
   readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
   #freeBytes: number;
@@ -145,22 +137,12 @@ class RaftNode implements Raft {
         "exhausted",
         `less than ${this.#limits.freeBytesMin >> 20} MiB are free under ${this.#options.directory}; make room there and try again`,
       );
-    if (this.#proposals.size >= this.#limits.waitersMax)
+    if (this.#waiters.proposals >= this.#limits.waitersMax)
       throw new SwarmError("exhausted", "too many writes are under way; try again");
     const proposed = this.#core.propose(data);
     if (!proposed.ok) throw refusal(proposed);
     this.#wake();
-    const { index, term } = proposed;
-    return await waitFor<Applied>(
-      (waiter) => this.#proposals.set(index, { ...waiter, term }),
-      () => this.#proposals.delete(index),
-      () =>
-        new SwarmError(
-          "unknown_outcome",
-          "the wait for the write was given up; it may still happen",
-        ),
-      signal,
-    );
+    return await this.#waiters.proposal(proposed, signal);
   }
 
   async read(signal: AbortSignal): Promise<void> {
@@ -172,12 +154,7 @@ class RaftNode implements Raft {
     const accepted = this.#core.read(id);
     if (!accepted.ok) throw refusal(accepted);
     this.#wake();
-    await waitFor<void>(
-      (waiter) => this.#reads.set(id, waiter),
-      () => this.#reads.delete(id),
-      () => new SwarmError("cancelled", "the read was given up"),
-      signal,
-    );
+    await this.#waiters.read(id, signal);
   }
 
   status(): RaftStatus {
@@ -192,7 +169,7 @@ class RaftNode implements Raft {
 
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) this.#closing.abort(new Error("raft is closing"));
-    this.#rejectWaiters(new SwarmError("unknown_outcome", "this manager is stopping"));
+    this.#waiters.rejectAll(new SwarmError("unknown_outcome", "this manager is stopping"));
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
     await this.#storage.wal.close();
   }
@@ -220,7 +197,7 @@ class RaftNode implements Raft {
     this.#send(outputs.sendNow);
     if (outputs.persist !== null)
       this.#spawn(this.#persist(outputs.persist, outputs.sendAfterPersist));
-    this.#settleReads(outputs);
+    this.#waiters.settleReads(outputs, this.#core.status().applied);
     if (outputs.restore !== null)
       this.#pending.push({ kind: "restore", index: outputs.restore.index });
     this.#pending.push(...outputs.apply);
@@ -253,7 +230,7 @@ class RaftNode implements Raft {
       if (done > 0 && world.monotonic() >= until) break;
       assertThat(item.kind !== "restore", "a snapshot arrives only through a transport");
       const result = item.kind === "data" ? stateMachine.apply(item.index, item.data) : undefined;
-      this.#settleProposal(item, result);
+      this.#waiters.settleProposal(item, result);
       this.#entriesSinceSnapshot += 1;
       this.#bytesSinceSnapshot += item.kind === "data" ? item.data.length : 0;
       last = item.index;
@@ -262,33 +239,7 @@ class RaftNode implements Raft {
     if (done === 0) return;
     this.#pending.splice(0, done);
     this.#core.applied(last);
-    const ready = this.#confirmed.filter((read) => read.index <= last);
-    this.#confirmed = this.#confirmed.filter((read) => read.index > last);
-    for (const read of ready) read.resolve();
-  }
-
-  #settleProposal(entry: Entry, result: unknown): void {
-    const waiter = this.#proposals.get(entry.index);
-    if (waiter === undefined) return;
-    this.#proposals.delete(entry.index);
-    if (waiter.term === entry.term) waiter.resolve({ index: entry.index, result });
-    else
-      waiter.reject(new SwarmError("unknown_outcome", "another leader took over during the write"));
-  }
-
-  #settleReads(outputs: Outputs): void {
-    const { applied } = this.#core.status();
-    for (const { id, index } of outputs.readsReady) {
-      const waiter = this.#reads.get(id);
-      this.#reads.delete(id);
-      if (waiter === undefined) continue;
-      if (index <= applied) waiter.resolve();
-      else this.#confirmed.push({ ...waiter, index });
-    }
-    for (const { id, reason } of outputs.readsFailed) {
-      this.#reads.get(id)?.reject(new SwarmError("no_leader", `the read failed: ${reason}`));
-      this.#reads.delete(id);
-    }
+    this.#waiters.releaseReads(last);
   }
 
   async #runTicks(): Promise<void> {
@@ -376,7 +327,7 @@ class RaftNode implements Raft {
     const { role, term, leader } = now;
     this.#options.log.info({ role, term, leader }, "raft role");
     if (before.role === "leader" && (now.role !== "leader" || now.term !== before.term))
-      this.#rejectProposals(
+      this.#waiters.rejectProposals(
         new SwarmError(
           "unknown_outcome",
           "leadership was lost during the write; it may have happened",
@@ -388,7 +339,7 @@ class RaftNode implements Raft {
   /** Waits up to two election timeouts for somebody to lead. */
   async #untilLeader(signal: AbortSignal): Promise<void> {
     if (this.#core.status().leader !== null || this.#closing.signal.aborted) return;
-    const { electionTicks = 6 } = this.#limits.core;
+    const { electionTicks } = { ...coreLimits, ...this.#limits.core };
     const stop = AbortSignal.any([signal, this.#closing.signal]);
     const found = new AbortController();
     const unsubscribe = this.watchStatus((status) => {
@@ -418,7 +369,7 @@ class RaftNode implements Raft {
     this.#failure = asSwarmError(error);
     this.#options.log.fatal({ error: this.#failure.message }, "raft cannot go on");
     this.#closing.abort(this.#failure);
-    this.#rejectWaiters(
+    this.#waiters.rejectAll(
       new SwarmError("unknown_outcome", `raft cannot go on: ${this.#failure.message}`),
     );
     this.#rejectFailed(this.#failure);
@@ -428,60 +379,4 @@ class RaftNode implements Raft {
     if (this.#closing.signal.aborted)
       throw new SwarmError("unavailable", "this manager is stopping", { cause: this.#failure });
   }
-
-  #rejectProposals(error: SwarmError): void {
-    const waiters = [...this.#proposals.values()];
-    this.#proposals.clear();
-    for (const waiter of waiters) waiter.reject(error);
-  }
-
-  #rejectWaiters(error: SwarmError): void {
-    this.#rejectProposals(error);
-    const reads = [...this.#reads.values(), ...this.#confirmed];
-    this.#reads.clear();
-    this.#confirmed = [];
-    for (const read of reads) read.reject(error);
-  }
-}
-
-function refusal(refused: Refused): SwarmError {
-  switch (refused.code) {
-    case "too_large":
-      return new SwarmError("too_large", refused.reason);
-    case "exhausted":
-      return new SwarmError("exhausted", `${refused.reason}; try again`);
-    case "no_leader":
-    case "transferring":
-    case "not_ready":
-      return new SwarmError("no_leader", `this manager cannot write now: ${refused.reason}`);
-    case "invalid":
-      return new SwarmError("invalid", refused.reason);
-  }
-}
-
-/** A promise that `start` settles through the waiter; when the signal aborts first, `forget` undoes `start`. */
-function waitFor<T>(
-  start: (waiter: Waiter<T>) => void,
-  forget: () => void,
-  abandoned: () => SwarmError,
-  signal: AbortSignal,
-): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => {
-      forget();
-      reject(abandoned());
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    const stop = () => signal.removeEventListener("abort", onAbort);
-    start({
-      resolve: (value) => {
-        stop();
-        resolve(value);
-      },
-      reject: (error) => {
-        stop();
-        reject(error);
-      },
-    });
-  });
 }

@@ -1,10 +1,11 @@
 // Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time.
 
 import { closeSync, openSync, readSync, renameSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
+import { open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import { crc32 } from "./crc.ts";
+import { realDisk } from "./disk.ts";
 import type { SnapshotMark } from "./messages.ts";
 import type { Identity } from "./record.ts";
 
@@ -40,7 +41,7 @@ export class Snapshots {
   }
 
   static async open(directory: string, identity: Identity): Promise<Snapshots> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    realDisk.makeDirectory(directory);
     const names = await readdir(directory);
     for (const name of names)
       if (name.endsWith(".tmp")) await rm(join(directory, name), { force: true });
@@ -133,7 +134,8 @@ export class Snapshots {
 
   async #checkRoom(bytes: number): Promise<void> {
     const { bavail, bsize } = await statfs(this.#directory);
-    if (bavail * bsize < bytes) throw new Error(`ENOSPC: less than ${bytes} bytes are free`);
+    if (bavail * bsize < bytes)
+      throw Object.assign(new Error("no room for the snapshot"), { code: "ENOSPC" });
   }
 
   #check(path: string, header: Header): void {
@@ -223,9 +225,4 @@ function readFully(fd: number, into: Buffer): void {
     if (read === 0) throw new Error("the snapshot ends too early");
     done += read;
   }
-}
-
-/** Whether a failed write of a snapshot only means that there is no room: no reason to stop. */
-export function isOutOfSpace(error: unknown): boolean {
-  return /ENOSPC|EDQUOT/.test(messageOf(error));
 }

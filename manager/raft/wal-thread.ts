@@ -14,7 +14,9 @@ interface Waiter {
 export class WalThread {
   readonly #worker: Worker;
   readonly #waiters: Waiter[] = [];
+  readonly #exited: Promise<void>;
   #failure: SwarmError | null = null;
+  #closing: Promise<void> | null = null;
 
   private constructor(options: WalOptions) {
     this.#worker = new Worker(new URL("./wal-worker.js", import.meta.url), {
@@ -27,9 +29,12 @@ export class WalThread {
         new SwarmError("internal", `the Raft log's thread failed: ${cause.message}`, { cause }),
       ),
     );
-    this.#worker.on("exit", () =>
-      this.#fail(new SwarmError("internal", "the Raft log's thread has ended")),
-    );
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on("exit", () => {
+        this.#fail(new SwarmError("internal", "the Raft log's thread has ended"));
+        resolve();
+      });
+    });
   }
 
   static async open(
@@ -54,10 +59,15 @@ export class WalThread {
     return freeBytesOf(await this.#ask({ do: "space" }));
   }
 
-  /** Finishes what was asked before, then ends the thread. */
-  async close(): Promise<void> {
+  /** Finishes what was asked before; the thread then ends by itself. It is never stopped in the middle of a system call. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     if (this.#failure === null) await this.#ask({ do: "close" }).catch(() => {});
-    await this.#worker.terminate();
+    await this.#exited;
   }
 
   #ask(request: WalRequest): Promise<WalResponse & { readonly kind: "done" | "opened" }> {

@@ -2,7 +2,7 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { realDisk } from "./disk.ts";
+import { isOutOfSpace, realDisk } from "./disk.ts";
 import { Wal, type WalContent, type WalOptions } from "./wal.ts";
 
 export type WalRequest =
@@ -39,8 +39,9 @@ function serve(options: WalOptions, answer: (response: WalResponse) => void): vo
     preparing = null;
     try {
       if (wal.prepare()) preparing = setImmediate(prepare);
-    } catch {
-      // No room for a spare now; rotation tries again, and refusing proposals keeps what is left.
+    } catch (error) {
+      // Without room for a spare now, rotation tries again, and refusing proposals keeps what is left.
+      if (!isOutOfSpace(error)) fail(error);
     }
   };
   port?.on("message", (request: WalRequest) => {

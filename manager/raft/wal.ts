@@ -124,8 +124,9 @@ export class Wal {
     while (this.#segments.length > 1 && (this.#segments[0]?.lastIndex ?? 0) <= index) {
       const oldest = this.#segments.shift();
       if (oldest !== undefined) this.#disk.remove(this.#path(segmentName(oldest.sequence)));
+      // One by one: if a later one went first, a power loss between would look like a hole.
+      this.#disk.syncDirectory(this.#options.directory);
     }
-    this.#disk.syncDirectory(this.#options.directory);
   }
 
   /** Prepares a bit of the next segment while there is time. Says whether more is to be done. */
