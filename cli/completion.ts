@@ -15,7 +15,7 @@ export function addCompletionCommand(program: DockerCommand): void {
       const script = { bash, zsh, fish }[shell];
       if (script === undefined)
         throw new UsageError(`no completion for "${shell}": bash, zsh or fish is expected`);
-      process.stdout.write(script(branches(program, [])));
+      program.configureOutput().writeOut?.(script(branches(program, [])));
     });
 }
 
