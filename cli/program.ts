@@ -1,5 +1,6 @@
 // The argument tree.
 
+import type { OutputConfiguration } from "commander";
 import type { DaemonConfig } from "../proto/config.ts";
 import { DockerCommand, explain, usageSentence } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
@@ -38,6 +39,7 @@ export function buildProgram(
   doors: Doors,
   connect: (host: string | undefined) => Terminal,
   result: { code: number },
+  output: OutputConfiguration = {},
 ): DockerCommand {
   const program = new DockerCommand("tsswarm");
   program
@@ -52,7 +54,7 @@ export function buildProgram(
       "Daemon to talk to: unix:///path or tcp://host:port (or TSSWARM_HOST)",
     )
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(usageSentence(text)) })
+    .configureOutput({ ...output, outputError: (text, write) => write(usageSentence(text)) })
     .enablePositionalOptions()
     .helpCommand(false)
     .showHelpAfterError("Run the command with --help for more information")

@@ -69,10 +69,15 @@ export async function runCommand(line: readonly string[], answers: Answers = {})
   };
   const never = () => Promise.reject(new Error("not in this test"));
   const doors = { daemon: never, agent: never, manager: never, lab: never };
-  const program = buildProgram(doors, () => terminal, { code: 0 }).configureOutput({
-    writeErr: (text) => terminal.warn(text),
-    writeOut: (text) => terminal.print(text),
-  });
+  const program = buildProgram(
+    doors,
+    () => terminal,
+    { code: 0 },
+    {
+      writeErr: terminal.warn,
+      writeOut: terminal.print,
+    },
+  );
   try {
     await program.parseAsync(line, { from: "user" });
   } catch (error) {
