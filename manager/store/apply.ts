@@ -73,11 +73,19 @@ function claimTaken(
     for (const claim of claimsOf(change.kind, change.object)) {
       const holder = draft.holderOf(claim);
       if (taken.has(claim) || (holder !== undefined && !freed.has(claim)))
-        return `name conflicts with an existing object: ${claim} is held by ${holder ?? "another object"}`;
+        return sentence(claim, holder ?? "another object of the same transaction");
       taken.add(claim);
     }
   }
   return null;
+}
+
+/** Names are for users; what else is taken was given away twice, and is computed again. */
+function sentence(claim: string, holder: string): string {
+  const isName = /^\w+ name /.test(claim);
+  return isName
+    ? `name conflicts with an existing object: ${claim.replace(" name ", " ")} already exists`
+    : `update out of sequence: ${claim} has been given to ${holder} meanwhile`;
 }
 
 function applyChange(draft: Draft, change: Change, at: string, index: number): Applied {
