@@ -1,9 +1,8 @@
 // The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
 
-import { readFile, stat, utimes } from "node:fs/promises";
 import type { Hello, SessionInfo, TaskStatus, TaskUpdate, ToAgent } from "../../proto/gen/types.ts";
-import { type NodeIdentity, writeIdentity, writePrivately } from "../../proto/identity.ts";
-import { asSwarmError, errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { type NodeIdentity, writeIdentity } from "../../proto/identity.ts";
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { Client } from "../../proto/rpc.ts";
@@ -11,8 +10,9 @@ import { toManager } from "../../proto/tls.ts";
 import { Line } from "./line.ts";
 import { type LogHandler, LogPublisher } from "./publish.ts";
 import { Reports } from "./reports.ts";
+import { type Loaded, SavedFile } from "./saved.ts";
 import type { Session, Wanted } from "./types.ts";
-import { fold, fromBytes, toBytes } from "./wanted.ts";
+import { fold } from "./wanted.ts";
 
 const backoffMsMin = 100;
 const backoffMsMax = 8_000;
@@ -42,37 +42,28 @@ export interface SessionOptions {
 
 /** Reads what is saved, and connects in the background until `close`. */
 export async function openSession(options: SessionOptions): Promise<AgentSession> {
-  const session = new AgentSession(options, await readSaved(options));
+  const file = new SavedFile(options.savedFile, options.bootId);
+  const session = new AgentSession(options, file, await readSaved(options, file));
   session.start();
   return session;
 }
 
-interface Saved {
-  readonly wanted: Wanted | null;
-  /** Milliseconds since 1970; when a manager was last heard. */
-  readonly heardAt: number;
-}
-
-async function readSaved(options: SessionOptions): Promise<Saved> {
+async function readSaved(options: SessionOptions, file: SavedFile): Promise<Loaded> {
   const { savedFile, bootId, world, log } = options;
   try {
-    const heardAt = (await stat(savedFile)).mtimeMs;
-    const saved = fromBytes(await readFile(savedFile));
-    if (saved.wanted === null) return { wanted: null, heardAt };
-    const isFresh = saved.bootId === bootId && world.now() - heardAt <= graceMs;
-    return { wanted: { ...saved.wanted, confirmed: isFresh }, heardAt };
+    const loaded = await file.load();
+    if (loaded.wanted === null) return loaded;
+    const isFresh = loaded.bootId === bootId && world.now() - loaded.heardAt <= graceMs;
+    return { ...loaded, wanted: { ...loaded.wanted, confirmed: isFresh } };
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT")
-      log.warn(
-        { file: savedFile, error: messageOf(error) },
-        "the saved assignments are unreadable",
-      );
-    return { wanted: null, heardAt: 0 };
+    log.warn({ file: savedFile, error: messageOf(error) }, "the saved assignments are unreadable");
+    return { wanted: null, bootId, heardAt: 0 };
   }
 }
 
 export class AgentSession implements Session {
   readonly #options: SessionOptions;
+  readonly #file: SavedFile;
   readonly #stop = new AbortController();
   readonly #reports: Reports;
   readonly #logs: LogPublisher;
@@ -86,8 +77,9 @@ export class AgentSession implements Session {
   #refused = "";
   #running: Promise<void> = Promise.resolve();
 
-  constructor(options: SessionOptions, saved: Saved) {
+  constructor(options: SessionOptions, file: SavedFile, saved: Loaded) {
     this.#options = options;
+    this.#file = file;
     this.#identity = options.identity;
     this.#wanted = saved.wanted;
     this.#heardAt = saved.heardAt;
@@ -159,6 +151,7 @@ export class AgentSession implements Session {
     }
     this.#stop.abort(new SwarmError("cancelled", "the session is closing"));
     await this.#running;
+    await this.#file.close();
   }
   #onLineEnd: (() => void) | null = null;
 
@@ -248,19 +241,19 @@ export class AgentSession implements Session {
 
   async #receive(message: ToAgent, client: Client<"Dispatch">): Promise<void> {
     this.#heardAt = this.#options.world.now();
-    if (message.Version !== "") await this.#take(fold(this.#wanted, message));
+    if (message.Version !== "") await this.#take(message);
     else if (message.Info !== undefined && this.#wanted !== null)
-      await this.#take({ ...this.#wanted, info: message.Info });
+      await this.#take({ ...message, Version: this.#wanted.version });
     else await this.#touch();
     if (message.Info !== undefined) await this.#learn(message.Info);
     for (const subscription of message.Logs) this.#logs.open(subscription, client);
     for (const id of message.CloseLogs) this.#logs.close(id);
   }
 
-  /** On disk first: what has been started is known after a crash. Not fsynced: after a power cut nothing of it counts. */
-  async #take(wanted: Wanted): Promise<void> {
-    const { savedFile, bootId } = this.#options;
-    await writePrivately(savedFile, toBytes(wanted, bootId), false);
+  /** On disk first, then to those who act on it. */
+  async #take(message: ToAgent): Promise<void> {
+    const wanted = fold(this.#wanted, message);
+    await this.#file.save(wanted, message);
     this.#touchedAt = this.#heardAt;
     this.#publish(wanted);
     this.#reports.keepOnly((id) => wanted.tasks.has(id));
@@ -274,8 +267,7 @@ export class AgentSession implements Session {
   async #touch(): Promise<void> {
     if (this.#wanted === null || this.#heardAt - this.#touchedAt < touchMs) return;
     this.#touchedAt = this.#heardAt;
-    const time = this.#heardAt / 1000;
-    await utimes(this.#options.savedFile, time, time).catch(() => {});
+    await this.#file.touch(this.#heardAt);
   }
 
   #doubtAfterGrace(): void {

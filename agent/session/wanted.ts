@@ -105,12 +105,22 @@ export function toBytes(wanted: Wanted, bootId: string): Buffer {
   return codec("SavedAssignments").encode({ All, BootID: bootId });
 }
 
-/** Not confirmed yet: the caller knows how old it is. Throws `invalid` for damaged bytes. */
-export function fromBytes(bytes: Uint8Array): {
+export function deltaToBytes(message: ToAgent): Buffer {
+  return codec("SavedAssignments").encode({ All: message, BootID: "" });
+}
+
+/** A complete message and what followed it. Not confirmed: the caller knows how old it is. Throws `invalid` for damage. */
+export function foldRecords(records: Iterable<Uint8Array>): {
   readonly wanted: Wanted | null;
   readonly bootId: string;
 } {
-  const saved = codec("SavedAssignments").decode(bytes);
-  const wanted = saved.All === undefined ? null : { ...fold(null, saved.All), confirmed: false };
-  return { wanted, bootId: saved.BootID };
+  let wanted: Wanted | null = null;
+  let bootId = "";
+  for (const bytes of records) {
+    const saved = codec("SavedAssignments").decode(bytes);
+    if (saved.All === undefined) continue;
+    wanted = fold(wanted, saved.All);
+    bootId = saved.BootID || bootId;
+  }
+  return { wanted: wanted === null ? null : { ...wanted, confirmed: false }, bootId };
 }

@@ -158,7 +158,7 @@ export class Names {
   #expire(): void {
     const { world, log } = this.#options;
     const late = this.#holds.expire(world.monotonic());
-    if (late.length > 0) log.warn({ tasks: late }, "not every node withdrew the task in time");
+    if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");
     this.#free(late);
     this.#holdAlarm.set(this.#holds.expiresAt());
   }
