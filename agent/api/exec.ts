@@ -6,6 +6,7 @@ import { z } from "zod";
 import { asSwarmError, messageOf } from "../../proto/kit/errors.ts";
 import type { ExecState, ExecStreams } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
+import { DetachKeys, parseDetachKeys } from "./detach-keys.ts";
 import { withStatus } from "./errors.ts";
 import { refuse, sayUpgraded, type Taken } from "./hijack.ts";
 import { jsonBody, optionalBody, parameter, parseBody, parseJson, Query } from "./request.ts";
@@ -40,7 +41,7 @@ const createBody = z.object({
   AttachStderr: flag,
   Privileged: flag,
 });
-const startBody = z.object({ Detach: flag, Tty: flag, ConsoleSize: consoleSize });
+const startBody = z.object({ Detach: flag, Tty: flag, ConsoleSize: consoleSize, DetachKeys: text });
 type Start = z.infer<typeof startBody>;
 
 export function addExec(app: FastifyInstance, context: ApiContext): void {
@@ -103,40 +104,56 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
 /** POST /exec/{id}/start on a connection that was taken over. Answers by itself, never rejects. */
 export async function startUpgraded(context: ApiContext, taken: Taken, id: string): Promise<void> {
   const { socket, gone } = taken;
-  let streams: ExecStreams;
-  let state: ExecState;
   try {
     const json = taken.body.length === 0 ? {} : parseJson(taken.body.toString(), "request body");
     const start = parseBody(startBody, json);
-    state = context.engine.inspectExec(id);
+    const state = context.engine.inspectExec(id);
+    const keys = state.config.tty ? parseDetachKeys(start.DetachKeys) : null;
     if (start.Detach) {
       await startDetached(context, state, start);
       sayUpgraded(taken, rawStream);
       socket.end();
       return;
     }
-    streams = await begin(context, state, start, gone);
+    const streams = await begin(context, state, start, gone);
+    sayUpgraded(taken, state.config.tty ? rawStream : multiplexedStream);
+    await converse(context, state, taken, streams, keys);
   } catch (error) {
     if (hasFailedToRun(context, id, error)) answerFailure(taken, id, error, context);
     else refuse(socket, taken.headers, error);
-    return;
   }
-  const { tty } = state.config;
-  sayUpgraded(taken, tty ? rawStream : multiplexedStream);
-  if (streams.stdin === null) socket.resume();
+}
+
+/** Bytes both ways until the process has ended, the client has gone, or has typed the keys to leave. Never rejects. */
+async function converse(
+  context: ApiContext,
+  state: ExecState,
+  { socket, gone }: Taken,
+  streams: ExecStreams,
+  keys: Buffer | null,
+): Promise<void> {
+  const { stdin } = streams;
+  const over = new AbortController();
+  const left = new Promise<void>((resolve) =>
+    over.signal.addEventListener("abort", () => resolve()),
+  );
+  gone.addEventListener("abort", () => over.abort(), { once: true });
+  if (gone.aborted) over.abort();
+  if (stdin === null) socket.resume();
   else {
     // The process may end, and its input with it, while the client still sends.
-    streams.stdin.on("error", () => socket.resume());
-    socket.pipe(streams.stdin);
-    const { stdin } = streams;
+    stdin.on("error", () => socket.resume());
     gone.addEventListener("abort", () => stdin.end(), { once: true });
+    const typed = keys === null ? socket : socket.pipe(new DetachKeys(keys, () => over.abort()));
+    typed.pipe(stdin);
   }
-  try {
-    await copyOut(streams, (data) => writeAtPace(socket, data, gone), tty);
-  } catch (error) {
-    context.log.debug({ exec: id }, `exec's output ended: ${messageOf(error)}`);
-  }
-  if (streams.stdin !== null) socket.unpipe(streams.stdin);
+  const write = (data: Buffer) => writeAtPace(socket, data, over.signal);
+  const copied = copyOut(streams, write, state.config.tty).catch((error: unknown) => {
+    context.log.debug({ exec: state.id }, `exec's output ended: ${messageOf(error)}`);
+  });
+  await Promise.race([copied, left]);
+  over.abort();
+  socket.unpipe();
   socket.end();
   // The client's half of the connection is of no use any more.
   socket.resume();

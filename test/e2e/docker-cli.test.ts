@@ -1,6 +1,7 @@
 // The unmodified docker command against every host's socket: what it is told, what it prints, how it ends.
 
 import assert from "node:assert/strict";
+import http from "node:http";
 import { after, before, test } from "node:test";
 import { machine, socketOf } from "../../deploy/lab/names.ts";
 import {
@@ -181,6 +182,61 @@ test("docker service create says what is wrong", async () => {
   const missing = await attemptDocker(manager, "service", "inspect", "nobody");
   assert.match(missing.stderr, /no such service: nobody/i);
 });
+
+test("errors carry Docker's status codes", async () => {
+  const spec = (name: string, more = {}) => ({
+    Name: name,
+    TaskTemplate: { ContainerSpec: { Image: `${whoami}@sha256:${"0".repeat(64)}` }, ...more },
+  });
+  const elsewhere = { Networks: [{ Target: "nobody" }] };
+  const rows: readonly (readonly [string, string, string, unknown, number])[] = [
+    [manager, "GET", "/v1.50/services/nobody", undefined, 404],
+    [manager, "GET", "/v1.24/tasks/nobody", undefined, 404],
+    [manager, "GET", "/nodes/nobody", undefined, 404],
+    [manager, "GET", "/networks/nobody", undefined, 404],
+    [manager, "GET", "/containers/nobody/json", undefined, 404],
+    [manager, "GET", "/images/nobody/json", undefined, 404],
+    [manager, "GET", "/exec/nobody/json", undefined, 404],
+    [manager, "GET", "/nothing", undefined, 404],
+    [manager, "GET", "/v1.51/services", undefined, 400],
+    [manager, "POST", "/services/create", spec("cli-web"), 409],
+    [manager, "POST", "/services/create", spec("no/name"), 400],
+    [manager, "POST", "/services/create", { Name: 7 }, 400],
+    [manager, "POST", "/services/create", spec("cli-x", elsewhere), 404],
+    [manager, "POST", "/services/cli-web/update?version=1", spec("cli-web"), 400],
+    [manager, "POST", "/networks/create", { Name: "cli-front", Driver: "overlay" }, 409],
+    [manager, "DELETE", "/networks/cli-front", undefined, 403],
+    [manager, "POST", "/swarm/init", {}, 503],
+    [worker, "GET", "/services", undefined, 503],
+    [worker, "POST", "/swarm/join", { JoinToken: "x", RemoteAddrs: ["10.77.0.11:2377"] }, 503],
+  ];
+  for (const [host, method, path, body, status] of rows) {
+    const answer = await request(host, method, path, body);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+    assert.equal(typeof (JSON.parse(answer.text) as { message: unknown }).message, "string");
+  }
+});
+
+function request(
+  host: string,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const headers = { "content-type": "application/json" };
+    const options = { socketPath: socketOf(machine(host)), method, path, headers };
+    const call = http.request(options, (response) => {
+      let text = "";
+      response.on("data", (chunk: Buffer) => {
+        text += chunk.toString();
+      });
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+    });
+    call.on("error", reject);
+    call.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
 
 test("docker service scale, update and rollback", async () => {
   const scaled = await docker(manager, "service", "scale", "cli-web=2");

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { selectContainers } from "../../../../agent/api/container-filters.ts";
 import { containerSummary, humanDuration } from "../../../../agent/api/container-json.ts";
 import type { Container } from "../../../../agent/engine/types.ts";
-import { FakeEngine } from "./fakes.ts";
+import { FakeEngine } from "./fake-engine.ts";
 
 const second = 1000;
 const durations: readonly (readonly [number, string])[] = [

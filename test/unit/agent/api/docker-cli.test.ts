@@ -208,6 +208,20 @@ test("docker exec -it works on a terminal", {
   assert.deepEqual(daemon.engine.resized[0], "24x80");
 });
 
+test("docker exec -it is left with ctrl-p ctrl-q, and the process goes on", {
+  skip: skip || !existsSync("/usr/bin/script"),
+}, async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.add("web");
+  const typed = "(sleep 0.5; printf '\\020\\021'; sleep 0.5)";
+  const command = `${dockerPath} exec -it web sleep 2`;
+  const ran = await run("sh", ["-c", `${typed} | script -qec "${command}" /dev/null`], {
+    DOCKER_HOST: `unix://${daemon.socket}`,
+  });
+  const [state] = daemon.engine.execs.values();
+  assert.equal(state?.running, true, ran.stdout + ran.stderr);
+});
+
 test("docker logs -f follows until it is interrupted", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
   daemon.engine.add("web");
