@@ -22,6 +22,8 @@ export interface RaftLimits {
   readonly freeBytesMin: number;
   /** A write to the disk that takes longer ends this member. */
   readonly stallMsMax: number;
+  /** A write, or a pause of the loop, that takes longer is logged. */
+  readonly slowMs: number;
   /** The loop applies entries for at most so long before it lets others run. */
   readonly sliceMs: number;
   readonly waitersMax: number;
@@ -35,6 +37,7 @@ export const raftLimits: RaftLimits = {
   snapshotBytes: 32 * 1024 * 1024,
   freeBytesMin: 64 * 1024 * 1024,
   stallMsMax: 30_000,
+  slowMs: 1_000,
   sliceMs: 10,
   waitersMax: 20_000,
   core: {},
@@ -207,9 +210,13 @@ class RaftNode implements Raft {
   }
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
-    this.#persistStarted = this.#options.world.monotonic();
+    const { world, log } = this.#options;
+    const started = world.monotonic();
+    this.#persistStarted = started;
     this.#freeBytes = await this.#storage.wal.append(recordsOf(persist));
     this.#persistStarted = null;
+    const ms = Math.round(world.monotonic() - started);
+    if (ms > this.#limits.slowMs) log.warn({ ms }, "a write to the Raft log was slow");
     if (this.#closing.signal.aborted) return;
     this.#core.persisted(persist.sequence);
     this.#send(sendAfter);
@@ -243,9 +250,10 @@ class RaftNode implements Raft {
   }
 
   async #runTicks(): Promise<void> {
-    const { world } = this.#options;
+    const { world, log } = this.#options;
     const { signal } = this.#closing;
     for (let count = 1; !signal.aborted; count++) {
+      const slept = world.monotonic();
       try {
         await world.sleep(this.#limits.tickMs, signal);
         // After a pause what arrived meanwhile comes first, and then one tick however long it was.
@@ -254,6 +262,8 @@ class RaftNode implements Raft {
         return;
       }
       if (signal.aborted) return;
+      const lateMs = Math.round(world.monotonic() - slept - this.#limits.tickMs);
+      if (lateMs > this.#limits.slowMs) log.warn({ lateMs }, "the Raft loop was paused");
       this.#core.tick();
       this.#wake();
       const stalled = this.#persistStarted ?? world.monotonic();
