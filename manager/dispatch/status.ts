@@ -14,6 +14,7 @@ const retryMs = 500;
 /** Statuses wait here while nothing can be written; agents repeat theirs with their next Hello. */
 const pendingMax = 100_000;
 const writeTimeoutMs = 10_000;
+const conflictsMax = 20;
 
 /** What a session tells of its node; absent facts stay as they are. */
 export interface NodeFacts {
@@ -36,6 +37,7 @@ export class StatusWriter {
   readonly #log: Log;
   #tasks = new Map<string, Reported>();
   #nodes = new Map<string, NodeFacts>();
+  readonly #conflicts = new Map<string, number>();
   #wake: (() => void) | null = null;
 
   constructor(store: Store, world: World, log: Log) {
@@ -119,13 +121,26 @@ export class StatusWriter {
       if (!isConflict(error)) throw error;
       // Another writer was faster with one of them: each for itself, so that it does not hold up the others.
       const results = await Promise.allSettled(part.map((entry) => attempt([entry])));
-      const stale: Entry[] = [];
       results.forEach((result, at) => {
         const entry = part[at];
-        if (result.status === "rejected" && entry !== undefined) stale.push(entry);
+        if (entry === undefined) return;
+        const key = `${entry.kind} ${entry.id}`;
+        if (result.status === "fulfilled") this.#conflicts.delete(key);
+        else this.#tryAgain(key, entry, result.reason);
       });
-      this.#putBack(stale);
     }
+  }
+
+  /** A conflict is a matter of a moment; one that stays is a bug, which must not turn into endless writing. */
+  #tryAgain(key: string, entry: Entry, reason: unknown): void {
+    const conflicts = (this.#conflicts.get(key) ?? 0) + 1;
+    this.#conflicts.set(key, conflicts);
+    if (conflicts < conflictsMax) {
+      this.#putBack([entry]);
+      return;
+    }
+    this.#conflicts.delete(key);
+    this.#log.error({ entry: key, error: messageOf(reason) }, "a report was given up");
   }
 
   #putBack(entries: readonly Entry[]): void {
