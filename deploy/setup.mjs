@@ -116,9 +116,17 @@ function checkKernel() {
     throw new Lack(
       "this kernel, or the container this runs in, does not allow making network, mount and PID namespaces",
     );
-  if (!inNamespace("ip link add name veth0 type veth peer name veth1 && ip link add name br0 type bridge"))
+  if (
+    !inNamespace(
+      "ip link add name veth0 type veth peer name veth1 && ip link add name br0 type bridge",
+    )
+  )
     throw new Lack("this kernel has no veth or bridge devices");
-  if (!inNamespace("ip link set lo up && ip link add name vxlan0 type vxlan id 4096 dstport 4789 dev lo"))
+  if (
+    !inNamespace(
+      "ip link set lo up && ip link add name vxlan0 type vxlan id 4096 dstport 4789 dev lo",
+    )
+  )
     throw new Lack("this kernel has no VXLAN devices");
   const rules =
     "table ip t { chain c { type nat hook prerouting priority -100; meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }; }; chain f { type filter hook forward priority 0; ct state established accept; }; }";

@@ -1,24 +1,19 @@
 // /tasks: the runs of services' slots.
 
 import type { FastifyInstance } from "fastify";
-import type { Task } from "../../proto/gen/types.ts";
-import { asSwarmError } from "../../proto/kit/errors.ts";
-import type { Client } from "../../proto/rpc.ts";
 import { taskJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
 import { streamServiceLogs } from "./logs.ts";
-import { flagFilter, parameter, Query } from "./request.ts";
+import { parameter, Query } from "./request.ts";
 import type { ApiContext } from "./types.ts";
 
 export function addTasks(app: FastifyInstance, context: ApiContext): void {
   app.get("/tasks", async (request) => {
-    const control = controlOf(context);
-    const filters = new Query(request).filters();
-    const { "_up-to-date": _, runtime: __, ...known } = filters;
-    const { Items } = await control.unary("ListTasks", listRequest(known));
-    const upToDate = flagFilter(filters, "_up-to-date");
-    const kept = upToDate === undefined ? Items : await withFreshness(control, Items, upToDate);
-    return kept.map(taskJson);
+    // `_up-to-date` is what progress bars ask by: the tasks that run what their service says now.
+    const { "_up-to-date": upToDate, runtime: _, ...others } = new Query(request).filters();
+    const filters = upToDate === undefined ? others : { ...others, "up-to-date": upToDate };
+    const { Items } = await controlOf(context).unary("ListTasks", listRequest(filters));
+    return Items.map(taskJson);
   });
 
   app.get("/tasks/:id", async (request) => {
@@ -35,22 +30,4 @@ export function addTasks(app: FastifyInstance, context: ApiContext): void {
     const tty = task.Spec?.ContainerSpec?.TTY === true;
     await streamServiceLogs(context, request, reply, { TaskID: task.ID, tty });
   });
-}
-
-/** Docker's `_up-to-date` filter, which progress bars use: tasks made from their service's newest spec. */
-async function withFreshness(
-  control: Client<"Control">,
-  tasks: readonly Task[],
-  upToDate: boolean,
-): Promise<readonly Task[]> {
-  const newest = new Map<string, number>();
-  for (const id of new Set(tasks.map((task) => task.ServiceID))) {
-    try {
-      const service = await control.unary("GetService", { ID: id, InsertDefaults: false });
-      newest.set(id, service.SpecVersion);
-    } catch (error) {
-      if (asSwarmError(error).code !== "not_found") throw error;
-    }
-  }
-  return tasks.filter((task) => (newest.get(task.ServiceID) === task.SpecVersion) === upToDate);
 }

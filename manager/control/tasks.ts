@@ -2,7 +2,7 @@
 
 import type { ListRequest, Task } from "../../proto/gen/types.ts";
 import type { Handlers } from "../../proto/rpc.ts";
-import { expandTask } from "../plan/tasks.ts";
+import { expandTask, isUpToDate } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { type ControlContext, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
@@ -69,9 +69,11 @@ function matchersOf(state: State): Matchers<Task> {
       ]);
       return task.DesiredState === value || (value === "running" && task.DesiredState === "ready");
     },
-    "up-to-date": (task, value) =>
-      (task.SpecVersion === state.table("service").get(task.ServiceID)?.SpecVersion) ===
-      truth("up-to-date", value),
+    "up-to-date": (task, value) => {
+      const service = state.table("service").get(task.ServiceID);
+      const isCurrent = service !== undefined && isUpToDate(state, service, task);
+      return isCurrent === truth("up-to-date", value);
+    },
     runtime: (_task, value) => value === "container",
   };
 }

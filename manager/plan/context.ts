@@ -15,7 +15,7 @@ import {
 import { constraintsOf, fits, Placement } from "./place.ts";
 import type { Slot } from "./slot.ts";
 import { withFurtherSubnet } from "./subnets.ts";
-import { isGlobal, runsTheSame } from "./tasks.ts";
+import { isGlobal, isUpToDate } from "./tasks.ts";
 
 /** Address pools by network id, shared by all services of one plan on one state. */
 export type Pools = Map<string, AddressPool>;
@@ -110,10 +110,7 @@ export class Context {
   isCurrent(task: Task): boolean {
     let answer = this.#isCurrent.get(task.SpecVersion);
     if (answer === undefined) {
-      const revision = this.state.revision(task.ServiceID, task.SpecVersion);
-      answer =
-        task.SpecVersion === this.service.SpecVersion ||
-        (revision !== undefined && runsTheSame(revision.Spec, this.service.Spec));
+      answer = isUpToDate(this.state, this.service, task);
       this.#isCurrent.set(task.SpecVersion, answer);
     }
     return answer;

@@ -101,6 +101,13 @@ export function isGlobal(spec: ServiceSpec | undefined): boolean {
   return spec?.Mode?.Global !== undefined;
 }
 
+/** The task runs what its service's spec says now, whichever of its writes it was made from. */
+export function isUpToDate(state: State, service: Service, task: Task): boolean {
+  if (task.SpecVersion === service.SpecVersion) return true;
+  const revision = state.revision(task.ServiceID, task.SpecVersion);
+  return revision !== undefined && runsTheSame(revision.Spec, service.Spec);
+}
+
 /**
  * Whether a change from one spec to the other leaves the tasks as they are. Replicas, labels of the service and update
  * settings do not concern them; constraints evict only the tasks whose node no longer fits.

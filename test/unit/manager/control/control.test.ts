@@ -170,6 +170,32 @@ function task(ID: string, more: Partial<Task>): Task {
   };
 }
 
+test("a task of an earlier write is up to date when its service runs the same again", async () => {
+  const { store, control } = await door();
+  const { ID } = await control.CreateService({ Spec: spec(), RegistryAuth: "" }, caller);
+  const object = task("aa1", { ServiceID: ID });
+  await store.write([{ op: "put", kind: "task", object }], forever);
+  const service = store.state.table("service").get(ID);
+  assert.ok(service?.Spec !== undefined);
+  const revision = (SpecVersion: number, Spec: NonNullable<typeof service.Spec>) =>
+    ({
+      op: "put",
+      kind: "revision",
+      object: { ID: `${ID}.${SpecVersion}`, ServiceID: ID, SpecVersion, Spec },
+    }) as const;
+  const rolledBack = { ...service, SpecVersion: 3 };
+  await store.write(
+    [{ op: "put", kind: "service", object: rolledBack }, revision(3, service.Spec)],
+    forever,
+  );
+  const upToDate = filters({ service: [ID], "up-to-date": ["true"] });
+  const { Items } = await control.ListTasks(upToDate, caller);
+  assert.deepEqual(
+    Items.map((one) => one.ID),
+    ["aa1"],
+  );
+});
+
 test("tasks are listed by Docker's filters, with their specs", async () => {
   const { store, control } = await door();
   const { ID } = await control.CreateService({ Spec: spec(), RegistryAuth: "" }, caller);
