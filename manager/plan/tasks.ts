@@ -152,12 +152,20 @@ function definedEntries(value: object): [string, unknown][] {
   return Object.entries(value).filter(([, item]) => item !== undefined);
 }
 
-/** A service's next number of a revision: never one that a kept task or revision has. */
-export function nextSpecVersion(state: State, service: Service): number {
-  let version = service.SpecVersion;
-  for (const revision of state.revisionsOfService(service.ID))
-    version = Math.max(version, revision.SpecVersion);
-  for (const task of state.tasksOfService(service.ID))
-    version = Math.max(version, task.SpecVersion);
-  return version + 1;
+/**
+ * The number of the revision that runs a spec: one there is, as after a rollback, or the next that no kept task or
+ * revision has.
+ */
+export function specVersionFor(
+  state: State,
+  service: Service,
+  spec: ServiceSpec | undefined,
+): number {
+  let last = service.SpecVersion;
+  for (const revision of state.revisionsOfService(service.ID)) {
+    if (runsTheSame(revision.Spec, spec)) return revision.SpecVersion;
+    last = Math.max(last, revision.SpecVersion);
+  }
+  for (const task of state.tasksOfService(service.ID)) last = Math.max(last, task.SpecVersion);
+  return last + 1;
 }

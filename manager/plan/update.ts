@@ -9,7 +9,7 @@ import type { Context } from "./context.ts";
 import type { UpdateRules } from "./defaults.ts";
 import { endedByItself } from "./restart.ts";
 import type { Slot } from "./slot.ts";
-import { endedAt, isRunning, nextSpecVersion, rankOf, stateOf } from "./tasks.ts";
+import { endedAt, isRunning, rankOf, specVersionFor, stateOf } from "./tasks.ts";
 
 /** Moves the update on by editing slots. Returns the service when its own state changes. */
 export function updateStep(context: Context, slots: readonly Slot[]): Service | null {
@@ -171,7 +171,7 @@ function rolledBack(context: Context, because: string): Service {
   return {
     ...service,
     ...(PreviousSpec === undefined ? {} : { Spec: PreviousSpec }),
-    SpecVersion: nextSpecVersion(context.state, context.service),
+    SpecVersion: specVersionFor(context.state, context.service, PreviousSpec),
     UpdateStatus: {
       State: "rollback_started",
       StartedAt: context.at,

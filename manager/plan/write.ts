@@ -15,7 +15,7 @@ import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
 import { allocateSubnets, vniMax, vniMin } from "./subnets.ts";
-import { hasEnded, isWanted, nextSpecVersion, runsTheSame } from "./tasks.ts";
+import { hasEnded, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
 
@@ -46,7 +46,7 @@ export function writeService(
   validateService(state, previous, wanted);
   if (previous === undefined) return createService(state, wanted, options.id);
   const isSame = runsTheSame(previous.Spec, wanted);
-  const SpecVersion = isSame ? previous.SpecVersion : nextSpecVersion(state, previous);
+  const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
   const { PreviousSpec: _, UpdateStatus: __, ...kept } = previous;
   const service: Service = {
     ...kept,
