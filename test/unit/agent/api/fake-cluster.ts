@@ -122,6 +122,11 @@ function find<T extends { ID: string }>(
 const nameOf = (item: { Spec?: { Name: string } }) => item.Spec?.Name ?? "";
 const hostnameOf = (node: Node) => node.Description?.Hostname ?? "";
 
+function isUpToDate(fake: FakeCluster, item: object): boolean {
+  if (!("ServiceID" in item) || !("SpecVersion" in item)) return true;
+  return fake.services.get(String(item.ServiceID))?.SpecVersion === item.SpecVersion;
+}
+
 export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
   const stale = () => new SwarmError("conflict", "update out of sequence");
   const chosen = <T extends { ID: string }>(
@@ -129,13 +134,17 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
     filters: Readonly<Record<string, { readonly Values: readonly string[] }>>,
     name: (item: T) => string,
   ): T[] => {
-    const known = ["id", "name", "service", "node", "desired-state", "label"];
+    const known = ["id", "name", "service", "node", "desired-state", "up-to-date", "label"];
     for (const filter of Object.keys(filters))
       if (!known.includes(filter)) throw new SwarmError("invalid", `Invalid filter ${filter}`);
     return [...all.values()].filter(
       (item) =>
         (filters["id"]?.Values.some((value) => item.ID.startsWith(value)) ?? true) &&
         (filters["name"]?.Values.some((value) => name(item).startsWith(value)) ?? true) &&
+        (filters["up-to-date"]?.Values.some(
+          (value) => isUpToDate(fake, item) === (value === "true"),
+        ) ??
+          true) &&
         (filters["service"]?.Values.some(
           (value) => "ServiceID" in item && item.ServiceID === value,
         ) ??
