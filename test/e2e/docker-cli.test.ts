@@ -1,6 +1,7 @@
 // The unmodified docker command against every host's socket: what it is told, what it prints, how it ends.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import http from "node:http";
 import { after, before, test } from "node:test";
 import { machine, socketOf } from "../../deploy/lab/names.ts";
@@ -294,11 +295,7 @@ test("docker service logs and docker logs give what the task wrote, -f what it w
   const own = await attemptDocker(task.node, "logs", "-t", task.container);
   assert.match(own.stdout, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z out 1$/m);
   assert.match(own.stderr, /^\d{4}-\S+Z err 1$/m);
-  const followed = await attempt("timeout", [
-    ...["-s", "INT", "2", "docker", "-H", `unix://${socketOf(machine(manager))}`],
-    ...["service", "logs", "-f", "--raw", "cli-talk"],
-  ]);
-  assert.match(followed.stdout, /out 1\nout 2\nout 3/);
+  await follow(manager, ["service", "logs", "-f", "--raw", "cli-talk"], /out 1\nout 2\nout 3/).over;
 });
 
 test("docker ps, inspect and exec look into a task on its node", async () => {
@@ -360,20 +357,40 @@ test("docker pull and docker images on a node", async () => {
   assert.equal(missing.code, 1);
 });
 
-test("docker events tells of a service and its container as they come", async () => {
-  const host = `unix://${socketOf(machine(manager))}`;
-  const watching = attempt("timeout", [
-    ...["-s", "INT", "2", "docker", "-H", host, "events", "--filter", "type=service"],
-  ]);
-  await until("the label was not changed", startMsMax, async () => {
+test("docker events tells of a service's changes as they come", async () => {
+  const events = follow(
+    manager,
+    ["events", "--filter", "type=service"],
+    /service update [0-9a-z]{25} \(.*name=cli-talk/,
+  );
+  // Nobody says when it listens: changes are made until one is heard of.
+  await until("no event came", startMsMax, async () => {
     await docker(manager, "service", "update", "-d", "--label-add", `at=${Date.now()}`, "cli-talk");
-    return (await Promise.race([watching.then(() => true), after500()])) ? true : undefined;
+    return events.seen() ? true : undefined;
   });
-  assert.match((await watching).stdout, /service update [0-9a-z]{25} \(.*name=cli-talk/);
+  await events.over;
 });
 
-function after500(): Promise<false> {
-  return new Promise((resolve) => setTimeout(() => resolve(false), 500));
+/** A docker command that goes on, until its output looks as wanted or 30 s have passed. */
+function follow(
+  host: string,
+  args: readonly string[],
+  wanted: RegExp,
+): { readonly over: Promise<void>; seen(): boolean } {
+  const child = spawn("docker", ["-H", `unix://${socketOf(machine(host))}`, ...args], {
+    stdio: ["ignore", "pipe", "ignore"],
+    timeout: startMsMax,
+  });
+  let stdout = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+    if (wanted.test(stdout)) child.kill("SIGINT");
+  });
+  const over = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  return {
+    over: over.then(() => assert.match(stdout, wanted)),
+    seen: () => wanted.test(stdout),
+  };
 }
 
 test("docker service rm ends the tasks, and their network can go", async () => {

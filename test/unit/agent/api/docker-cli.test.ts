@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
-import { dockerPath, run, startFakeDaemon } from "./fakes.ts";
+import { dockerPath, run, runUntil, startFakeDaemon } from "./fakes.ts";
 
 const skip = dockerPath === undefined ? "there is no docker command here" : false;
 const image = "registry.lab:5000/whoami:latest";
@@ -214,21 +214,22 @@ test("docker exec -it is left with ctrl-p ctrl-q, and the process goes on", {
   await using daemon = await startFakeDaemon(true);
   daemon.engine.add("web");
   const typed = "(sleep 0.5; printf '\\020\\021'; sleep 0.5)";
-  const command = `${dockerPath} exec -it web sleep 2`;
+  const command = `${dockerPath} exec -it web sleep 20`;
   const ran = await run("sh", ["-c", `${typed} | script -qec "${command}" /dev/null`], {
     DOCKER_HOST: `unix://${daemon.socket}`,
   });
   const [state] = daemon.engine.execs.values();
   assert.equal(state?.running, true, ran.stdout + ran.stderr);
+  process.kill(state.pid);
 });
 
 test("docker logs -f follows until it is interrupted", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
   daemon.engine.add("web");
-  const ran = await run("timeout", ["-s", "INT", "1", dockerPath ?? "", "logs", "-f", "web"], {
-    DOCKER_HOST: `unix://${daemon.socket}`,
-  });
-  assert.equal(ran.stdout, "stdout line\n");
+  const args = ["logs", "-f", "web"];
+  const env = { DOCKER_HOST: `unix://${daemon.socket}` };
+  const stdout = await runUntil(dockerPath ?? "", args, env, /stdout line/);
+  assert.equal(stdout, "stdout line\n");
 });
 
 test("docker pull shows layers, and what went wrong", { skip }, async () => {
@@ -275,13 +276,19 @@ test("docker events tells of containers and services", { skip }, async () => {
   const container = daemon.engine.add("web");
   const since = String(Math.floor(Date.now() / 1000) - 10);
   daemon.engine.announce("start", container);
-  const until = String(Math.floor(Date.now() / 1000) + 1);
-  const events = daemon.docker("events", "--since", since, "--until", until);
-  while (daemon.cluster.events.size === 0) await new Promise((resolve) => setImmediate(resolve));
+  const events = runUntil(
+    dockerPath ?? "",
+    ["events", "--since", since],
+    { DOCKER_HOST: `unix://${daemon.socket}` },
+    /service create/,
+  );
+  await daemon.cluster.watched;
   await daemon.docker("service", "create", "-d", "--name", "web", image);
-  const { stdout, stderr } = await events;
-  assert.match(stdout, /container start [0-9a-f]{64} \(.*name=web/, stderr);
+  const stdout = await events;
+  assert.match(stdout, /container start [0-9a-f]{64} \(.*name=web/);
   assert.match(stdout, /service create [0-9a-z]{25} \(name=web\)/);
+  const past = ["events", "--since", since, "--until", String(Math.ceil(Date.now() / 1000))];
+  assert.match((await daemon.docker(...past)).stdout, /container start/);
 });
 
 test("what is not there yet is said in a sentence", { skip }, async () => {

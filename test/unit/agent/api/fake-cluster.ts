@@ -15,8 +15,24 @@ export class FakeCluster {
   readonly tasks = new Map<string, Task>();
   readonly networks = new Map<string, Network>();
   readonly events = new Set<Queue<Event>>();
+  /** Resolves when somebody listens to events. */
+  readonly watched: Promise<void>;
+  #nowWatched: () => void = () => {};
   cluster = codec("Cluster").parse({});
   index = 10;
+
+  constructor() {
+    this.watched = new Promise((resolve) => {
+      this.#nowWatched = resolve;
+    });
+  }
+
+  watch(signal: AbortSignal): Queue<Event> {
+    const queue = new Queue<Event>(100, signal);
+    this.events.add(queue);
+    this.#nowWatched();
+    return queue;
+  }
 
   start(nodeId: string): void {
     const now = timestamp(Date.now());
@@ -275,10 +291,6 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
       fake.networks.delete(network.ID);
       return {};
     },
-    Events: (_request, caller) => {
-      const queue = new Queue<Event>(100, caller.signal);
-      fake.events.add(queue);
-      return queue;
-    },
+    Events: (_request, caller) => fake.watch(caller.signal),
   };
 }

@@ -207,3 +207,24 @@ export async function run(
   });
   return { code, stdout, stderr };
 }
+
+/** Starts a program and ends it as soon as its output looks like this; gives the output. Fails when it ends before. */
+export async function runUntil(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  wanted: RegExp,
+): Promise<string> {
+  const child = spawn(program, args, {
+    env: { PATH: process.env["PATH"], ...env },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let stdout = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+    if (wanted.test(stdout)) child.kill("SIGINT");
+  });
+  await new Promise((resolve) => child.once("close", resolve));
+  if (!wanted.test(stdout)) throw new Error(`${program} ended after ${JSON.stringify(stdout)}`);
+  return stdout;
+}
