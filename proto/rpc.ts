@@ -30,7 +30,7 @@ export interface Caller {
   readonly signal: AbortSignal;
   /** The verified client certificate, DER; null for callers without one. */
   readonly certificate: Buffer | null;
-  /** `ip:port`, or the socket's path. */
+  /** `ip:port`, `[ip]:port`, or the socket's path. */
   readonly address: string;
   /** Request metadata, text values only. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -187,9 +187,15 @@ function callerOf(call: AnyCall): Caller {
   return {
     signal: gone.signal,
     certificate: call.getAuthContext().sslPeerCertificate?.raw ?? null,
-    address: call.getPeer(),
+    address: withBrackets(call.getPeer()),
     metadata,
   };
+}
+
+/** grpc-js writes IPv6 addresses as `fd00::1:2377`. */
+function withBrackets(peer: string): string {
+  const [, ip, port] = /^([0-9a-f.]*:[0-9a-f:.]*):(\d+)$/i.exec(peer) ?? [];
+  return ip === undefined || port === undefined ? peer : `[${ip}]:${port}`;
 }
 
 async function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {

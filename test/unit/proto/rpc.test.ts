@@ -233,3 +233,26 @@ test("nobody there is unavailable, and a call that takes too long has an unknown
     });
   });
 });
+
+test("a caller's IPv6 address has brackets, so that its port can be told from it", async (context) => {
+  const server = new grpc.Server();
+  let address = "";
+  serve(server, "Join", {
+    GetRootCA: async (_request, caller) => {
+      address = caller.address;
+      return { Certificate: "" };
+    },
+    IssueCertificate: () => Promise.reject(new Error("not asked here")),
+  });
+  const port = await new Promise<number | null>((resolve) =>
+    server.bindAsync("[::1]:0", grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      resolve(error === null ? bound : null),
+    ),
+  );
+  if (port === null) return context.skip("no IPv6 here");
+  const client = new Client("Join", `[::1]:${port}`, grpc.credentials.createInsecure());
+  await client.unary("GetRootCA", {});
+  client.close();
+  server.forceShutdown();
+  assert.match(address, /^\[::1\]:\d+$/);
+});
