@@ -4,8 +4,9 @@ import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import { newId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
+import { Agenda } from "./plan/agenda.ts";
 import type { Plan, PlanInput, Transaction } from "./plan/types.ts";
-import type { Applied, Step, Store } from "./store/types.ts";
+import type { Store } from "./store/types.ts";
 
 /** The planner runs no longer than this before others get their turn. */
 const sliceMs = 10;
@@ -27,11 +28,7 @@ export async function runPlanner(options: PlannerOptions, signal: AbortSignal): 
 class Driver {
   readonly #options: PlannerOptions;
   readonly #signal: AbortSignal;
-  #services = new Set<string>();
-  #nodes = new Set<string>();
-  #isAllDirty = true;
-  /** Services that wait for time to pass: until when, milliseconds since 1970. */
-  readonly #wakes = new Map<string, number>();
+  readonly #agenda = new Agenda();
   #wake: () => void = () => {};
 
   constructor(options: PlannerOptions, signal: AbortSignal) {
@@ -43,10 +40,14 @@ class Driver {
   async follow(): Promise<void> {
     while (!this.#signal.aborted) {
       try {
-        for await (const step of this.#options.store.watch(this.#signal)) this.#take(step);
+        for await (const step of this.#options.store.watch(this.#signal)) {
+          this.#agenda.note(step.changes);
+          if (this.#agenda.wakeAt === 0) this.#wake();
+        }
       } catch (error) {
         if (!(error instanceof SwarmError) || error.code !== "exhausted") throw error;
-        this.#isAllDirty = true;
+        this.#agenda.all();
+        this.#wake();
       }
     }
   }
@@ -54,111 +55,69 @@ class Driver {
   async run(): Promise<void> {
     while (!this.#signal.aborted) {
       await this.#somethingToDo();
-      if (this.#signal.aborted) return;
-      await this.#planOnce();
+      const dirty = this.#agenda.take(this.#options.world.now());
+      if (dirty !== undefined && !this.#signal.aborted) await this.#look(dirty);
+    }
+  }
+
+  async #somethingToDo(): Promise<void> {
+    const { world } = this.#options;
+    const at = this.#agenda.wakeAt;
+    if (at === 0 || this.#signal.aborted) return;
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    const waitMs = at === null ? timerMsMax : Math.min(timerMsMax, at - world.now());
+    await world.sleep(Math.max(0, waitMs), woken.signal).catch(() => {});
+    this.#wake = () => {};
+  }
+
+  /** One look, slice by slice; each slice goes on from the newest state. */
+  async #look(dirty: PlanInput["dirty"]): Promise<void> {
+    const { store, plan, world } = this.#options;
+    const steps = plan({
+      get state() {
+        return store.state;
+      },
+      get now() {
+        return world.now();
+      },
+      dirty,
+      newId,
+    });
+    while (!this.#signal.aborted) {
+      const startedAt = world.monotonic();
+      const transactions: Transaction[] = [];
+      let next = steps.next();
+      while (next.done !== true) {
+        if (next.value.length > 0) transactions.push(next.value);
+        if (world.monotonic() - startedAt >= sliceMs) break;
+        next = steps.next();
+      }
+      await this.#write(transactions);
+      if (next.done === true) {
+        this.#agenda.done(next.value);
+        return;
+      }
       // Requests and sessions come first.
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  #take(step: Step): void {
-    for (const change of step.changes) this.#mark(change);
-    if (this.#isDirty()) this.#wake();
-  }
-
-  #mark(change: Applied): void {
-    const object = change.after ?? change.before;
-    switch (change.kind) {
-      case "service":
-        this.#services.add(change.id);
-        return;
-      case "task":
-      case "revision":
-        if (object !== undefined && "ServiceID" in object) this.#services.add(object.ServiceID);
-        return;
-      case "node":
-        if (isPlannersBusiness(change)) this.#nodes.add(change.id);
-        return;
-      case "cluster":
-        if (change.before?.Spec !== change.after?.Spec) this.#isAllDirty = true;
-        return;
-      case "network":
-        this.#isAllDirty = true;
-        return;
-      default:
-        return;
-    }
-  }
-
-  #isDirty(): boolean {
-    return this.#isAllDirty || this.#services.size > 0 || this.#nodes.size > 0;
-  }
-
-  async #somethingToDo(): Promise<void> {
-    const { world } = this.#options;
-    if (this.#isDirty()) return;
-    const woken = new AbortController();
-    this.#wake = () => woken.abort();
-    let waitMs = timerMsMax;
-    for (const at of this.#wakes.values()) waitMs = Math.min(waitMs, at - world.now());
-    await world.sleep(Math.max(0, waitMs), woken.signal).catch(() => {});
-    this.#wake = () => {};
-    const now = world.now();
-    for (const [id, at] of this.#wakes)
-      if (at <= now) {
-        this.#wakes.delete(id);
-        this.#services.add(id);
-      }
-  }
-
-  async #planOnce(): Promise<void> {
-    const { store, plan, world } = this.#options;
-    const dirty = this.#isAllDirty ? null : { services: this.#services, nodes: this.#nodes };
-    this.#isAllDirty = false;
-    this.#services = new Set();
-    this.#nodes = new Set();
-    const input: PlanInput = { state: store.state, now: world.now(), dirty, newId };
-    const started = world.monotonic();
-    const transactions: Transaction[] = [];
-    const steps = plan(input);
-    let next = steps.next();
-    while (next.done !== true) {
-      transactions.push(next.value);
-      if (world.monotonic() - started >= sliceMs) break;
-      next = steps.next();
-    }
-    if (next.done === true) this.#remember(dirty, next.value.wakes);
-    else this.#again(dirty);
-    await this.#write(transactions, dirty);
-  }
-
-  #remember(dirty: PlanInput["dirty"], wakes: ReadonlyMap<string, number>): void {
-    if (dirty === null) this.#wakes.clear();
-    for (const id of dirty?.services ?? []) this.#wakes.delete(id);
-    for (const [id, at] of wakes) this.#wakes.set(id, at);
-  }
-
-  #again(dirty: PlanInput["dirty"]): void {
-    if (dirty === null) this.#isAllDirty = true;
-    for (const id of dirty?.services ?? []) this.#services.add(id);
-    for (const id of dirty?.nodes ?? []) this.#nodes.add(id);
-  }
-
   /** All at once: what is written in one turn becomes one entry. */
-  async #write(transactions: readonly Transaction[], dirty: PlanInput["dirty"]): Promise<void> {
+  async #write(transactions: readonly Transaction[]): Promise<void> {
     const { store, world, log } = this.#options;
     const results = await Promise.allSettled(
       transactions.map((changes) => store.write(changes, this.#signal)),
     );
-    const failures = results.flatMap((result) =>
-      result.status === "rejected" ? [result.reason as unknown] : [],
-    );
-    if (failures.length === 0 || this.#signal.aborted) return;
-    this.#again(dirty);
-    const unexpected = failures.find(
-      (error) => !(error instanceof SwarmError && error.code === "conflict"),
-    );
-    if (unexpected === undefined) return;
+    if (this.#signal.aborted) return;
+    let unexpected: unknown = null;
+    for (const [index, result] of results.entries()) {
+      if (result.status === "fulfilled") continue;
+      this.#agenda.refused(transactions[index] ?? []);
+      const reason: unknown = result.reason;
+      if (!(reason instanceof SwarmError && reason.code === "conflict")) unexpected ??= reason;
+    }
+    if (unexpected === null) return;
     log.warn({ error: messageOf(unexpected) }, "a plan could not be written; planning again");
     await world.sleep(retryMs, this.#signal).catch(() => {});
   }
@@ -166,14 +125,3 @@ class Driver {
 
 /** The longest a timer can wait. */
 const timerMsMax = 2 ** 31 - 1;
-
-function isPlannersBusiness(change: Extract<Applied, { readonly kind: "node" }>): boolean {
-  const { before, after } = change;
-  if (before === undefined || after === undefined) return true;
-  return (
-    before.Status?.State !== after.Status?.State ||
-    JSON.stringify(before.Spec) !== JSON.stringify(after.Spec) ||
-    JSON.stringify(before.Description) !== JSON.stringify(after.Description) ||
-    before.Routes.join() !== after.Routes.join()
-  );
-}

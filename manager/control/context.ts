@@ -29,8 +29,8 @@ export async function fresh(context: ControlContext, caller: Caller): Promise<St
 }
 
 /**
- * Reads, decides and writes; again from the newer state when another writer was faster with one of the objects.
- * What `decide` throws is the caller's answer.
+ * Reads, decides and writes; again from the newer state when the planner was faster with one of the objects.
+ * `decide` may be called several times; what it throws is the caller's answer.
  */
 export async function change<T>(
   context: ControlContext,
@@ -39,11 +39,8 @@ export async function change<T>(
 ): Promise<T> {
   await context.barrier(caller.signal);
   for (let attempt = 1; ; attempt++) {
-    const { changes, result } = decide(context.store.state);
-    if (changes.length === 0) return result;
     try {
-      await context.store.write(changes, caller.signal);
-      return result;
+      return (await context.store.writeFrom(decide, caller.signal)).result;
     } catch (error) {
       const isStale = error instanceof SwarmError && error.code === "conflict";
       if (!isStale || attempt === attemptsMax) throw error;

@@ -126,14 +126,12 @@ class Issuer {
       now,
       expiryNs === undefined || expiryNs === 0 ? undefined : expiryNs / 1e6,
     );
-    const { changes, index } = newNode(cluster, {
-      nodeId,
-      role,
-      request,
-      callerHost: hostOf(caller.address),
-    });
+    const node = { nodeId, role, request, callerHost: hostOf(caller.address) };
     // Not the caller's signal: what it was told may be written should not depend on when it goes away.
-    await store.write(changes, AbortSignal.timeout(10_000));
+    const { result: index } = await store.writeFrom((state) => {
+      const { changes, index } = newNode(clusterOf(state), node);
+      return { changes, result: index };
+    }, AbortSignal.timeout(10_000));
     return {
       NodeID: nodeId,
       ClusterID: cluster.ID,
