@@ -23,7 +23,7 @@ const dockerSocket = "unix:///var/run/docker.sock";
 
 /**
  * Runs until `signal` aborts. Containers go on. Where the machine lacks something, the keeper is told and ends the
- * daemon with that sentence; without a keeper the sentence is thrown as `unsupported`.
+ * daemon with that sentence; without a keeper, or when the agent has run before, the sentence is thrown.
  */
 export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   const log = openLog("agent", config["log-level"]);
@@ -32,7 +32,8 @@ export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promi
     const runtime = await Promise.race([prepare(config, signal), untilAborted(signal)]);
     if (runtime !== undefined) await serve(config, runtime, keeper, log, signal);
   } catch (error) {
-    if (asSwarmError(error).code !== "unsupported") throw error;
+    // A socket that somebody else listens at is no better than a machine that lacks something.
+    if (!["unsupported", "conflict"].includes(asSwarmError(error).code)) throw error;
     await keeper.ask({ do: "cannotRun", reason: messageOf(error) }).catch(() => {
       throw error;
     });

@@ -16,6 +16,8 @@ async function main(): Promise<void> {
   }
   const { runProgram } = await import("./program.ts");
   process.exitCode = await runProgram(process.argv.slice(2), doors);
+  // One of the daemon's processes that has failed may still hold sockets: it has to end, to be started again.
+  if (["daemon", "agent", "manager"].includes(process.argv[2] ?? "")) process.exit();
 }
 
 /** What this program is besides a client. */

@@ -130,8 +130,9 @@ class KeeperProcess {
         await this.#runManager(request.wanted);
         return { ok: true };
       case "cannotRun":
-        if (this.#agent.restarts === 0) this.#fail(new SwarmError("unsupported", request.reason));
-        else this.#log.error({ reason: request.reason }, "a child cannot run");
+        if (this.#agent.restarts > 0)
+          throw new SwarmError("precondition", "it has run before: it is started again");
+        this.#fail(new SwarmError("unsupported", request.reason));
         return { ok: true };
       case "status":
         return { ok: true, status: this.#status() };

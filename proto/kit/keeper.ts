@@ -56,7 +56,7 @@ export interface RunManager {
 }
 /**
  * A child finds that this machine lacks something it cannot do without. When it says so in its first run, the keeper
- * stops everything and ends with that sentence; a child that has run before is tried again.
+ * stops everything and ends with that sentence; for a child that has run before this is refused: it ends and is started again.
  */
 export interface CannotRun {
   readonly do: "cannotRun";

@@ -142,3 +142,20 @@ test("a daemon whose machine has no containerd says so in one sentence and ends 
   assert.equal(plain.length, 1);
   assert.match(plain[0] ?? "", /containerd does not answer at .*containerd\.sock/);
 });
+
+test("an agent that has run before and lacks something now is started again and again", async () => {
+  const child = startKeeper();
+  child.stderr?.resume();
+  const client = new KeeperClient(join(folder, "run", "keeper.sock"), silentLog);
+  const agent = async () => {
+    const { status } = await client.ask({ do: "status" });
+    return status?.children["agent"] ?? { pid: null, restarts: 0 };
+  };
+  const { pid } = await agent();
+  assert.ok(pid !== null);
+  process.kill(pid, "SIGKILL");
+  while ((await agent()).restarts < 2) await delay(pieceMs);
+  client.close();
+  await end(child, "SIGTERM");
+  assert.equal(child.exitCode, 0);
+});
