@@ -1,5 +1,6 @@
 // Lists as Docker's client prints them: tables, templates, JSON lines.
 
+import { humanDuration } from "../proto/kit/duration.ts";
 import { parseTemplate } from "./template.ts";
 
 export type Row = Readonly<Record<string, string>>;
@@ -70,24 +71,6 @@ export function inspected(objects: readonly unknown[], format: string | undefine
 export function shortId(id: string, whole = false): string {
   const bare = id.replace(/^sha256:/, "");
   return whole ? id : bare.slice(0, 12);
-}
-
-/** "3 minutes", "About an hour": how long a time is, in Docker's words. */
-export function humanDuration(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const hours = Math.round(minutes / 60);
-  if (seconds < 1) return "Less than a second";
-  if (seconds === 1) return "1 second";
-  if (seconds < 60) return `${seconds} seconds`;
-  if (minutes === 1) return "About a minute";
-  if (minutes < 60) return `${minutes} minutes`;
-  if (hours === 1) return "About an hour";
-  if (hours < 48) return `${hours} hours`;
-  if (hours < 24 * 7 * 2) return `${Math.floor(hours / 24)} days`;
-  if (hours < 24 * 30 * 2) return `${Math.floor(hours / 24 / 7)} weeks`;
-  if (hours < 24 * 365 * 2) return `${Math.floor(hours / 24 / 30)} months`;
-  return `${Math.floor(hours / 24 / 365)} years`;
 }
 
 export function ago(time: string | undefined, now: number): string {

@@ -1,6 +1,7 @@
 // A container in the two shapes Docker shows it: a line of `docker ps`, and `docker inspect`.
 
 import type { Mount } from "../../proto/gen/types.ts";
+import { humanDuration } from "../../proto/kit/duration.ts";
 import type { Container } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 
@@ -158,22 +159,4 @@ function statusLine(container: Container, now: number): string {
 
 function healthWord(status: string): string {
   return status === "starting" ? "health: starting" : status;
-}
-
-/** Durations in Docker's words, from milliseconds. */
-export function humanDuration(ms: number): string {
-  const seconds = Math.floor(Math.max(0, Number.isFinite(ms) ? ms : 0) / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const hours = Math.round(seconds / 3600);
-  if (seconds < 1) return "Less than a second";
-  if (seconds === 1) return "1 second";
-  if (seconds < 60) return `${seconds} seconds`;
-  if (minutes === 1) return "About a minute";
-  if (minutes < 60) return `${minutes} minutes`;
-  if (hours === 1) return "About an hour";
-  if (hours < 48) return `${hours} hours`;
-  if (hours < 24 * 7 * 2) return `${Math.floor(hours / 24)} days`;
-  if (hours < 24 * 30 * 2) return `${Math.floor(hours / 24 / 7)} weeks`;
-  if (hours < 24 * 365 * 2) return `${Math.floor(hours / 24 / 30)} months`;
-  return `${Math.floor(hours / 24 / 365)} years`;
 }

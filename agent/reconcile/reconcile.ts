@@ -1,8 +1,9 @@
 // All decisions of the agent, pure: what is wanted × what there is → steps.
 
 import type { Task } from "../../proto/gen/types.ts";
+import { isFinal, rankOf } from "../../proto/states.ts";
 import { attachmentsOf, drainMs, graceMs, graceMsDefault, restartAt, sandboxOf } from "./spec.ts";
-import { hasStarted, isFinal, later, rankOf } from "./states.ts";
+import { hasStarted, later } from "./states.ts";
 import type {
   Circumstances,
   Observed,

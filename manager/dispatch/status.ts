@@ -5,7 +5,8 @@ import type { Node, NodeDescription, Task, TaskStatus } from "../../proto/gen/ty
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { rankOf } from "../plan/tasks.ts";
+import { rankOf } from "../../proto/states.ts";
+
 import type { Change, State, Store } from "../store/types.ts";
 
 const coalesceMs = 100;

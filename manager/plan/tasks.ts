@@ -2,31 +2,8 @@
 
 import type { Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import { instant } from "../../proto/kit/world.ts";
+import { isFinal, rankOf } from "../../proto/states.ts";
 import type { State } from "../store/types.ts";
-
-const order = [
-  "new",
-  "pending",
-  "assigned",
-  "accepted",
-  "preparing",
-  "ready",
-  "starting",
-  "running",
-  "complete",
-  "shutdown",
-  "failed",
-  "rejected",
-  "remove",
-  "orphaned",
-];
-const ranks: ReadonlyMap<string, number> = new Map(order.map((state, rank) => [state, rank]));
-const running = order.indexOf("running");
-
-/** A state's place in the order in which states may follow each other. */
-export function rankOf(state: string): number {
-  return ranks.get(state) ?? 0;
-}
 
 export function stateOf(task: Task): string {
   return task.Status?.State ?? "new";
@@ -34,7 +11,7 @@ export function stateOf(task: Task): string {
 
 /** Its node has said that nothing of it is left. It may be kept as history. */
 export function hasEnded(task: Task): boolean {
-  return rankOf(stateOf(task)) > running;
+  return isFinal(stateOf(task));
 }
 
 export function isRunning(task: Task): boolean {

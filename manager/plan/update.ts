@@ -3,13 +3,14 @@
 
 import type { Service, Task, UpdateStatus } from "../../proto/gen/types.ts";
 import { instant } from "../../proto/kit/world.ts";
+import { rankOf } from "../../proto/states.ts";
 import { revisionId } from "../store/state.ts";
 import type { Change, State } from "../store/types.ts";
 import type { Context } from "./context.ts";
 import type { UpdateRules } from "./defaults.ts";
 import { endedByItself } from "./restart.ts";
 import type { Slot } from "./slot.ts";
-import { endedAt, isRunning, rankOf, specVersionFor, stateOf } from "./tasks.ts";
+import { endedAt, isRunning, specVersionFor, stateOf } from "./tasks.ts";
 
 /** Moves the update on by editing slots. Returns the service when its own state changes. */
 export function updateStep(context: Context, slots: readonly Slot[]): Service | null {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DaemonClient } from "../../../cli/client.ts";
-import { align, humanDuration, humanSize } from "../../../cli/table.ts";
+import { align, humanSize } from "../../../cli/table.ts";
 import { bytes, duration, durationText, fields, shellWords } from "../../../cli/values.ts";
+import { humanDuration } from "../../../proto/kit/duration.ts";
 
 test("durations are read as Go reads them and written as Go writes them", () => {
   for (const [text, value] of [

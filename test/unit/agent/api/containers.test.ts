@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { selectContainers } from "../../../../agent/api/container-filters.ts";
-import { containerSummary, humanDuration } from "../../../../agent/api/container-json.ts";
+import { containerSummary } from "../../../../agent/api/container-json.ts";
 import type { Container } from "../../../../agent/engine/types.ts";
+import { humanDuration } from "../../../../proto/kit/duration.ts";
 import { FakeEngine } from "./fake-engine.ts";
 
 const second = 1000;

@@ -1,0 +1,29 @@
+// The order of a task's states, which only move down this list, and which of them are the end.
+
+const order = [
+  "new",
+  "pending",
+  "assigned",
+  "accepted",
+  "preparing",
+  "ready",
+  "starting",
+  "running",
+  "complete",
+  "shutdown",
+  "failed",
+  "rejected",
+  "remove",
+  "orphaned",
+] as const;
+const ranks: ReadonlyMap<string, number> = new Map(order.map((state, rank) => [state, rank]));
+
+/** A state's place in the order; an unknown one, and none, comes before all. */
+export function rankOf(state: string): number {
+  return ranks.get(state) ?? -1;
+}
+
+/** Nothing of the task runs any more, nor will. */
+export function isFinal(state: string): boolean {
+  return rankOf(state) > rankOf("running");
+}
