@@ -189,6 +189,8 @@ export class Containers {
   /** Takes over what runs from before, finds out what ended meanwhile, and removes what has no record. */
   async adopt(): Promise<void> {
     const { runtime, records, log } = this.#parts;
+    for (const id of await runtime.endOrphans(""))
+      log.warn({ container: id }, "ended what an abandoned create had left");
     const [files, containers, tasks, snapshots] = await Promise.all([
       records.load(),
       runtime.containers(),
@@ -278,6 +280,7 @@ export class Containers {
       entry.running = null;
       running?.stop.abort();
       await this.#reap(id).catch(() => {});
+      await runtime.endOrphans(id).catch(() => {});
       await this.#pipes.close(id);
       await this.#update(entry, { ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;

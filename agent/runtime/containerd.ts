@@ -6,6 +6,7 @@ import { realWorld, type World } from "../../proto/kit/world.ts";
 import { readBlob, writeBlob } from "./blobs.ts";
 import { Calls } from "./calls.ts";
 import { anyOf, descriptorTo, eventOf, ignore, imageOf, processOf, timeOf } from "./convert.ts";
+import { endShim, findShims, type Shim } from "./shims.ts";
 import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
 import type {
   BlobSource,
@@ -26,6 +27,7 @@ const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /** What a pull leaves behind when the agent dies in the middle of it is collected after this. */
 const leaseHoursMax = 24;
 const retryMs = 200;
+const orphanMsMax = 2_000;
 /** Creating waits for runc; deleting for the container's processes to be reaped. */
 const taskTimeoutMs = 60_000;
 const unpackTimeoutMs = 10 * 60_000;
@@ -61,6 +63,7 @@ export async function openContainerd(options: {
   }
   return new Containerd(
     calls,
+    options.address,
     options.namespace,
     options.world ?? realWorld,
     new AbortController(),
@@ -70,6 +73,7 @@ export async function openContainerd(options: {
 class Containerd implements Runtime {
   readonly snapshotter = "overlayfs";
   readonly #calls: Calls;
+  readonly #address: string;
   readonly #namespace: string;
   readonly #world: World;
   /** "" outside of `underLease`. */
@@ -77,9 +81,17 @@ class Containerd implements Runtime {
   /** Aborts on close: waits and events end then. */
   readonly #closing: AbortController;
 
-  constructor(calls: Calls, namespace: string, world: World, closing: AbortController, lease = "") {
+  constructor(
+    calls: Calls,
+    address: string,
+    namespace: string,
+    world: World,
+    closing: AbortController,
+    lease = "",
+  ) {
     this.#closing = closing;
     this.#calls = lease === "" ? calls : calls.with("containerd-lease", lease);
+    this.#address = address;
     this.#namespace = namespace;
     this.#world = world;
     this.#lease = lease;
@@ -244,7 +256,7 @@ class Containerd implements Runtime {
     });
     try {
       return await run(
-        new Containerd(this.#calls, this.#namespace, this.#world, this.#closing, id),
+        new Containerd(this.#calls, this.#address, this.#namespace, this.#world, this.#closing, id),
       );
     } finally {
       await this.#calls.unary(leasesService, "Delete", { id }).catch(() => {});
@@ -289,6 +301,24 @@ class Containerd implements Runtime {
 
   async deleteContainer(id: string): Promise<void> {
     await this.#calls.unary(containersService, "Delete", { id }).catch(ignore("not_found"));
+  }
+
+  async endOrphans(id: string): Promise<readonly string[]> {
+    const lost = async (): Promise<readonly Shim[]> => {
+      const shims = (await findShims(this.#address, this.#namespace)).filter(
+        (shim) => id === "" || shim.id === id,
+      );
+      if (shims.length === 0) return [];
+      const known = new Set((await this.tasks()).map((task) => task.id));
+      return shims.filter((shim) => !known.has(shim.id));
+    };
+    let orphans = await lost();
+    for (let waitedMs = 0; orphans.length > 0 && waitedMs < orphanMsMax; waitedMs += retryMs) {
+      await this.#world.sleep(retryMs, this.#closing.signal);
+      orphans = await lost();
+    }
+    for (const shim of orphans) await endShim(shim, this.#address, this.#namespace);
+    return orphans.map((shim) => shim.id);
   }
 
   async createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number> {

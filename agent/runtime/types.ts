@@ -130,6 +130,11 @@ export interface Runtime {
   containers(): Promise<readonly ContainerRecord[]>;
   deleteContainer(id: string): Promise<void>;
 
+  /**
+   * Ends what an abandoned create has left behind and the runtime does not know of: of one container, or of all with "".
+   * Waits 2 s for the runtime to find it itself. Resolves with the containers' ids.
+   */
+  endOrphans(id: string): Promise<readonly string[]>;
   /** The process exists but does not run until `startTask`. Resolves with its pid in our pid namespace. */
   createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number>;
   startTask(id: string): Promise<void>;
