@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runFolder } from "../deploy/lab/names.ts";
+import { changedSince, machineState } from "./e2e/harness.ts";
 
 const built = fileURLToPath(new URL(".", import.meta.url));
 const program = fileURLToPath(new URL("../cli/main.js", import.meta.url));
@@ -26,25 +27,35 @@ function run(...args: readonly string[]): Promise<number> {
   });
 }
 
+/** The lab is up while `test` runs; afterwards the machine has to be as it was. */
 async function withLab(test: () => Promise<number>): Promise<number> {
-  if (existsSync(runFolder)) {
-    console.log("A lab is here already; the tests need a fresh one.");
-    await run(program, "lab", "down");
-  }
+  const before = await machineState();
+  let code = 1;
   try {
-    const code = await run(program, "lab", "up");
-    return code === 0 ? await test() : code;
+    code = await run(program, "lab", "up");
+    code ||= await test();
   } finally {
-    if (existsSync(runFolder)) await run(program, "lab", "down");
+    if (existsSync(runFolder)) code ||= await run(program, "lab", "down");
   }
+  const changes = await changedSince(before);
+  if (changes.length > 0) console.error(`The lab has left something:\n${changes.join("\n")}`);
+  return changes.length > 0 ? 1 : code;
 }
 
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});
 const limits = ["--test-reporter=spec", "--test-timeout", String(testMsMax)];
+const ofTheLab = (name: string) => name.endsWith("/lab.test.js");
+if (existsSync(runFolder)) {
+  console.log("A lab is here already; the tests need a fresh one.");
+  await run(program, "lab", "down");
+}
 console.log("Unit tests:");
 let code = await run("--test", ...limits, ...testFiles("unit"));
-console.log("End-to-end tests:");
+console.log("End-to-end tests of the lab itself:");
+code ||= await run("--test", ...limits, ...testFiles("e2e").filter(ofTheLab));
+console.log("End-to-end tests on one lab:");
+const others = testFiles("e2e").filter((name) => !ofTheLab(name));
 // One after the other: they share the lab.
-code ||= await withLab(() => run("--test", "--test-concurrency=1", ...limits, ...testFiles("e2e")));
+code ||= await withLab(() => run("--test", "--test-concurrency=1", ...limits, ...others));
 process.exitCode = code;

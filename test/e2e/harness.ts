@@ -37,6 +37,17 @@ async function command(name: string, args: readonly string[]): Promise<string> {
   return stdout.trimEnd();
 }
 
+export function attemptLab(...args: readonly string[]): Promise<Result> {
+  return attempt(process.execPath, [program, "lab", ...args]);
+}
+
+/** Starts a lab command without waiting for its end. */
+export function startLabCommand(...args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [program, "lab", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+}
+
 /** `tsswarm lab …`: what it printed. */
 export function lab(...args: readonly string[]): Promise<string> {
   return command(process.execPath, [program, "lab", ...args]);
@@ -260,6 +271,19 @@ export async function machineState(): Promise<readonly string[]> {
   return lines.filter((line) => !isTransient(line)).sort();
 }
 
+/** What is on this machine now and was not `before`, or the other way round. Empty: it is as it was. */
+export async function changedSince(before: readonly string[]): Promise<readonly string[]> {
+  const now = await machineState();
+  const [old, current] = [new Set(before), new Set(now)];
+  return [
+    ...now.filter((line) => !old.has(line)).map((line) => `+ ${line}`),
+    // Processes may end by themselves.
+    ...before
+      .filter((line) => !current.has(line) && !line.startsWith("process "))
+      .map((line) => `- ${line}`),
+  ];
+}
+
 /** The tests' own files and what other programs make meanwhile. */
 function isTransient(line: string): boolean {
   return /^file \/tmp\/|^ip .*(valid_lft|qdisc)/.test(line);
@@ -299,7 +323,9 @@ function labPrograms(): readonly string[] {
         const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
         const isDaemon =
           words.some((word) => word.endsWith("/cli/main.js")) && words.includes("--config-json");
-        return names.has(name) || isDaemon ? [`${pid} ${name}`] : [];
+        // What has ended and waits to be reaped by the machine's pid 1 has no command line any more.
+        const isEnded = words.join("") === "";
+        return !isEnded && (names.has(name) || isDaemon) ? [`${pid} ${name}`] : [];
       } catch {
         return [];
       }
