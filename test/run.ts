@@ -35,7 +35,10 @@ async function withLab(test: () => Promise<number>): Promise<number> {
     code = await run(program, "lab", "up");
     code ||= await test();
   } finally {
-    if (existsSync(runFolder)) code ||= await run(program, "lab", "down");
+    if (existsSync(runFolder)) {
+      const downCode = await run(program, "lab", "down");
+      code ||= downCode;
+    }
   }
   const changes = await changedSince(before);
   if (changes.length > 0) console.error(`The lab has left something:\n${changes.join("\n")}`);

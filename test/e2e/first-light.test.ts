@@ -58,7 +58,8 @@ after(async () => {
 /** Everything that passes the switch, into a file. */
 function startCapture(file: string): () => Promise<void> {
   const capture = ["netns", "exec", "tsswarm-lab-switch", "tcpdump", "-i", "br0", "-U", "-w", file];
-  const child = spawn("ip", [...capture, "--immediate-mode", "-p"], { stdio: "ignore" });
+  // What the bridge only passes on is seen because tcpdump makes it promiscuous.
+  const child = spawn("ip", [...capture, "--immediate-mode"], { stdio: "ignore" });
   const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
   return async () => {
     child.kill("SIGTERM");
@@ -413,7 +414,7 @@ test("removing the service ends its containers, and its port is refused", async 
 test("no token, key or environment value was readable between the hosts", async () => {
   await closers.pop()?.();
   const wire = readFileSync(join(folder, "wire.pcap"));
-  assert.ok(wire.length > 100_000, `only ${wire.length} bytes were captured`);
+  assert.ok(wire.includes("RemoteAddr: "), "what passes between the hosts was captured");
   for (const secret of secrets)
     assert.equal(wire.includes(secret), false, "a secret was on the wire");
 });
