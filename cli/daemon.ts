@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { DaemonConfig } from "../proto/config.ts";
-import type { Doors } from "./program.ts";
+import type { Doors } from "./doors.ts";
 
 const defaultConfigFile = "/etc/tsswarm/daemon.json";
 

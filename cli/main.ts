@@ -2,7 +2,7 @@
 // The one program: a client of the REST API and, by the same name, the daemon, its two children and the lab.
 // Only what a command needs is loaded, so that the client's commands start quickly.
 
-import type { Doors } from "./program.ts";
+import type { Doors } from "./doors.ts";
 
 const nodeMinimum = [20, 11] as const;
 

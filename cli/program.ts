@@ -1,11 +1,11 @@
 // The argument tree.
 
 import type { OutputConfiguration } from "commander";
-import type { DaemonConfig } from "../proto/config.ts";
 import { DockerCommand, explain, usageSentence } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
+import type { Doors } from "./doors.ts";
 import { addExecCommand } from "./exec.ts";
 import { addImageCommands } from "./image.ts";
 import { addNetworkCommands } from "./network.ts";
@@ -14,14 +14,6 @@ import { addServiceCommands } from "./service.ts";
 import { addSwarmCommands } from "./swarm.ts";
 import { addSystemCommands, ownVersion } from "./system.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
-
-/** What the program does besides talking to a daemon; loaded only when asked for. */
-export interface Doors {
-  daemon(config: DaemonConfig): Promise<never>;
-  agent(config: DaemonConfig): Promise<never>;
-  manager(config: DaemonConfig): Promise<never>;
-  lab(args: readonly string[]): Promise<number>;
-}
 
 /** Runs one command; the exit code. */
 export async function runProgram(args: readonly string[], doors: Doors): Promise<number> {
