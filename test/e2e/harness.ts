@@ -249,11 +249,14 @@ export async function untilReady(manager: string, count: number, msMax: number):
   });
 }
 
-/** Everything on this machine that a lab could leave behind: one line each. */
+/**
+ * What a lab could leave behind on this machine, one line each: things that bear our name, and anything at all in the
+ * machine's own network. Others may come and go meanwhile: a machine is seldom alone with its tests.
+ */
 export async function machineState(): Promise<readonly string[]> {
-  const lines = [
+  const things = [
     ...list("/run/netns").map((name) => `namespace ${name}`),
-    ...["/run", "/var/lib", "/var/log", "/opt", "/etc", "/tmp"].flatMap((folder) =>
+    ...["/run", "/var/lib", "/var/log", "/opt", "/etc"].flatMap((folder) =>
       list(folder).map((name) => `file ${folder}/${name}`),
     ),
     ...readFileSync("/proc/mounts", "utf8")
@@ -261,14 +264,15 @@ export async function machineState(): Promise<readonly string[]> {
       .split("\n")
       .map((line) => `mount ${line}`),
     ...cgroups().map((folder) => `control group ${folder}`),
-    ...labPrograms().map((line) => `process ${line}`),
+    ...processes(),
   ];
+  const lines = things.filter((line) => isOurs(line));
   for (const args of [["-o", "link"], ["-o", "addr"], ["route"], ["rule"]])
     lines.push(...(await command("ip", args)).split("\n").map((line) => `ip ${line.trim()}`));
   lines.push(
     ...(await command("nft", ["list", "ruleset"])).split("\n").map((line) => `nft ${line}`),
   );
-  return lines.filter((line) => !isTransient(line)).sort();
+  return lines.filter((line) => !/^ip .*(valid_lft|qdisc)/.test(line)).sort();
 }
 
 /** What is on this machine now and was not `before`, or the other way round. Empty: it is as it was. */
@@ -284,9 +288,11 @@ export async function changedSince(before: readonly string[]): Promise<readonly 
   ];
 }
 
-/** The tests' own files and what other programs make meanwhile. */
-function isTransient(line: string): boolean {
-  return /^file \/tmp\/|^ip .*(valid_lft|qdisc)/.test(line);
+/** Ours by name: a path, a namespace or a command line with it in; whoami is the program of the lab's image. */
+function isOurs(line: string): boolean {
+  return /\btsswarm-lab\b|\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b|-namespace tsswarm\b|whoami\.pl/.test(
+    line,
+  );
 }
 
 function list(folder: string): readonly string[] {
@@ -305,27 +311,14 @@ function cgroups(): readonly string[] {
   return found;
 }
 
-/** Processes of the programs that a lab starts. */
-function labPrograms(): readonly string[] {
-  const names = new Set([
-    "containerd",
-    "containerd-shim",
-    "docker-registry",
-    "unshare",
-    "perl",
-    "runc",
-  ]);
+/** Every process with its command line; what has ended and waits to be reaped has none any more. */
+function processes(): readonly string[] {
   return list("/proc")
     .filter((pid) => /^\d+$/.test(pid))
     .flatMap((pid) => {
       try {
-        const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
         const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        const isDaemon =
-          words.some((word) => word.endsWith("/cli/main.js")) && words.includes("--config-json");
-        // What has ended and waits to be reaped by the machine's pid 1 has no command line any more.
-        const isEnded = words.join("") === "";
-        return !isEnded && (names.has(name) || isDaemon) ? [`${pid} ${name}`] : [];
+        return words.join("") === "" ? [] : [`process ${pid} ${words.join(" ").trim()}`];
       } catch {
         return [];
       }
