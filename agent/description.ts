@@ -1,9 +1,9 @@
 // What this machine tells the managers about itself.
 
-import { X509Certificate } from "node:crypto";
 import { availableParallelism, hostname, machine, totalmem } from "node:os";
-import type { NodeDescription, TLSInfo } from "../proto/gen/types.ts";
+import type { NodeDescription } from "../proto/gen/types.ts";
 import { version } from "../proto/kit/version.ts";
+import { trustInfo } from "../proto/trust.ts";
 
 /** `labels`: key=value, from the daemon's settings. `rootCA`: PEM, "" before this machine is a node. */
 export function describeNode(labels: readonly string[], rootCA: string): NodeDescription {
@@ -24,20 +24,11 @@ export function describeNode(labels: readonly string[], rootCA: string): NodeDes
         { Type: "Volume", Name: "local" },
       ],
     },
-    ...(rootCA === "" ? {} : { TLSInfo: trustOf(rootCA) }),
+    ...(rootCA === "" ? {} : { TLSInfo: trustInfo(rootCA) }),
   };
 }
 
 function splitLabel(label: string): [string, string] {
   const at = label.indexOf("=");
   return at === -1 ? [label, ""] : [label.slice(0, at), label.slice(at + 1)];
-}
-
-function trustOf(rootCA: string): TLSInfo {
-  const certificate = new X509Certificate(rootCA);
-  return {
-    TrustRoot: rootCA,
-    CertIssuerSubject: Buffer.from(certificate.subject, "utf8"),
-    CertIssuerPublicKey: certificate.publicKey.export({ type: "spki", format: "der" }),
-  };
 }

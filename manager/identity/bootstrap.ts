@@ -4,8 +4,9 @@ import type { ClusterSpec, InitRequest } from "../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../proto/identity.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
+import { trustInfo } from "../../proto/trust.ts";
 import type { Objects } from "../store/types.ts";
-import { createRoot, signNode, trustInfo } from "./ca.ts";
+import { createRoot, signNode } from "./ca.ts";
 import { hostOf } from "./join.ts";
 
 const second = 1_000_000_000;

@@ -97,20 +97,6 @@ async function keyOf(csr: string): Promise<x509.PublicKey> {
   }
 }
 
-/** What Docker shows of the CA in TLSInfo. */
-export function trustInfo(rootCertificate: string): {
-  readonly TrustRoot: string;
-  readonly CertIssuerSubject: Uint8Array;
-  readonly CertIssuerPublicKey: Uint8Array;
-} {
-  const certificate = new x509.X509Certificate(rootCertificate);
-  return {
-    TrustRoot: rootCertificate,
-    CertIssuerSubject: new Uint8Array(certificate.subjectName.toArrayBuffer()),
-    CertIssuerPublicKey: new Uint8Array(certificate.publicKey.rawData),
-  };
-}
-
 function newSerial(): string {
   const bytes = webcrypto.getRandomValues(new Uint8Array(serialBytes));
   // A serial number is a positive integer without leading zeros.

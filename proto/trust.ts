@@ -1,0 +1,16 @@
+// What Docker shows of the cluster's root certificate, in GET /swarm and in each node's description.
+
+// @peculiar/x509 asks for it, and needs it first.
+import "reflect-metadata";
+import * as x509 from "@peculiar/x509";
+import type { TLSInfo } from "./gen/types.ts";
+
+/** From the root's PEM. Subject and public key are DER, as Docker has them. */
+export function trustInfo(rootCA: string): TLSInfo {
+  const certificate = new x509.X509Certificate(rootCA);
+  return {
+    TrustRoot: rootCA,
+    CertIssuerSubject: new Uint8Array(certificate.subjectName.toArrayBuffer()),
+    CertIssuerPublicKey: new Uint8Array(certificate.publicKey.rawData),
+  };
+}
