@@ -5,6 +5,7 @@ import type { FastifyInstance } from "fastify";
 import { codec } from "../../proto/codec.ts";
 import type { Network, NetworkSpec, Node, Service, Task } from "../../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { isNodeNetwork, type NodeNetwork } from "../../proto/networks.ts";
 import { type Json, networkJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
@@ -55,6 +56,7 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     const local = scope === "swarm" ? undefined : findLocal(context, id);
     if (local !== undefined) return local;
     if (scope === "local") throw notFound(id);
+    if (isNodeNetwork(id)) return nodeNetwork(context, id);
     const network = await findSwarm(context, id);
     const json = { ...networkJson(network), Containers: containersOn(context, network.ID) };
     return query.flag("verbose") ? { ...json, ...(await verbose(context, network)) } : json;
@@ -116,6 +118,17 @@ function localNetworks(context: ApiContext): Json[] {
     Options: {},
     Labels: {},
   }));
+}
+
+/** Scope swarm: the network that every node has under this name, as services refer to it. */
+function nodeNetwork(context: ApiContext, name: NodeNetwork): Json {
+  return { ...findLocal(context, name), Id: name, Scope: "swarm" };
+}
+
+/** A service's network as the managers know it: what every node has by its name, whatever id it has here. */
+export function targetOf(context: ApiContext, target: string): string {
+  const name = findLocal(context, target)?.["Name"];
+  return typeof name === "string" ? name : target;
 }
 
 function findLocal(context: ApiContext, id: string): Json | undefined {

@@ -7,6 +7,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { serviceJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
 import { streamServiceLogs } from "./logs.ts";
+import { targetOf } from "./networks.ts";
 import {
   askedVersion,
   jsonBody,
@@ -34,7 +35,7 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/services/create", async (request, reply) => {
     const control = controlOf(context);
-    const spec = specOf(request);
+    const spec = specOf(context, request);
     const resolved = await withDigest(context, request, spec, clientGone(reply.raw));
     const created = await control.unary("CreateService", {
       Spec: resolved.spec,
@@ -61,7 +62,7 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const rollback = query.text("rollback");
     if (rollback !== "" && rollback !== "previous")
       throw new SwarmError("invalid", `unrecognized rollback option ${rollback}`);
-    const spec = specOf(request);
+    const spec = specOf(context, request);
     const resolved =
       rollback === ""
         ? await withDigest(context, request, spec, clientGone(reply.raw), async () => {
@@ -99,13 +100,23 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
 }
 
 /** A service without a mode is replicated, and without a number it has one replica. */
-function specOf(request: FastifyRequest): ServiceSpec {
-  const spec = codec("ServiceSpec").parse(jsonBody(request));
+function specOf(context: ApiContext, request: FastifyRequest): ServiceSpec {
+  const spec = withTargets(context, codec("ServiceSpec").parse(jsonBody(request)));
   const mode = spec.Mode ?? {};
   const isOther = mode.Global ?? mode.ReplicatedJob ?? mode.GlobalJob;
   if (mode.Replicated === undefined && isOther !== undefined) return spec;
   const Replicas = mode.Replicated?.Replicas ?? 1;
   return { ...spec, Mode: { ...mode, Replicated: { Replicas } } };
+}
+
+function withTargets(context: ApiContext, spec: ServiceSpec): ServiceSpec {
+  const { TaskTemplate } = spec;
+  if (TaskTemplate === undefined) return spec;
+  const Networks = TaskTemplate.Networks.map((network) => ({
+    ...network,
+    Target: targetOf(context, network.Target),
+  }));
+  return { ...spec, TaskTemplate: { ...TaskTemplate, Networks } };
 }
 
 function warnings(all: readonly string[]): readonly string[] | null {

@@ -2,7 +2,14 @@
 
 import type { Task } from "../../proto/gen/types.ts";
 import { isFinal, rankOf } from "../../proto/states.ts";
-import { attachmentsOf, drainMs, graceMs, graceMsDefault, restartAt, sandboxOf } from "./spec.ts";
+import {
+  attachmentsOf,
+  drainMs,
+  graceMs,
+  graceMsDefault,
+  restartAt,
+  sandboxSteps,
+} from "./spec.ts";
 import { hasStarted, later } from "./states.ts";
 import type {
   Circumstances,
@@ -120,11 +127,10 @@ function planMissing(found: Case): Plan {
   if (rankOf(state) < rankOf("accepted")) steps.push(report(progress("accepted", "accepted")));
   if (!mayStart) return up(task.ID, steps);
   if (rankOf(state) < rankOf("preparing")) steps.push(report(progress("preparing", "preparing")));
-  steps.push(
-    { do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" },
-    { do: "createSandbox", sandbox: sandboxOf(task) },
-    { do: "create", task },
-  );
+  steps.push({ do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" }, ...sandboxSteps(task), {
+    do: "create",
+    task,
+  });
   if (task.DesiredState === "ready") steps.push(report(progress("ready", "prepared")));
   else steps.push(report(progress("starting", "starting")), { do: "start" });
   return up(task.ID, steps);
@@ -136,7 +142,7 @@ function startCreated(found: Case): Step[] {
     return rankOf(state) < rankOf("ready") ? [report(progress("ready", "prepared"))] : [];
   if (!mayStart) return [];
   // The sandbox again: after a reboot the container is there and its network namespace is not.
-  const steps: Step[] = [{ do: "createSandbox", sandbox: sandboxOf(task) }];
+  const steps: Step[] = [...sandboxSteps(task)];
   if (rankOf(state) < rankOf("starting")) steps.push(report(progress("starting", "starting")));
   steps.push({ do: "start" });
   return steps;
@@ -151,8 +157,7 @@ function planRunning(found: Case, container: ObservedContainer): Plan {
     ]);
   const steps: Step[] = [];
   // After a restart of the agent the network has to be told of the sandboxes that are there.
-  if (!memory.isWired && circumstances.isNetworkReady)
-    steps.push({ do: "createSandbox", sandbox: sandboxOf(task) });
+  if (!memory.isWired && circumstances.isNetworkReady) steps.push(...sandboxSteps(task));
   const reached = container.health === "starting" ? "starting" : "running";
   const isNews = memory.reported !== reached || memory.reportedPid !== container.pid;
   if (isNews && rankOf(state) <= rankOf(reached))
@@ -174,10 +179,7 @@ function planEnded(found: Case, container: ObservedContainer): Plan {
     const at = due === null ? null : Math.max(due, circumstances.restartNotBefore);
     if (at !== null && at > circumstances.now) return up(task.ID, [], at);
     if (at !== null)
-      return up(task.ID, [
-        { do: "createSandbox", sandbox: sandboxOf(task) },
-        { do: "restart", containerId: container.id },
-      ]);
+      return up(task.ID, [...sandboxSteps(task), { do: "restart", containerId: container.id }]);
   }
   return down(task.ID, endWith(found, outcomeOf(container)));
 }

@@ -2,7 +2,8 @@
 
 import type { Task } from "../../proto/gen/types.ts";
 import { instant } from "../../proto/kit/world.ts";
-import type { ObservedContainer, SandboxSpec } from "./types.ts";
+import { nodeNetworkOf } from "../../proto/networks.ts";
+import type { ObservedContainer, SandboxSpec, Step } from "./types.ts";
 
 const nsPerMs = 1_000_000;
 export const graceMsDefault = 10_000;
@@ -28,11 +29,18 @@ export function attachmentsOf(task: Task): SandboxSpec["attachments"] {
   });
 }
 
-export function sandboxOf(task: Task): SandboxSpec {
+/** Makes the task's network namespace; on the node's own network it has none. */
+export function sandboxSteps(task: Task): readonly Step[] {
+  if (nodeNetworkOf(task.Spec?.Networks) === "host") return [];
+  return [{ do: "createSandbox", sandbox: sandboxOf(task) }];
+}
+
+function sandboxOf(task: Task): SandboxSpec {
   const dns = task.Spec?.ContainerSpec?.DNSConfig;
   return {
     id: task.ID,
     attachments: attachmentsOf(task),
+    ...(nodeNetworkOf(task.Spec?.Networks) === "none" ? { isolated: true } : {}),
     ports: task.Ports.filter((port) => port.PublishMode === "host").map((port) => ({
       protocol: port.Protocol,
       targetPort: port.TargetPort,

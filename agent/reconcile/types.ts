@@ -55,6 +55,8 @@ export interface Circumstances {
 export interface SandboxSpec {
   readonly id: string;
   readonly attachments: readonly { readonly networkId: string; readonly address: string }[];
+  /** No network but the loopback device. */
+  readonly isolated?: boolean;
   readonly ports: readonly {
     readonly protocol: string;
     readonly targetPort: number;

@@ -3,6 +3,7 @@
 import type { Service, Task } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
+import { overlaysOf } from "../../proto/networks.ts";
 import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { Alarm } from "./alarm.ts";
@@ -68,7 +69,7 @@ export class Names {
       if (service === undefined) continue;
       for (const { NetworkID } of service.Endpoint?.VirtualIPs ?? [])
         this.#dirtyOf(NetworkID).services.add(service.ID);
-      for (const { Target } of service.Spec?.TaskTemplate?.Networks ?? [])
+      for (const { Target } of overlaysOf(service.Spec?.TaskTemplate?.Networks))
         this.#dirtyOf(Target).services.add(service.ID);
     }
   }

@@ -1,6 +1,7 @@
 // Gives a task everything at once: its node, its address on each network, its ports on the node.
 
 import type { NetworkAttachment, PortConfig, Task } from "../../proto/gen/types.ts";
+import { overlaysOf } from "../../proto/networks.ts";
 import type { Context } from "./context.ts";
 import { isIngressPort, protocolOf } from "./ports.ts";
 import type { Slot } from "./slot.ts";
@@ -99,7 +100,7 @@ function attach(context: Context): readonly NetworkAttachment[] | string {
 
 function networksOf(context: Context): readonly { id: string; aliases: readonly string[] }[] {
   const spec = context.service.Spec;
-  const own = (spec?.TaskTemplate?.Networks ?? []).map((network) => ({
+  const own = overlaysOf(spec?.TaskTemplate?.Networks).map((network) => ({
     id: network.Target,
     aliases: network.Aliases,
   }));

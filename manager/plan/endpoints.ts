@@ -1,6 +1,7 @@
 // What each network's names, virtual addresses and endpoints are, from the state alone.
 
 import type { Endpoint, Service, Task, VirtualService } from "../../proto/gen/types.ts";
+import { overlaysOf } from "../../proto/networks.ts";
 import type { State } from "../store/types.ts";
 import { hasEnded, isAssigned, isRunning, isWanted, slotName, specOf } from "./tasks.ts";
 
@@ -11,7 +12,7 @@ export function virtualServicesOf(state: State, service: Service): readonly Virt
     (service.Endpoint?.VirtualIPs ?? []).map((vip) => [vip.NetworkID, withoutMask(vip.Addr)]),
   );
   const aliases = new Map<string, readonly string[]>();
-  for (const wanted of spec?.TaskTemplate?.Networks ?? [])
+  for (const wanted of overlaysOf(spec?.TaskTemplate?.Networks))
     aliases.set(wanted.Target, wanted.Aliases);
   const ingressPorts = (service.Endpoint?.Ports ?? []).filter(
     (port) => port.PublishMode !== "host",

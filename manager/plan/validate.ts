@@ -2,6 +2,7 @@
 
 import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { nodeNetworkOf } from "../../proto/networks.ts";
 import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
@@ -44,6 +45,28 @@ export function validateService(
   validateUpdate("UpdateConfig", spec.UpdateConfig);
   validateUpdate("RollbackConfig", spec.RollbackConfig);
   validateEndpoint(spec);
+  validateNodeNetwork(spec);
+}
+
+/** A network of the node's own is alone, and leaves no way for the mesh. */
+function validateNodeNetwork(spec: ServiceSpec): void {
+  const networks = spec.TaskTemplate?.Networks ?? [];
+  const own = nodeNetworkOf(networks);
+  if (own === null) return;
+  if (networks.length > 1)
+    throw invalid(`a service on the node's network "${own}" cannot be on other networks too`);
+  if (own === "bridge") return;
+  for (const port of spec.EndpointSpec?.Ports ?? []) {
+    if (own === "none") throw invalid(`a service on the network "none" cannot publish ports`);
+    if (isIngressPort(port))
+      throw invalid(
+        `port ${port.TargetPort}: published with ingress mode can't be used with the network "host"; publish it with mode=host or not at all`,
+      );
+    if (port.PublishedPort !== port.TargetPort)
+      throw invalid(
+        `port ${port.TargetPort}: on the network "host" a container has the node's own ports, published and target port must be the same`,
+      );
+  }
 }
 
 function validateName(name: string): void {

@@ -11,6 +11,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
+import { isNodeNetwork, overlaysOf } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
@@ -114,7 +115,7 @@ export function allocateService(
     { ID: service.ID, ...(service.Endpoint === undefined ? {} : { Endpoint: service.Endpoint }) },
     spec?.Ports ?? [],
   );
-  const networkIds = (service.Spec.TaskTemplate?.Networks ?? []).map((wanted) => wanted.Target);
+  const networkIds = overlaysOf(service.Spec.TaskTemplate?.Networks).map((wanted) => wanted.Target);
   if (Ports.some(isIngressPort)) networkIds.push(ingressOf(state).ID);
   const VirtualIPs =
     spec?.Mode === "dnsrr"
@@ -148,7 +149,7 @@ export function ingressOf(state: State): Network {
   throw new SwarmError("invalid", "cannot publish ports: there is no ingress network");
 }
 
-/** The spec with its networks under TaskTemplate, each by id. Throws `not_found`, `unsupported`. */
+/** The spec with its networks under TaskTemplate, each by id, or by name if every node has it. Throws `not_found`, `invalid`. */
 export function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
   const template = spec.TaskTemplate;
   const wanted = template?.Networks.length ? template.Networks : spec.Networks;
@@ -156,28 +157,23 @@ export function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
   const seen = new Set<string>();
   const Networks: NetworkAttachmentConfig[] = [];
   for (const one of wanted) {
-    const network = findNetwork(state, one.Target);
-    if (network.Spec?.Ingress === true)
-      throw new SwarmError(
-        "invalid",
-        `Service cannot be explicitly attached to the ingress network "${network.Spec.Name}"`,
-      );
-    if (!seen.has(network.ID)) Networks.push({ ...one, Target: network.ID });
-    seen.add(network.ID);
+    const Target = isNodeNetwork(one.Target) ? one.Target : overlayId(state, one.Target);
+    if (!seen.has(Target)) Networks.push({ ...one, Target });
+    seen.add(Target);
   }
   return { ...spec, Networks: [], TaskTemplate: { ...template, Networks } };
 }
 
-function findNetwork(state: State, target: string): Network {
+function overlayId(state: State, target: string): string {
   const networks = state.table("network");
   const found = networks.get(target) ?? networks.named(target);
-  if (found !== undefined) return found;
-  if (["host", "bridge", "none", "default"].includes(target))
+  if (found === undefined) throw new SwarmError("not_found", `network ${target} not found`);
+  if (found.Spec?.Ingress === true)
     throw new SwarmError(
-      "unsupported",
-      `services on the node's own network "${target}" are not supported; leave the network out or create an overlay network`,
+      "invalid",
+      `Service cannot be explicitly attached to the ingress network "${found.Spec.Name}"`,
     );
-  throw new SwarmError("not_found", `network ${target} not found`);
+  return found.ID;
 }
 
 /** Creates a network: its subnet, its VNI and the cluster's next one. Throws as `newNetwork`. */

@@ -126,6 +126,20 @@ test("docker service logs names task and node of each line", { skip }, async () 
   assert.equal(one.stdout, "stdout of 1\n");
 });
 
+test("docker service create --network host, and off it again", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  const flags = ["service", "create", "-d", "--name", "web", "--network", "host", image];
+  const created = await daemon.docker(...flags);
+  assert.equal(created.code, 0, created.stderr);
+  const targets = ["service", "inspect", "-f", "{{.Spec.TaskTemplate.Networks}}", "web"];
+  assert.match((await daemon.docker(...targets)).stdout, /^\[\{host /);
+  const pretty = await daemon.docker("service", "inspect", "--pretty", "web");
+  assert.match(pretty.stdout, /Networks: host/);
+  const left = await daemon.docker("service", "update", "-d", "--network-rm", "host", "web");
+  assert.equal(left.code, 0, left.stderr);
+  assert.equal((await daemon.docker(...targets)).stdout.trim(), "[]");
+});
+
 test("docker network create, ls, inspect and rm", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
   const created = await daemon.docker("network", "create", "-d", "overlay", "front");

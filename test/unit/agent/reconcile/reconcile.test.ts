@@ -334,6 +334,21 @@ for (const row of rows)
     assert.equal(others.length, 0);
   });
 
+test("a task on the node's own network gets no sandbox, one without a network an empty one", () => {
+  const steps = (target: string) => {
+    const Spec = { ContainerSpec: { Image: "web" }, Networks: [{ Target: target }] };
+    const asked = task({ Spec, NetworksAttachments: [], Ports: [] });
+    return plansOf({ name: "", task: asked, does: [] }).flatMap((plan) => plan.steps);
+  };
+  assert.deepEqual(steps("host").map(brief), [
+    ...["report accepted", "report preparing", "pull", "create", "report starting", "start"],
+  ]);
+  const made = steps("none").find((step) => step.do === "createSandbox");
+  assert.equal(made?.sandbox.isolated, true);
+  const found = steps("bridge").find((step) => step.do === "createSandbox");
+  assert.equal(found?.sandbox.isolated, undefined);
+});
+
 test("a sandbox holds the task's addresses without mask, its host ports and its own name servers", () => {
   const dns = { Nameservers: ["192.0.2.1"], Search: ["example.com"] };
   const asked = task({ Spec: { ContainerSpec: { DNSConfig: dns } } });

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { withDefaults } from "../../../../manager/plan/defaults.ts";
-import { endpoints, namesOf, virtualServices } from "../../../../manager/plan/endpoints.ts";
+import {
+  endpoints,
+  namesOf,
+  virtualServices,
+  virtualServicesOf,
+} from "../../../../manager/plan/endpoints.ts";
 import { createNetwork, removeNetwork } from "../../../../manager/plan/write.ts";
 import { codec } from "../../../../proto/codec.ts";
 import { Sim } from "./sim.ts";
@@ -206,7 +211,32 @@ for (const row of clashes)
       });
   });
 
+const on = (...targets: string[]) => ({
+  TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: targets.map((Target) => ({ Target })) },
+});
+const hostPort = { Protocol: "tcp", PublishMode: "host" };
+
 const badSpecs = [
+  {
+    name: "the node's own network and another",
+    spec: on("host", "none"),
+    says: /the node's network "host" cannot be on other networks too/,
+  },
+  {
+    name: "the mesh into the host's network",
+    spec: { ...on("host"), ...publish({ PublishedPort: 80 }) },
+    says: /ingress mode can't be used with the network "host"/,
+  },
+  {
+    name: "another port of the host's network",
+    spec: { ...on("host"), ...publish({ ...hostPort, PublishedPort: 81 }) },
+    says: /must be the same/,
+  },
+  {
+    name: "ports of a container without a network",
+    spec: { ...on("none"), ...publish({ ...hostPort, PublishedPort: 80 }) },
+    says: /"none" cannot publish ports/,
+  },
   {
     name: "no image",
     spec: { TaskTemplate: { ContainerSpec: {} } },
@@ -322,15 +352,33 @@ for (const name of ["", "a b", "-web", "web-", "über", "x".repeat(64)])
 
 test("an unknown network is not found, the ingress network is not for services to join", () => {
   const sim = new Sim(1);
-  const on = (target: string) => ({
-    TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: target }] },
-  });
   assert.throws(() => sim.service("web", on("nowhere")), {
     code: "not_found",
     message: "network nowhere not found",
   });
   assert.throws(() => sim.service("web", on("ingress")), { code: "invalid" });
-  assert.throws(() => sim.service("web", on("host")), { code: "unsupported" });
+});
+
+test("a service on a network of the node's own has no addresses, and stays where it is", () => {
+  for (const name of ["host", "none", "bridge"]) {
+    const sim = new Sim(1);
+    const ports =
+      name === "host"
+        ? { EndpointSpec: { Ports: [{ ...hostPort, TargetPort: 80, PublishedPort: 80 }] } }
+        : {};
+    const service = sim.service("web", { ...on(name), ...ports });
+    assert.deepEqual(
+      service.Spec?.TaskTemplate?.Networks.map(({ Target }) => Target),
+      [name],
+    );
+    assert.deepEqual(service.Endpoint?.VirtualIPs, []);
+    assert.deepEqual(virtualServicesOf(sim.state, service), []);
+    sim.settle();
+    assert.deepEqual(
+      sim.running("web").map((task) => task.NetworksAttachments),
+      [[]],
+    );
+  }
 });
 
 test("networks in the old place of the spec count, and become ids", () => {
