@@ -29,11 +29,13 @@ function say(line) {
   console.log(`setup: ${line}`);
 }
 
-/** Runs a program; throws with `sentence` and the end of what it said when it fails. */
+/** Runs a program; throws with `sentence` and its errors, else the end of what it said, when it fails. */
 function run(sentence, command, args, options = {}) {
   const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 28, ...options });
   if (done.error === undefined && done.status === 0) return done.stdout;
-  const said = `${done.stdout ?? ""}${done.stderr ?? ""}`.trim().split("\n").slice(-15).join("\n");
+  const lines = `${done.stdout ?? ""}${done.stderr ?? ""}`.trim().split("\n");
+  const errors = lines.filter((line) => /^E: |^npm (error|ERR!) \w*Error: /.test(line));
+  const said = errors.length > 0 ? errors.slice(0, 5).join("; ") : lines.slice(-15).join("\n");
   throw new Lack(`${sentence}: ${done.error?.message ?? said}`);
 }
 
@@ -65,13 +67,23 @@ function checkMachine() {
     throw new Lack("this has to be run as root: it makes network namespaces and containers");
 }
 
+function missingPrograms() {
+  return Object.entries(programs).filter(([program]) => !isThere(program));
+}
+
+/** Debian and what is made of it; other systems have an apt of their own, with other packages. */
+function isDebian() {
+  const path = "/etc/os-release";
+  const lines = existsSync(path) ? readFileSync(path, "utf8") : "";
+  return isThere("apt-get") && /^ID(_LIKE)?=.*\bdebian\b/m.test(lines);
+}
+
 function installPrograms() {
-  const missing = Object.entries(programs).filter(([program]) => !isThere(program));
+  const missing = missingPrograms();
   if (missing.length === 0) return;
-  const names = missing.map(([program]) => program).join(", ");
-  if (!isThere("apt-get"))
+  if (!isDebian())
     throw new Lack(
-      `these programs are needed and cannot be installed here, for there is no apt: ${names}`,
+      `these programs are needed and can be installed by this command only with Debian's apt: ${missing.map(([program]) => program).join(", ")}`,
     );
   const packages = [...new Set(missing.map(([, name]) => name))];
   say(`installing ${packages.join(", ")}`);
@@ -79,7 +91,7 @@ function installPrograms() {
   run("apt-get update failed", "apt-get", ["-q", "update"], { env: environment });
   withoutStartingServices(() =>
     run(
-      `apt-get could not install ${packages.join(", ")}`,
+      `apt-get could not install ${packages.join(", ")} (does it reach its mirror?)`,
       "apt-get",
       ["-q", "-y", "--no-install-recommends", "install", ...packages],
       { env: environment },
@@ -108,7 +120,10 @@ function withoutStartingServices(install) {
   }
 }
 
-/** Tries what the kernel has to be able to do, in namespaces that are gone afterwards. */
+/**
+ * Tries what the kernel has to be able to do, in namespaces that are gone afterwards. What needs a program that is not
+ * installed yet is left out: the check is made before the installation, so that nothing is half done, and after it.
+ */
 function checkKernel() {
   const inNamespace = (script) =>
     succeeds("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-ec", script);
@@ -116,22 +131,8 @@ function checkKernel() {
     throw new Lack(
       "this kernel, or the container this runs in, does not allow making network, mount and PID namespaces",
     );
-  if (
-    !inNamespace(
-      "ip link add name veth0 type veth peer name veth1 && ip link add name br0 type bridge",
-    )
-  )
-    throw new Lack("this kernel has no veth or bridge devices");
-  if (
-    !inNamespace(
-      "ip link set lo up && ip link add name vxlan0 type vxlan id 4096 dstport 4789 dev lo",
-    )
-  )
-    throw new Lack("this kernel has no VXLAN devices");
-  const rules =
-    "table ip t { chain c { type nat hook prerouting priority -100; meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }; }; chain f { type filter hook forward priority 0; ct state established accept; }; }";
-  if (!inNamespace(`nft '${rules}'`))
-    throw new Lack("this kernel's nftables lacks NAT, numgen or connection tracking");
+  if (isThere("ip")) checkDevices(inNamespace);
+  if (isThere("nft")) checkRules(inNamespace);
   const folder = mkdtempSync("/var/lib/tsswarm-setup-");
   try {
     const overlay = `cd ${folder} && mkdir l u w m && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m`;
@@ -139,6 +140,31 @@ function checkKernel() {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function checkDevices(inNamespace) {
+  const veth =
+    "ip link add name veth0 type veth peer name veth1 && ip link add name br0 type bridge";
+  if (!inNamespace(veth)) throw new Lack("this kernel has no veth or bridge devices");
+  const vxlan =
+    "ip link set lo up && ip link add name vxlan0 type vxlan id 4096 dstport 4789 dev lo";
+  if (!inNamespace(vxlan)) throw new Lack("this kernel has no VXLAN devices");
+}
+
+/** Coarser than what the daemon tries when it starts, but before anything is built. */
+function checkRules(inNamespace) {
+  const features = {
+    "address translation":
+      "type nat hook prerouting priority -100; ip saddr 10.0.0.1 dnat to 10.0.0.2",
+    numgen:
+      "type nat hook prerouting priority -100; dnat to numgen random mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }",
+    fib: "type nat hook prerouting priority -100; fib daddr type local accept",
+    "connection tracking": "type filter hook prerouting priority -300; ct mark set 1",
+    reject: "type filter hook input priority 0; ip protocol tcp reject with tcp reset",
+  };
+  for (const [feature, chain] of Object.entries(features))
+    if (!inNamespace(`nft 'table ip t { chain c { ${chain}; }; }'`))
+      throw new Lack(`this kernel's nftables lacks ${feature}`);
 }
 
 /** Whether node_modules holds what the lock file says. */
@@ -158,13 +184,21 @@ function areModulesCurrent() {
 function installModules() {
   if (areModulesCurrent()) return;
   say("installing npm packages");
-  run("npm ci failed", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: root });
+  run(
+    "npm ci failed (does it reach its registry?)",
+    "npm",
+    ["ci", "--no-audit", "--no-fund", "--loglevel=error"],
+    { cwd: root },
+  );
 }
 
 try {
   checkMachine();
-  installPrograms();
   checkKernel();
+  if (missingPrograms().length > 0) {
+    installPrograms();
+    checkKernel();
+  }
   installModules();
   say("building");
   run("the build failed", "npm", ["run", "-s", "build"], { cwd: root });
