@@ -65,7 +65,9 @@ export interface DaemonFlags {
 export async function readConfig(flags: DaemonFlags): Promise<DaemonConfig> {
   const { parseDaemonConfig } = await import("../proto/config.ts");
   const file = readConfigFile(flags.configFile);
-  return parseDaemonConfig({ ...file.settings, ...settingsOf(flags) }, file.source);
+  // The file alone first: what is wrong then is wrong in it, what is wrong afterwards is a flag.
+  parseDaemonConfig(file.settings, file.source);
+  return parseDaemonConfig({ ...file.settings, ...settingsOf(flags) }, "the flags");
 }
 
 function readConfigFile(path: string | undefined): { settings: object; source: string } {
@@ -74,7 +76,7 @@ function readConfigFile(path: string | undefined): { settings: object; source: s
   try {
     text = readFileSync(place, "utf8");
   } catch (error) {
-    if (path === undefined) return { settings: {}, source: "flags" };
+    if (path === undefined) return { settings: {}, source: place };
     throw new Error(`cannot read ${place}: ${error instanceof Error ? error.message : error}`);
   }
   try {

@@ -35,7 +35,7 @@ const daemonConfig = z.strictObject({
   "registry-mirrors": z.array(z.url()).default([]),
   "swarm-default-advertise-addr": z.string().default(""),
   /** 0: derived from the way to the peers. */
-  mtu: z.int().min(0).max(65_535).default(0),
+  mtu: z.int("a number of bytes is expected").min(0).max(65_535).default(0),
 });
 
 export type DaemonConfig = Readonly<z.infer<typeof daemonConfig>>;
