@@ -4,18 +4,19 @@ import type { Command } from "commander";
 import type { DockerCommand } from "./command.ts";
 import { UsageError } from "./values.ts";
 
-export function addCompletionCommand(program: DockerCommand): void {
+/** `lab` gives the lab's commands, which are not loaded for anything else. */
+export function addCompletionCommand(program: DockerCommand, lab: () => Promise<Command>): void {
   program
     .command("completion")
     .description("Print a script for tab completion")
     .usage("bash|zsh|fish")
     .argument("<shell>")
-    .addHelpText("after", '\nExample:\n  eval "$(tsswarm completion bash)"')
-    .action((shell: string) => {
+    .action(async (shell: string) => {
       const script = { bash, zsh, fish }[shell];
       if (script === undefined)
         throw new UsageError(`no completion for "${shell}": bash, zsh or fish is expected`);
-      program.configureOutput().writeOut?.(script(branches(program, [])));
+      const tree = branches(program, []).filter((branch) => branch.path !== "lab");
+      program.configureOutput().writeOut?.(script([...tree, ...branches(await lab(), ["lab"])]));
     });
 }
 
@@ -41,11 +42,18 @@ function cases(tree: readonly Branch[]): string {
     .join("\n");
 }
 
+/** A pattern for `case`: the paths there are. Other words are values and operands. */
+function paths(tree: readonly Branch[]): string {
+  return tree.flatMap(({ path }) => (path === "" ? [] : [`"${path}"`])).join("|");
+}
+
 function bash(tree: readonly Branch[]): string {
   return `_tsswarm() {
   local path="" word words=""
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in -*) ;; *) path="\${path:+$path }$word" ;; esac
+    case "\${path:+$path }$word" in
+      ${paths(tree)}) path="\${path:+$path }$word" ;;
+    esac
   done
   case $path in
 ${cases(tree)}
@@ -61,7 +69,9 @@ function zsh(tree: readonly Branch[]): string {
 _tsswarm() {
   local path="" word words_now=""
   for word in \${words[2,CURRENT-1]}; do
-    [[ $word == -* ]] || path="\${path:+$path }$word"
+    case "\${path:+$path }$word" in
+      ${paths(tree)}) path="\${path:+$path }$word" ;;
+    esac
   done
   case $path in
 ${cases(tree).replaceAll('words="', 'words_now="')}
@@ -78,8 +88,13 @@ function fish(tree: readonly Branch[]): string {
     return `complete -c tsswarm -n 'test "$(__tsswarm_path)" = "${branch.path}"' -f -a '${words}'`;
   });
   return `function __tsswarm_path
-  set -l words (commandline -opc)
-  string match -v -- '-*' $words[2..-1] | string join ' '
+  set -l path
+  for word in (commandline -opc)[2..-1]
+    if contains -- (string join ' ' $path $word) ${tree.map((branch) => `'${branch.path}'`).join(" ")}
+      set -a path $word
+    end
+  end
+  string join ' ' $path
 end
 ${lines.join("\n")}
 `;

@@ -32,13 +32,10 @@ export function addExecCommand(program: DockerCommand, open: () => Terminal): vo
     .option("-t, --tty", "Allocate a pseudo-TTY")
     .option("-u, --user <string>", "Username or UID (format: <name|uid>[:<group|gid>])")
     .option("-w, --workdir <string>", "Working directory inside the container") as DockerCommand;
-  exec
-    .forwarding()
-    .addHelpText("after", "\nExample:\n  tsswarm exec -it web.1.0ujf8b2m… sh")
-    .action(async (name: string, command: string[], flags: ExecFlags) => {
-      const code = await execute(open(), name, command, flags);
-      if (code !== 0) throw new ExitCode(code);
-    });
+  exec.forwarding().action(async (name: string, command: string[], flags: ExecFlags) => {
+    const code = await execute(open(), name, command, flags);
+    if (code !== 0) throw new ExitCode(code);
+  });
 }
 
 async function execute(

@@ -2,6 +2,7 @@
 // The one program: a client of the REST API and, by the same name, the daemon, its two children and the lab.
 // Only what a command needs is loaded, so that the client's commands start quickly.
 
+import { constants } from "node:os";
 import type { Doors } from "./doors.ts";
 
 const nodeMinimum = [20, 11] as const;
@@ -14,10 +15,13 @@ async function main(): Promise<void> {
     );
     process.exit(1);
   }
+  const isDaemons = ["daemon", "agent", "manager"].includes(process.argv[2] ?? "");
+  // As in `tsswarm service logs web | head`: nobody reads on, which for others is a signal and for Node an error.
+  if (!isDaemons) process.stdout.on("error", () => process.exit(128 + constants.signals.SIGPIPE));
   const { runProgram } = await import("./program.ts");
   process.exitCode = await runProgram(process.argv.slice(2), doors);
   // One of the daemon's processes that has failed may still hold sockets: it has to end, to be started again.
-  if (["daemon", "agent", "manager"].includes(process.argv[2] ?? "")) process.exit();
+  if (isDaemons) process.exit();
 }
 
 /** What this program is besides a client. */
@@ -40,6 +44,10 @@ const doors: Doors = {
   async lab(args) {
     const { runLab } = await import("../deploy/lab/main.ts");
     return runLab(args);
+  },
+  async labCommands() {
+    const { labProgram } = await import("../deploy/lab/main.ts");
+    return labProgram({ code: 0 });
   },
 };
 

@@ -6,6 +6,7 @@ import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
 import type { Doors } from "./doors.ts";
+import { addExamples } from "./examples.ts";
 import { addExecCommand } from "./exec.ts";
 import { addImageCommands } from "./image.ts";
 import { addNetworkCommands } from "./network.ts";
@@ -48,9 +49,7 @@ export function buildProgram(
     .exitOverride()
     .configureOutput({ ...output, outputError: (text, write) => write(usageSentence(text)) })
     .enablePositionalOptions()
-    .helpCommand(false)
-    .showHelpAfterError("Run the command with --help for more information")
-    .addHelpText("after", examples);
+    .showHelpAfterError("Run the command with --help for more information");
   const open = () => connect(program.opts<{ host?: string }>().host);
   addSwarmCommands(program, open);
   addNodeCommands(program, open);
@@ -71,13 +70,7 @@ export function buildProgram(
     .action(async (rest: string[]) => {
       result.code = await doors.lab(rest);
     });
-  addCompletionCommand(program);
+  addCompletionCommand(program, () => doors.labCommands());
+  addExamples(program);
   return program;
 }
-
-const examples = `
-Examples:
-  tsswarm swarm init --advertise-addr 192.0.2.10
-  tsswarm service create --name web --replicas 3 --publish 8080:80 nginx
-  tsswarm service ps web
-  tsswarm lab up`;

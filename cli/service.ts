@@ -38,7 +38,6 @@ function addWriting(service: DockerCommand, open: OpenTerminal): void {
     .argument("[command...]") as DockerCommand;
   addCreateFlags(create)
     .forwarding()
-    .addHelpText("after", createExamples)
     .action((image: string, args: string[], flags: CreateFlags) =>
       createService(open(), image, args, flags),
     );
@@ -79,12 +78,6 @@ function addWriting(service: DockerCommand, open: OpenTerminal): void {
       if (code !== 0) throw new ExitCode(code);
     });
 }
-
-const createExamples = `
-Examples:
-  tsswarm service create --name web --replicas 3 -p 8080:80 nginx
-  tsswarm service create --name db --network name=back,alias=database --mount source=data,target=/var/lib/data postgres
-  tsswarm service create --mode global --constraint node.role==worker busybox sleep 1d`;
 
 async function createService(
   terminal: Terminal,

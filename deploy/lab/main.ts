@@ -25,7 +25,8 @@ export async function runLab(args: readonly string[]): Promise<number> {
   }
 }
 
-function labProgram(result: { code: number }): Command {
+/** The tree of the lab's commands; `result` is given the exit code of a command run in the lab. */
+export function labProgram(result: { code: number }): Command {
   const program = new Command("tsswarm lab")
     .description("Several hosts on this machine, for trying and testing")
     .exitOverride()
@@ -33,34 +34,41 @@ function labProgram(result: { code: number }): Command {
       outputError: (text, write) => write(text.replace(/^error: /, "tsswarm lab: ")),
     })
     .enablePositionalOptions()
-    .helpCommand(false)
     .addHelpText("after", examples);
   const say = (line: string) => console.log(line);
   program
     .command("up")
     .description("Start the hosts and make a cluster of them")
-    .option("--hosts <number>", "how many hosts", number, 3)
-    .option("--managers <number>", "how many of them are managers", number, 1)
+    .addHelpText("after", example("up", "up --hosts 5"))
+    .option("--hosts <number>", "how many hosts", number("--hosts"), 3)
+    .option("--managers <number>", "how many of them are managers", number("--managers"), 1)
     .action((options: { hosts: number; managers: number }) =>
       up(options.hosts, options.managers, say),
     );
   program
     .command("down")
     .description("End and remove all of it")
+    .addHelpText("after", example("down"))
     .action(() => down(say));
   program
     .command("status")
     .description("Show the hosts")
+    .addHelpText("after", example("status"))
     .action(async () => showStatus());
   program
     .command("add")
     .description("Add one more host to the cluster")
+    .addHelpText("after", example("add"))
     .option("--manager", "as a manager", false)
     .action((options: { manager: boolean }) => add(options.manager ? "manager" : "worker", say));
   addHostCommands(program);
   program
     .command("exec")
     .description('Run a command on a host, or as the client "outside" the cluster')
+    .addHelpText(
+      "after",
+      example("exec h1 -- ip addr", "exec outside -- curl -s http://10.77.0.11:8080/"),
+    )
     .usage("HOST|outside -- COMMAND…")
     .argument("<host>")
     .argument("<command...>")
@@ -79,10 +87,16 @@ Examples:
   tsswarm lab power-off h3
   tsswarm lab down`;
 
+function example(...lines: readonly string[]): string {
+  const shown = lines.map((line) => `  tsswarm lab ${line}`);
+  return `\nExample${lines.length > 1 ? "s" : ""}:\n${shown.join("\n")}`;
+}
+
 function addHostCommands(program: Command): void {
   program
     .command("power-off <host>")
     .description("Pull the cable, then kill everything in the host at once")
+    .addHelpText("after", example("power-off h3"))
     .action(async (name: string) => {
       const host = theHost(name);
       if (initOf(host) === null) throw new LabError(`${name} is off already`);
@@ -91,6 +105,7 @@ function addHostCommands(program: Command): void {
   program
     .command("power-on <host>")
     .description("Boot the host with the disk it had")
+    .addHelpText("after", example("power-on h3"))
     .action(async (name: string) => {
       const host = theHost(name);
       if (initOf(host) !== null) throw new LabError(`${name} is on already`);
@@ -100,10 +115,12 @@ function addHostCommands(program: Command): void {
   program
     .command("crash <host> <program>")
     .description(`Kill one program of the host: ${crashable.join(", ")}; it is started again`)
+    .addHelpText("after", example("crash h2 agent"))
     .action((name: string, what: string) => crash(theHost(name), what));
   program
     .command("cut <host>")
     .description("Pull the host's cable")
+    .addHelpText("after", example("cut h3"))
     .action((name: string) => {
       runningHost(name);
       cutCable(theHost(name));
@@ -111,6 +128,7 @@ function addHostCommands(program: Command): void {
   program
     .command("heal <host>")
     .description("Put the host's cable back")
+    .addHelpText("after", example("heal h3"))
     .action((name: string) => {
       runningHost(name);
       healCable(theHost(name));
@@ -121,7 +139,7 @@ function crash(host: Machine, what: string): void {
   const program = crashable.find((name) => name === what);
   if (program === undefined) throw new LabError(`"${what}" is none of ${crashable.join(", ")}`);
   const pid = findProgram(runningHost(host.name), program);
-  if (pid === null) throw new LabError(`no ${program} runs on ${host.name}`);
+  if (pid === null) throw new LabError(`no ${program} runs on ${host.name} now`);
   process.kill(pid, "SIGKILL");
 }
 
@@ -164,7 +182,9 @@ async function showStatus(): Promise<void> {
     console.log("The lab was not finished; `tsswarm lab down` removes it.");
 }
 
-function number(text: string): number {
-  if (!/^\d+$/.test(text)) throw new LabError(`"${text}" is not a number`);
-  return Number(text);
+function number(option: string): (text: string) => number {
+  return (text) => {
+    if (!/^\d+$/.test(text)) throw new LabError(`${option}: "${text}" is not a number`);
+    return Number(text);
+  };
 }

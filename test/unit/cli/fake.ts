@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Command } from "commander";
 import { DaemonClient } from "../../../cli/client.ts";
 import { explain } from "../../../cli/command.ts";
 import { buildProgram } from "../../../cli/program.ts";
@@ -68,7 +69,13 @@ export async function runCommand(line: readonly string[], answers: Answers = {})
     environment: { HOME: "/root" },
   };
   const never = () => Promise.reject(new Error("not in this test"));
-  const doors = { daemon: never, agent: never, manager: never, lab: never };
+  const doors = {
+    daemon: never,
+    agent: never,
+    manager: never,
+    lab: never,
+    labCommands: async () => new Command("lab"),
+  };
   const program = buildProgram(
     doors,
     () => terminal,

@@ -1,0 +1,79 @@
+// What each command's --help shows at its end: lines that work as they stand, with names of one's own put in.
+
+import type { Command } from "commander";
+
+/** By the words before the operands; "" is the program itself. */
+const examples: Readonly<Record<string, readonly string[]>> = {
+  "": [
+    "swarm init --advertise-addr 192.0.2.10",
+    "service create --name web --replicas 3 --publish 8080:80 nginx",
+    "service ps web",
+    "lab up",
+  ],
+  "swarm init": ["swarm init --advertise-addr 192.0.2.10", "swarm init --advertise-addr eth0"],
+  "swarm join": ["swarm join --token SWMTKN-1-… 192.0.2.10:2377"],
+  "swarm leave": ["swarm leave", "swarm leave --force"],
+  "swarm join-token": ["swarm join-token worker", "swarm join-token --rotate manager"],
+  "swarm update": ["swarm update --task-history-limit 10"],
+  "node ls": ["node ls", "node ls --filter role=manager"],
+  "node inspect": ["node inspect --pretty self"],
+  "node ps": ["node ps h2", "node ps --filter desired-state=running self"],
+  "node update": ["node update --availability drain h2", "node update --label-add disk=ssd h2"],
+  "node promote": ["node promote h2"],
+  "node demote": ["node demote h2"],
+  "node rm": ["node rm h2"],
+  "service create": [
+    "service create --name web --replicas 3 -p 8080:80 nginx",
+    "service create --name db --network name=back,alias=database --mount source=data,target=/var/lib/data postgres",
+    "service create --mode global --constraint node.role==worker busybox sleep 1d",
+  ],
+  "service update": [
+    "service update --image nginx:1.27 web",
+    "service update --env-add LEVEL=debug web",
+  ],
+  "service scale": ["service scale web=6 worker=2"],
+  "service rollback": ["service rollback web"],
+  "service rm": ["service rm web"],
+  "service ls": ["service ls", "service ls --filter name=web --format '{{.Name}} {{.Replicas}}'"],
+  "service ps": ["service ps web", "service ps --no-trunc --filter desired-state=running web"],
+  "service inspect": ["service inspect --pretty web"],
+  "service logs": ["service logs -f --tail 20 web"],
+  "network create": [
+    "network create -d overlay front",
+    "network create -d overlay --subnet 10.20.0.0/16 back",
+  ],
+  "network ls": ["network ls --filter driver=overlay"],
+  "network inspect": ["network inspect front"],
+  "network rm": ["network rm front"],
+  ps: ["ps", "ps -a --filter label=com.docker.swarm.service.name=web"],
+  inspect: ["inspect --format '{{.State.Pid}}' web.1.0ujf8b2m…"],
+  logs: ["logs -f web.1.0ujf8b2m…"],
+  exec: ["exec -it web.1.0ujf8b2m… sh"],
+  pull: ["pull nginx:1.27"],
+  images: ["images"],
+  version: ["version --format '{{.Server.Version}}'"],
+  info: ["info --format '{{.Swarm.LocalNodeState}}'"],
+  daemon: ["daemon", "daemon --config-file /etc/tsswarm/daemon.json --log-level debug"],
+};
+
+/** The completion's only example is no command of ours alone. */
+const completionExample = 'eval "$(tsswarm completion bash)"';
+
+export function addExamples(program: Command): void {
+  addBelow(program, []);
+}
+
+function addBelow(command: Command, path: readonly string[]): void {
+  const lines = examplesOf(path.join(" "));
+  if (lines.length > 0)
+    command.addHelpText(
+      "after",
+      `\nExample${lines.length > 1 ? "s" : ""}:\n${lines.map((line) => `  ${line}`).join("\n")}`,
+    );
+  for (const each of command.commands) addBelow(each, [...path, each.name()]);
+}
+
+function examplesOf(path: string): readonly string[] {
+  if (path === "completion") return [completionExample];
+  return (examples[path] ?? []).map((line) => `tsswarm ${line}`);
+}
