@@ -38,13 +38,15 @@ export interface CallOptions {
 
 export class DaemonClient {
   readonly host: string;
+  readonly #version: string;
   readonly #target:
     | { readonly socketPath: string }
     | { readonly host: string; readonly port: number };
 
-  /** `host`: unix:///path or tcp://host:port. Throws on anything else. */
-  constructor(host: string = defaultHost) {
+  /** `host`: unix:///path or tcp://host:port; throws on anything else. `version`: of the API, for older daemons. */
+  constructor(host: string = defaultHost, version: string = apiVersion) {
     this.host = host;
+    this.#version = version;
     this.#target = parseHost(host);
   }
 
@@ -105,7 +107,7 @@ export class DaemonClient {
     const request = httpRequest({
       ...this.#target,
       method,
-      path: `/v${apiVersion}${path}${queryText(options.query)}`,
+      path: `/v${this.#version}${path}${queryText(options.query)}`,
       headers: {
         Host: "tsswarm",
         "User-Agent": "tsswarm",

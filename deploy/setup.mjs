@@ -1,4 +1,4 @@
-// Makes a fresh clone on a fresh Debian ready to run: `node deploy/setup.mjs [--for-tests]`. Idempotent; plain JavaScript without
+// Makes a fresh clone on a fresh Debian ready to run: `node deploy/setup.mjs [--for-tests] [--for-bench] [--for-peer]`. Idempotent; plain JavaScript without
 // dependencies, because it runs before `npm ci`. Every lack is one sentence and exit code 1.
 
 import { spawnSync } from "node:child_process";
@@ -7,6 +7,8 @@ import { join } from "node:path";
 
 const root = new URL("..", import.meta.url).pathname;
 const forTests = process.argv.includes("--for-tests");
+const forBench = process.argv.includes("--for-bench");
+const forPeer = process.argv.includes("--for-peer");
 const nodeMinimum = [20, 11];
 const policyFile = "/usr/sbin/policy-rc.d";
 
@@ -21,6 +23,8 @@ const programs = {
   perl: "perl-base",
   nsenter: "util-linux",
   ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump" } : {}),
+  ...(forBench ? { iperf3: "iperf3" } : {}),
+  ...(forPeer ? { dockerd: "docker.io", iptables: "iptables" } : {}),
 };
 
 class Lack extends Error {}

@@ -23,13 +23,13 @@ export interface Image {
   readonly layers: readonly Blob[];
 }
 
-interface Layer {
+export interface Layer {
   readonly blob: Blob;
   /** Digest of the tar before compression. */
   readonly diffId: string;
 }
 
-type Entry =
+export type Entry =
   | { readonly kind: "folder"; readonly path: string; readonly mode: number }
   | { readonly kind: "file"; readonly path: string; readonly mode: number; readonly bytes: Buffer }
   | { readonly kind: "link"; readonly path: string; readonly target: string };
@@ -39,7 +39,7 @@ const mediaTypes = {
   config: "application/vnd.docker.container.image.v1+json",
   layer: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 } as const;
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const created = "2026-01-01T00:00:00Z";
 
 /** busybox with its libraries, and on top of it a web server in Perl. */
@@ -56,7 +56,7 @@ export async function makeImages(): Promise<readonly Image[]> {
   ];
 }
 
-function makeImage(name: string, layers: readonly Layer[], config: object): Image {
+export function makeImage(name: string, layers: readonly Layer[], config: object): Image {
   const architecture = { x64: "amd64" }[process.arch as string] ?? process.arch;
   const configBlob = blob(mediaTypes.config, {
     created,
@@ -89,7 +89,7 @@ function digestOf(bytes: Buffer): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-async function makeLayer(entries: readonly Entry[]): Promise<Layer> {
+export async function makeLayer(entries: readonly Entry[]): Promise<Layer> {
   const archive = pack();
   for (const entry of withFolders(entries)) {
     const header = { name: entry.path.slice(1), mtime: new Date(0), uid: 0, gid: 0 };
@@ -129,7 +129,7 @@ function withFolders(entries: readonly Entry[]): readonly Entry[] {
 }
 
 /** A statically linked busybox crashes when it resolves a name: only the dynamic one will do. */
-function busyboxFiles(): readonly Entry[] {
+export function busyboxFiles(): readonly Entry[] {
   const busybox = ["/bin/busybox", "/usr/bin/busybox"].find((path) => existsSync(path));
   if (busybox === undefined) throw new LabError("busybox is not installed");
   const libraries = librariesOf(busybox);
@@ -167,7 +167,7 @@ function nameServiceLibraries(libraries: readonly string[]): readonly Entry[] {
     .map((path) => file(path, path));
 }
 
-function whoamiFiles(): readonly Entry[] {
+export function whoamiFiles(): readonly Entry[] {
   const perl = "/usr/bin/perl";
   if (!existsSync(perl)) throw new LabError("perl is not installed (package perl-base)");
   const print = 'print join "\\n", grep { m{/perl-base$} } @INC';
@@ -186,7 +186,7 @@ function whoamiFiles(): readonly Entry[] {
 }
 
 /** Paths as the loader looks for them. */
-function librariesOf(program: string): readonly string[] {
+export function librariesOf(program: string): readonly string[] {
   try {
     const listed = execFileSync("ldd", [program], {
       encoding: "utf8",
@@ -206,7 +206,7 @@ function filesUnder(folder: string): readonly Extract<Entry, { kind: "file" }>[]
     .map((path) => file(path, path));
 }
 
-function file(path: string, source: string): Extract<Entry, { kind: "file" }> {
+export function file(path: string, source: string): Extract<Entry, { kind: "file" }> {
   const real = realpathSync(source);
   return { kind: "file", path, mode: statSync(real).mode & 0o777, bytes: readFileSync(real) };
 }

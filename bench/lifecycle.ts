@@ -1,0 +1,94 @@
+// How long it takes until a service runs, is gone, is updated, or has moved away from a host without power.
+
+import type { Measurement } from "./measurement.ts";
+import type { Figure } from "./record.ts";
+import type { Cluster, Task } from "./services.ts";
+import { manager, otherWorker, worker } from "./side.ts";
+
+const name = "bench-life";
+
+export const lifecycle: readonly Measurement[] = [
+  ...[1, 10, 100].flatMap((count) =>
+    [false, true].map(
+      (overlay): Measurement => ({
+        name: `create-${count}${overlay ? "-overlay" : ""}`,
+        run: (cluster) => createAndRemove(cluster, count, overlay),
+      }),
+    ),
+  ),
+  ...[false, true].map(
+    (overlay): Measurement => ({
+      name: overlay ? "update-overlay" : "update",
+      run: (cluster) => update(cluster, overlay),
+    }),
+  ),
+  { name: "power", run: losePower },
+];
+
+async function createAndRemove(
+  cluster: Cluster,
+  count: number,
+  overlay: boolean,
+): Promise<readonly Figure[]> {
+  const where = overlay ? ", overlay" : "";
+  try {
+    const created = await seconds(async () => {
+      await cluster.create({ name, replicas: count, overlay });
+      await cluster.untilRunning(name, count);
+    });
+    const removed = await seconds(() => cluster.remove(name));
+    return [
+      { name: `create ${count} → running${where}`, unit: "s", value: created },
+      { name: `rm ${count} → all gone${where}`, unit: "s", value: removed },
+    ];
+  } finally {
+    await cluster.remove(name);
+  }
+}
+
+/** One after the other, the old one stopped first. Done when all new ones run. */
+async function update(cluster: Cluster, overlay: boolean): Promise<readonly Figure[]> {
+  const count = 10;
+  const isNew = (task: Task) => task.Spec.ForceUpdate === 1;
+  try {
+    await cluster.create({ name, replicas: count, overlay });
+    await cluster.untilRunning(name, count);
+    const value = await seconds(async () => {
+      await cluster.update(name, (spec) => ({
+        ...spec,
+        TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: 1 },
+      }));
+      await cluster.untilRunning(name, count, isNew);
+    });
+    const where = overlay ? ", overlay" : "";
+    return [{ name: `rolling update of ${count}${where}`, unit: "s", value }];
+  } finally {
+    await cluster.remove(name);
+  }
+}
+
+/** From the moment the cable is out until all replicas run on the other two hosts. */
+async function losePower(cluster: Cluster): Promise<readonly Figure[]> {
+  const count = 6;
+  const { side } = cluster;
+  const lost = await cluster.nodeId(otherWorker);
+  try {
+    await cluster.create({ name, replicas: count, overlay: false });
+    await cluster.untilRunning(name, count);
+    const value = await seconds(async () => {
+      await side.powerOff(otherWorker);
+      await cluster.untilRunning(name, count, (task) => task.NodeID !== lost);
+    });
+    return [{ name: "worker loses power → replaced", unit: "s", value }];
+  } finally {
+    await side.powerOn(otherWorker);
+    await cluster.untilReady([manager, worker, otherWorker].length);
+    await cluster.remove(name);
+  }
+}
+
+async function seconds(act: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await act();
+  return (performance.now() - start) / 1000;
+}

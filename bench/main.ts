@@ -1,0 +1,144 @@
+// `npm run bench`: brings up the lab, measures round after round, shows the table, and takes everything down again.
+
+import { writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { type Arguments, parseArguments } from "./arguments.ts";
+import { footprint } from "./footprint.ts";
+import { lifecycle } from "./lifecycle.ts";
+import type { Measurement } from "./measurement.ts";
+import { ourSide } from "./ours.ts";
+import type { Failure, Sample } from "./record.ts";
+import { Cluster } from "./services.ts";
+import { hosts, type Side } from "./side.ts";
+import { renderTable, showNumber } from "./table.ts";
+import { traffic } from "./traffic.ts";
+
+const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic];
+
+const usage = `npm run bench -- [OPTIONS]
+  --only NAME,…   only these: ${all.map((m) => m.name).join(", ")}
+  --runs N        how often each (3)
+  --json FILE     write every run's figures
+  --help`;
+
+interface Results {
+  readonly samples: Sample[];
+  readonly failures: Failure[];
+}
+
+async function main(): Promise<number> {
+  const options = parseArguments(
+    process.argv.slice(2),
+    all.map((measurement) => measurement.name),
+  );
+  if (options.help) {
+    console.log(usage);
+    return 0;
+  }
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const)
+    process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
+  const results: Results = { samples: [], failures: [] };
+  const started = new Date().toISOString();
+  const sides = [ourSide()];
+  try {
+    await measureAll(sides, options, results, stop.signal);
+  } finally {
+    for (const side of sides)
+      await side.down((line) => progress(`${side.name}: ${line}`)).catch((error) => warn(error));
+    report(sides, options, results, started);
+  }
+  return results.failures.length > 0 ? 1 : 0;
+}
+
+async function measureAll(
+  sides: readonly Side[],
+  options: Arguments,
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const clusters = sides.map((side) => new Cluster(side, signal));
+  for (const cluster of clusters) await prepare(cluster);
+  const chosen = all.filter((measurement) => options.measurements.includes(measurement.name));
+  for (let round = 1; round <= options.runs; round++)
+    for (const measurement of chosen)
+      for (const cluster of clusters) await measure(measurement, cluster, round, options, results);
+}
+
+/** Up, with the network made and the image on every host. */
+async function prepare(cluster: Cluster): Promise<void> {
+  const { side } = cluster;
+  await side.up((line) => progress(`${side.name}: ${line}`));
+  cluster.signal.throwIfAborted();
+  await cluster.makeNetwork();
+  await cluster.create({ name: "bench-warm", replicas: "global", overlay: true });
+  await cluster.untilRunning("bench-warm", hosts.length);
+  await cluster.remove("bench-warm");
+  progress(`${side.name}: every host has the image`);
+}
+
+async function measure(
+  measurement: Measurement,
+  cluster: Cluster,
+  round: number,
+  options: Arguments,
+  results: Results,
+): Promise<void> {
+  const common = { measurement: measurement.name, side: cluster.side.name, round };
+  const label = `${round}/${options.runs} ${common.side} ${common.measurement}`;
+  try {
+    const figures = await measurement.run(cluster);
+    results.samples.push(...figures.map((figure) => ({ ...common, ...figure })));
+    for (const { name, value, unit } of figures)
+      progress(`${label}: ${name}: ${showNumber(value)} ${unit}`);
+  } catch (error) {
+    cluster.signal.throwIfAborted();
+    const why = messageOf(error);
+    results.failures.push({ ...common, why });
+    progress(`${label}: FAILED: ${why}`);
+  }
+}
+
+function report(
+  sides: readonly Side[],
+  options: Arguments,
+  results: Results,
+  started: string,
+): void {
+  const { samples, failures } = results;
+  const machine = { cpus: cpus().length, model: cpus()[0]?.model ?? "", node: process.version };
+  if (options.jsonFile !== null)
+    writeFileSync(
+      options.jsonFile,
+      `${JSON.stringify({ started, machine, runs: options.runs, samples, failures }, null, 2)}\n`,
+    );
+  if (samples.length > 0) {
+    console.log("");
+    for (const line of renderTable(
+      samples,
+      sides.map((side) => side.name),
+    ))
+      console.log(line);
+  }
+  for (const { measurement, side, round, why } of failures)
+    console.log(`FAILED: ${side} ${measurement}, run ${round}: ${why}`);
+}
+
+function progress(line: string): void {
+  console.log(`[${new Date().toTimeString().slice(0, 8)}] ${line}`);
+}
+
+function warn(error: unknown): void {
+  console.error(`bench: ${messageOf(error)}`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  warn(error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,117 @@
+// Our side: the lab of deploy/lab with one manager and two workers.
+
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { clientOf, waitForDaemon } from "../deploy/lab/cluster.ts";
+import { down, up } from "../deploy/lab/lab.ts";
+import {
+  machine,
+  outsideMachine,
+  programFolder,
+  registryAddress,
+  switchMachine,
+} from "../deploy/lab/names.ts";
+import { powerOff, powerOn } from "../deploy/lab/power.ts";
+import { initOf } from "../deploy/lab/processes.ts";
+import { isAnythingLeft } from "../deploy/lab/record.ts";
+import { imageName } from "./image.ts";
+import { type HostProcess, hosts, type Side } from "./side.ts";
+import { BenchError } from "./wait.ts";
+
+export function ourSide(): Side {
+  let isOurs = false;
+  return {
+    name: "tsswarm",
+    image: `${registryAddress}/${imageName}:latest`,
+    hasVip: true,
+    cli: [
+      process.execPath,
+      join(programFolder, "dist", "cli", "main.js"),
+      "-H",
+      clientOf(machine(hosts[0])).host,
+    ],
+    client: (host) => clientOf(machine(host)),
+    addressOf: (host) => machine(host).address,
+    async up(say) {
+      if (isAnythingLeft())
+        throw new BenchError("a lab is here already; `tsswarm lab down` takes it down");
+      isOurs = true;
+      await up(hosts.length, 1, say);
+      await pushImage();
+    },
+    async down(say) {
+      if (isOurs && isAnythingLeft()) await down(say);
+      isOurs = false;
+    },
+    powerOff: (host) => powerOff(machine(host)),
+    async powerOn(host) {
+      await powerOn(machine(host));
+      await waitForDaemon(machine(host));
+    },
+    inside(where) {
+      const init = initOf(where === "outside" ? outsideMachine : machine(where));
+      if (init === null) throw new BenchError(`${where} is off`);
+      return enter(init.pid);
+    },
+    processes: () =>
+      hosts.flatMap((host) => {
+        const init = initOf(machine(host));
+        return init === null ? [] : processesOf(host, init.pid);
+      }),
+  };
+}
+
+/** Words that run a command in all namespaces of a process. */
+export function enter(pid: number): readonly string[] {
+  const namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"];
+  return ["nsenter", "--target", `${pid}`, ...namespaces, "--"];
+}
+
+async function pushImage(): Promise<void> {
+  const script = fileURLToPath(new URL("./push.js", import.meta.url));
+  const child = spawn(
+    "nsenter",
+    [`--net=/run/netns/${switchMachine.namespace}`, process.execPath, script],
+    { stdio: ["ignore", "ignore", "inherit"] },
+  );
+  const code = await new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  if (code !== 0) throw new BenchError("the benchmark's image could not be made");
+}
+
+/** What runs in the PID namespace of a host's pid 1, but for shells and pauses that only hold the host together. */
+export function processesOf(host: HostProcess["host"], init: number): readonly HostProcess[] {
+  const namespace = link(`/proc/${init}/ns/pid`);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && link(`/proc/${name}/ns/pid`) === namespace)
+    .map((name) => ({ host, program: programOf(Number(name)), pid: Number(name) }))
+    .filter(({ program }) => !["bash", "sleep", "tini", ""].includes(program));
+}
+
+/** Of our own processes their duty (keeper, agent, manager), of the others the program's name. */
+function programOf(pid: number): string {
+  const words = read(`/proc/${pid}/cmdline`).split("\0");
+  const main = words.findIndex((word) => word.endsWith("/cli/main.js"));
+  if (main > 0) return words[main + 1] === "daemon" ? "keeper" : (words[main + 1] ?? "");
+  return (words[0] ?? "").split("/").at(-1) ?? "";
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
