@@ -288,11 +288,9 @@ export async function changedSince(before: readonly string[]): Promise<readonly 
   ];
 }
 
-/** Ours by name: a path, a namespace or a command line with it in; whoami is the program of the lab's image. */
+/** Ours by name. A process of the lab has inherited the lab's folders with its environment. */
 function isOurs(line: string): boolean {
-  return /\btsswarm-lab\b|\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b|-namespace tsswarm\b|whoami\.pl/.test(
-    line,
-  );
+  return /\btsswarm-lab\b|\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b/.test(line);
 }
 
 function list(folder: string): readonly string[] {
@@ -311,14 +309,16 @@ function cgroups(): readonly string[] {
   return found;
 }
 
-/** Every process with its command line; what has ended and waits to be reaped has none any more. */
+/** Every process with the folder of the lab it belongs to; what has ended and waits to be reaped has none any more. */
 function processes(): readonly string[] {
   return list("/proc")
     .filter((pid) => /^\d+$/.test(pid))
     .flatMap((pid) => {
       try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        return words.join("") === "" ? [] : [`process ${pid} ${words.join(" ").trim()}`];
+        const variables = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+        const folder = variables.find((variable) => variable.startsWith("LAB_FOLDER="));
+        const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+        return folder === undefined ? [] : [`process ${pid} ${name} ${folder}`];
       } catch {
         return [];
       }
