@@ -143,6 +143,13 @@ function isUpToDate(fake: FakeCluster, item: object): boolean {
   return fake.services.get(String(item.ServiceID))?.SpecVersion === item.SpecVersion;
 }
 
+/** Older clients ask by the service's name. */
+function isOfService(fake: FakeCluster, item: object, wanted: string): boolean {
+  if (!("ServiceID" in item)) return false;
+  const id = String(item.ServiceID);
+  return id === wanted || fake.services.get(id)?.Spec?.Name === wanted;
+}
+
 export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
   const stale = () => new SwarmError("conflict", "update out of sequence");
   const chosen = <T extends { ID: string }>(
@@ -161,10 +168,7 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
           (value) => isUpToDate(fake, item) === (value === "true"),
         ) ??
           true) &&
-        (filters["service"]?.Values.some(
-          (value) => "ServiceID" in item && item.ServiceID === value,
-        ) ??
-          true) &&
+        (filters["service"]?.Values.some((value) => isOfService(fake, item, value)) ?? true) &&
         (filters["node"]?.Values.some((value) => "NodeID" in item && item.NodeID === value) ??
           true),
     );
