@@ -7,6 +7,7 @@ import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { codec } from "../proto/codec.ts";
 import type { DaemonConfig } from "../proto/config.ts";
+import type { Network as NetworkObject } from "../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity, removeIdentity } from "../proto/identity.ts";
 import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
@@ -116,6 +117,11 @@ export class NodeMembership implements Membership {
         Addr: address,
       })),
     };
+  }
+
+  networks(): readonly NetworkObject[] {
+    if (this.#state.kind !== "in") return [];
+    return [...(this.#state.member.session.wanted?.networks.values() ?? [])];
   }
 
   /** Throws `not_manager` with Docker's sentence on a machine without a manager. */

@@ -18,7 +18,7 @@ export type Json = Record<string, unknown>;
 /** Fields of ours that Docker's objects lack; RootCA would give away the cluster's key. */
 const ours: Readonly<Record<string, ReadonlySet<string>>> = {
   Service: new Set(["SpecVersion"]),
-  Task: new Set(["SpecVersion", "NotBefore", "Ports"]),
+  Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt"]),
   Node: new Set(["Index", "DataPathAddr", "Routes"]),
   Cluster: new Set(["RootCA", "FeatureLevel", "NextNodeIndex", "NextVNI", "JoinTokens"]),
   CAConfig: new Set(["SigningCAKey"]),

@@ -8,7 +8,7 @@ import type { Json } from "./adapt.ts";
 const never = "0001-01-01T00:00:00Z";
 
 /** `now` in milliseconds since 1970. */
-export function containerSummary(container: Container, now: number): Json {
+export function containerSummary(container: Container, dataRoot: string, now: number): Json {
   return {
     Id: container.id,
     Names: [`/${container.name}`],
@@ -16,18 +16,20 @@ export function containerSummary(container: Container, now: number): Json {
     ImageID: container.imageId,
     Command: commandOf(container).join(" "),
     Created: Math.floor(Date.parse(container.created) / 1000),
-    Ports: [],
+    Ports: portList(container),
     Labels: container.config.Labels ?? {},
     State: container.state.Status,
     Status: statusLine(container, now),
     HostConfig: { NetworkMode: networkMode(container) },
     NetworkSettings: { Networks: networksJson(container) },
-    Mounts: (container.host.Mounts ?? []).map(mountJson),
+    Mounts: (container.host.Mounts ?? []).map((mount) => mountJson(mount, dataRoot)),
   };
 }
 
 export function containerJson(container: Container, dataRoot: string): Json {
-  const { state, config, host } = container;
+  const { state, config } = container;
+  const { PublishedPorts: _, ...host } = container.host;
+  const files = `${dataRoot}/containers/${container.id}`;
   const [path = "", ...args] = commandOf(container);
   const running = state.Status === "running" || state.Status === "paused";
   return {
@@ -50,10 +52,10 @@ export function containerJson(container: Container, dataRoot: string): Json {
       ...(state.Health === undefined ? {} : { Health: state.Health }),
     },
     Image: container.imageId,
-    ResolvConfPath: "",
-    HostnamePath: "",
-    HostsPath: "",
-    LogPath: `${dataRoot}/containers/${container.id}/current.log`,
+    ResolvConfPath: `${files}/resolv.conf`,
+    HostnamePath: `${files}/hostname`,
+    HostsPath: `${files}/hosts`,
+    LogPath: `${files}/current.log`,
     Name: `/${container.name}`,
     RestartCount: 0,
     Driver: "overlayfs",
@@ -64,6 +66,9 @@ export function containerJson(container: Container, dataRoot: string): Json {
     ExecIDs: null,
     HostConfig: {
       ...host,
+      Binds: null,
+      PortBindings: portBindings(container, false),
+      AutoRemove: false,
       NetworkMode: networkMode(container),
       RestartPolicy: { Name: "no", MaximumRetryCount: 0 },
       LogConfig: { Type: "json-file", Config: {} },
@@ -73,7 +78,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
       NanoCpus: host.NanoCpus ?? 0,
     },
     GraphDriver: { Name: "overlayfs", Data: null },
-    Mounts: (host.Mounts ?? []).map(mountJson),
+    Mounts: (host.Mounts ?? []).map((mount) => mountJson(mount, dataRoot)),
     Config: {
       AttachStdin: false,
       AttachStdout: false,
@@ -90,11 +95,13 @@ export function containerJson(container: Container, dataRoot: string): Json {
       Entrypoint: config.Entrypoint ?? null,
       WorkingDir: config.WorkingDir ?? "",
       Labels: config.Labels ?? {},
+      Volumes: null,
+      ExposedPorts: Object.fromEntries((config.ExposedPorts ?? []).map((port) => [port, {}])),
     },
     NetworkSettings: {
       SandboxID: "",
       SandboxKey: container.networkNamespace,
-      Ports: {},
+      Ports: running ? portBindings(container, true) : {},
       Networks: networksJson(container),
     },
   };
@@ -133,15 +140,48 @@ function networksJson(container: Container): Json {
   );
 }
 
-function mountJson(mount: Mount): Json {
+/** A line of `docker ps` lists what leads in from the host, and what the image only says it listens on. */
+function portList(container: Container): Json[] {
+  if (container.state.Status !== "running") return [];
+  return Object.entries(portBindings(container, true)).flatMap(([port, bindings]) => {
+    const [number, Type] = port.split("/");
+    const PrivatePort = Number(number);
+    if (bindings === null) return [{ PrivatePort, Type }];
+    return bindings.map(({ HostIp, HostPort }) => ({
+      IP: HostIp,
+      PrivatePort,
+      PublicPort: Number(HostPort),
+      Type,
+    }));
+  });
+}
+
+/** By `80/tcp`; null for a port that is only exposed, left out unless `withExposed`. */
+function portBindings(
+  { config, host }: Container,
+  withExposed: boolean,
+): Record<string, { readonly HostIp: string; readonly HostPort: string }[] | null> {
+  const bindings: ReturnType<typeof portBindings> = {};
+  for (const { protocol, targetPort, publishedPort } of host.PublishedPorts ?? []) {
+    const port = `${targetPort}/${protocol}`;
+    const known = bindings[port] ?? [];
+    bindings[port] = [...known, { HostIp: "0.0.0.0", HostPort: String(publishedPort) }];
+  }
+  if (withExposed) for (const port of config.ExposedPorts ?? []) bindings[port] ??= null;
+  return bindings;
+}
+
+function mountJson(mount: Mount, dataRoot: string): Json {
+  const isVolume = mount.Type === "volume";
+  const isNamed = isVolume && mount.Source !== "";
   return {
     Type: mount.Type,
-    ...(mount.Type === "volume" ? { Name: mount.Source, Driver: "local" } : {}),
-    Source: mount.Source,
+    ...(isVolume ? { Name: mount.Source, Driver: "local" } : {}),
+    Source: isNamed ? `${dataRoot}/volumes/${mount.Source}/_data` : mount.Source,
     Destination: mount.Target,
-    Mode: "",
+    Mode: isVolume ? "z" : "",
     RW: !mount.ReadOnly,
-    Propagation: mount.BindOptions?.Propagation ?? "",
+    Propagation: mount.BindOptions?.Propagation || (mount.Type === "bind" ? "rprivate" : ""),
   };
 }
 

@@ -23,7 +23,7 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
       limit: query.integer("limit") ?? 0,
     });
     const now = Date.now();
-    return chosen.map((container) => containerSummary(container, now));
+    return chosen.map((container) => containerSummary(container, context.dataRoot, now));
   });
 
   app.get("/containers/:id/json", async (request) =>

@@ -59,7 +59,10 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     if (isNodeNetwork(id)) return nodeNetwork(context, id);
     const network = await findSwarm(context, id);
     const json = { ...networkJson(network), Containers: containersOn(context, network.ID) };
-    return query.flag("verbose") ? { ...json, ...(await verbose(context, network)) } : json;
+    // Who else is on it, managers alone know.
+    return query.flag("verbose") && context.membership.local().isManager
+      ? { ...json, ...(await verbose(context, network)) }
+      : json;
   });
 
   app.delete("/networks/:id", async (request, reply) => {
@@ -140,21 +143,33 @@ function findLocal(context: ApiContext, id: string): Json | undefined {
 
 async function swarmNetworks(context: ApiContext): Promise<Json[]> {
   const local = context.membership.local();
-  if (local.state !== "active" || !local.isManager) return [];
+  if (local.state !== "active") return [];
+  if (!local.isManager) return context.membership.networks().map(networkJson);
   const { Items } = await controlOf(context).unary("ListNetworks", listRequest({}));
   return Items.map(networkJson);
 }
 
 async function findSwarm(context: ApiContext, id: string): Promise<Network> {
   const local = context.membership.local();
-  // A worker knows only its own networks: there is none of that name here.
-  if (local.state !== "active" || !local.isManager) throw notFound(id);
+  if (local.state !== "active") throw notFound(id);
+  if (!local.isManager) return findJoined(context, id);
   try {
     return await controlOf(context).unary("GetNetwork", { ID: id, InsertDefaults: false });
   } catch (error) {
     if (asSwarmError(error).code === "not_found") throw notFound(id);
     throw error;
   }
+}
+
+/** A worker knows only the networks it takes part in. */
+function findJoined(context: ApiContext, id: string): Network {
+  const all = context.membership.networks();
+  const exact = all.find((network) => network.ID === id || network.Spec?.Name === id);
+  if (exact !== undefined) return exact;
+  const [only, another] = all.filter((network) => network.ID.startsWith(id));
+  if (only === undefined) throw notFound(id);
+  if (another !== undefined) throw new SwarmError("invalid", `network ${id} is ambiguous`);
+  return only;
 }
 
 function notFound(id: string): SwarmError {

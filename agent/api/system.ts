@@ -191,7 +191,9 @@ async function diskUsage(context: ApiContext): Promise<Json> {
   return {
     LayersSize: images.reduce((sum, image) => sum + image.size, 0),
     Images: images.map(imageJson),
-    Containers: context.engine.list().map((container) => containerSummary(container, now)),
+    Containers: context.engine
+      .list()
+      .map((container) => containerSummary(container, context.dataRoot, now)),
     Volumes: await listVolumes(context.dataRoot),
     BuildCache: [],
   };

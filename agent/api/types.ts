@@ -1,5 +1,6 @@
 // What the REST door needs of the daemon behind it.
 
+import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc.ts";
 import type { Engine } from "../engine/types.ts";
@@ -38,6 +39,8 @@ export interface LocalNode {
 /** Joining and leaving; errors: `precondition` (already in a swarm / in none), `invalid`, `denied`, `unavailable`. */
 export interface Membership {
   local(): LocalNode;
+  /** The swarm's networks this node takes part in, as its managers told it. */
+  networks(): readonly Network[];
   /** The new node's id. */
   init(request: SwarmInit): Promise<string>;
   join(request: SwarmJoin): Promise<void>;

@@ -1,8 +1,8 @@
 // What a registry says about a name, for the door's GET /distribution/{name}/json.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Reference } from "../../proto/kit/reference.ts";
 import { parseImageConfig, parseManifest } from "./manifest.ts";
-import type { Reference } from "./reference.ts";
 import type { Registry } from "./registry.ts";
 import type { Engine } from "./types.ts";
 

@@ -8,6 +8,7 @@ import type { DaemonConfig } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
+import { parseReference } from "../../proto/kit/reference.ts";
 import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { loadAppArmorProfile } from "../runtime/apparmor.ts";
@@ -24,7 +25,6 @@ import { readLogs } from "./logs.ts";
 import { Volumes } from "./mounts.ts";
 import { Puller } from "./pull.ts";
 import { Records } from "./records.ts";
-import { parseReference } from "./reference.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import type { Engine } from "./types.ts";
 

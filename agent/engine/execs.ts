@@ -13,7 +13,7 @@ import { execProcess } from "../runtime/spec.ts";
 import type { Exit, Runtime, Stdio } from "../runtime/types.ts";
 import type { Containers } from "./containers.ts";
 import { mergeEnv } from "./defaults.ts";
-import { startFailure } from "./failures.ts";
+import { execFailure } from "./failures.ts";
 import type { Hub } from "./hub.ts";
 import type { Libc } from "./libc.ts";
 import { readInside } from "./rootfs.ts";
@@ -153,7 +153,7 @@ export class Execs {
       pipes?.error?.destroy();
       await runtime.deleteTask(state.containerId, id).catch(() => {});
       await rm(directory, { recursive: true, force: true });
-      const failure = startFailure(`exec in ${record.name}`, error);
+      const failure = execFailure(error);
       this.#set(id, { running: false, exitCode: failure.exitCode });
       throw failure.error;
     }

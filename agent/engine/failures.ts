@@ -19,6 +19,17 @@ export function startFailure(
   return { exitCode: kept ? otherwise : exitCode, error: wrapped };
 }
 
+/** As `startFailure`, in the runtime's own words: they are the output of the command that could not run. */
+export function execFailure(error: unknown): ReturnType<typeof startFailure> {
+  const { exitCode, error: failure } = startFailure("exec", error);
+  const message = messageOf(error);
+  const isNobody = /unable to find (user|group)/i.test(message);
+  return {
+    exitCode: isNobody ? notExecutable : exitCode,
+    error: new SwarmError(failure.code, message, { cause: error }),
+  };
+}
+
 function exitCodeOf(message: string): number {
   if (/not found|no such file/i.test(message)) return notFound;
   if (/permission denied|is a directory/i.test(message)) return notExecutable;

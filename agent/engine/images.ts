@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { familiarName, fullName, isImageId, parseReference } from "../../proto/kit/reference.ts";
 import type { Descriptor, ImageRecord, Runtime } from "../runtime/types.ts";
 import {
   choosePlatform,
@@ -13,7 +14,6 @@ import {
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
-import { familiarName, fullName, isImageId, parseReference } from "./reference.ts";
 import type { ImageSummary } from "./types.ts";
 
 /** What a name stands for on this machine. */

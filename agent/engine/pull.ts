@@ -1,6 +1,12 @@
 // Pulling: registry → content store → snapshots, several layers at once, each unpacked as soon as those below it are.
 
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import {
+  familiarName,
+  fullName,
+  parseReference,
+  type Reference,
+} from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
 import { chainIds, type Image, type Images } from "./images.ts";
@@ -13,7 +19,6 @@ import {
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
-import { fullName, parseReference, type Reference } from "./reference.ts";
 import { type FetchedManifest, Registry, type RegistryOptions } from "./registry.ts";
 import type { PullProgress, RegistryAuth } from "./types.ts";
 
@@ -69,16 +74,17 @@ export class Puller {
   async #pull(job: Job): Promise<{ readonly id: string; readonly digest: string }> {
     const { reference, registry, runtime, report, signal } = job;
     const name = fullName(reference);
+    // Nothing is reported before the registry has the image: what fails until then is an error, not a pull's end.
+    const top = await registry.manifest(reference, signal);
     report({
-      status: `Pulling from ${reference.path.replace(/^library\//, "")}`,
+      status: `Pulling from ${reference.path}`,
       id: reference.digest === "" ? reference.tag : reference.digest,
     });
-    const top = await registry.manifest(reference, signal);
     const known = await this.#known(top, runtime);
     if (known !== null) {
       await runtime.putImage(name, top.descriptor);
       report({ status: `Digest: ${top.descriptor.digest}` });
-      report({ status: `Status: Image is up to date for ${name}` });
+      report({ status: `Status: Image is up to date for ${shownName(reference)}` });
       return { id: known.id, digest: top.descriptor.digest };
     }
     const { fetched, manifest } = await this.#manifestFor(job, top);
@@ -97,7 +103,7 @@ export class Puller {
     await runtime.putImage(name, top.descriptor);
     await this.#images.all();
     report({ status: `Digest: ${top.descriptor.digest}` });
-    report({ status: `Status: Downloaded newer image for ${name}` });
+    report({ status: `Status: Downloaded newer image for ${shownName(reference)}` });
     return { id: manifest.config.digest, digest: top.descriptor.digest };
   }
 
@@ -323,4 +329,10 @@ class Meter {
 
 function shortId(digest: string): string {
   return digest.replace(/^sha256:/, "").slice(0, 12);
+}
+
+/** As the client named it: busybox:latest, app@sha256:… */
+function shownName(reference: Reference): string {
+  const name = familiarName(reference);
+  return reference.digest === "" ? `${name}:${reference.tag}` : `${name}@${reference.digest}`;
 }

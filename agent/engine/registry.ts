@@ -2,10 +2,10 @@
 
 import { createHash } from "node:crypto";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { hubDomain, type Reference, registryHost } from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor } from "../runtime/types.ts";
 import { indexTypes, manifestBytesMax, manifestTypes } from "./manifest.ts";
-import { hubDomain, type Reference, registryHost } from "./reference.ts";
 import type { RegistryAuth } from "./types.ts";
 
 export interface RegistryOptions {

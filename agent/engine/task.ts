@@ -115,6 +115,11 @@ function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => strin
     DnsSearch: spec.DNSConfig?.Search ?? [],
     DnsOptions: spec.DNSConfig?.Options ?? [],
     Mounts: spec.Mounts.map((mount) => mountOf(mount, expand)),
+    PublishedPorts: task.Ports.filter((port) => port.PublishMode === "host").map((port) => ({
+      protocol: port.Protocol,
+      targetPort: port.TargetPort,
+      publishedPort: port.PublishedPort,
+    })),
   };
 }
 

@@ -19,6 +19,8 @@ export interface ContainerConfig {
   /** Seconds. */
   readonly StopTimeout?: number;
   readonly Healthcheck?: HealthConfig;
+  /** `80/tcp`: what the image says it listens on. Absent in records of older versions. */
+  readonly ExposedPorts?: readonly string[];
 }
 
 export interface HostConfig {
@@ -44,6 +46,12 @@ export interface HostConfig {
   readonly Mounts?: readonly Mount[];
   readonly ShmSize?: number;
   readonly CgroupParent?: string;
+  /** Ports of the host that lead to this container. Absent in records of older versions. */
+  readonly PublishedPorts?: readonly {
+    readonly protocol: string;
+    readonly targetPort: number;
+    readonly publishedPort: number;
+  }[];
 }
 
 export interface CreateContainer {

@@ -2,6 +2,7 @@
 
 import type { ContainerSpec, Mount, Resources, TaskSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { isImageId, parseReference } from "../../proto/kit/reference.ts";
 
 const memoryBytesMin = 4 << 20;
 const nanoCpusMin = 1_000_000;
@@ -13,8 +14,7 @@ function invalid(message: string): SwarmError {
 
 export function validateContainer(spec: ContainerSpec): void {
   if (spec.Image === "") throw invalid("ContainerSpec: image reference must be provided");
-  if (/\s/.test(spec.Image) || !/[A-Za-z0-9]/.test(spec.Image.charAt(0)))
-    throw invalid(`ContainerSpec: "${spec.Image}" is not a valid repository/tag`);
+  validateImage(spec.Image);
   if ((spec.StopGracePeriod ?? 0) < 0)
     throw invalid("ContainerSpec: StopGracePeriod cannot be negative");
   if (spec.Hostname !== "" && !/^[a-zA-Z0-9{]([a-zA-Z0-9.{}_-]{0,252})$/.test(spec.Hostname))
@@ -27,6 +27,18 @@ export function validateContainer(spec: ContainerSpec): void {
   validateFiles(spec);
   if (spec.Secrets.length > 0 || spec.Configs.length > 0)
     throw new SwarmError("unsupported", "secrets and configs in services are not supported yet");
+}
+
+/** An image's id is no reference, but what a node may have all the same. */
+function validateImage(image: string): void {
+  if (isImageId(image)) return;
+  try {
+    parseReference(image);
+  } catch (error) {
+    throw new SwarmError("invalid", `ContainerSpec: "${image}" is not a valid repository/tag`, {
+      cause: error,
+    });
+  }
 }
 
 /** Docker's service create refuses two mounts of one target, relative targets and sources that make no sense. */

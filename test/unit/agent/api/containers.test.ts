@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { selectContainers } from "../../../../agent/api/container-filters.ts";
-import { containerSummary } from "../../../../agent/api/container-json.ts";
+import { containerJson, containerSummary } from "../../../../agent/api/container-json.ts";
 import type { Container } from "../../../../agent/engine/types.ts";
 import { humanDuration } from "../../../../proto/kit/duration.ts";
 import { FakeEngine } from "./fake-engine.ts";
@@ -54,7 +54,7 @@ for (const [state, words] of states)
   test(`docker ps says "${words}"`, () => {
     const container = new FakeEngine().add("x");
     const changed = { ...container, state: { ...container.state, ...state } };
-    assert.equal(containerSummary(changed, at)["Status"], words);
+    assert.equal(containerSummary(changed, "/data", at)["Status"], words);
   });
 
 /** Three containers, oldest first: old has ended with 1, mid and new run. */
@@ -110,4 +110,45 @@ test("a filter or a value that Docker does not know is refused", () => {
       () => selectContainers(three(), { filters, all: true, limit: 0 }),
       /invalid filter/,
     );
+});
+
+test("ports of the host lead in, those the image listens on are exposed, a stopped container has none", () => {
+  const made = new FakeEngine().add("x", { ExposedPorts: ["80/tcp", "53/udp"] });
+  const published = [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }];
+  const container = { ...made, host: { ...made.host, PublishedPorts: published } };
+  assert.deepEqual(containerSummary(container, "/data", at)["Ports"], [
+    { IP: "0.0.0.0", PrivatePort: 80, PublicPort: 8080, Type: "tcp" },
+    { PrivatePort: 53, Type: "udp" },
+  ]);
+  const bound = { "80/tcp": [{ HostIp: "0.0.0.0", HostPort: "8080" }] };
+  const json = containerJson(container, "/data") as Record<string, Record<string, unknown>>;
+  assert.deepEqual(json["NetworkSettings"]?.["Ports"], { ...bound, "53/udp": null });
+  assert.deepEqual(json["HostConfig"]?.["PortBindings"], bound);
+  assert.deepEqual(json["Config"]?.["ExposedPorts"], { "80/tcp": {}, "53/udp": {} });
+  const ended = { ...container, state: { ...container.state, Status: "exited" as const } };
+  assert.deepEqual(containerSummary(ended, "/data", at)["Ports"], []);
+});
+
+test("a volume is shown where it lies on the host, a bind with its propagation", () => {
+  const made = new FakeEngine().add("x");
+  const mount = { ReadOnly: false, Consistency: "", Target: "/v" };
+  const Mounts = [
+    { ...mount, Type: "volume", Source: "vol" },
+    { ...mount, Type: "bind", Source: "/srv", ReadOnly: true },
+  ];
+  const { Mounts: shown } = containerJson({ ...made, host: { Mounts } }, "/data");
+  const common = { Destination: "/v" };
+  assert.deepEqual(shown, [
+    {
+      Type: "volume",
+      Name: "vol",
+      Driver: "local",
+      Source: "/data/volumes/vol/_data",
+      ...common,
+      Mode: "z",
+      RW: true,
+      Propagation: "",
+    },
+    { Type: "bind", Source: "/srv", ...common, Mode: "", RW: false, Propagation: "rprivate" },
+  ]);
 });

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { openApi } from "../../../../agent/api/server.ts";
 import type { ApiContext, LocalNode, Membership } from "../../../../agent/api/types.ts";
+import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
@@ -24,7 +25,7 @@ export interface FakeDaemon extends AsyncDisposable {
   readonly socket: string;
   readonly engine: FakeEngine;
   readonly cluster: FakeCluster;
-  readonly membership: { node: LocalNode };
+  readonly membership: { node: LocalNode; networks: Network[] };
   readonly context: ApiContext;
   ask(method: string, path: string, body?: unknown, headers?: http.OutgoingHttpHeaders): Answer;
   docker(...args: string[]): Promise<Ran>;
@@ -70,7 +71,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     `unix:${folder}/manager.sock`,
     grpc.credentials.createInsecure(),
   );
-  const state = { node: outside };
+  const state: FakeDaemon["membership"] = { node: outside, networks: [] };
   const enter = (isManager: boolean): string => {
     if (state.node.state !== "inactive")
       throw new SwarmError(
@@ -91,6 +92,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
   };
   const membership: Membership = {
     local: () => state.node,
+    networks: () => state.networks,
     init: async () => enter(true),
     join: async ({ JoinToken }) => {
       if (!JoinToken.startsWith("SWMTKN-"))

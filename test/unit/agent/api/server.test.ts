@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { matchesPattern } from "../../../../agent/api/images.ts";
 import { openApi } from "../../../../agent/api/server.ts";
+import { codec } from "../../../../proto/codec.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { ask, type FakeDaemon, startFakeDaemon } from "./fakes.ts";
 
@@ -226,6 +227,22 @@ test("objects come in Docker's shape: no empty lists, no fields of ours", async 
   const nodes = await daemon.ask("GET", "/nodes");
   assert.equal(nodes.json[0].Index, undefined);
   assert.equal(nodes.json[0].DataPathAddr, undefined);
+});
+
+test("a worker shows the networks it takes part in, and has no other", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { node } = daemon.membership;
+  daemon.membership.node = { ...node, isManager: false };
+  const front = codec("Network").parse({ ID: "front1", Spec: { Name: "front" }, VNI: 4097 });
+  daemon.membership.networks = [front];
+  const { json } = await daemon.ask("GET", "/networks");
+  assert.deepEqual(
+    json.map((network: { Name: string }) => network.Name),
+    ["bridge", "host", "none", "front"],
+  );
+  for (const name of ["front", "front1"])
+    assert.equal((await daemon.ask("GET", `/networks/${name}`)).json.Id, "front1");
+  assert.equal((await daemon.ask("GET", "/networks/back")).status, 404);
 });
 
 test("a request of no version has its image pinned to a digest, a newer client does so itself", async () => {

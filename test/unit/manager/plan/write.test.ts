@@ -280,6 +280,11 @@ const badSpecs = [
     says: /dnsrr/,
   },
   {
+    name: "an image that is no reference",
+    spec: { TaskTemplate: { ContainerSpec: { Image: "UPPER:::" } } },
+    says: /"UPPER:::" is not a valid repository\/tag/,
+  },
+  {
     name: "a restart condition",
     spec: {
       TaskTemplate: { ContainerSpec: { Image: "i" }, RestartPolicy: { Condition: "always" } },

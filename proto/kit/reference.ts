@@ -1,6 +1,6 @@
 // Names of images: what `nginx`, `registry.lab:5000/web:2` and `app@sha256:…` stand for.
 
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "./errors.ts";
 
 export interface Reference {
   /** Host of the registry, with its port: docker.io, registry.lab:5000. */

@@ -6,7 +6,7 @@ import {
   isImageId,
   parseReference,
   registryHost,
-} from "../../../../agent/engine/reference.ts";
+} from "../../../../proto/kit/reference.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
 const rows = [
