@@ -1,7 +1,7 @@
 // The Docker Registry HTTP API v2, as a client that only reads.
 
 import { createHash } from "node:crypto";
-import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { hubDomain, type Reference, registryHost } from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor } from "../runtime/types.ts";
@@ -245,13 +245,11 @@ export class Registry {
       if (signal.aborted) throw signal.reason;
       if (error instanceof SwarmError) throw error;
       const why = error instanceof Error && error.cause !== undefined ? error.cause : error;
-      throw new SwarmError(
-        "unavailable",
-        `the registry ${host} cannot be reached: ${messageOf(why)}`,
-        {
-          cause: error,
-        },
-      );
+      const sentence =
+        errnoOf(why) === "ERR_SSL_WRONG_VERSION_NUMBER"
+          ? `the registry ${host} does not speak TLS; to use it all the same, name it in "insecure-registries" (--insecure-registry) of every node's daemon`
+          : `the registry ${host} cannot be reached: ${messageOf(why)}`;
+      throw new SwarmError("unavailable", sentence, { cause: error });
     } finally {
       clearTimeout(timer);
     }

@@ -195,3 +195,16 @@ test("challenges are read with quotes and without", () => {
   );
   assert.deepEqual(parseChallenge(""), { scheme: "", parameters: {} });
 });
+
+test("a registry that does not speak TLS is told from one that does not answer", () =>
+  withServer(
+    (_, response) => response.end(manifest),
+    async (address) => {
+      // Written so, it is not known for a loopback address, which is spoken to without TLS.
+      const wanted = parseReference(`${address.replace("127.0.0.1", "0.0.0.0")}/a/b:1`);
+      await assert.rejects(
+        registry().manifest(wanted, signal),
+        /does not speak TLS.*"insecure-registries"/,
+      );
+    },
+  ));
