@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, rmdirSync } from "node:fs";
 import { type Machine, switchMachine } from "./names.ts";
-import { run, tryRun } from "./run.ts";
+import { LabError, run, tryRun } from "./run.ts";
 
 const namespaceFolder = "/run/netns";
 
@@ -64,5 +64,7 @@ export function isCableIn(machine: Machine): boolean {
 export function removeNamespace(machine: Machine): void {
   if (machine.port !== "" && namespaceExists(switchMachine))
     tryRun("ip", "-n", switchMachine.namespace, "link", "del", machine.port);
-  if (namespaceExists(machine)) run("ip", "netns", "del", machine.namespace);
+  if (!namespaceExists(machine) || tryRun("ip", "netns", "del", machine.namespace)) return;
+  // Another `lab down` at the same time may have been quicker.
+  if (namespaceExists(machine)) throw new LabError(`${machine.namespace} cannot be removed`);
 }

@@ -67,7 +67,7 @@ export function labProgram(result: { code: number }): Command {
     .description('Run a command on a host, or as the client "outside" the cluster')
     .addHelpText(
       "after",
-      example("exec h1 -- ip addr", "exec outside -- curl -s http://10.77.0.11:8080/"),
+      example("exec h1 -- ip addr", "exec outside -- busybox wget -qO- http://10.77.0.11:8080/"),
     )
     .usage("HOST|outside -- COMMAND…")
     .argument("<host>")
@@ -83,7 +83,7 @@ const examples = `
 Examples:
   tsswarm lab up --hosts 3
   tsswarm -H unix:///run/tsswarm-lab/h1/docker.sock node ls
-  tsswarm lab exec outside -- curl -s http://10.77.0.11:8080/
+  tsswarm lab exec outside -- busybox wget -qO- http://10.77.0.11:8080/
   tsswarm lab power-off h3
   tsswarm lab down`;
 
