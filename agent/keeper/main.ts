@@ -10,9 +10,10 @@ import {
   keeperProtocol,
 } from "../../proto/kit/keeper.ts";
 import { type Log, openLog } from "../../proto/kit/log.ts";
+import { nameDigest } from "../../proto/kit/name-digest.ts";
 import { version } from "../../proto/kit/version.ts";
 import { Child } from "./child.ts";
-import { NameServer } from "./dns.ts";
+import { NameServer, type NameState } from "./dns.ts";
 import { openDoor } from "./door.ts";
 import { readJson, writeJson } from "./files.ts";
 import { LogBook } from "./logs.ts";
@@ -167,6 +168,7 @@ class KeeperProcess {
       },
       logs: this.#logs.requests.map((request) => request.container),
       sandboxes: this.#names.state.sandboxes.map((request) => request.sandbox),
+      names: nameDigests(this.#names.state),
     };
   }
 
@@ -181,6 +183,13 @@ class KeeperProcess {
       }
     }, saveDelayMs);
   }
+}
+
+function nameDigests({ tables, sandboxes }: NameState): Readonly<Record<string, string>> {
+  return Object.fromEntries([
+    ...Object.entries(tables).map(([id, table]) => [`table ${id}`, nameDigest(table)]),
+    ...sandboxes.map((request) => [`sandbox ${request.sandbox}`, nameDigest(request)]),
+  ]);
 }
 
 function childOptions(name: "agent" | "manager", config: DaemonConfig) {

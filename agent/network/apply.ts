@@ -44,7 +44,10 @@ export function listLinks(socket: NetlinkSocket): readonly Link[] {
   return socket.dump(dumps.links).map(({ body }) => parseLink(body));
 }
 
-function listObjects(socket: NetlinkSocket, links: readonly Link[]): readonly KernelObject[] {
+export function listObjects(
+  socket: NetlinkSocket,
+  links: readonly Link[],
+): readonly KernelObject[] {
   const names = new Map(links.map(({ index, name }) => [index, name]));
   const nameOf = (index: number) => names.get(index) ?? "";
   const tables = [dumps.addresses, dumps.routes, dumps.neighbours, dumps.forwards, dumps.rules];

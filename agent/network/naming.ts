@@ -2,8 +2,10 @@
 // after the keeper was restarted.
 
 import { messageOf } from "../../proto/kit/errors.ts";
-import type { Keeper, KeeperRequest, NameTable } from "../../proto/kit/keeper.ts";
+import type { Keeper, KeeperRequest, NameTable, ServeNames } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
+import { nameDigest } from "../../proto/kit/name-digest.ts";
+import { version } from "../../proto/kit/version.ts";
 import { hostNameServers } from "./host.ts";
 import { nameTable } from "./names.ts";
 import { exitNetwork, localNetwork, type NetworkFacts } from "./plan.ts";
@@ -49,21 +51,36 @@ export class Naming {
 
   /** Has the sandbox served, once all its networks are known. Telling the same again costs nothing. */
   async serve(sandbox: Sandbox, namespace: string, networks: Networks): Promise<void> {
-    const ids = sandbox.attachments.map(({ networkId }) => networkId);
-    if (ids.some((id) => !networks.has(id))) return;
-    const hasExit = exitNetwork(sandbox, networks) !== null;
-    const own = sandbox.upstreamNameServers;
-    const request: KeeperRequest = {
-      do: "serveNames",
-      sandbox: sandbox.id,
-      namespace,
-      tables: ids.filter((id) => hasNames(networks.get(id) ?? localNetwork)),
-      upstream: hasExit ? (own.length > 0 ? own : hostNameServers()) : [],
-      search: sandbox.searchDomains,
-    };
+    const request = serveRequest(sandbox, namespace, networks);
+    if (request === null) return;
     const json = JSON.stringify(request);
     if (this.#toldSandboxes.get(sandbox.id) === json) return;
     if (await this.#ask(request)) this.#toldSandboxes.set(sandbox.id, json);
+  }
+
+  /** By name, digests of what the keeper should hold and what it holds; null: it cannot say, or is of another version. */
+  async digests(
+    view: ClusterView,
+    networks: Networks,
+    sandboxes: readonly (readonly [Sandbox, string])[],
+  ): Promise<{
+    readonly wanted: ReadonlyMap<string, string>;
+    readonly actual: Readonly<Record<string, string>>;
+  } | null> {
+    const status = await this.#keeper.ask({ do: "status" }).then(
+      (response) => response.status,
+      () => undefined,
+    );
+    if (status?.names === undefined || status.version !== version) return null;
+    const wanted = new Map<string, string>();
+    for (const network of networks.values())
+      if (hasNames(network))
+        wanted.set(`table ${network.id}`, nameDigest(nameTable(view, network)));
+    for (const [sandbox, namespace] of sandboxes) {
+      const request = serveRequest(sandbox, namespace, networks);
+      if (request !== null) wanted.set(`sandbox ${sandbox.id}`, nameDigest(request));
+    }
+    return { wanted, actual: status.names };
   }
 
   async forget(sandbox: string): Promise<void> {
@@ -82,6 +99,22 @@ export class Naming {
       return false;
     }
   }
+}
+
+/** null as long as not all its networks are known. */
+function serveRequest(sandbox: Sandbox, namespace: string, networks: Networks): ServeNames | null {
+  const ids = sandbox.attachments.map(({ networkId }) => networkId);
+  if (ids.some((id) => !networks.has(id))) return null;
+  const hasExit = exitNetwork(sandbox, networks) !== null;
+  const own = sandbox.upstreamNameServers;
+  return {
+    do: "serveNames",
+    sandbox: sandbox.id,
+    namespace,
+    tables: ids.filter((id) => hasNames(networks.get(id) ?? localNetwork)),
+    upstream: hasExit ? (own.length > 0 ? own : hostNameServers()) : [],
+    search: sandbox.searchDomains,
+  };
 }
 
 /** On the ingress network and on the local one containers do not know each other. */

@@ -10,6 +10,7 @@ import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { routerAddress } from "./addresses.ts";
 import { deleteTable, listFolder, NamespaceState } from "./apply.ts";
+import { Check, type Damage, type Patient, type Place } from "./check.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
 import { isServedAlike, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
@@ -27,16 +28,28 @@ import {
   routerObjects,
   sandboxObjects,
   sandboxPorts,
+  vxlanOverheadBytes,
 } from "./plan.ts";
 import { HeldPorts, portKey } from "./ports.ts";
-import { type ProbeTargets, runProbe } from "./probe.ts";
+import { type ProbeTargets, probe, runProbe } from "./probe.ts";
 import { SandboxRecords } from "./records.ts";
 import { withSocket } from "./socket.ts";
 import { hostTable, routerTables, sandboxTable } from "./tables.ts";
-import type { Attachment, ClusterView, Network, Sandbox } from "./types.ts";
+import type {
+  Attachment,
+  ClusterView,
+  Difference,
+  Network,
+  NetworkCheck,
+  Sandbox,
+  SilentPeer,
+} from "./types.ts";
 import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
+import { hostWish, routerWish, sandboxWish, type Wish } from "./wishes.ts";
 
 const drainLookMs = 200;
+/** What fits through any path: a peer that answers this and nothing larger is behind a narrow one. */
+const smallMtu = 200;
 const routerFile = /^router-(.+)$/;
 
 export interface NetworkOptions {
@@ -60,7 +73,7 @@ interface Applied {
   readonly failures: readonly unknown[];
 }
 
-export class KernelNetwork implements Network {
+export class KernelNetwork implements Network, NetworkCheck {
   readonly #options: NetworkOptions;
   readonly #directory: string;
   readonly #records: SandboxRecords;
@@ -75,6 +88,7 @@ export class KernelNetwork implements Network {
   #mtu = 0;
   #last: Promise<unknown> = Promise.resolve();
   #silentPeers: readonly string[] = [];
+  readonly #check: Check;
   readonly #scope = new Scope("network");
 
   constructor(options: NetworkOptions) {
@@ -107,6 +121,8 @@ export class KernelNetwork implements Network {
     this.#scope.spawn("probe", (signal) =>
       runProbe(() => this.#probeTargets(), report, options, signal),
     );
+    this.#check = new Check(this.#patient(), join(options.execRoot, "rule-check"), options.log);
+    this.#scope.spawn("check", (signal) => this.#check.run(options.world, signal));
   }
 
   update(view: ClusterView): Promise<void> {
@@ -148,6 +164,39 @@ export class KernelNetwork implements Network {
 
   unreachablePeers(): readonly string[] {
     return this.#silentPeers;
+  }
+
+  check(): Promise<readonly Difference[]> {
+    return this.#check.check();
+  }
+
+  repair(): Promise<readonly Difference[]> {
+    return this.#check.repair();
+  }
+
+  checkSoon(): void {
+    this.#check.checkSoon();
+  }
+
+  async silentPeers(signal: AbortSignal): Promise<readonly SilentPeer[]> {
+    const view = this.#view;
+    const targets = this.#probeTargets();
+    if (view === null || targets === null || targets.peers.length === 0) return [];
+    const { world } = this.#options;
+    const silent = new Set(await probe(targets, world, signal));
+    if (silent.size === 0) return [];
+    const peers = targets.peers.filter(({ nodeId }) => silent.has(nodeId));
+    const deaf = new Set(await probe({ ...targets, mtu: smallMtu, peers }, world, signal));
+    return otherPeers(view)
+      .filter(({ NodeID }) => silent.has(NodeID))
+      .map(({ NodeID, Hostname, DataPathAddr }) => ({
+        nodeId: NodeID,
+        hostname: Hostname,
+        dataPathAddr: DataPathAddr,
+        dataPathPort: view.self.dataPathPort,
+        answersSmall: !deaf.has(NodeID),
+        packetBytes: targets.mtu + vxlanOverheadBytes,
+      }));
   }
 
   clear(): Promise<void> {
@@ -350,6 +399,80 @@ export class KernelNetwork implements Network {
       const flows = stale.length;
       if (flows > 0) this.#options.log.debug({ namespace: state.path, flows }, "flows forgotten");
     }
+  }
+
+  #patient(): Patient {
+    return {
+      serially: (work) => this.#serially(work),
+      places: () =>
+        this.#view === null
+          ? []
+          : [
+              null,
+              ...[...this.#routers.keys()].map((id) => this.#routerPath(id)),
+              ...[...this.#sandboxes.keys()].map((id) => this.#sandboxPath(id)),
+            ],
+      wish: (place) => this.#wish(place),
+      names: () => this.#digests(),
+      heal: (damage) => this.#heal(damage),
+    };
+  }
+
+  async #wish(place: Place): Promise<Wish | null> {
+    const view = this.#view;
+    if (view === null) return null;
+    const sandbox = [...this.#sandboxes.values()].find(({ id }) => this.#sandboxPath(id) === place);
+    if (sandbox !== undefined) {
+      // Of a network that is being left.
+      const isKnown = sandbox.attachments.every(({ networkId }) => this.#routers.has(networkId));
+      return isKnown ? sandboxWish(sandbox, this.#networks(), this.#mtu) : null;
+    }
+    const wanted = this.#ports();
+    const taken = await this.#held.hold(wanted);
+    const ports = wanted.filter((port) => !taken.has(portKey(port)));
+    if (place === null) return hostWish(view, ports, this.#slots(), this.#mtu);
+    const router = [...this.#routers.values()].find(({ state }) => state.path === place);
+    if (router === undefined) return null;
+    const { facts: network, slot } = router;
+    const sandboxes = [...this.#sandboxes.values()];
+    return routerWish({ view, network, sandboxes, slot, ports }, this.#mtu);
+  }
+
+  async #digests(): ReturnType<Naming["digests"]> {
+    if (this.#view === null) return null;
+    const sandboxes = [...this.#sandboxes.values()].map(
+      (sandbox) => [sandbox, this.#sandboxPath(sandbox.id)] as const,
+    );
+    return this.#naming.digests(this.#view, this.#networks(), sandboxes);
+  }
+
+  /** Forgets what was believed of the places, and makes all agree as an update does. */
+  async #heal({ places, rules, names }: Damage): Promise<void> {
+    if (this.#view === null) return;
+    for (const { state } of this.#routers.values()) {
+      // The host's links lead to the routers, and are made with them.
+      if (!places.includes(state.path) && !places.includes(null)) continue;
+      this.#wired.delete(state.path ?? "");
+      state.forget();
+      if (rules.has(state.path)) state.forgetTables();
+    }
+    if (rules.has(null)) this.#host.forgetTables();
+    for (const { id, attachments } of this.#sandboxes.values()) {
+      const path = this.#sandboxPath(id);
+      const routers = attachments.map(({ networkId }) => this.#routerPath(networkId));
+      // One without its namespace is not made anew: what runs would stay in the old one, cut off for good.
+      if ([path, ...routers].some((each) => places.includes(each)) && isNamespace(path))
+        this.#wired.delete(path);
+    }
+    if (names) this.#naming.startOver();
+    await this.#update(this.#view);
+  }
+
+  #slots(): ReadonlyMap<string, number> {
+    const found = new Map<string, number>();
+    for (const { facts, slot } of this.#routers.values())
+      if (slot !== null) found.set(facts.id, slot);
+    return found;
   }
 
   #probeTargets(): ProbeTargets | null {

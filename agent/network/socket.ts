@@ -93,6 +93,25 @@ export class NetlinkSocket implements Disposable {
     if (refusal !== undefined) throw refused(refusal);
   }
 
+  /** The body of the one answer to a request. Throws the kernel's refusal. */
+  ask(request: Request): Buffer {
+    this.#sequence += 1;
+    this.#send(encode(request, this.#sequence));
+    let body: Buffer = Buffer.alloc(0);
+    for (;;) {
+      for (const reply of this.#receive()) {
+        if (reply.sequence !== this.#sequence) continue;
+        if (reply.type !== messageType.error) {
+          body = reply.body;
+          continue;
+        }
+        const error = parseError(reply);
+        if (error.errno !== 0) throw refused(this.#refusal(request, error));
+        return body;
+      }
+    }
+  }
+
   /** The messages of a whole table. Made again when a change came between. */
   dump(request: Request): readonly Reply[] {
     for (let attempt = 0; attempt < dumpAttemptsMax; attempt++) {

@@ -45,6 +45,56 @@ export interface Sandbox {
   readonly searchDomains: readonly string[];
 }
 
+/** One thing in the kernel or the keeper that is not as it should be. */
+export type Difference = {
+  readonly what:
+    | "namespace"
+    | "link"
+    | "setting"
+    | "address"
+    | "route"
+    | "neighbour"
+    | "forward"
+    | "rule"
+    | "table"
+    | "chain"
+    | "set"
+    | "map"
+    | "names";
+  /** In words: "the host", "the router of network web", "container 3f…". */
+  readonly where: string;
+  /** What is wrong and where, for people. */
+  readonly sentence: string;
+} & (
+  | { readonly how: "missing"; readonly wanted: string }
+  | { readonly how: "changed"; readonly wanted: string; readonly actual: string }
+  | { readonly how: "stray"; readonly actual: string }
+);
+
+/** A peer whose router does not answer over the overlay. */
+export interface SilentPeer {
+  readonly nodeId: string;
+  readonly hostname: string;
+  readonly dataPathAddr: string;
+  readonly dataPathPort: number;
+  /** It answers small packets: those of full size are lost on the way. */
+  readonly answersSmall: boolean;
+  /** Bytes of the outer packets that have to pass whole. */
+  readonly packetBytes: number;
+}
+
+/** Looking after what stands. Neither breaks a connection, and both let changes go between their steps. */
+export interface NetworkCheck {
+  /** Compares kernel and keeper with what they should have. Nothing is changed; empty until the managers have spoken. */
+  check(): Promise<readonly Difference[]>;
+  /** The same, and puts right what it found, as an update would. Returns what was found. */
+  repair(): Promise<readonly Difference[]>;
+  /** Has the repair that runs by itself now and then begin now. */
+  checkSoon(): void;
+  /** Asks every peer now; takes up to 5 s. */
+  silentPeers(signal: AbortSignal): Promise<readonly SilentPeer[]>;
+}
+
 export interface Network {
   /** Makes the kernel and the keeper's name tables agree with the view. Calls are serialised; resolves when they agree. */
   update(view: ClusterView): Promise<void>;

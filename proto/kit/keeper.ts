@@ -85,6 +85,8 @@ export interface KeeperStatus {
   >;
   readonly logs: readonly string[];
   readonly sandboxes: readonly string[];
+  /** Digests (`nameDigest`) of what it holds to answer names: "table ID" and "sandbox ID". */
+  readonly names?: Readonly<Record<string, string>>;
 }
 
 export type KeeperResponse =

@@ -36,6 +36,10 @@ const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
     network.drained(networkId, address, ms, new AbortController().signal),
   unreachable: () => Promise.resolve(network.unreachablePeers()),
   restartKeeper: () => Promise.resolve(restarted()),
+  check: () => network.check(),
+  repair: () => network.repair(),
+  checkSoon: () => Promise.resolve(network.checkSoon()),
+  silentPeers: () => network.silentPeers(new AbortController().signal),
   clear: () => network.clear(),
 };
 
