@@ -109,9 +109,15 @@ function routerChains({ network, slot }: RouterInput): readonly [string, Chain][
     const own = network.subnets.map(({ cidr }) => cidr).join(", ");
     leave.push(`oifname "up0" ip saddr { ${own} } snat to ${router}`);
   }
+  // A reset ends the attempt at once; an unreachable does not in Linux, which tries again for seconds.
+  const nowhere = "fib daddr type != local fib daddr oif missing";
+  const absent = [`ct state new meta l4proto tcp ${nowhere} reject with tcp reset`];
   return [
     ["zone", hooked("filter", "prerouting", -300, isOverlay ? zone : [])],
-    ["remember", hooked("filter", "prerouting", -150, isOverlay ? [...guard, ...remember] : guard)],
+    [
+      "remember",
+      hooked("filter", "prerouting", -150, [...guard, ...(isOverlay ? remember : []), ...absent]),
+    ],
     ["translate", hooked("nat", "prerouting", -100, translate)],
     ["leave", hooked("nat", "postrouting", 100, leave)],
   ];

@@ -32,6 +32,8 @@ const routerSysctls = {
   "ipv4/conf/default/rp_filter": "0",
   "ipv4/conf/all/send_redirects": "0",
   "ipv4/conf/default/send_redirects": "0",
+  // Who asks for what is not there is told each time: by default once a second, and the others wait in vain.
+  "ipv4/icmp_ratelimit": "0",
   "ipv6/conf/all/disable_ipv6": "1",
   "ipv6/conf/default/disable_ipv6": "1",
   "netfilter/nf_conntrack_tcp_timeout_time_wait": "30",

@@ -3,21 +3,52 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
 import type { KeeperRequest } from "../../proto/kit/keeper.ts";
 import { tcpListenerIn, udpSocketIn } from "../../proto/kit/netns.ts";
 
-export const prefix = "net-e2e-";
-export const directory = mkdtempSync(join(tmpdir(), prefix));
+/** Of the namespaces, by the file under test: network-e2e-. */
+export const prefix = `${basename(process.argv[1] ?? "", ".test.js")}-e2e-`;
+const directory = mkdtempSync(join(tmpdir(), prefix));
 const client = fileURLToPath(new URL("network-client.js", import.meta.url));
 const driver = fileURLToPath(new URL("network-host.js", import.meta.url));
 const servers: { close(): unknown }[] = [];
+
+/** The switch and the machines on it: the members, and one that is none. */
+export function makeHosts(): { readonly hosts: readonly Host[]; readonly outside: Host } {
+  removeHosts(); // of a run that was killed
+  ip("netns", "add", `${prefix}switch`);
+  ip("-n", `${prefix}switch`, "link", "add", "br0", "type", "bridge");
+  ip("-n", `${prefix}switch`, "link", "set", "br0", "up");
+  const hosts = [new Host("a", 11), new Host("b", 12)];
+  for (const host of hosts) host.start();
+  return { hosts, outside: new Host("c", 13) };
+}
+
+function removeHosts(): void {
+  for (const name of ["a", "b", "c", "switch"]) {
+    try {
+      ip("netns", "delete", prefix + name);
+    } catch {}
+  }
+}
+
+/** Ends what `makeHosts` and the tests began. */
+export async function endHosts(hosts: readonly Host[]): Promise<void> {
+  for (const server of servers) server.close();
+  for (const host of hosts) {
+    await host.do("clear").catch(() => {});
+    await host.kill("SIGTERM");
+  }
+  removeHosts();
+  rmSync(directory, { recursive: true, force: true });
+}
 
 /** A machine of the test: a namespace with a cable to the switch, and on the members a driver process. */
 export class Host {
@@ -93,10 +124,6 @@ export class Host {
     await serve(namespace, sandbox.id);
     return namespace;
   }
-}
-
-export function closeServers(): void {
-  for (const server of servers) server.close();
 }
 
 /** A UDP service in the namespace that answers with its name and the caller's address. */
@@ -196,21 +223,26 @@ export async function askOnce(namespace: string, target: string): Promise<string
     : `failed: ${complaints.slice(0, 200)}`;
 }
 
-const overlay = network("net1", "web-net", "10.0.1.0/24", "10.0.1.1", 4097, false);
-const ingress = network("ing", "ingress", "10.0.0.0/16", "10.0.0.1", 4096, true);
+const overlay = network({ id: "net1", name: "web-net", base: "10.0.1", vni: 4097 });
+export const ingress = network({ id: "ing", name: "ingress", base: "10.0.0", vni: 4096 });
 
-function network(
-  ID: string,
-  Name: string,
-  Subnet: string,
-  Gateway: string,
-  VNI: number,
-  Ingress: boolean,
-): ClusterView["networks"][number] {
-  const spec = { Name, Labels: {}, Driver: "overlay", Options: {}, Internal: false };
+/** The first three bytes of a network's subnet are its base. */
+export function network(facts: {
+  readonly id: string;
+  readonly name: string;
+  readonly base: string;
+  readonly vni: number;
+  readonly isInternal?: boolean;
+}): ClusterView["networks"][number] {
+  const { id, name, base, vni } = facts;
+  const Ingress = name === "ingress";
+  const Subnet = `${base}.0/${Ingress ? 16 : 24}`;
+  const Gateway = `${base}.1`;
+  const spec = { Name: name, Labels: {}, Driver: "overlay", Options: {}, Scope: "swarm" };
+  const kind = { Internal: facts.isInternal === true, Attachable: !Ingress, Ingress };
   return {
-    ...{ ID, CreatedAt: "", UpdatedAt: "", VNI },
-    Spec: { ...spec, Attachable: true, Ingress, EnableIPv6: false, Scope: "swarm" },
+    ...{ ID: id, CreatedAt: "", UpdatedAt: "", VNI: vni },
+    Spec: { ...spec, ...kind, EnableIPv6: false },
     IPAM: {
       Driver: "default",
       Options: {},
@@ -226,6 +258,23 @@ export interface Task {
   readonly state?: string;
 }
 
+/** A node and its peers as the managers tell it. */
+export function membersView(
+  self: number,
+  hosts: readonly Host[],
+): Pick<ClusterView, "self" | "peers"> {
+  return {
+    self: {
+      ...{ nodeId: `node${self}`, index: self, dataPathPort: 4789 },
+      dataPathAddr: hosts[self - 1]?.address ?? "",
+    },
+    peers: hosts.map((host, i) => ({
+      ...{ NodeID: `node${i + 1}`, Hostname: host.name, Index: i + 1 },
+      DataPathAddr: host.address,
+    })),
+  };
+}
+
 export function view(self: number, hosts: readonly Host[], tasks: readonly Task[]): ClusterView {
   const endpoint = (NetworkID: string, base: string, task: Task) => ({
     ...{ NetworkID, ServiceID: "web", TaskID: task.id, NodeID: `node${task.host}` },
@@ -236,15 +285,8 @@ export function view(self: number, hosts: readonly Host[], tasks: readonly Task[
   const port = { Name: "", Protocol: "tcp", TargetPort: 80, PublishedPort: 8080 };
   const idle = { NetworkID: "net1", ServiceID: "idle", Name: "idle", Aliases: [], Ports: [] };
   return {
-    self: {
-      ...{ nodeId: `node${self}`, index: self, dataPathPort: 4789 },
-      dataPathAddr: hosts[self - 1]?.address ?? "",
-    },
+    ...membersView(self, hosts),
     networks: [ingress, overlay],
-    peers: hosts.map((host, i) => ({
-      ...{ NodeID: `node${i + 1}`, Hostname: host.name, Index: i + 1 },
-      DataPathAddr: host.address,
-    })),
     services: [
       { ...service, NetworkID: "net1", VirtualIP: "10.0.1.2", Ports: [] },
       {
