@@ -3,7 +3,7 @@
 import { DaemonError } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
 import { copyOut, since, untilInterrupted } from "./streams.ts";
-import { ago, inspected, type Listing, list, type Row, shortId } from "./table.ts";
+import { ago, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
 import { forEach, type Terminal } from "./terminal.ts";
 import { collect, count, filters } from "./values.ts";
 
@@ -95,17 +95,22 @@ export function containerRow(container: Summary, isWhole: boolean, now: number):
     isWhole || command.length <= commandLengthMax
       ? command
       : `${command.slice(0, commandLengthMax - 1)}…`;
-  const created = new Date((container.Created ?? 0) * 1000).toISOString();
+  const created = new Date((container.Created ?? 0) * 1000).toISOString().replace(/\.000Z$/, "Z");
   const image = container.Image ?? "";
   return {
     ID: shortId(container.Id ?? "", isWhole),
     Image: isWhole ? image : image.replace(/@sha256:.*$/, ""),
     Command: `"${shown}"`,
-    CreatedAt: created,
+    CreatedAt: moment(created),
     RunningFor: ago(created, now),
     Status: container.Status ?? "",
     State: container.State ?? "",
-    Ports: (container.Ports ?? [])
+    Ports: [...(container.Ports ?? [])]
+      .sort(
+        (a, b) =>
+          Number(Boolean(a.PublicPort)) - Number(Boolean(b.PublicPort)) ||
+          (a.PrivatePort ?? 0) - (b.PrivatePort ?? 0),
+      )
       .map((port) => {
         const inside = `${port.PrivatePort}/${port.Type ?? "tcp"}`;
         return port.PublicPort ? `${port.IP || "0.0.0.0"}:${port.PublicPort}->${inside}` : inside;

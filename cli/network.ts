@@ -1,7 +1,7 @@
 // `tsswarm network …`
 
 import { type DockerCommand, ExitCode } from "./command.ts";
-import { byName, inspected, type Listing, list, type Row, shortId } from "./table.ts";
+import { byName, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { bool, collect, filters, keyValues, UsageError } from "./values.ts";
 
@@ -196,6 +196,6 @@ export function networkRow(network: NetworkBody, isWhole: boolean): Row {
     Labels: Object.entries(network.Labels ?? {})
       .map(([key, value]) => `${key}=${value}`)
       .join(","),
-    CreatedAt: network.Created ?? "",
+    CreatedAt: moment(network.Created ?? ""),
   };
 }

@@ -4,10 +4,10 @@ import type { Node, NodeSpec } from "../proto/gen/types.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
 import type { Body } from "./service-create-spec.ts";
 import { map } from "./service-pretty.ts";
-import { byName, humanMemory, inspected, type Listing, list, type Row } from "./table.ts";
+import { byName, humanMemory, inspected, type Listing, list, moment, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
-import { collect, filters, keyValues, UsageError } from "./values.ts";
+import { collect, filters, keyValues } from "./values.ts";
 
 export function addNodeCommands(program: DockerCommand, open: () => Terminal): void {
   const node = program.command("node").description("Manage Swarm nodes") as DockerCommand;
@@ -110,8 +110,14 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
       .action(async (names: string[]) => {
         const terminal = open();
         const code = await forEach(terminal, names, async (name) => {
-          await change(terminal, name, (spec) => ({ ...spec, Role: role }));
-          terminal.print(`Node ${name} ${said}\n`);
+          let isAlready = false;
+          const id = await change(terminal, name, (spec) => {
+            isAlready = spec.Role === role;
+            return isAlready ? null : { ...spec, Role: role };
+          });
+          terminal.print(
+            isAlready ? `Node ${id} is already a ${role}.\n` : `Node ${name} ${said}\n`,
+          );
         });
         if (code !== 0) throw new ExitCode(code);
       });
@@ -132,20 +138,23 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
     });
 }
 
+/** The node's id. `apply` gives null where there is nothing to change. */
 async function change(
   terminal: Terminal,
   name: string,
-  apply: (spec: Body<NodeSpec>) => Body<NodeSpec>,
-): Promise<void> {
+  apply: (spec: Body<NodeSpec>) => Body<NodeSpec> | null,
+): Promise<string> {
   const node = await terminal.client.get<Body<Node>>(`/nodes/${encodeURIComponent(name)}`);
   const query = { version: node.Version?.Index ?? 0 };
-  await terminal.client.post(`/nodes/${node.ID}/update`, { body: apply(node.Spec ?? {}), query });
+  const body = apply(node.Spec ?? {});
+  if (body !== null) await terminal.client.post(`/nodes/${node.ID}/update`, { body, query });
+  return node.ID ?? "";
 }
 
 export function updateNode(spec: Body<NodeSpec>, flags: UpdateFlags): Body<NodeSpec> {
   const labels: Record<string, string | undefined> = { ...spec.Labels };
   for (const name of flags.labelRm ?? []) {
-    if (!(name in labels)) throw new UsageError(`key ${name} doesn't exist in node's labels`);
+    if (!(name in labels)) throw new Error(`key ${name} doesn't exist in node's labels`);
     delete labels[name];
   }
   Object.assign(labels, keyValues(flags.labelAdd ?? []));
@@ -216,7 +225,7 @@ export function prettyNode(node: Body<Node>): string {
     spec?.Name ? `Name:\t\t\t${spec.Name}` : null,
     ...map("Labels", spec?.Labels),
     `Hostname:              \t${description?.Hostname ?? ""}`,
-    `Joined at:             \t${node.CreatedAt ?? ""}`,
+    `Joined at:             \t${moment(node.CreatedAt ?? "").replace("UTC", "utc")}`,
     "Status:",
     ` State:\t\t\t${capital(node.Status?.State ?? "")}`,
     node.Status?.Message ? ` Message:              \t${capital(node.Status.Message)}` : null,

@@ -17,7 +17,7 @@ import { watchService } from "./service-progress.ts";
 import { updateSpec } from "./service-update-spec.ts";
 import { byName, inspected, type Listing, list, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";
-import { forEach, inspectAll, type Terminal } from "./terminal.ts";
+import { forEach, inspectAll, silenced, type Terminal } from "./terminal.ts";
 import { collect, filters, UsageError } from "./values.ts";
 
 export type OpenTerminal = () => Terminal;
@@ -113,12 +113,16 @@ async function createService(
 
 /** Waits until the service runs as wanted, unless told not to. Ctrl-C stops the waiting only. */
 async function follow(terminal: Terminal, id: string, flags: CommonFlags): Promise<void> {
-  if (flags.detach === true || flags.quiet === true) return;
+  if (flags.detach === true) return;
   const stop = new AbortController();
   const interrupt = () => stop.abort();
   process.once("SIGINT", interrupt);
   try {
-    const code = await watchService(terminal, id, stop.signal);
+    const code = await watchService(
+      flags.quiet === true ? silenced(terminal) : terminal,
+      id,
+      stop.signal,
+    );
     if (code !== 0) throw new ExitCode(code);
   } finally {
     process.off("SIGINT", interrupt);
@@ -168,10 +172,11 @@ function rollback(terminal: Terminal, name: string, flags: CommonFlags): Promise
 
 async function scale(terminal: Terminal, pairs: readonly string[], detach: boolean): Promise<void> {
   const wanted = pairs.map((pair) => {
-    const match = /^([^=]+)=(\d+)$/.exec(pair);
-    if (match === null)
-      throw new UsageError(`invalid scale specifier '${pair}': SERVICE=REPLICAS is expected`);
-    return { name: match[1] ?? "", replicas: Number(match[2]) };
+    const [, name = "", replicas = ""] = /^([^=]+)=(.*)$/.exec(pair) ?? [];
+    if (name === "")
+      throw new Error(`invalid scale specifier '${pair}': SERVICE=REPLICAS is expected`);
+    if (!/^\d+$/.test(replicas)) throw new Error(`${name}: invalid replicas value ${replicas}`);
+    return { name, replicas: Number(replicas) };
   });
   const ids: string[] = [];
   const code = await forEach(
@@ -280,7 +285,9 @@ function addReading(service: DockerCommand, open: OpenTerminal): void {
     .option("-q, --quiet", "Only display task IDs")
     .action(async (names: string[], flags) => {
       const terminal = open();
-      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`);
+      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`, {
+        absent: (name) => `no such service: ${name}`,
+      });
       const ids = found.map((each) => (each as Body<Service>).ID ?? "");
       if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { service: ids } });
       if (code !== 0) throw new ExitCode(code);
@@ -298,6 +305,7 @@ function addReading(service: DockerCommand, open: OpenTerminal): void {
       const query = { insertDefaults: true };
       const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`, {
         query,
+        absent: (name) => `Error: no such service: ${name}`,
       });
       const networks = await networkNames(terminal, found as readonly Body<Service>[]);
       terminal.print(

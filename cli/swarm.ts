@@ -2,7 +2,7 @@
 
 import type { DockerCommand } from "./command.ts";
 import type { Terminal } from "./terminal.ts";
-import { collect, count, duration, UsageError } from "./values.ts";
+import { collect, count, duration } from "./values.ts";
 
 interface SpecFlags {
   readonly autolock?: boolean;
@@ -197,7 +197,7 @@ async function joinToken(
   role: string,
   flags: { readonly quiet?: boolean; readonly rotate?: boolean },
 ): Promise<void> {
-  if (role !== "worker" && role !== "manager") throw new UsageError(`unknown role ${role}`);
+  if (role !== "worker" && role !== "manager") throw new Error(`unknown role ${role}`);
   const { client } = terminal;
   if (flags.rotate === true) {
     const { Spec: spec, Version: version } = await client.get<Swarm>("/swarm");

@@ -62,7 +62,14 @@ async function version(terminal: Terminal, format: string | undefined): Promise<
   terminal.print(
     format === undefined
       ? prettyVersion(client, server)
-      : oneObject({ Client: client, Server: server }, format),
+      : // Templates name it as Docker's client does.
+        oneObject(
+          {
+            Client: { ...client, APIVersion: client.ApiVersion },
+            Server: server === null ? null : { ...server, APIVersion: server.ApiVersion ?? "" },
+          },
+          format,
+        ),
   );
   if (failure === null) return;
   terminal.warn(`${failure.message}\n`);

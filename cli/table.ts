@@ -34,6 +34,11 @@ export function list(rows: readonly Row[], listing: Listing, options: ListOption
   return rows.map((row) => `${print(row)}\n`).join("");
 }
 
+/** RFC 3339 in UTC, as Docker's client prints a moment: 2026-03-01 10:00:00.5 +0000 UTC. */
+export function moment(time: string): string {
+  return time.replace(/^(\S+)T(\S+)Z$/, "$1 $2 +0000 UTC");
+}
+
 function tabulate(rows: readonly Row[], listing: Listing, template: string): string {
   const print = parseTemplate(template);
   return align([listing.headings, ...rows].map((row) => print(row).split("\t")));

@@ -49,7 +49,7 @@ export async function listTasks(terminal: Terminal, options: TaskListOptions): P
   const rows = taskRows(tasks, {
     service: (id) => services.find((each) => each.ID === id)?.Spec?.Name ?? id,
     node: (id) => nodes.find((each) => each.ID === id)?.Description?.Hostname ?? id,
-    isWhole: !options.trunc,
+    isWhole: !options.trunc || options.quiet === true,
     now: terminal.now(),
   });
   terminal.print(

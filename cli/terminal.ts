@@ -1,6 +1,6 @@
 // What a command has around it: the daemon's client, where to print, whether anybody watches.
 
-import { type CallOptions, DaemonClient, defaultHost } from "./client.ts";
+import { type CallOptions, DaemonClient, DaemonError, defaultHost } from "./client.ts";
 
 export interface Terminal {
   readonly client: DaemonClient;
@@ -26,6 +26,11 @@ export function openTerminal(host: string | undefined): Terminal {
   };
 }
 
+/** The same without its progress; warnings are still heard. */
+export function silenced(terminal: Terminal): Terminal {
+  return { ...terminal, isInteractive: false, print: () => {} };
+}
+
 /** Does the same for every name, goes on after a failure, and says at the end which code it comes to. */
 export async function forEach(
   terminal: Terminal,
@@ -49,11 +54,17 @@ export async function inspectAll(
   terminal: Terminal,
   names: readonly string[],
   path: (name: string) => string,
-  options: CallOptions = {},
+  options: CallOptions & { readonly absent?: (name: string) => string } = {},
 ): Promise<{ readonly found: readonly unknown[]; readonly code: number }> {
+  const { absent, ...call } = options;
   const found: unknown[] = [];
   const code = await forEach(terminal, names, async (name) => {
-    found.push(await terminal.client.get(path(encodeURIComponent(name)), options));
+    try {
+      found.push(await terminal.client.get(path(encodeURIComponent(name)), call));
+    } catch (error) {
+      const isAbsent = error instanceof DaemonError && error.status === 404;
+      throw isAbsent && absent !== undefined ? new Error(absent(name)) : error;
+    }
   });
   return { found, code };
 }

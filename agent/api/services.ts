@@ -3,11 +3,12 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { codec } from "../../proto/codec.ts";
 import type { ServiceSpec } from "../../proto/gen/types.ts";
-import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { serviceJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
 import { streamServiceLogs } from "./logs.ts";
 import { targetOf } from "./networks.ts";
+import { randomName } from "./random-name.ts";
 import {
   askedVersion,
   jsonBody,
@@ -21,6 +22,7 @@ import { clientGone } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 import { compareVersions } from "./versions.ts";
 
+const namesTriedMax = 10;
 const digestMsMax = 15_000;
 
 export function addServices(app: FastifyInstance, context: ApiContext): void {
@@ -37,10 +39,10 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const control = controlOf(context);
     const spec = specOf(context, request);
     const resolved = await withDigest(context, request, spec, clientGone(reply.raw));
-    const created = await control.unary("CreateService", {
-      Spec: resolved.spec,
-      RegistryAuth: registryAuthHeader(request),
-    });
+    const RegistryAuth = registryAuthHeader(request);
+    const created = await withName(resolved.spec, (Spec) =>
+      control.unary("CreateService", { Spec, RegistryAuth }),
+    );
     return reply.code(201).send({
       ID: created.ID,
       Warnings: warnings([...resolved.warnings, ...created.Warnings]),
@@ -117,6 +119,20 @@ function withTargets(context: ApiContext, spec: ServiceSpec): ServiceSpec {
     Target: targetOf(context, network.Target),
   }));
   return { ...spec, TaskTemplate: { ...TaskTemplate, Networks } };
+}
+
+/** A service that was given no name gets one that is free, as in Docker. */
+async function withName<T>(
+  spec: ServiceSpec,
+  create: (spec: ServiceSpec) => Promise<T>,
+): Promise<T> {
+  if (spec.Name !== "") return create(spec);
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await create({ ...spec, Name: randomName() });
+    } catch (error) {
+      if (asSwarmError(error).code !== "conflict" || attempt === namesTriedMax) throw error;
+    }
 }
 
 function warnings(all: readonly string[]): readonly string[] | null {

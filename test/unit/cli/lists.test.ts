@@ -152,7 +152,26 @@ test("what is not found is said, the rest printed, and the code is 1", async () 
     answers,
   );
   assert.deepEqual({ code, out }, { code: 1, out: "web\n" });
-  assert.match(err, /no such thing/);
+  assert.equal(err, "Error: no such service: nothing\n");
+});
+
+test("service ps -q gives whole ids, and says which service there is not", async () => {
+  const id = "t1aaaaaaaaaaaaaaaaaaaaaaa";
+  const { code, out, err } = await runCommand(["service", "ps", "-q", "web", "nothing"], {
+    ...answers,
+    "GET /tasks": [task(id, 1, 30, "running")],
+  });
+  assert.deepEqual(
+    { code, out, err },
+    { code: 1, out: `${id}\n`, err: "no such service: nothing\n" },
+  );
+});
+
+test("a node that is what it should become is left alone", async () => {
+  const { out } = await runCommand(["node", "promote", "h1"], {
+    "GET /nodes/h1": nodes[0],
+  });
+  assert.equal(out, "Node n1aaaaaaaaaaaaaaaaaaaaaaa is already a manager.\n");
 });
 
 test("flags take =true and =false as docker's do", async () => {

@@ -229,6 +229,15 @@ test("objects come in Docker's shape: no empty lists, no fields of ours", async 
   assert.equal(nodes.json[0].DataPathAddr, undefined);
 });
 
+test("a service that was given no name gets one", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { Name: _, ...nameless } = service;
+  const made = await daemon.ask("POST", "/v1.50/services/create", nameless);
+  assert.equal(made.status, 201);
+  const { json } = await daemon.ask("GET", `/services/${made.json.ID}`);
+  assert.match(json.Spec.Name, /^[a-z]+_[a-z]+$/);
+});
+
 test("a worker shows the networks it takes part in, and has no other", async () => {
   await using daemon = await startFakeDaemon(true);
   const { node } = daemon.membership;
