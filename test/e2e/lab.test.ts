@@ -60,7 +60,7 @@ test("wrong use is one sentence each", async () => {
     /^tsswarm lab: "kernel" is none of keeper, agent, manager, containerd$/,
   );
   assert.match(await refusal("power-on", "h1"), /^tsswarm lab: h1 is on already$/);
-  assert.match(await refusal("up", "--hosts", "x"), /^tsswarm lab: "x" is not a number$/);
+  assert.match(await refusal("up", "--hosts", "x"), /^tsswarm lab: --hosts: "x" is not a number$/);
   assert.match(await refusal("nonsense"), /^tsswarm lab: unknown command 'nonsense'/);
 });
 
