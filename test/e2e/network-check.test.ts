@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { Difference } from "../../agent/network/types.ts";
 import {
   askOnce,
-  closeServers,
-  directory,
-  Host,
+  endHosts,
+  type Host,
   ip,
+  makeHosts,
   prefix,
   Requests,
   sandbox,
@@ -18,7 +17,7 @@ import {
 
 const isReady = process.getuid?.() === 0;
 const skip = isReady ? false : "needs root";
-let hosts: Host[] = [];
+let hosts: readonly Host[] = [];
 const namespaces = new Map<string, string>();
 const at = (name: string) => namespaces.get(name) ?? "";
 
@@ -30,34 +29,13 @@ const host = (i: number): Host => {
 
 before(async () => {
   if (!isReady) return;
-  removeHosts(); // of a run that was killed
-  ip("netns", "add", `${prefix}switch`);
-  ip("-n", `${prefix}switch`, "link", "add", "br0", "type", "bridge");
-  ip("-n", `${prefix}switch`, "link", "set", "br0", "up");
-  hosts = [new Host("a", 11), new Host("b", 12)];
-  for (const one of hosts) one.start();
+  ({ hosts } = makeHosts());
   await updateAll();
   for (const task of tasks)
     namespaces.set(task.id, await host(task.host - 1).create(sandbox(task)));
 });
 
-after(async () => {
-  closeServers();
-  for (const one of hosts) {
-    await one.do("clear").catch(() => {});
-    await one.kill("SIGTERM");
-  }
-  removeHosts();
-  rmSync(directory, { recursive: true, force: true });
-});
-
-function removeHosts(): void {
-  for (const name of ["a", "b", "switch"]) {
-    try {
-      ip("netns", "delete", prefix + name);
-    } catch {}
-  }
-}
+after(() => endHosts(hosts));
 
 async function updateAll(wanted = tasks): Promise<void> {
   await Promise.all(hosts.map((one, i) => one.do("update", view(i + 1, hosts, wanted))));
