@@ -1,6 +1,7 @@
 // The one image all measurements run: busybox, Perl, iperf3 and our client, made from files of this machine.
 
 import { join } from "node:path";
+import { pack } from "tar-stream";
 import {
   busyboxFiles,
   file,
@@ -31,4 +32,22 @@ export async function makeBenchImage(): Promise<Image> {
     Cmd: ["/client.pl", "idle"],
     Env: [`PATH=${searchPath}`],
   });
+}
+
+/** The image as `docker load` takes it. */
+export async function imageArchive(image: Image, reference: string): Promise<Buffer> {
+  const plain = (digest: string) => digest.replace("sha256:", "");
+  const config = `${plain(image.config.digest)}.json`;
+  const layers = image.layers.map(({ digest }) => `${plain(digest)}/layer.tar`);
+  const archive = pack();
+  image.layers.forEach((layer, i) => {
+    archive.entry({ name: layers[i] ?? "" }, layer.bytes);
+  });
+  archive.entry({ name: config }, image.config.bytes);
+  const manifest = [{ Config: config, RepoTags: [reference], Layers: layers }];
+  archive.entry({ name: "manifest.json" }, JSON.stringify(manifest));
+  archive.finalize();
+  const parts: Buffer[] = [];
+  for await (const part of archive) parts.push(part as Buffer);
+  return Buffer.concat(parts);
 }

@@ -7,6 +7,7 @@ import { footprint } from "./footprint.ts";
 import { lifecycle } from "./lifecycle.ts";
 import type { Measurement } from "./measurement.ts";
 import { ourSide } from "./ours.ts";
+import { installPeer, peerSide } from "./peer.ts";
 import type { Failure, Sample } from "./record.ts";
 import { Cluster } from "./services.ts";
 import { hosts, type Side } from "./side.ts";
@@ -19,6 +20,7 @@ const usage = `npm run bench -- [OPTIONS]
   --only NAME,…   only these: ${all.map((m) => m.name).join(", ")}
   --runs N        how often each (3)
   --json FILE     write every run's figures
+  --with-peer     the same on a Docker Swarm of three hosts, in turn, and the ratios
   --help`;
 
 interface Results {
@@ -40,11 +42,12 @@ async function main(): Promise<number> {
     process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
   const results: Results = { samples: [], failures: [] };
   const started = new Date().toISOString();
-  const sides = [ourSide()];
+  const sides = options.withPeer ? [ourSide(), peerSide()] : [ourSide()];
   try {
+    if (options.withPeer) await installPeer(stop.signal);
     await measureAll(sides, options, results, stop.signal);
   } finally {
-    for (const side of sides)
+    for (const side of sides.toReversed())
       await side.down((line) => progress(`${side.name}: ${line}`)).catch((error) => warn(error));
     report(sides, options, results, started);
   }
@@ -61,8 +64,10 @@ async function measureAll(
   for (const cluster of clusters) await prepare(cluster);
   const chosen = all.filter((measurement) => options.measurements.includes(measurement.name));
   for (let round = 1; round <= options.runs; round++)
+    // Each goes first as often as the other.
     for (const measurement of chosen)
-      for (const cluster of clusters) await measure(measurement, cluster, round, options, results);
+      for (const cluster of round % 2 === 1 ? clusters : clusters.toReversed())
+        await measure(measurement, cluster, round, options, results);
 }
 
 /** Up, with the network made and the image on every host. */

@@ -1,7 +1,6 @@
 // Our side: the lab of deploy/lab with one manager and two workers.
 
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { clientOf, waitForDaemon } from "../deploy/lab/cluster.ts";
@@ -17,7 +16,8 @@ import { powerOff, powerOn } from "../deploy/lab/power.ts";
 import { initOf } from "../deploy/lab/processes.ts";
 import { isAnythingLeft } from "../deploy/lab/record.ts";
 import { imageName } from "./image.ts";
-import { type HostProcess, hosts, type Side } from "./side.ts";
+import { enter, processesOf } from "./processes.ts";
+import { hosts, type Side } from "./side.ts";
 import { BenchError } from "./wait.ts";
 
 export function ourSide(): Side {
@@ -63,12 +63,6 @@ export function ourSide(): Side {
   };
 }
 
-/** Words that run a command in all namespaces of a process. */
-export function enter(pid: number): readonly string[] {
-  const namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"];
-  return ["nsenter", "--target", `${pid}`, ...namespaces, "--"];
-}
-
 async function pushImage(): Promise<void> {
   const script = fileURLToPath(new URL("./push.js", import.meta.url));
   const child = spawn(
@@ -81,37 +75,4 @@ async function pushImage(): Promise<void> {
     child.on("close", resolve);
   });
   if (code !== 0) throw new BenchError("the benchmark's image could not be made");
-}
-
-/** What runs in the PID namespace of a host's pid 1, but for shells and pauses that only hold the host together. */
-export function processesOf(host: HostProcess["host"], init: number): readonly HostProcess[] {
-  const namespace = link(`/proc/${init}/ns/pid`);
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && link(`/proc/${name}/ns/pid`) === namespace)
-    .map((name) => ({ host, program: programOf(Number(name)), pid: Number(name) }))
-    .filter(({ program }) => !["bash", "sleep", "tini", ""].includes(program));
-}
-
-/** Of our own processes their duty (keeper, agent, manager), of the others the program's name. */
-function programOf(pid: number): string {
-  const words = read(`/proc/${pid}/cmdline`).split("\0");
-  const main = words.findIndex((word) => word.endsWith("/cli/main.js"));
-  if (main > 0) return words[main + 1] === "daemon" ? "keeper" : (words[main + 1] ?? "");
-  return (words[0] ?? "").split("/").at(-1) ?? "";
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}
-
-function link(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return "";
-  }
 }

@@ -234,7 +234,16 @@ export class Cluster {
       this.#signal.removeEventListener("abort", stop);
     }
     this.#signal.throwIfAborted();
-    const { ExitCode } = await client.get<{ ExitCode: number | null }>(`/exec/${Id}/json`);
+    const ExitCode = await waitFor(
+      () => `${command.join(" ")}: its output has ended, but not the command`,
+      msMax,
+      async () => {
+        const path = `/exec/${Id}/json`;
+        const now = await client.get<{ ExitCode: number | null; Running: boolean }>(path);
+        return now.Running ? undefined : now.ExitCode;
+      },
+      this.#signal,
+    );
     if (ExitCode !== 0)
       throw new BenchError(`${command.join(" ")}: exit ${ExitCode}: ${text.trim()}`);
     return text;

@@ -1,0 +1,43 @@
+// The processes of a host that is a set of namespaces.
+
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import type { HostProcess } from "./side.ts";
+
+/** Words that run a command in all namespaces of a process. */
+export function enter(pid: number): readonly string[] {
+  const namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"];
+  return ["nsenter", "--target", `${pid}`, ...namespaces, "--"];
+}
+
+/** What runs in the PID namespace of a host's pid 1, but for shells and pauses that only hold the host together. */
+export function processesOf(host: HostProcess["host"], init: number): readonly HostProcess[] {
+  const namespace = link(`/proc/${init}/ns/pid`);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && link(`/proc/${name}/ns/pid`) === namespace)
+    .map((name) => ({ host, program: programOf(Number(name)), pid: Number(name) }))
+    .filter(({ program }) => !["bash", "sleep", "tini", ""].includes(program));
+}
+
+/** Of our own processes their duty (keeper, agent, manager), of the others the program's name. */
+function programOf(pid: number): string {
+  const words = read(`/proc/${pid}/cmdline`).split("\0");
+  const main = words.findIndex((word) => word.endsWith("/cli/main.js"));
+  if (main > 0) return words[main + 1] === "daemon" ? "keeper" : (words[main + 1] ?? "");
+  return (words[0] ?? "").split("/").at(-1) ?? "";
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
