@@ -56,6 +56,12 @@ class Issuer {
 
   async issue(request: IssueCertificateRequest, caller: Caller): Promise<IssueCertificateResponse> {
     const role = this.#roleOf(request.Token, hostOf(caller.address));
+    // A node that is a manager by its certificate alone would be taken for one, and never be asked.
+    if (role === "manager")
+      throw new SwarmError(
+        "unsupported",
+        "joining as a manager is not supported yet: this version runs one manager; `swarm join-token worker` shows the other token",
+      );
     check(request);
     const turn = this.#last.then(() => this.#issueOnce(request, caller, role));
     this.#last = turn.catch(() => {});

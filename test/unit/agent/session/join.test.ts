@@ -58,10 +58,13 @@ test("the identity's files are readable by their owner only, and read back as th
     assert.equal((await stat(join(folder, name))).mode & 0o777, 0o600, name);
 });
 
-test("the manager's token makes a manager", async () => {
+test("a second manager is refused in so many words, as a promotion is", async () => {
   await using cluster = await smallCluster();
   const wanted = options(cluster, { token: cluster.tokens.Manager });
-  assert.equal((await joinCluster(wanted, forever)).role, "manager");
+  await assert.rejects(joinCluster(wanted, forever), {
+    code: "unsupported",
+    message: /this version runs one manager.*join-token worker/,
+  });
 });
 
 test("a token with the right digest and a wrong secret is denied, and ten of them block the address", async () => {
