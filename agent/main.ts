@@ -11,6 +11,7 @@ import { version } from "../proto/kit/version.ts";
 import { realWorld } from "../proto/kit/world.ts";
 import { openApi } from "./api/server.ts";
 import { checkMachine } from "./checks.ts";
+import { NodeDoctor } from "./doctor.ts";
 import { openEngine } from "./engine/engine.ts";
 import { NodeMembership } from "./membership.ts";
 import { KernelNetwork } from "./network/network.ts";
@@ -104,6 +105,7 @@ async function serve(
     {
       engine,
       membership,
+      doctor: new NodeDoctor(network, () => membership.local()),
       control: () => membership.control(),
       log,
       version,

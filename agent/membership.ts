@@ -27,7 +27,7 @@ import { containerFor } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { Engine } from "./engine/types.ts";
 import { taskLogs } from "./logs.ts";
-import type { Network } from "./network/types.ts";
+import type { Network, NetworkCheck } from "./network/types.ts";
 import { createKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
@@ -54,7 +54,7 @@ export interface MembershipOptions {
   readonly config: DaemonConfig;
   readonly keeper: Keeper;
   readonly engine: Engine;
-  readonly network: Network;
+  readonly network: Network & Pick<NetworkCheck, "checkSoon">;
   readonly world: World;
   readonly log: Log;
 }
@@ -240,6 +240,7 @@ export class NodeMembership implements Membership {
         Tasks: swarm.held(),
       }),
       unreachablePeers: () => network.unreachablePeers(),
+      opened: () => network.checkSoon(),
       world,
       log,
     });

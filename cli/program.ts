@@ -5,6 +5,7 @@ import { DockerCommand, explain, usageSentence } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
+import { addDoctorCommand } from "./doctor.ts";
 import type { Doors } from "./doors.ts";
 import { addExamples } from "./examples.ts";
 import { addExecCommand } from "./exec.ts";
@@ -59,6 +60,7 @@ export function buildProgram(
   addExecCommand(program, open);
   addImageCommands(program, open);
   addSystemCommands(program, open);
+  addDoctorCommand(program, open);
   addDaemonCommands(program, doors);
   program
     .command("lab")

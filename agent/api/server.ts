@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { addContainers } from "./containers.ts";
 import { addDistribution } from "./distribution.ts";
+import { addDoctor } from "./doctor.ts";
 import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
@@ -154,6 +155,7 @@ function serveUpgrades(app: FastifyInstance, context: ApiContext): void {
 
 const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[] = [
   addSystem,
+  addDoctor,
   addSwarm,
   addNodes,
   addServices,

@@ -47,9 +47,34 @@ export interface Membership {
   leave(force: boolean): Promise<void>;
 }
 
+/** Something that is wrong with this node or its way to others. */
+export interface Finding {
+  /** "peer", "manager", "session", or what of the network differs ("route", "chain", …). */
+  readonly What: string;
+  readonly Where: string;
+  /** "": it should not be there. */
+  readonly Wanted: string;
+  /** "": it is not there. */
+  readonly Actual: string;
+  readonly Sentence: string;
+  readonly Repaired: boolean;
+}
+
+export interface Diagnosis {
+  readonly NodeID: string;
+  readonly LocalNodeState: LocalNode["state"];
+  readonly Findings: readonly Finding[];
+}
+
+/** Examines this node; takes some seconds where something does not answer. */
+export interface Doctor {
+  examine(options: { readonly repair: boolean }, signal: AbortSignal): Promise<Diagnosis>;
+}
+
 export interface ApiContext {
   readonly engine: Engine;
   readonly membership: Membership;
+  readonly doctor: Doctor;
   /** The cluster's objects; throws `not_manager` with Docker's sentence when no manager runs here. */
   control(): Client<"Control">;
   readonly log: Log;

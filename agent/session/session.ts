@@ -36,6 +36,8 @@ export interface SessionOptions {
   /** Asked at every connect. `Tasks`: what is still held and has not been `report`ed. */
   readonly hello: () => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
   readonly unreachablePeers: () => readonly string[];
+  /** Called whenever a manager has answered on a new connection. */
+  readonly opened?: () => void;
   readonly world: World;
   readonly log: Log;
 }
@@ -236,6 +238,7 @@ export class AgentSession implements Session {
     this.#options.log.info({ manager }, "in session with a manager");
     this.#isOpen = true;
     this.#refused = "";
+    this.#options.opened?.();
     await this.#prefer(manager);
   }
 

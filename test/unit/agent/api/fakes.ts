@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { openApi } from "../../../../agent/api/server.ts";
-import type { ApiContext, LocalNode, Membership } from "../../../../agent/api/types.ts";
+import type { ApiContext, Finding, LocalNode, Membership } from "../../../../agent/api/types.ts";
 import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
@@ -26,6 +26,8 @@ export interface FakeDaemon extends AsyncDisposable {
   readonly engine: FakeEngine;
   readonly cluster: FakeCluster;
   readonly membership: { node: LocalNode; networks: Network[] };
+  /** What the doctor finds. */
+  readonly findings: Finding[];
   readonly context: ApiContext;
   ask(method: string, path: string, body?: unknown, headers?: http.OutgoingHttpHeaders): Answer;
   docker(...args: string[]): Promise<Ran>;
@@ -111,9 +113,17 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     },
   };
   if (inSwarm) enter(true);
+  const findings: Finding[] = [];
   const context: ApiContext = {
     engine,
     membership,
+    doctor: {
+      examine: async ({ repair }) => ({
+        NodeID: state.node.nodeId,
+        LocalNodeState: state.node.state,
+        Findings: findings.map((finding) => ({ ...finding, Repaired: repair })),
+      }),
+    },
     control: () => control,
     log: silentLog,
     version: "0.1.0",
@@ -128,6 +138,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     engine,
     cluster,
     membership: state,
+    findings,
     context,
     ask: (method, path, body, headers) => ask(socket, method, path, body, headers),
     docker: (...args) => docker(socket, folder, args),
