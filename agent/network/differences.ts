@@ -170,7 +170,8 @@ function split(part: string): readonly ["chain" | "set" | "map", string] {
 
 /** The first line in which two texts differ; "nothing" past an end. */
 function firstUnlike(a: string, b: string): readonly [string, string] {
-  const [left, right] = [a.split("\n"), b.split("\n")];
+  const linesOf = (text: string) => (text === "" ? [] : text.split("\n"));
+  const [left, right] = [linesOf(a), linesOf(b)];
   const at = left.findIndex((line, i) => line !== right[i]);
   const i = at < 0 ? left.length : at;
   return [left[i] ?? "nothing", right[i] ?? "nothing"];
