@@ -55,11 +55,11 @@ if (existsSync(runFolder)) {
 }
 console.log("Unit tests:");
 // Most of their time is the start of processes: one more than two cores' worth fills the gaps.
-let code = await run("--test", "--test-concurrency=3", ...limits, ...testFiles("unit"));
+const unit = await run("--test", "--test-concurrency=3", ...limits, ...testFiles("unit"));
 console.log("End-to-end tests of the lab itself:");
-code ||= await run("--test", ...limits, ...testFiles("e2e").filter(ofTheLab));
+const lab = await run("--test", ...limits, ...testFiles("e2e").filter(ofTheLab));
 console.log("End-to-end tests on one lab:");
 const others = testFiles("e2e").filter((name) => !ofTheLab(name));
 // One after the other: they share the lab.
-code ||= await withLab(() => run("--test", "--test-concurrency=1", ...limits, ...others));
-process.exitCode = code;
+const whole = await withLab(() => run("--test", "--test-concurrency=1", ...limits, ...others));
+process.exitCode = unit || lab || whole;
