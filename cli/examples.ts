@@ -53,6 +53,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   images: ["images"],
   version: ["version --format '{{.Server.Version}}'"],
   info: ["info --format '{{.Swarm.LocalNodeState}}'"],
+  doctor: ["doctor", "doctor --repair"],
   daemon: ["daemon", "daemon --config-file /etc/tsswarm/daemon.json --log-level debug"],
 };
 

@@ -38,6 +38,9 @@ function addReading(node: DockerCommand, open: () => Terminal): void {
           quiet: flags.quiet === true ? "ID" : undefined,
         }),
       );
+      if (flags.quiet === true || (flags.format ?? "table") !== "table") return;
+      for (const { Description, Status } of nodes)
+        if (Status?.Message) terminal.warn(`${Description?.Hostname ?? ""}: ${Status.Message}\n`);
     });
   node
     .command("inspect")

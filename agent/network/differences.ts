@@ -168,13 +168,13 @@ function split(part: string): readonly ["chain" | "set" | "map", string] {
   return [what === "set" ? "set" : what === "map" ? "map" : "chain", name];
 }
 
-/** The first line in which two texts differ; "nothing" past an end. */
+/** The first line in which two texts differ; "nothing" where one has none. */
 function firstUnlike(a: string, b: string): readonly [string, string] {
   const linesOf = (text: string) => (text === "" ? [] : text.split("\n"));
   const [left, right] = [linesOf(a), linesOf(b)];
   const at = left.findIndex((line, i) => line !== right[i]);
   const i = at < 0 ? left.length : at;
-  return [left[i] ?? "nothing", right[i] ?? "nothing"];
+  return [left[i] || "nothing", right[i] || "nothing"];
 }
 
 /** Name tables and sandboxes as the keeper has them, by their digests. What it has besides is forgotten by itself. */

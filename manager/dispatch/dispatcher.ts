@@ -265,7 +265,8 @@ export class Dispatcher {
   /** Shown with the node: its data path to others is broken though its session stands. */
   #hearOfPeers(session: NodeSession, unreachable: readonly string[]): void {
     const silent = [...unreachable].sort();
-    if (silent.join() === session.unreachablePeers.join()) return;
+    // A session's first word counts even when all answer: an earlier session may have said otherwise.
+    if (silent.join() === session.unreachablePeers?.join()) return;
     session.unreachablePeers = silent;
     const nodes = this.#state.table("node");
     const names = silent.map((id) => nodes.get(id)?.Description?.Hostname || id);

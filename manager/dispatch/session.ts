@@ -48,8 +48,8 @@ export class NodeSession {
   readonly outgoing: Queue<ToAgent | Encoded>;
   /** Of the last message with assignments. */
   version = 0;
-  /** Node ids, sorted: whose routers did not answer this node's last probe. */
-  unreachablePeers: readonly string[] = [];
+  /** Node ids, sorted: whose routers did not answer this node's last probe. null before its first beat. */
+  unreachablePeers: readonly string[] | null = null;
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();
 

@@ -14,7 +14,7 @@ const nodes = [
     ID: "n2aaaaaaaaaaaaaaaaaaaaaaa",
     Spec: { Availability: "drain", Role: "worker" },
     Description: { Hostname: "h2", Engine: { EngineVersion: "0.1.0" } },
-    Status: { State: "down" },
+    Status: { State: "down", Message: "no answer over UDP port 4789 from h1" },
   },
 ];
 const services = [
@@ -65,7 +65,8 @@ const answers = {
 };
 
 test("node ls is laid out as docker lays it out", async () => {
-  const { out } = await runCommand(["node", "ls"], answers);
+  const { out, err } = await runCommand(["node", "ls"], answers);
+  assert.equal(err, "h2: no answer over UDP port 4789 from h1\n");
   assert.equal(
     out,
     [

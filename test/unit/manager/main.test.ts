@@ -165,18 +165,29 @@ test("a service's tasks are planned onto a joined worker and reach it within the
       },
       forever,
     );
+    let silentPeers: readonly string[] = ["h1"];
     const session = await openSession({
       identity,
       identityDirectory: directory,
       savedFile: join(directory, "wanted.pb"),
       bootId: "boot",
       hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
-      unreachablePeers: () => [],
+      unreachablePeers: () => silentPeers,
       world: realWorld,
       log: silentLog,
     });
+    const message = async () =>
+      (await manager.control.unary("GetNode", { ID: identity.nodeId, InsertDefaults: false }))
+        .Status?.Message;
+    const untilMessage = async (wanted: RegExp) => {
+      while (!wanted.test((await message()) ?? ""))
+        await new Promise((resolve) => setTimeout(resolve, 10));
+    };
     try {
       await until("connected", () => session.connected());
+      await untilMessage(/^no answer over UDP port \d+ from h1$/);
+      silentPeers = [];
+      await untilMessage(/^$/);
       await manager.control.unary("CreateService", { Spec: webSpec, RegistryAuth: "" });
       await until("both tasks came", () => session.wanted?.tasks.size === 2);
       for (const id of session.wanted?.tasks.keys() ?? [])
