@@ -4,6 +4,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
+import { readGeneration } from "./generation.ts";
 import { type Link, parseLink } from "./links.ts";
 import {
   describe,
@@ -66,6 +67,8 @@ export class NamespaceState {
   readonly #log: Log;
   #objects: readonly KernelObject[] | null = null;
   readonly #tables = new Map<string, Table>();
+  /** Of the rules, as long as nobody but us has changed them since they were known to be `#tables`. */
+  #generation: number | null = null;
 
   constructor(path: string | null, log: Log) {
     this.path = path;
@@ -78,6 +81,17 @@ export class NamespaceState {
 
   forgetTables(): void {
     this.#tables.clear();
+    this.#generation = null;
+  }
+
+  /** Whether the rules of this generation are those tables, without looking at them. */
+  hasTables(wanted: readonly Table[], generation: number): boolean {
+    return generation === this.#generation && this.#change(wanted) === "";
+  }
+
+  /** Somebody has looked: at this generation the rules are those tables. */
+  confirmTables(wanted: readonly Table[], generation: number): void {
+    if (this.#change(wanted) === "") this.#generation = generation;
   }
 
   /**
@@ -112,20 +126,33 @@ export class NamespaceState {
 
   /** One transaction for all the tables: the packets see either the old rules or the new. */
   setTables(wanted: readonly Table[]): void {
-    const key = (table: Table) => `${table.family} ${table.name}`;
-    const text = wanted
-      .map((table) => renderChange(this.#tables.get(key(table)) ?? null, table))
-      .join("");
+    const text = this.#change(wanted);
     if (text === "") return;
+    const before = readGeneration(this.path);
+    const isWhole = wanted.every((table) => !this.#tables.has(tableKey(table)));
     try {
       runNft(this.path, text);
     } catch (error) {
-      this.#tables.clear();
+      this.forgetTables();
       throw error;
     }
-    for (const table of wanted) this.#tables.set(key(table), table);
+    for (const table of wanted) this.#tables.set(tableKey(table), table);
+    // Ours was the only change, on what was known or in place of all that was there.
+    const isKnown = isWhole || before === this.#generation;
+    const after = readGeneration(this.path);
+    this.#generation = isKnown && after === before + 1 ? after : null;
     this.#log.debug({ namespace: this.path, bytes: text.length }, "rules changed");
   }
+
+  #change(wanted: readonly Table[]): string {
+    return wanted
+      .map((table) => renderChange(this.#tables.get(tableKey(table)) ?? null, table))
+      .join("");
+  }
+}
+
+function tableKey(table: Table): string {
+  return `${table.family} ${table.name}`;
 }
 
 function isNothing(change: ReturnType<typeof difference>): boolean {

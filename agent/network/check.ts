@@ -7,7 +7,7 @@ import { messageOf } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace, isNamespace } from "../../proto/kit/netns.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { listLinks, listObjects } from "./apply.ts";
+import { listLinks, listObjects, type NamespaceState } from "./apply.ts";
 import {
   linkDifferences,
   missing,
@@ -41,6 +41,8 @@ export interface Patient {
   places(): readonly Place[];
   /** What should be there by now; null where nothing should. */
   wish(place: Place): Promise<Wish | null>;
+  /** Of a namespace that is kept in mind; null for containers', which are not. */
+  state(place: Place): NamespaceState | null;
   /** By name, digests of what the keeper should hold and what it holds; null: it cannot be asked. */
   names(): Promise<{
     readonly wanted: ReadonlyMap<string, string>;
@@ -152,7 +154,7 @@ export class Check {
     return [
       ...ofKernel,
       ...settingDifferences(where, wish.settings, readSettings(place, wish.settings)),
-      ...this.#rules.compare(place, where, wish.tables),
+      ...this.#rules.compare(place, where, wish.tables, this.#patient.state(place)),
     ];
   }
 }

@@ -413,6 +413,10 @@ export class KernelNetwork implements Network, NetworkCheck {
               ...[...this.#sandboxes.keys()].map((id) => this.#sandboxPath(id)),
             ],
       wish: (place) => this.#wish(place),
+      state: (place) =>
+        place === null
+          ? this.#host
+          : ([...this.#routers.values()].find(({ state }) => state.path === place)?.state ?? null),
       names: () => this.#digests(),
       heal: (damage) => this.#heal(damage),
     };
