@@ -78,8 +78,13 @@ export class Check {
     for (const { sentence } of differences.slice(0, loggedMax))
       this.#log.warn({ difference: sentence }, "the network is not as it should be");
     const count = differences.length;
-    await this.#patient.serially(() => this.#patient.heal(damage));
-    this.#log.warn({ differences: count }, "the network was put right");
+    try {
+      await this.#patient.serially(() => this.#patient.heal(damage));
+      this.#log.warn({ differences: count }, "the network was put right");
+    } catch (error) {
+      // The rest is put right all the same: a port that a program has is such an error. What is left, the next look tells.
+      this.#log.warn({ differences: count, error: messageOf(error) }, "not all was put right");
+    }
     return differences;
   }
 
