@@ -2,16 +2,22 @@
 // on one, two, internal and equal networks; and the ways strangers try.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createSocket, type Socket } from "node:dgram";
 import { after, before, test } from "node:test";
+import { routerMac } from "../../agent/network/addresses.ts";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
+import { udpSocketIn } from "../../proto/kit/netns.ts";
 import {
   askOnce,
   endHosts,
   type Host,
   ingress,
+  ip,
   makeHosts,
   membersView,
   network,
+  prefix,
   serve,
   serveUdp,
 } from "./network-kit.ts";
@@ -86,7 +92,12 @@ before(async () => {
   serveUdp(outside.namespace, "outside", 5353);
 });
 
-after(() => endHosts(hosts));
+const sockets: Socket[] = [];
+
+after(async () => {
+  for (const socket of sockets) socket.close();
+  await endHosts(hosts);
+});
 
 function hostOf(box: Box): Host {
   return hosts[box.host - 1] ?? assert.fail();
@@ -125,7 +136,7 @@ function view(self: number): ClusterView {
 const at = (name: string) => places.get(name) ?? assert.fail(name);
 const nothing = /^(refused|no route)$/;
 /** Beyond the host it is for others to say no. */
-const silence = /^(refused|no route|failed: .*|)$/;
+const silence = /^(refused|no route|failed: .*|)$/s;
 
 /** From whom, to where, and what is heard over TCP and over UDP alike: port 80 there is port 5353 here. */
 const ways: readonly (readonly [from: string, to: string, hears: RegExp])[] = [
@@ -206,3 +217,140 @@ test("whoever asks for what is not there is told each time", { skip }, async () 
   for (let i = 0; i < 10; i++) assert.equal(await askOnce(at("a1"), "UDP:10.0.1.2:99"), "refused");
   assert.ok(performance.now() - start < 3_000);
 });
+
+test("one client port through two nodes at once is two connections", { skip }, async () => {
+  await Promise.all(
+    [hosts[0], hosts[1]].map(async (host) => {
+      const target = `${host?.address}:8080,sourceport=4040,reuseaddr`;
+      assert.match(await askOnce(at("c"), `UDP:${target}`), /^[ab]1 saw 10\.88\.0\.13$/);
+      assert.match(await askOnce(at("c"), target), /^[ab]1 saw 10\.88\.0\.13$/);
+    }),
+  );
+});
+
+/** Frames from b1 to a1: from whose host, with which router's address. */
+const frames = [
+  { name: "from a host that is no member", place: "c", index: 2 },
+  { name: "with an unknown router's address", place: "b", index: 9 },
+] as const;
+for (const [i, { name, place, index }] of frames.entries())
+  test(`a frame for the overlay reaches nobody: ${name}`, { skip }, async () => {
+    const port = 5400 + i;
+    const heard = listen(at("a1"), port);
+    const throwIn = (from: string, router: number, text: string) => {
+      const frame = { vni: 4097, to: routerMac(1), from: routerMac(router), port };
+      return send(at(from), "10.88.0.11", 4789, vxlanFrame(frame, text));
+    };
+    await throwIn(place, index, "x");
+    await untilHeard([heard], "y", () => throwIn("b", 2, "y"));
+    assert.ok(!heard.includes("x"), "a stranger was heard");
+  });
+
+/** Whose address a container claims when it speaks to one on its own node, to one on another, and to a client outside. */
+const forgeries = [
+  { name: "one nobody has", source: "10.0.1.99" },
+  { name: "the gateway's", source: "10.0.1.1" },
+  { name: "a virtual one", source: "10.0.1.2" },
+  { name: "another container's", source: "10.0.1.20" },
+  { name: "one of another network", source: "10.0.2.8" },
+  { name: "its host's", source: "10.88.0.11" },
+  { name: "a peer router's", source: "169.254.128.2" },
+];
+for (const [i, { name, source }] of forgeries.entries())
+  test(`a container with a forged address is not heard: ${name}`, { skip }, async () => {
+    const port = 6000 + i;
+    const targets = { a2: "10.0.1.7", b1: "10.0.1.6", c: "10.88.0.13" };
+    const heard = Object.keys(targets).map((place) => listen(at(place), port));
+    const speak = (text: string, as?: string) =>
+      Promise.all(Object.values(targets).map((to) => send(at("a1"), to, port, text, as)));
+    const onLoopback = (verb: string) =>
+      execFileSync("nsenter", [
+        ...[`--net=${at("a1")}`, "ip", "address", verb, `${source}/32`, "dev", "lo"],
+      ]);
+    onLoopback("add");
+    await speak("forged", source);
+    onLoopback("del");
+    await untilHeard(heard, "true", () => speak("true"));
+    assert.deepEqual(
+      heard.flat().filter((text) => text === "forged"),
+      [],
+    );
+  });
+
+test("a route of the LAN into the overlay and its links leads nowhere", { skip }, async () => {
+  const through = ["via", "10.88.0.11"];
+  for (const subnet of ["10.0.0.0/8", "169.254.0.0/16", "172.29.0.0/16"])
+    ip("-n", `${prefix}c`, "route", "add", subnet, ...through);
+  for (const target of [
+    "10.0.1.2",
+    "10.0.1.5",
+    "10.0.0.5",
+    "10.0.3.5",
+    "169.254.1.1",
+    "172.29.0.2",
+  ])
+    for (const port of ["80", "8080"])
+      assert.match(await askOnce(at("c"), `${target}:${port},connect-timeout=0.3`), silence);
+});
+
+/** What arrives at a port, in order. */
+function listen(namespace: string, port: number): string[] {
+  const heard: string[] = [];
+  const socket = createSocket("udp4", (message) => heard.push(message.toString()));
+  socket.bind({ fd: udpSocketIn(namespace, "0.0.0.0", port) });
+  sockets.push(socket);
+  return heard;
+}
+
+function send(
+  namespace: string,
+  target: string,
+  port: number,
+  message: string | Buffer,
+  source = "0.0.0.0",
+): Promise<void> {
+  const socket = createSocket("udp4");
+  return new Promise((resolve) => {
+    const end = () => socket.close(() => resolve());
+    socket.bind({ fd: udpSocketIn(namespace, source, 0) }, () =>
+      socket.send(message, port, target, end),
+    );
+  });
+}
+
+/** What was sent before has arrived when this has. */
+async function untilHeard(
+  heard: readonly string[][],
+  text: string,
+  speak: () => Promise<unknown>,
+): Promise<void> {
+  while (!heard.every((one) => one.includes(text))) {
+    await speak();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A datagram in a frame in VXLAN, as one router sends it to another. Checksums that UDP may leave out are left out. */
+function vxlanFrame(
+  frame: {
+    readonly vni: number;
+    readonly to: string;
+    readonly from: string;
+    readonly port: number;
+  },
+  text: string,
+): Buffer {
+  const vxlan = Buffer.from([8, 0, 0, 0, frame.vni >> 16, frame.vni >> 8, frame.vni, 0]);
+  const mac = (address: string) => Buffer.from(address.replaceAll(":", ""), "hex");
+  const udp = Buffer.alloc(8);
+  udp.writeUInt16BE(4000, 0);
+  udp.writeUInt16BE(frame.port, 2);
+  udp.writeUInt16BE(8 + text.length, 4);
+  const ipv4 = Buffer.from("4500000000000000401100000a0001060a000105", "hex");
+  ipv4.writeUInt16BE(28 + text.length, 2);
+  let sum = 0;
+  for (let i = 0; i < 20; i += 2) sum += ipv4.readUInt16BE(i);
+  ipv4.writeUInt16BE(~((sum & 0xffff) + (sum >> 16)) & 0xffff, 10);
+  const kind = Buffer.from([8, 0]);
+  return Buffer.concat([vxlan, mac(frame.to), mac(frame.from), kind, ipv4, udp, Buffer.from(text)]);
+}

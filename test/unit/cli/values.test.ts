@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DaemonClient } from "../../../cli/client.ts";
 import { align, humanSize } from "../../../cli/table.ts";
-import { bytes, duration, durationText, fields, shellWords } from "../../../cli/values.ts";
+import { bytes, duration, durationText, fields, ports, shellWords } from "../../../cli/values.ts";
 import { humanDuration } from "../../../proto/kit/duration.ts";
 
 test("durations are read as Go reads them and written as Go writes them", () => {
@@ -93,4 +93,14 @@ test("without a daemon the sentence names its address", async () => {
     () => new DaemonClient("ftp://x"),
     /unix:\/\/\/path or tcp:\/\/host:port is expected/,
   );
+});
+
+test("a range of ports is published one by one, and both ranges are of one length", () => {
+  const pairs = ports("8000-8002:80-82/udp").map((port) => [port.PublishedPort, port.TargetPort]);
+  assert.deepEqual(pairs, [
+    [8000, 80],
+    [8001, 81],
+    [8002, 82],
+  ]);
+  assert.throws(() => ports("8000-8005:80"), /invalid ranges/);
 });
