@@ -22,7 +22,7 @@ const programs = {
   busybox: "busybox",
   perl: "perl-base",
   nsenter: "util-linux",
-  ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump" } : {}),
+  ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump", socat: "socat", zstd: "zstd" } : {}),
   ...(forBench ? { iperf3: "iperf3" } : {}),
   ...(forPeer ? { dockerd: "docker.io", iptables: "iptables" } : {}),
 };
