@@ -12,6 +12,7 @@ import { startFailure } from "./failures.ts";
 import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
+import { endLooks } from "./rootfs.ts";
 import { signalNumber } from "./signals.ts";
 import type { Container, CreateContainer } from "./types.ts";
 
@@ -188,7 +189,8 @@ export class Containers {
 
   /** Takes over what runs from before, finds out what ended meanwhile, and removes what has no record. */
   async adopt(): Promise<void> {
-    const { runtime, records, log } = this.#parts;
+    const { runtime, records, libc, log } = this.#parts;
+    await endLooks(libc, records.directory);
     for (const id of await runtime.endOrphans(""))
       log.warn({ container: id }, "ended what an abandoned create had left");
     const [files, containers, tasks, snapshots] = await Promise.all([

@@ -16,19 +16,19 @@ export interface ContainerFile extends Container {
 }
 
 export class Records {
-  readonly #directory: string;
+  readonly directory: string;
   readonly #log: Log;
   /** Writes of one container follow each other. */
   readonly #writing = new Map<string, Promise<void>>();
 
   constructor(dataRoot: string, log: Log) {
-    this.#directory = join(dataRoot, "containers");
+    this.directory = join(dataRoot, "containers");
     this.#log = log;
   }
 
   /** Folder of a container's files. */
   path(id: string): string {
-    return join(this.#directory, id);
+    return join(this.directory, id);
   }
 
   logs(id: string): string {
@@ -37,9 +37,9 @@ export class Records {
 
   /** All that can be read. What cannot is left out and said in the log: its container is reaped as one without record. */
   async load(): Promise<readonly ContainerFile[]> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o710 });
+    await mkdir(this.directory, { recursive: true, mode: 0o710 });
     const records: ContainerFile[] = [];
-    for (const id of await readdir(this.#directory)) {
+    for (const id of await readdir(this.directory)) {
       const record = await this.#read(id);
       if (record === null) await rm(this.path(id), { recursive: true, force: true });
       else records.push(record);

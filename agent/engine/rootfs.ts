@@ -1,11 +1,12 @@
 // A look into a container's file system before it runs: mounted for a moment, read without leaving it.
 
 import { lstat, mkdtemp, readFile, readlink, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { SnapshotMount } from "../runtime/types.ts";
 import { type Libc, mountFlags } from "./libc.ts";
 
+const lookPrefix = "look-";
 const linksMax = 40;
 const fileBytesMax = 4 * 1024 * 1024;
 
@@ -19,7 +20,7 @@ export async function withRootfs<T>(
   const [mount] = mounts;
   if (mount === undefined || mounts.length > 1)
     throw new SwarmError("unsupported", `a snapshot with ${mounts.length} mounts`);
-  const target = await mkdtemp(join(directory, "look-"));
+  const target = await mkdtemp(join(directory, lookPrefix));
   try {
     const isBind = mount.options.includes("rbind") || mount.options.includes("bind");
     const flags = isBind
@@ -37,6 +38,25 @@ export async function withRootfs<T>(
   } finally {
     await rmdir(target).catch(() => {});
   }
+}
+
+/** Ends the looks under `directory` that a killed engine left mounted: nothing may delete into a container's files. */
+export async function endLooks(libc: Libc, directory: string): Promise<void> {
+  for (const target of looksIn(await readFile("/proc/self/mountinfo", "utf8"), directory)) {
+    libc.unmount(target);
+    await rmdir(target).catch(() => {});
+  }
+}
+
+/** The mount points of looks under `directory`, from the kernel's list (proc(5): the fifth field, blanks in octal). */
+export function looksIn(mountinfo: string, directory: string): readonly string[] {
+  return mountinfo
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .map((path) =>
+      path.replace(/\\([0-7]{3})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 8))),
+    )
+    .filter((path) => path.startsWith(`${directory}/`) && basename(path).startsWith(lookPrefix));
 }
 
 /** A path inside `root`, with every symbolic link taken as the container would take it. Need not exist. */

@@ -3,12 +3,21 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, openSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { LogBook } from "../../agent/keeper/logs.ts";
+import { endShim, findShims } from "../../agent/runtime/shims.ts";
 import type { Keeper, KeeperRequest } from "../../proto/kit/keeper.ts";
 import { silentLog } from "../../proto/kit/log.ts";
 
@@ -237,9 +246,13 @@ export class TestKeeper implements Keeper {
     return this.#book.requests.map((request) => request.container);
   }
 
+  async stop(): Promise<void> {
+    await this.#book.stop();
+  }
+
   /** All pipes are dropped for a moment, then the engine is told. */
   async restart(): Promise<void> {
-    await this.#book.stop();
+    await this.stop();
     this.#book = new LogBook(silentLog, Date.now);
     for (const listener of this.#listeners) listener();
   }
@@ -256,6 +269,18 @@ export async function until(
     if (Date.now() > deadline) throw new Error(`not within ${msMax} ms: ${what}`);
     await delay(20);
   }
+}
+
+/** What containers left in a test's folder, also after a failure: their shims, their mounts, then the folder itself. */
+export async function removeFolder(directory: string, containerd: string): Promise<void> {
+  for (const shim of await findShims(containerd, "tsswarm"))
+    await endShim(shim, containerd, "tsswarm");
+  const mounted = readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[1] ?? "")
+    .filter((path) => path.startsWith(`${directory}/`));
+  for (const path of mounted.reverse()) execFileSync("umount", ["-l", path]);
+  rmSync(directory, { recursive: true, force: true });
 }
 
 /** Takes away the empty groups that are left of a test's containers, in every hierarchy. */

@@ -20,6 +20,7 @@ import {
   type ContainerdServer,
   pushImage,
   removeCgroups,
+  removeFolder,
   type Server,
   smallLayer,
   startContainerd,
@@ -68,14 +69,15 @@ before(async () => {
 });
 
 after(async () => {
-  // What a failed start-up has not made is not there to be closed.
+  // What a failed start-up has not made is not there to be closed, and a failed engine removes nothing.
   for (const container of engine?.list() ?? [])
-    await engine.remove(container.id, { force: true, volumes: true });
+    await engine.remove(container.id, { force: true, volumes: true }).catch(() => {});
   await engine?.close();
   runtime?.close();
-  await containerd?.stop();
+  await keeper.stop();
   await registry?.stop();
-  rmSync(directory, { recursive: true, force: true });
+  await containerd?.stop();
+  await removeFolder(directory, containerd?.address ?? "");
   removeCgroups(cgroups);
 });
 

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { insideRoot, readInside } from "../../../../agent/engine/rootfs.ts";
+import { insideRoot, looksIn, readInside } from "../../../../agent/engine/rootfs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "rootfs-"));
 
@@ -35,4 +35,20 @@ test("a loop of links ends", async () => {
 test("a file is read inside, one that is not there is empty", async () => {
   assert.equal(await readInside(root, "/etc/passwd"), "inside");
   assert.equal(await readInside(root, "/escape"), "");
+});
+
+test("the looks a killed engine left mounted are found, and nothing else", () => {
+  const mount = (path: string) => `31 24 0:27 / ${path} rw,relatime - overlay overlay rw`;
+  const mountinfo = [
+    mount("/data/containers/ab12/look-x1"),
+    mount("/data/containers/my\\040host/look-x2"),
+    mount("/data/containers/ab12/volume"),
+    mount("/data/containers-of-others/ab12/look-x3"),
+    mount("/"),
+    "",
+  ].join("\n");
+  assert.deepEqual(looksIn(mountinfo, "/data/containers"), [
+    "/data/containers/ab12/look-x1",
+    "/data/containers/my host/look-x2",
+  ]);
 });
