@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
-import { machine, programFolder, runFolder, socketOf } from "./lab/names.ts";
+import { diskFolder, machine, programFolder, runFolder, socketOf } from "./lab/names.ts";
 
 const program = join(programFolder, "dist", "cli", "main.js");
 const socket = `unix://${socketOf(machine("h1"))}`;
@@ -23,7 +23,7 @@ async function step(...args: readonly string[]): Promise<void> {
   });
   if (code !== 0) {
     console.error(
-      `\nThat did not work. The hosts' logs: /var/lib/tsswarm-lab/HOST/log/; to remove all of it: ${self()} lab down`,
+      `\nThat did not work. The hosts' logs: ${diskFolder}/HOST/log/; to remove all of it: ${self()} lab down`,
     );
     process.exit(code ?? 1);
   }

@@ -15,17 +15,17 @@ mount -n -t proc proc /proc
 # Out of the control groups of whoever typed the command. A cpuset cannot hold processes before it is filled in.
 for mount in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ -e "$mount/cgroup.procs" ] && [ "${mount##*/}" != cpuset ] || continue
-  mkdir -p "$mount/tsswarm-lab/$LAB_NAME/system"
-  echo 0 >"$mount/tsswarm-lab/$LAB_NAME/system/cgroup.procs" || true
+  mkdir -p "$mount/${LAB_FOLDER#/run/}/system"
+  echo 0 >"$mount/${LAB_FOLDER#/run/}/system/cgroup.procs" || true
 done
 
 # /run is made aside and moved into its place at the end: what it covers is needed until then.
 run=$LAB_FOLDER/stage
 mkdir -p "$run"
 mount -n -t tmpfs -o mode=755 tmpfs "$run"
-mkdir -p "$run"/{lock,netns,tsswarm-program,containerd,cgroup,etc/upper,etc/work} "$run/tsswarm-lab/$LAB_NAME"
+mkdir -p "$run"/{lock,netns,tsswarm-program,containerd,cgroup,etc/upper,etc/work} "$run/${LAB_FOLDER#/run/}"
 mount -n --bind "$LAB_PROGRAM" "$run/tsswarm-program"
-mount -n --bind "$LAB_FOLDER" "$run/tsswarm-lab/$LAB_NAME"
+mount -n --bind "$LAB_FOLDER" "$run/${LAB_FOLDER#/run/}"
 
 # A new sysfs shows this machine's own links; the control groups have to be carried over it.
 mount -n --rbind /sys/fs/cgroup "$run/cgroup"
@@ -80,11 +80,11 @@ TOML
     sleep 0.02
   done
   keep daemon "$LAB_NODE" /run/tsswarm-program/dist/cli/main.js daemon \
-    --config-file "/run/tsswarm-lab/$LAB_NAME/daemon.json" 3>&- &
+    --config-file "$LAB_FOLDER/daemon.json" 3>&- &
   ;;
 switch)
   mkdir -p /var/lib/registry
-  keep registry docker-registry serve "/run/tsswarm-lab/$LAB_NAME/registry.yml" 3>&- &
+  keep registry docker-registry serve "$LAB_FOLDER/registry.yml" 3>&- &
   ;;
 outside) ;;
 esac

@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { cutCable, healCable } from "./cables.ts";
 import { waitForDaemon } from "./cluster.ts";
 import { add, down, status, up } from "./lab.ts";
-import { type Machine, outsideMachine } from "./names.ts";
+import { type Machine, machine, outsideMachine, socketOf } from "./names.ts";
 import { powerOff, powerOn } from "./power.ts";
 import { findProgram, initOf, type ProcessId, type Program } from "./processes.ts";
 import { theHost, theLab } from "./record.ts";
@@ -82,7 +82,7 @@ export function labProgram(result: { code: number }): Command {
 const examples = `
 Examples:
   tsswarm lab up --hosts 3
-  tsswarm -H unix:///run/tsswarm-lab/h1/docker.sock node ls
+  tsswarm -H unix://${socketOf(machine("h1"))} node ls
   tsswarm lab exec outside -- busybox wget -qO- http://10.77.0.11:8080/
   tsswarm lab power-off h3
   tsswarm lab down`;

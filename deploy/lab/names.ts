@@ -2,10 +2,13 @@
 
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SwarmError } from "../../proto/kit/errors.ts";
 
-export const runFolder = "/run/tsswarm-lab";
-export const diskFolder = "/var/lib/tsswarm-lab";
-export const cgroupName = "tsswarm-lab";
+/** Several labs may stand side by side on one machine, each under its own name; their hosts cannot see each other. */
+export const labName = nameOfLab(process.env["TSSWARM_LAB"]);
+export const runFolder = `/run/${labName}`;
+export const diskFolder = `/var/lib/${labName}`;
+export const cgroupName = labName;
 export const subnet = "10.77.0";
 export const switchAddress = `${subnet}.1`;
 export const registryName = "registry.lab";
@@ -32,13 +35,24 @@ export interface Machine {
   readonly disk: string;
 }
 
+/** tsswarm-lab, or tsswarm-lab.NAME: a dot, so that no lab's name is the start of another's host's. Throws `invalid`. */
+export function nameOfLab(name: string | undefined): string {
+  if (name === undefined || name === "") return "tsswarm-lab";
+  if (!/^[a-z0-9]{1,12}$/.test(name))
+    throw new SwarmError(
+      "invalid",
+      `TSSWARM_LAB="${name}" cannot name a lab: only a-z and 0-9, at most 12 of them`,
+    );
+  return `tsswarm-lab.${name}`;
+}
+
 export function machine(name: string): Machine {
   const kind = name === "switch" || name === "outside" ? name : "host";
   const last = kind === "switch" ? 1 : kind === "outside" ? 5 : 10 + hostIndex(name);
   return {
     kind,
     name,
-    namespace: `tsswarm-lab-${name}`,
+    namespace: `${labName}-${name}`,
     address: `${subnet}.${last}`,
     port: kind === "switch" ? "" : `p-${name}`,
     mac: `02:4c:41:42:00:${last.toString(16).padStart(2, "0")}`,

@@ -14,6 +14,7 @@ import {
   registryAddress,
   socketOf,
   switchAddress,
+  switchMachine,
 } from "./names.ts";
 import { initOf, isAlive, type ProcessId } from "./processes.ts";
 import { LabError, tryRun, until } from "./run.ts";
@@ -117,7 +118,7 @@ export async function powerOff(machine: Machine): Promise<void> {
   const init = initOf(machine);
   // Sockets say goodbye when the kernel closes them: the cable goes first.
   if (machine.port !== "")
-    tryRun("ip", "-n", "tsswarm-lab-switch", "link", "set", machine.port, "down");
+    tryRun("ip", "-n", switchMachine.namespace, "link", "set", machine.port, "down");
   if (init !== null) await kill(init);
   removeNamespace(machine);
   for (const name of ["init", "docker.sock"]) rmSync(join(machine.folder, name), { force: true });

@@ -4,7 +4,7 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { DaemonClient } from "../../cli/client.ts";
-import { machine, outsideMachine, socketOf } from "../../deploy/lab/names.ts";
+import { labName, machine, outsideMachine, socketOf } from "../../deploy/lab/names.ts";
 import { initOf } from "../../deploy/lab/processes.ts";
 import { readRecord } from "../../deploy/lab/record.ts";
 import { until } from "../../deploy/lab/run.ts";
@@ -290,7 +290,9 @@ export async function changedSince(before: readonly string[]): Promise<readonly 
 
 /** Ours by name. A process of the lab has inherited the lab's folders with its environment. */
 function isOurs(line: string): boolean {
-  return /\btsswarm-lab\b|\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b/.test(line);
+  const words = line.split(/[\s/]/);
+  const isOfLab = words.some((word) => word === labName || word.startsWith(`${labName}-`));
+  return isOfLab || /\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b(?![.-])/.test(line);
 }
 
 function list(folder: string): readonly string[] {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hostIndex, hostsFile, machine, socketOf } from "../../../deploy/lab/names.ts";
+import { hostIndex, hostsFile, machine, nameOfLab, socketOf } from "../../../deploy/lab/names.ts";
 import { isProgram } from "../../../deploy/lab/processes.ts";
 
 test("everything about a host follows from its name", () => {
@@ -16,6 +16,14 @@ test("everything about a host follows from its name", () => {
   });
   assert.equal(socketOf(machine("h1")), "/run/tsswarm-lab/h1/docker.sock");
   assert.equal(machine("outside").address, "10.77.0.5");
+});
+
+test("a lab beside the first is called by its name, which fits into names of files and namespaces", () => {
+  assert.equal(nameOfLab(undefined), "tsswarm-lab");
+  assert.equal(nameOfLab(""), "tsswarm-lab");
+  assert.equal(nameOfLab("b2"), "tsswarm-lab.b2");
+  for (const wrong of ["..", "a/b", "A", "thirteen-long", "a b"])
+    assert.throws(() => nameOfLab(wrong), /cannot name a lab/);
 });
 
 test("only h1 to h9 are hosts", () => {
