@@ -2,12 +2,15 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Node, Service, Task } from "../proto/gen/types.ts";
+import { rankOf } from "../proto/states.ts";
 import type { Body } from "./service-create-spec.ts";
 import type { Terminal } from "./terminal.ts";
 
 const pauseMs = 200;
 const monitorMsDefault = 5000;
 const slotsShownMax = 20;
+const wantedStates: ReadonlySet<string> = new Set(["running", "ready", "complete"]);
+const runningRank = rankOf("running");
 
 export interface Progress {
   readonly running: number;
@@ -25,33 +28,14 @@ export interface Progress {
 
 type Seen = {
   readonly service: Body<Service>;
+  /** Those of the service's newest spec, also the ended ones. */
   readonly tasks: readonly Body<Task>[];
   readonly nodes: readonly Body<Node>[];
 };
 
-const order = [
-  "new",
-  "pending",
-  "assigned",
-  "accepted",
-  "preparing",
-  "ready",
-  "starting",
-  "running",
-  "complete",
-];
-
 /** How far a service is. Pure. */
 export function progressOf({ service, tasks, nodes }: Seen): Progress {
-  const current = tasks.filter(
-    (task) =>
-      (task.DesiredState === "running" ||
-        task.DesiredState === "ready" ||
-        task.DesiredState === "complete") &&
-      (service.SpecVersion === undefined ||
-        task.SpecVersion === undefined ||
-        task.SpecVersion === service.SpecVersion),
-  );
+  const current = tasks.filter((task) => wantedStates.has(task.DesiredState ?? ""));
   const mode = service.Spec?.Mode;
   const state = service.UpdateStatus?.State ?? "";
   const slots =
@@ -121,8 +105,8 @@ function failure(all: readonly Body<Task>[], task: Body<Task>): string | undefin
 function stateText(task: Body<Task> | undefined, failed: string | undefined): string {
   const state = task?.Status?.State ?? "";
   if (failed !== undefined) return failed;
-  const at = Math.max(0, order.indexOf(state));
-  const bar = "=".repeat(Math.round((at / 7) * 50));
+  const at = Math.max(0, Math.min(rankOf(state), runningRank));
+  const bar = "=".repeat(Math.round((at / runningRank) * 50));
   return `${state.padEnd(9)} [${`${bar}>`.padEnd(51)}]`;
 }
 
@@ -159,7 +143,7 @@ export async function watchService(
 
 async function look(terminal: Terminal, id: string): Promise<Seen> {
   const { client } = terminal;
-  const query = { filters: JSON.stringify({ service: [id] }) };
+  const query = { filters: JSON.stringify({ service: [id], "_up-to-date": ["true"] }) };
   const [service, tasks] = await Promise.all([
     client.get<Body<Service>>(`/services/${id}`),
     client.get<readonly Body<Task>[]>("/tasks", { query }),
@@ -193,6 +177,7 @@ class Screen {
 
   show(lines: readonly string[], last: string): void {
     const all = last === "" ? lines : [...lines, last];
+    if (all.join("\n") === this.#shown.join("\n")) return;
     if (this.#terminal.isInteractive) {
       const up = this.#shown.length > 0 ? `\u001b[${this.#shown.length}A` : "";
       const blank = Math.max(0, this.#shown.length - all.length);

@@ -3,18 +3,12 @@ import { test } from "node:test";
 import { formatLine } from "../../../cli/service-logs.ts";
 import { progressOf } from "../../../cli/service-progress.ts";
 
-const service = { SpecVersion: 2, Spec: { Mode: { Replicated: { Replicas: 2 } } } };
-function task(slot: number, state: string, version = 2, rest: object = {}): object {
-  return {
-    Slot: slot,
-    SpecVersion: version,
-    DesiredState: "running",
-    Status: { State: state },
-    ...rest,
-  };
+const service = { Spec: { Mode: { Replicated: { Replicas: 2 } } } };
+function task(slot: number, state: string, rest: object = {}): object {
+  return { Slot: slot, DesiredState: "running", Status: { State: state }, ...rest };
 }
 
-test("a service has converged when every slot runs the newest version", () => {
+test("a service has converged when every slot runs", () => {
   const running = progressOf({
     service,
     tasks: [task(1, "running"), task(2, "running")],
@@ -24,12 +18,9 @@ test("a service has converged when every slot runs the newest version", () => {
     { ...running, lines: [] },
     { running: 2, wanted: 2, lines: [], isConverged: true, stopped: null },
   );
-  const old = progressOf({
-    service,
-    tasks: [task(1, "running"), task(2, "running", 1)],
-    nodes: [],
-  });
-  assert.equal(old.isConverged, false);
+  const leaving = task(2, "running", { DesiredState: "shutdown" });
+  const replaced = progressOf({ service, tasks: [task(1, "running"), leaving], nodes: [] });
+  assert.equal(replaced.isConverged, false);
   const starting = progressOf({
     service,
     tasks: [task(1, "running"), task(2, "starting")],
@@ -47,7 +38,7 @@ test("an update that goes on has not converged, one that is paused never will", 
 });
 
 test("a slot whose task failed shows why until its successor runs", () => {
-  const failed = task(1, "failed", 2, {
+  const failed = task(1, "failed", {
     DesiredState: "shutdown",
     Status: { State: "failed", Err: "exit 1" },
   });
