@@ -1,0 +1,188 @@
+// What is wired on this node: the namespaces of routers and containers, and the links between them.
+
+import { join } from "node:path";
+import type { Log } from "../../proto/kit/log.ts";
+import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
+import { listFolder, NamespaceState } from "./apply.ts";
+import { deleteLink } from "./links.ts";
+import { type NetworkFacts, sandboxObjects } from "./plan.ts";
+import { SandboxRecords } from "./records.ts";
+import { withSocket } from "./socket.ts";
+import { sandboxTable } from "./tables.ts";
+import type { ClusterView, Sandbox } from "./types.ts";
+import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
+
+const routerFile = /^router-(.+)$/;
+
+export interface Router {
+  readonly facts: NetworkFacts;
+  /** Number of the link to the host, null for an internal network. */
+  readonly slot: number | null;
+  readonly state: NamespaceState;
+}
+
+export class Wired {
+  readonly #directory: string;
+  readonly #records: SandboxRecords;
+  readonly #log: Log;
+  readonly #sandboxes: Map<string, Sandbox>;
+  readonly #routers = new Map<string, Router>();
+  /** What each namespace's links were last made for, as JSON, by path: equal means nothing to look at. */
+  readonly #wishes = new Map<string, string>();
+  /** Of the overlay's inside. */
+  mtu = 0;
+
+  constructor(execRoot: string, log: Log) {
+    this.#directory = join(execRoot, "netns");
+    this.#records = new SandboxRecords(join(execRoot, "network"));
+    this.#log = log;
+    this.#sandboxes = this.#records.load();
+    // Left by a boot before this one, or cut short: there is no container in them.
+    for (const id of this.#sandboxes.keys()) {
+      if (!isNamespace(this.sandboxPath(id))) this.removeSandbox(id);
+    }
+  }
+
+  get routers(): readonly Router[] {
+    return [...this.#routers.values()];
+  }
+
+  get sandboxes(): readonly Sandbox[] {
+    return [...this.#sandboxes.values()];
+  }
+
+  get networks(): ReadonlyMap<string, NetworkFacts> {
+    return new Map(this.routers.map(({ facts }) => [facts.id, facts]));
+  }
+
+  /** Numbers of the links to the host, by network. */
+  get slots(): ReadonlyMap<string, number> {
+    const found = new Map<string, number>();
+    for (const { facts, slot } of this.routers) if (slot !== null) found.set(facts.id, slot);
+    return found;
+  }
+
+  router(networkId: string): Router | undefined {
+    return this.#routers.get(networkId);
+  }
+
+  routerAt(path: string | null): Router | undefined {
+    return this.routers.find(({ state }) => state.path === path);
+  }
+
+  sandbox(id: string): Sandbox | undefined {
+    return this.#sandboxes.get(id);
+  }
+
+  sandboxAt(path: string | null): Sandbox | undefined {
+    return this.sandboxes.find(({ id }) => this.sandboxPath(id) === path);
+  }
+
+  routerPath(networkId: string): string {
+    return join(this.#directory, `router-${networkId}`);
+  }
+
+  sandboxPath(id: string): string {
+    return join(this.#directory, id);
+  }
+
+  /** Of the namespaces that are there, whoever made them. */
+  leftNetworks(): readonly string[] {
+    return listFolder(this.#directory).flatMap((name) => routerFile.exec(name)?.[1] ?? []);
+  }
+
+  /** Of the namespaces that are there, whoever made them. */
+  leftSandboxes(): readonly string[] {
+    return listFolder(this.#directory).filter((name) => !routerFile.test(name));
+  }
+
+  hasUnknownRouters(): boolean {
+    return this.leftNetworks().some((id) => !this.#routers.has(id));
+  }
+
+  isUsed(networkId: string): boolean {
+    return this.sandboxes.some((sandbox) =>
+      sandbox.attachments.some((attachment) => attachment.networkId === networkId),
+    );
+  }
+
+  async wireRouter(facts: NetworkFacts, view: ClusterView): Promise<void> {
+    const path = this.routerPath(facts.id);
+    const wish = JSON.stringify([facts, view.self, this.mtu]);
+    const known = this.#routers.get(facts.id);
+    if (known !== undefined && this.#wishes.get(path) === wish) return;
+    const { slot, isDeviceNew } = await ensureRouter(path, facts, view, this.mtu);
+    const state = known?.state ?? new NamespaceState(path, this.#log);
+    state.forget();
+    if (isDeviceNew) state.forgetTables();
+    this.#routers.set(facts.id, { facts, slot, state });
+    this.#wishes.set(path, wish);
+    this.#log.info({ network: facts.id, vni: facts.vni, slot }, "router wired");
+  }
+
+  removeRouter(networkId: string): void {
+    const path = this.routerPath(networkId);
+    if (isNamespace(path)) {
+      // By itself: with the namespace alone it would go later, and keep its number taken until then.
+      withSocket(path, (socket) => socket.batch([deleteLink("vx0")]));
+    }
+    removeNamespace(path);
+    this.#routers.delete(networkId);
+    this.#wishes.delete(path);
+    this.#log.info({ network: networkId }, "left the network");
+  }
+
+  /** From here on it is one of the sandboxes, not kept over a restart yet. */
+  addSandbox(sandbox: Sandbox): void {
+    this.#sandboxes.set(sandbox.id, sandbox);
+  }
+
+  /** Takes back `addSandbox`. */
+  dropSandbox(id: string): void {
+    this.#sandboxes.delete(id);
+  }
+
+  saveSandbox(sandbox: Sandbox): void {
+    this.#records.save(sandbox);
+  }
+
+  wireSandbox(sandbox: Sandbox): void {
+    const path = this.sandboxPath(sandbox.id);
+    const networks = this.networks;
+    const facts = sandbox.attachments.map(({ networkId }) => networks.get(networkId) ?? null);
+    const wish = JSON.stringify([sandbox, facts, this.mtu]);
+    if (this.#wishes.get(path) === wish) return;
+    // Of a network that is being left: nothing is taken from what runs.
+    if (facts.includes(null) && isNamespace(path)) return;
+    ensureSandboxNamespace(path);
+    for (const [i, { networkId, address }] of sandbox.attachments.entries()) {
+      const router = this.#routers.get(networkId);
+      if (router === undefined) continue;
+      const routerPath = this.routerPath(networkId);
+      const end = { routerPath, sandboxPath: path, device: `eth${i}`, address, mtu: this.mtu };
+      if (ensureContainerLink(end)) router.state.forget();
+    }
+    const state = new NamespaceState(path, this.#log);
+    withSocket(path, (socket) => state.setObjects(socket, sandboxObjects(sandbox, networks)));
+    state.setTables([sandboxTable()]);
+    this.#wishes.set(path, wish);
+  }
+
+  removeSandbox(id: string): void {
+    const path = this.sandboxPath(id);
+    const sandbox = this.#sandboxes.get(id);
+    removeNamespace(path);
+    this.#wishes.delete(path);
+    this.#sandboxes.delete(id);
+    this.#records.remove(id);
+    // The kernel takes the veth away with the namespace, and with it routes we believe to be there.
+    for (const { networkId } of sandbox?.attachments ?? []) {
+      this.#routers.get(networkId)?.state.forget();
+    }
+  }
+
+  /** What was made in the namespace is not believed any more: the next wiring looks. */
+  doubt(path: string): void {
+    this.#wishes.delete(path);
+  }
+}
