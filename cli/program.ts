@@ -1,7 +1,7 @@
 // The argument tree.
 
 import type { OutputConfiguration } from "commander";
-import { DockerCommand, explain } from "./command.ts";
+import { DockerCommand, explain, usageSentence } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
@@ -48,8 +48,9 @@ export function buildProgram(
       "Daemon to talk to: unix:///path or tcp://host:port (or TSSWARM_HOST)",
     )
     .exitOverride()
-    .configureOutput(output)
-    .enablePositionalOptions();
+    .configureOutput({ ...output, outputError: (text, write) => write(usageSentence(text)) })
+    .enablePositionalOptions()
+    .showHelpAfterError("Run the command with --help for more information");
   const open = () => connect(program.opts<{ host?: string }>().host);
   addSwarmCommands(program, open);
   addNodeCommands(program, open);

@@ -3,9 +3,9 @@
 import type { Socket as UdpSocket } from "node:dgram";
 import type { Server, Socket } from "node:net";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { NameTable, ServeNames } from "../../proto/kit/keeper.ts";
+import type { NameChange, NameTable, ServeNames } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import { lookUp, shuffled } from "./names.ts";
+import { changed, lookUp, shuffled } from "./names.ts";
 import {
   encodeAddresses,
   encodeError,
@@ -79,6 +79,17 @@ export class NameServer {
     for (const [id, table] of Object.entries(tables))
       if (table === null) this.#tables.delete(id);
       else this.#tables.set(id, table);
+  }
+
+  /** Throws `not_found`, with nothing done, when one of the tables was never set. */
+  changeTables(changes: Readonly<Record<string, NameChange>>): void {
+    const unknown = Object.keys(changes).find((id) => !this.#tables.has(id));
+    if (unknown !== undefined)
+      throw new SwarmError("not_found", `there is no name table ${unknown} to change`);
+    for (const [id, change] of Object.entries(changes)) {
+      const table = this.#tables.get(id);
+      if (table !== undefined) this.#tables.set(id, changed(table, change));
+    }
   }
 
   get state(): NameState {

@@ -127,6 +127,9 @@ class KeeperProcess {
       case "setNames":
         this.#names.setTables(request.tables);
         break;
+      case "changeNames":
+        this.#names.changeTables(request.tables);
+        break;
       case "runManager":
         await this.#runManager(request.wanted);
         return { ok: true };

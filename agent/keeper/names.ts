@@ -1,6 +1,6 @@
 // What a name means to one container: from its name tables, pure.
 
-import type { NameTable } from "../../proto/kit/keeper.ts";
+import type { NameChange, NameTable } from "../../proto/kit/keeper.ts";
 
 export type Answer =
   /** A known name: its addresses of the asked family, possibly none. */
@@ -34,6 +34,25 @@ function reverse(tables: readonly NameTable[], name: string): Answer {
 function normalised(name: string): string {
   const lower = name.toLowerCase();
   return lower.endsWith(".") ? lower.slice(0, -1) : lower;
+}
+
+/** The table with the change made. */
+export function changed(table: NameTable, change: NameChange): NameTable {
+  return {
+    names: merged(table.names, change.names),
+    addresses: merged(table.addresses, change.addresses),
+  };
+}
+
+function merged<T>(
+  before: Readonly<Record<string, T>>,
+  change: Readonly<Record<string, T | null>>,
+): Readonly<Record<string, T>> {
+  const entries = new Map(Object.entries(before));
+  for (const [key, value] of Object.entries(change))
+    if (value === null) entries.delete(key);
+    else entries.set(key, value);
+  return Object.fromEntries(entries);
 }
 
 /** Names come from the network: one called "constructor" must not find Object's. */

@@ -1,7 +1,7 @@
 // Requests as they come through the door: anything at all until checked here.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { KeeperRequest, NameTable } from "../../proto/kit/keeper.ts";
+import type { KeeperRequest, NameChange, NameTable } from "../../proto/kit/keeper.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -35,6 +35,8 @@ export function parseRequest(json: unknown): KeeperRequest {
       return { do: what, sandbox: text(request, "sandbox") };
     case "setNames":
       return { do: what, tables: nameTables(request["tables"]) };
+    case "changeNames":
+      return { do: what, tables: nameChanges(request["tables"]) };
     case "runManager":
       return { do: what, wanted: request["wanted"] === true };
     case "cannotRun":
@@ -55,6 +57,20 @@ export function nameTables(json: unknown): Readonly<Record<string, NameTable | n
       addresses: mapped(addresses, `${where}.addresses`, aText),
     };
   });
+}
+
+function nameChanges(json: unknown): Readonly<Record<string, NameChange>> {
+  return mapped(json, "tables", (change, where) => {
+    const { names, addresses } = fields(change, where);
+    return {
+      names: mapped(names, `${where}.names`, orNull(texts)),
+      addresses: mapped(addresses, `${where}.addresses`, orNull(aText)),
+    };
+  });
+}
+
+function orNull<T>(item: (value: unknown, where: string) => T) {
+  return (value: unknown, where: string): T | null => (value === null ? null : item(value, where));
 }
 
 function mapped<T>(

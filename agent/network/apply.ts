@@ -32,9 +32,11 @@ export function difference(
   wanted: readonly KernelObject[],
   actual: readonly KernelObject[],
 ): { readonly puts: readonly KernelObject[]; readonly removals: readonly KernelObject[] } {
-  const there = new Map(actual.map((object) => [identity(object), describe(object)]));
+  const there = new Set(actual.map(describe));
+  const puts = wanted.filter((object) => !there.has(describe(object)));
+  // Mostly nothing differs, and there are many of them.
+  if (puts.length === 0 && wanted.length === actual.length) return { puts, removals: [] };
   const kept = new Set(wanted.map(identity));
-  const puts = wanted.filter((object) => there.get(identity(object)) !== describe(object));
   return {
     puts: puts.toSorted((a, b) => kindOrder.indexOf(a.kind) - kindOrder.indexOf(b.kind)),
     removals: actual.filter((object) => !kept.has(identity(object))),

@@ -1,7 +1,7 @@
 // Which remembered UDP flows lead astray after a change. Pure.
 
 import { linkAddresses } from "./addresses.ts";
-import { attachedTo, contains, type RouterInput, servingEndpoints } from "./plan.ts";
+import { attachedTo, contains, partOf, type RouterInput } from "./plan.ts";
 import type { ClusterView } from "./types.ts";
 
 /** A flow as conntrack has it: where it was meant to go, and who answers. */
@@ -16,14 +16,12 @@ export interface Flow {
  */
 export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
   const { view, network, sandboxes, slot } = input;
-  const byService = servingEndpoints(view, network.id);
+  const { services, endpoints, serving: byService } = partOf(view, network.id);
   const known = new Set(attachedTo(network.id, sandboxes).map(({ address }) => address));
-  for (const endpoint of view.endpoints) {
-    if (endpoint.NetworkID === network.id) known.add(endpoint.Address);
-  }
+  for (const endpoint of endpoints) known.add(endpoint.Address);
   const servedBy = new Map<string, ReadonlySet<string>>();
-  for (const service of view.services) {
-    if (service.NetworkID !== network.id || service.VirtualIP === "") continue;
+  for (const service of services) {
+    if (service.VirtualIP === "") continue;
     known.add(service.VirtualIP);
     const serving = byService.get(service.ServiceID) ?? [];
     servedBy.set(service.VirtualIP, new Set(serving.map(({ Address }) => Address)));
@@ -41,13 +39,12 @@ export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
   };
 }
 
-/** Whether the same addresses serve on the network in both views. */
-export function isServedAlike(a: ClusterView, b: ClusterView, networkId: string): boolean {
+/** Whether an address that served on the network does so no more: only then can a flow lead astray. */
+export function isWithdrawn(before: ClusterView, after: ClusterView, networkId: string): boolean {
   const serving = (view: ClusterView) =>
-    view.endpoints
-      .filter(({ NetworkID, State }) => NetworkID === networkId && State === "serving")
-      .map(({ Address }) => Address)
-      .sort()
-      .join();
-  return serving(a) === serving(b);
+    [...partOf(view, networkId).serving].flatMap(([service, endpoints]) =>
+      endpoints.map(({ Address }) => `${service} ${Address}`),
+    );
+  const now = new Set(serving(after));
+  return serving(before).some((each) => !now.has(each));
 }

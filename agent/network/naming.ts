@@ -2,12 +2,18 @@
 // after the keeper was restarted.
 
 import { messageOf } from "../../proto/kit/errors.ts";
-import type { Keeper, KeeperRequest, NameTable, ServeNames } from "../../proto/kit/keeper.ts";
+import type {
+  Keeper,
+  KeeperRequest,
+  NameChange,
+  NameTable,
+  ServeNames,
+} from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { nameDigest } from "../../proto/kit/name-digest.ts";
 import { version } from "../../proto/kit/version.ts";
 import { hostNameServers } from "./host.ts";
-import { nameTable } from "./names.ts";
+import { type Names, nameChange, nameTable, networkNames } from "./names.ts";
 import { exitNetwork, localNetwork, type NetworkFacts } from "./plan.ts";
 import type { ClusterView, Sandbox } from "./types.ts";
 
@@ -16,8 +22,8 @@ type Networks = ReadonlyMap<string, NetworkFacts>;
 export class Naming {
   readonly #keeper: Keeper;
   readonly #log: Log;
-  /** What was told, as JSON: of tables by network, of sandboxes by id. */
-  readonly #toldTables = new Map<string, string>();
+  /** What was told: tables by network, sandboxes (as JSON) by id. */
+  readonly #toldTables = new Map<string, Names>();
   readonly #toldSandboxes = new Map<string, string>();
 
   constructor(keeper: Keeper, log: Log) {
@@ -31,22 +37,38 @@ export class Naming {
     this.#toldSandboxes.clear();
   }
 
-  /** Tells of the tables that differ from what was told, and takes back those of networks that are gone. */
+  /** Tells what of the tables differs from what was told, and takes back those of networks that are gone. */
   async tellTables(view: ClusterView, networks: Networks): Promise<void> {
-    const tables: Record<string, NameTable | null> = {};
-    const told = new Map<string, string>();
-    for (const network of networks.values()) {
-      if (!hasNames(network)) continue;
-      const table = nameTable(view, network);
-      const json = JSON.stringify(table);
-      told.set(network.id, json);
-      if (this.#toldTables.get(network.id) !== json) tables[network.id] = table;
+    const named = [...networks.values()].filter(hasNames);
+    const wanted = new Map(named.map((network) => [network.id, networkNames(view, network)]));
+    const changes = new Map<string, NameChange>();
+    for (const [id, table] of wanted) {
+      const told = this.#toldTables.get(id);
+      const change = told === undefined ? null : nameChange(told, table);
+      if (change !== null) changes.set(id, change);
     }
-    for (const id of this.#toldTables.keys()) if (!told.has(id)) tables[id] = null;
-    if (Object.keys(tables).length === 0) return;
-    if (!(await this.#ask({ do: "setNames", tables }))) return;
-    this.#toldTables.clear();
-    for (const [id, json] of told) this.#toldTables.set(id, json);
+    // A keeper of an older version, or one that has lost a table, is told all of it.
+    const isChanged = changes.size > 0 && (await this.#change(changes));
+    const whole: Record<string, NameTable | null> = {};
+    for (const [id, names] of wanted) {
+      if (!this.#toldTables.has(id) || (changes.has(id) && !isChanged))
+        whole[id] = nameTable(names);
+      else this.#toldTables.set(id, names);
+    }
+    for (const id of this.#toldTables.keys()) if (!wanted.has(id)) whole[id] = null;
+    if (Object.keys(whole).length === 0) return;
+    const isTold = await this.#ask({ do: "setNames", tables: whole });
+    for (const id of Object.keys(whole)) {
+      const names = wanted.get(id);
+      // What a keeper that did not answer has of it is not known.
+      if (isTold && names !== undefined) this.#toldTables.set(id, names);
+      else if (isTold || names !== undefined) this.#toldTables.delete(id);
+    }
+  }
+
+  #change(changes: ReadonlyMap<string, NameChange>): Promise<boolean> {
+    const tables = Object.fromEntries(changes);
+    return this.#ask({ do: "changeNames", tables }, "debug");
   }
 
   /** Has the sandbox served, once all its networks are known. Telling the same again costs nothing. */
@@ -75,7 +97,7 @@ export class Naming {
     const wanted = new Map<string, string>();
     for (const network of networks.values())
       if (hasNames(network))
-        wanted.set(`table ${network.id}`, nameDigest(nameTable(view, network)));
+        wanted.set(`table ${network.id}`, nameDigest(nameTable(networkNames(view, network))));
     for (const [sandbox, namespace] of sandboxes) {
       const request = serveRequest(sandbox, namespace, networks);
       if (request !== null) wanted.set(`sandbox ${sandbox.id}`, nameDigest(request));
@@ -89,13 +111,13 @@ export class Naming {
   }
 
   /** Whether the keeper did it. One that is away is told everything when it is back. */
-  async #ask(request: KeeperRequest): Promise<boolean> {
+  async #ask(request: KeeperRequest, level: "warn" | "debug" = "warn"): Promise<boolean> {
     try {
       await this.#keeper.ask(request);
       return true;
     } catch (error) {
       const details = { request: request.do, error: messageOf(error) };
-      this.#log.warn(details, "the keeper could not be told");
+      this.#log[level](details, "the keeper could not be told");
       return false;
     }
   }

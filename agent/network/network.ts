@@ -10,7 +10,7 @@ import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { Check, type Damage, type Patient } from "./check.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
-import { isServedAlike, staleFlows } from "./flows.ts";
+import { isWithdrawn, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
 import { Naming } from "./naming.ts";
 import { PeerWatch } from "./peers.ts";
@@ -224,11 +224,11 @@ export class KernelNetwork implements Network, NetworkCheck {
     }
   }
 
-  /** Where other endpoints serve than before (at a start nothing is known of before), flows may lead astray. */
+  /** Where endpoints serve no more (at a start nothing is known of before), flows may lead astray. */
   #forgetFlows(before: ClusterView | null, view: ClusterView): void {
     const { routers, sandboxes } = this.#wired;
     for (const { facts: network, slot, state } of routers) {
-      if (before !== null && isServedAlike(before, view, network.id)) continue;
+      if (before !== null && !isWithdrawn(before, view, network.id)) continue;
       const path = this.#wired.routerPath(network.id);
       const stale = udpFlows(path).filter(staleFlows({ view, network, sandboxes, slot }));
       forgetFlows(path, stale);

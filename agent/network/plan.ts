@@ -1,6 +1,6 @@
 // What should be in the kernel, from what the managers say and the containers there are. Pure: no I/O, no clock.
 
-import type { Endpoint, Network as NetworkObject } from "../../proto/gen/types.ts";
+import type { Endpoint, Network as NetworkObject, VirtualService } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import {
   containerLink,
@@ -14,7 +14,7 @@ import {
   routerMac,
   routerPrefix,
 } from "./addresses.ts";
-import { type KernelObject, parseCidr } from "./netlink.ts";
+import { describe, type KernelObject, parseCidr } from "./netlink.ts";
 import type { ClusterView, Sandbox } from "./types.ts";
 
 const replyTable = 100;
@@ -145,8 +145,8 @@ export function routerObjects({ view, network, sandboxes, slot }: RouterInput): 
     objects.push({ kind: "route", to: subnet.cidr });
   }
   // A virtual address is the router's own: what no rule takes to a task is refused at once, and it answers pings.
-  for (const service of view.services) {
-    if (service.NetworkID === network.id && service.VirtualIP !== "") onLoopback(service.VirtualIP);
+  for (const { VirtualIP } of partOf(view, network.id).services) {
+    if (VirtualIP !== "") onLoopback(VirtualIP);
   }
   if (slot !== null) {
     const link = linkAddresses(slot);
@@ -175,8 +175,8 @@ function overlayObjects(view: ClusterView, network: NetworkFacts): KernelObject[
     objects.push({ kind: "neighbour", link, address: routerAddress(peer.Index), mac });
     objects.push({ kind: "forward", link, mac, to: peer.DataPathAddr });
   }
-  for (const endpoint of view.endpoints) {
-    if (endpoint.NetworkID !== network.id || endpoint.NodeIndex === view.self.index) continue;
+  for (const endpoint of partOf(view, network.id).endpoints) {
+    if (endpoint.NodeIndex === view.self.index) continue;
     const via = routerAddress(endpoint.NodeIndex);
     objects.push({ kind: "route", to: `${endpoint.Address}/32`, via, link });
   }
@@ -227,27 +227,67 @@ export function contains(cidr: string, address: string): boolean {
   return number(base) >>> (32 - prefix) === number(address) >>> (32 - prefix);
 }
 
-/**
- * Serving endpoints on a network by service, in an order of this node's own, so that first picks differ by node. Services
- * without any are absent.
- */
-export function servingEndpoints(
-  view: ClusterView,
-  networkId: string,
-): ReadonlyMap<string, readonly Endpoint[]> {
-  const found = new Map<string, Endpoint[]>();
-  for (const endpoint of view.endpoints) {
-    if (endpoint.NetworkID !== networkId || endpoint.State !== "serving") continue;
-    const others = found.get(endpoint.ServiceID);
-    if (others === undefined) found.set(endpoint.ServiceID, [endpoint]);
-    else others.push(endpoint);
+/** What of a view is about one network. */
+export interface ViewPart {
+  readonly services: readonly VirtualService[];
+  readonly endpoints: readonly Endpoint[];
+  /**
+   * Serving endpoints by service, in an order of this node's own, so that first picks differ by node. Services without
+   * any are absent.
+   */
+  readonly serving: ReadonlyMap<string, readonly Endpoint[]>;
+}
+
+const noPart: ViewPart = { services: [], endpoints: [], serving: new Map() };
+/** Each view is taken apart once. */
+const partsOfViews = new WeakMap<ClusterView, ReadonlyMap<string, ViewPart>>();
+
+export function partOf(view: ClusterView, networkId: string): ViewPart {
+  let parts = partsOfViews.get(view);
+  if (parts === undefined) {
+    parts = takeApart(view);
+    partsOfViews.set(view, parts);
   }
-  for (const [serviceId, serving] of found) {
-    serving.sort((a, b) => number(a.Address) - number(b.Address));
-    const start = view.self.index % serving.length;
-    found.set(serviceId, [...serving.slice(start), ...serving.slice(0, start)]);
+  return parts.get(networkId) ?? noPart;
+}
+
+function takeApart(view: ClusterView): ReadonlyMap<string, ViewPart> {
+  const services = groupBy(view.services, ({ NetworkID }) => NetworkID);
+  const endpoints = groupBy(view.endpoints, ({ NetworkID }) => NetworkID);
+  const part = (id: string): ViewPart => {
+    const here = endpoints.get(id) ?? [];
+    const serving = here.filter(({ State }) => State === "serving");
+    return {
+      services: services.get(id) ?? [],
+      endpoints: here,
+      serving: byService(serving, view.self.index),
+    };
+  };
+  const ids = new Set([...services.keys(), ...endpoints.keys()]);
+  return new Map([...ids].map((id) => [id, part(id)]));
+}
+
+function byService(
+  serving: readonly Endpoint[],
+  nodeIndex: number,
+): ReadonlyMap<string, readonly Endpoint[]> {
+  const found = new Map<string, readonly Endpoint[]>();
+  for (const [serviceId, endpoints] of groupBy(serving, ({ ServiceID }) => ServiceID)) {
+    if (endpoints.length > 1) endpoints.sort((a, b) => number(a.Address) - number(b.Address));
+    const start = nodeIndex % endpoints.length;
+    found.set(serviceId, [...endpoints.slice(start), ...endpoints.slice(0, start)]);
   }
   return found;
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const others = groups.get(keyOf(item));
+    if (others === undefined) groups.set(keyOf(item), [item]);
+    else others.push(item);
+  }
+  return groups;
 }
 
 /** A port of this node. */
@@ -287,9 +327,8 @@ export function publishedPorts(
 ): readonly PublishedPort[] {
   const ports: PublishedPort[] = [];
   const ingress = [...networks.values()].find(({ isIngress }) => isIngress)?.id ?? "";
-  const byService = servingEndpoints(view, ingress);
-  for (const service of view.services) {
-    if (service.NetworkID !== ingress) continue;
+  const { services, serving: byService } = partOf(view, ingress);
+  for (const service of services) {
     const serving = byService.get(service.ServiceID) ?? [];
     for (const port of service.Ports) {
       if (port.PublishMode === "host" || port.PublishedPort === 0) continue;
@@ -317,7 +356,7 @@ export function publishedPorts(
 }
 
 function unique(objects: readonly KernelObject[]): KernelObject[] {
-  const seen = new Map(objects.map((object) => [JSON.stringify(object), object]));
+  const seen = new Map(objects.map((object) => [describe(object), object]));
   return [...seen.values()];
 }
 

@@ -1,6 +1,6 @@
 // A netlink socket in a namespace: batches of requests, each with its own error in words, and dumps.
 
-import { closeSync } from "node:fs";
+import { close, closeSync } from "node:fs";
 import koffi from "koffi";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { errnoName, inNamespace } from "../../proto/kit/netns.ts";
@@ -48,12 +48,14 @@ export interface Refusal {
 export class NetlinkSocket implements Disposable {
   readonly #fd: number;
   readonly #where: string;
+  readonly #protocol: number;
   readonly #buffer = Buffer.allocUnsafe(receiveBytes);
   #sequence = 0;
 
   /** `namespace`: its path, or null for the thread's own. */
   constructor(namespace: string | null, protocol: number = netlinkProtocol.route) {
     this.#where = namespace === null ? "the host" : namespace;
+    this.#protocol = protocol;
     this.#fd =
       namespace === null
         ? openSocket(protocol)
@@ -61,7 +63,10 @@ export class NetlinkSocket implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    // The kernel closes one of netfilter's only when it has done away with the rules that were last taken out of the way
+    // of packets, some 10 ms later, whoever took them: a thread of the pool waits for that.
+    if (this.#protocol === netlinkProtocol.netfilter) close(this.#fd, () => {});
+    else closeSync(this.#fd);
   }
 
   /** Sends all of them, in order; what the kernel refuses does not hold up the rest. `fine` errors are none. */

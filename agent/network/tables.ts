@@ -8,13 +8,7 @@ import {
   peerMark,
   routerMac,
 } from "./addresses.ts";
-import {
-  attachedTo,
-  otherPeers,
-  type PublishedPort,
-  type RouterInput,
-  servingEndpoints,
-} from "./plan.ts";
+import { attachedTo, otherPeers, type PublishedPort, partOf, type RouterInput } from "./plan.ts";
 import type { Chain, Lookup, Table } from "./ruleset.ts";
 import type { ClusterView } from "./types.ts";
 
@@ -53,13 +47,13 @@ export function routerTables(
 /** Verdict map from virtual address to the service's chain; the chains are added to `chains`. */
 function vips({ view, network }: RouterInput, chains: Map<string, Chain>): Lookup {
   const elements = new Map<string, string>();
-  const byService = servingEndpoints(view, network.id);
-  for (const service of view.services) {
-    if (service.NetworkID !== network.id || service.VirtualIP === "") continue;
+  const { services, serving: byService } = partOf(view, network.id);
+  for (const service of services) {
+    if (service.VirtualIP === "") continue;
     const addresses = (byService.get(service.ServiceID) ?? []).map(({ Address }) => Address);
     if (addresses.length === 0) continue;
     const chain = `service_${identifier(service.ServiceID)}`;
-    chains.set(chain, { hook: "", rules: [`meta l4proto { tcp, udp } ${balance(addresses)}`] });
+    chains.set(chain, { hook: "", rules: [balance(addresses)] });
     elements.set(service.VirtualIP, `jump ${chain}`);
   }
   return { kind: "map", header: "type ipv4_addr : verdict;", elements };
@@ -97,7 +91,8 @@ function routerChains({ network, slot }: RouterInput): readonly [string, Chain][
     `iifname "vx0" ct state new ct mark set ether saddr map @peer_marks`,
     `iifname != "vx0" ct direction reply meta mark set ct mark`,
   ];
-  const translate = ["ip daddr vmap @vips"];
+  // The protocols once, not in each service's chain: nft reads every set of a table before it changes one of its rules.
+  const translate = [`meta l4proto { ${protocols.join(", ")} } ip daddr vmap @vips`];
   const leave = [`ip saddr . ip daddr @hairpin snat to ${network.subnets[0]?.gateway ?? ""}`];
   const guard: string[] = [];
   if (slot !== null) {
@@ -119,6 +114,8 @@ function routerChains({ network, slot }: RouterInput): readonly [string, Chain][
       hooked("filter", "prerouting", -150, [...guard, ...(isOverlay ? remember : []), ...absent]),
     ],
     ["translate", hooked("nat", "prerouting", -100, translate)],
+    // Before the flow is remembered: else its next datagrams would go the same way when there is a task to go to.
+    ["refuse", hooked("filter", "input", 0, ["meta l4proto udp reject"])],
     ["leave", hooked("nat", "postrouting", 100, leave)],
   ];
 }

@@ -42,6 +42,15 @@ export interface SetNames {
   readonly do: "setNames";
   readonly tables: Readonly<Record<string, NameTable | null>>;
 }
+/** Changes tables that were set before; `null` removes an entry. Refused as a whole when one of the tables is not known. */
+export interface ChangeNames {
+  readonly do: "changeNames";
+  readonly tables: Readonly<Record<string, NameChange>>;
+}
+export interface NameChange {
+  readonly names: Readonly<Record<string, readonly string[] | null>>;
+  readonly addresses: Readonly<Record<string, string | null>>;
+}
 export interface NameTable {
   /** Each name's IPv4 addresses, answered in random order. */
   readonly names: Readonly<Record<string, readonly string[]>>;
@@ -73,6 +82,7 @@ export type KeeperRequest =
   | ServeNames
   | ForgetNames
   | SetNames
+  | ChangeNames
   | RunManager
   | CannotRun
   | GetStatus;

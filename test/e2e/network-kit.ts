@@ -9,8 +9,9 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { changed } from "../../agent/keeper/names.ts";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
-import type { KeeperRequest } from "../../proto/kit/keeper.ts";
+import type { KeeperRequest, NameTable } from "../../proto/kit/keeper.ts";
 import { tcpListenerIn, udpSocketIn } from "../../proto/kit/netns.ts";
 
 /** Of the namespaces, by the file under test: network-e2e-. */
@@ -117,6 +118,17 @@ export class Host {
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
     });
+  }
+
+  /** A network's names as the keeper has been told them, by and by. */
+  namesHeard(networkId: string): NameTable["names"] {
+    let table: NameTable = { names: {}, addresses: {} };
+    for (const request of this.keeperHeard) {
+      if (request.do === "setNames") table = request.tables[networkId] ?? table;
+      const change = request.do === "changeNames" ? request.tables[networkId] : undefined;
+      if (change !== undefined) table = changed(table, change);
+    }
+    return table.names;
   }
 
   async create(sandbox: Sandbox): Promise<string> {

@@ -202,10 +202,7 @@ for (const [from, to, hears] of ways)
   });
 
 test("a service without a virtual address is known by its tasks' addresses", { skip }, () => {
-  const tables = (hosts[0]?.keeperHeard ?? []).flatMap((request) =>
-    request.do === "setNames" ? [request.tables["front"]] : [],
-  );
-  const names = tables.at(-1)?.names ?? {};
+  const names = hosts[0]?.namesHeard("front") ?? {};
   assert.deepEqual(names["rounds"], ["10.0.1.20", "10.0.1.21"]);
   assert.deepEqual(names["tasks.rounds"], ["10.0.1.20", "10.0.1.21"]);
   assert.deepEqual(names["web"], ["10.0.1.2"]);

@@ -18,10 +18,10 @@ import {
   freeLocalAddress,
   type NetworkFacts,
   networkFacts,
+  partOf,
   publishedPorts,
   routerObjects,
   sandboxObjects,
-  servingEndpoints,
 } from "../../../../agent/network/plan.ts";
 import { clusterView, endpoint, networkObject, peer, sandbox, service } from "./fixtures.ts";
 
@@ -171,8 +171,8 @@ test("only serving endpoints are balanced over, each node starting with another"
   const first = clusterView({ endpoints });
   const second = { ...first, self: { ...first.self, index: 2 } };
   const order = (view: typeof first) =>
-    servingEndpoints(view, "net")
-      .get("web")
+    partOf(view, "net")
+      .serving.get("web")
       ?.map(({ Address }) => Address);
   assert.deepEqual(order(first), ["10.0.1.9", "10.0.1.10", "10.0.1.5"]);
   assert.deepEqual(order(second), ["10.0.1.10", "10.0.1.5", "10.0.1.9"]);

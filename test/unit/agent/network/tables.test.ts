@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { networkFacts, type PublishedPort } from "../../../../agent/network/plan.ts";
-import { renderTable } from "../../../../agent/network/ruleset.ts";
+import { renderChange, renderTable } from "../../../../agent/network/ruleset.ts";
 import { hostTable, routerTables, sandboxTable } from "../../../../agent/network/tables.ts";
 import { clusterView, endpoint, networkObject, sandbox, service } from "./fixtures.ts";
 
@@ -24,7 +24,7 @@ test("a virtual address and a port are spread over their tasks in turn", () => {
   assert.match(text, /elements = \{ 10\.0\.1\.2 : jump service_web \}/);
   assert.match(
     text,
-    /chain service_web \{\n {2}meta l4proto \{ tcp, udp \} dnat ip to numgen inc mod 2 map \{ 0 : 10\.0\.1\.6, 1 : 10\.0\.1\.5 \}/,
+    /chain service_web \{\n {2}dnat ip to numgen inc mod 2 map \{ 0 : 10\.0\.1\.6, 1 : 10\.0\.1\.5 \}/,
   );
   assert.match(
     text,
@@ -34,6 +34,28 @@ test("a virtual address and a port are spread over their tasks in turn", () => {
     text,
     /elements = \{ 10\.0\.1\.5 \. 10\.0\.1\.5 \}/,
     "only its own can reach itself",
+  );
+});
+
+test("among a thousand services a change is one service's chain and element", () => {
+  const services = Array.from({ length: 1000 }, (_, i) =>
+    service({ ServiceID: `s${i}`, Name: `s${i}`, VirtualIP: `10.0.${4 + (i >> 8)}.${i & 255}` }),
+  );
+  const endpoints = services.map((_, i) =>
+    endpoint(0, 2, { ServiceID: `s${i}`, Address: `10.1.${i >> 8}.${i & 255}` }),
+  );
+  const tables = (more: readonly ReturnType<typeof endpoint>[]) => {
+    const view = clusterView({ services, endpoints: [...endpoints, ...more] });
+    return routerTables({ view, network, sandboxes: [], slot: 0, ports: [] });
+  };
+  const before = tables([]);
+  const after = tables([endpoint(9, 2, { ServiceID: "s500", Address: "10.1.9.9" })]);
+  const change = after.map((table, i) => renderChange(before[i] ?? null, table)).join("");
+  assert.equal(
+    change,
+    `flush chain ip tsswarm service_s500
+add rule ip tsswarm service_s500 dnat ip to numgen inc mod 2 map { 0 : 10.1.9.9, 1 : 10.1.1.244 }
+`,
   );
 });
 
