@@ -21,6 +21,21 @@ export class DockerCommand extends Command {
     return new DockerCommand(name);
   }
 
+  /** Says where to read more of just this command, and ends with Docker's code for wrong flags. */
+  override error(message: string, options: { exitCode?: number; code?: string } = {}): never {
+    const words: string[] = [];
+    for (let command: Command | null = this; command !== null; command = command.parent)
+      words.unshift(command.name());
+    const isFlags = ["commander.unknownOption", "commander.optionMissingArgument"].includes(
+      options.code ?? "",
+    );
+    const hint = `See '${words.join(" ")} --help'.`;
+    super.error(`${usageSentence(message)}\n${hint}`, {
+      ...options,
+      exitCode: isFlags ? usageCode : (options.exitCode ?? 1),
+    });
+  }
+
   override parseOptions(argv: string[]): ReturnType<Command["parseOptions"]> {
     return super.parseOptions(this.#normalize(argv));
   }
@@ -69,8 +84,7 @@ const passThrough = new WeakSet<Command>();
 /** The exit code of a command that ended with this error, after saying it as Docker's client does. */
 export function explain(error: unknown, write: (text: string) => void): number {
   if (error instanceof ExitCode) return error.code;
-  if (error instanceof CommanderError)
-    return error.exitCode === 0 ? 0 : error.code === "commander.unknownOption" ? usageCode : 1;
+  if (error instanceof CommanderError) return error.exitCode;
   if (error instanceof DaemonError || error instanceof ConnectionError) write(`${error.message}\n`);
   else if (error instanceof UsageError) {
     write(`${error.message}\n`);
@@ -80,9 +94,13 @@ export function explain(error: unknown, write: (text: string) => void): number {
 }
 
 /** Commander's sentences about usage in Docker's words. */
-export function usageSentence(text: string): string {
+function usageSentence(text: string): string {
   return text
     .replace(/^error: unknown option '(--?[^']+)'.*$/m, "unknown flag: $1")
-    .replace(/^error: missing required argument '([^']+)'$/m, "requires the argument $1")
+    .replace(/^error: option '(.+)' argument missing$/m, "flag needs an argument: $1")
+    .replace(
+      /^error: missing required argument '([^']+)'$/m,
+      (_, name: string) => `requires the argument ${name.toUpperCase()}`,
+    )
     .replace(/^error: /m, "");
 }

@@ -1,7 +1,7 @@
 // The argument tree.
 
 import type { OutputConfiguration } from "commander";
-import { DockerCommand, explain, usageSentence } from "./command.ts";
+import { DockerCommand, explain } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
 import { addDaemonCommands } from "./daemon.ts";
@@ -48,9 +48,8 @@ export function buildProgram(
       "Daemon to talk to: unix:///path or tcp://host:port (or TSSWARM_HOST)",
     )
     .exitOverride()
-    .configureOutput({ ...output, outputError: (text, write) => write(usageSentence(text)) })
-    .enablePositionalOptions()
-    .showHelpAfterError("Run the command with --help for more information");
+    .configureOutput(output)
+    .enablePositionalOptions();
   const open = () => connect(program.opts<{ host?: string }>().host);
   addSwarmCommands(program, open);
   addNodeCommands(program, open);

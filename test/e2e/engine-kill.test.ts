@@ -3,30 +3,14 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
-import { openContainerd } from "../../agent/runtime/containerd.ts";
 import { findShims } from "../../agent/runtime/shims.ts";
-import type { Runtime } from "../../agent/runtime/types.ts";
-import { parseDaemonConfig } from "../../proto/config.ts";
 import type { KeeperRequest } from "../../proto/kit/keeper.ts";
-import { silentLog } from "../../proto/kit/log.ts";
-import { realWorld } from "../../proto/kit/world.ts";
-import {
-  busyboxLayer,
-  type ContainerdServer,
-  pushImage,
-  removeCgroups,
-  removeFolder,
-  type Server,
-  startContainerd,
-  startRegistry,
-  TestKeeper,
-} from "./engine-kit.ts";
+import { busyboxLayer, Ground, pushImage } from "./engine-kit.ts";
 
 type Message = {
   readonly ask?: number;
@@ -40,63 +24,31 @@ type Message = {
 
 const kills = 8;
 const killAfterMsMax = 400;
-const directory = mkdtempSync("/tmp/tsswarm-engine-kill-");
-const keeper = new TestKeeper();
-const cgroups = `tsswarm-engine-kill-${process.pid}`;
-let containerd: ContainerdServer;
-let registry: Server;
-let runtime: Runtime;
-let engine: OpenEngine;
+let ground: Ground;
 let image = "";
-let settings = "";
 
 before(async () => {
-  containerd = await startContainerd(join(directory, "containerd"));
-  registry = await startRegistry(join(directory, "registry"));
-  image = `${registry.address}/busybox:1`;
-  await pushImage(registry.address, "busybox:1", {
-    layers: [{ tar: busyboxLayer(directory), compression: "gzip" }],
+  ground = await Ground.make("engine-kill");
+  image = `${ground.registry.address}/busybox:1`;
+  await pushImage(ground.registry.address, "busybox:1", {
+    layers: [{ tar: busyboxLayer(ground.directory), compression: "gzip" }],
     config: { Cmd: ["/bin/sleep", "1000"] },
   });
-  settings = JSON.stringify({
-    "data-root": join(directory, "data"),
-    "exec-root": join(directory, "run"),
-    containerd: containerd.address,
-    "cgroup-parent": `/${cgroups}`,
-  });
-  engine = await open();
+  const { engine } = await ground.open();
   await engine.pull(image, null, () => {}, new AbortController().signal);
   await engine.close();
-  runtime.close();
 });
 
-after(async () => {
-  // What a failed start-up has not made is not there to be closed, and a failed engine removes nothing.
-  for (const container of engine?.list() ?? [])
-    await engine.remove(container.id, { force: true, volumes: true }).catch(() => {});
-  await engine?.close();
-  runtime?.close();
-  await keeper.stop();
-  await registry?.stop();
-  await containerd?.stop();
-  await removeFolder(directory, containerd?.address ?? "");
-  removeCgroups(cgroups);
-});
-
-async function open(): Promise<OpenEngine> {
-  const config = parseDaemonConfig(JSON.parse(settings), "test");
-  runtime = await openContainerd({ address: containerd.address, namespace: "tsswarm" });
-  return openEngine({ runtime, keeper, config, world: realWorld, log: silentLog });
-}
+after(() => ground?.remove());
 
 function start(number: number, hear: (message: Message) => void): ChildProcess {
   const script = fileURLToPath(new URL("engine-child.js", import.meta.url));
-  const child = fork(script, [settings, image, `life-${number}`]);
+  const child = fork(script, [JSON.stringify(ground.settings), image, `life-${number}`]);
   child.on("message", (message: Message) => {
     hear(message);
     if (message.ask === undefined || message.request === undefined) return;
     const answer = { answer: message.ask };
-    keeper.ask(message.request).then(
+    ground.keeper.ask(message.request).then(
       () => child.connected && child.send(answer),
       () => {},
     );
@@ -133,7 +85,7 @@ test(`an engine killed ${kills} times restarts no container and leaves nothing b
     await exited;
   }
   assert.deepEqual(wrong, []);
-  engine = await open();
+  const { engine, runtime } = await ground.open();
   const ids = engine
     .list()
     .map((container) => container.id)
@@ -144,16 +96,16 @@ test(`an engine killed ${kills} times restarts no container and leaves nothing b
   assert.deepEqual(sorted((await runtime.containers()).map((c) => c.id)), ids);
   const active = (await runtime.snapshots()).filter((s) => s.isActive).map((s) => s.name);
   assert.deepEqual(sorted(active), ids);
-  const shims = await findShims(containerd.address, "tsswarm");
+  const shims = await findShims(ground.containerd.address, "tsswarm");
   const alive = engine.list().filter((c) => c.state.Status === "running");
   assert.deepEqual(
     sorted((await runtime.tasks()).map((t) => t.id)),
     sorted(alive.map((c) => c.id)),
   );
   assert.deepEqual(sorted(shims.map((shim) => shim.id)), sorted(alive.map((c) => c.id)));
-  assert.deepEqual(sorted(readdirSync(join(directory, "data/containers"))), ids);
+  assert.deepEqual(sorted(readdirSync(join(ground.directory, "data/containers"))), ids);
   assert.deepEqual(
-    sorted(readdirSync(join(directory, "run/fifo"))),
+    sorted(readdirSync(join(ground.directory, "run/fifo"))),
     sorted(alive.map((c) => c.id)),
   );
 });

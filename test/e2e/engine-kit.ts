@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -13,13 +14,18 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer, Socket } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
+import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
 import { LogBook } from "../../agent/keeper/logs.ts";
+import { openContainerd } from "../../agent/runtime/containerd.ts";
 import { endShim, findShims } from "../../agent/runtime/shims.ts";
+import type { Runtime } from "../../agent/runtime/types.ts";
+import { parseDaemonConfig } from "../../proto/config.ts";
 import type { Keeper, KeeperRequest } from "../../proto/kit/keeper.ts";
 import { silentLog } from "../../proto/kit/log.ts";
+import { realWorld } from "../../proto/kit/world.ts";
 
 const readyMsMax = 15_000;
 
@@ -27,12 +33,12 @@ export interface Server {
   readonly address: string;
   stop(): Promise<void>;
 }
-export interface ContainerdServer extends Server {
+interface ContainerdServer extends Server {
   /** SIGKILL, and started again. */
   crash(): Promise<void>;
 }
 
-export async function startContainerd(directory: string): Promise<ContainerdServer> {
+async function startContainerd(directory: string): Promise<ContainerdServer> {
   mkdirSync(directory, { recursive: true });
   const config = join(directory, "config.toml");
   const address = join(directory, "containerd.sock");
@@ -66,7 +72,7 @@ export async function startContainerd(directory: string): Promise<ContainerdServ
   }
 }
 
-export async function startRegistry(directory: string, htpasswd = ""): Promise<Server> {
+async function startRegistry(directory: string, htpasswd = ""): Promise<Server> {
   mkdirSync(directory, { recursive: true });
   const port = await freePort();
   const config = join(directory, "registry.yml");
@@ -271,20 +277,77 @@ export async function until(
   }
 }
 
-/** What containers left in a test's folder, also after a failure: their shims, their mounts, then the folder itself. */
-export async function removeFolder(directory: string, containerd: string): Promise<void> {
-  for (const shim of await findShims(containerd, "tsswarm"))
-    await endShim(shim, containerd, "tsswarm");
-  const mounted = readFileSync("/proc/self/mounts", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[1] ?? "")
-    .filter((path) => path.startsWith(`${directory}/`));
-  for (const path of mounted.reverse()) execFileSync("umount", ["-l", path]);
-  rmSync(directory, { recursive: true, force: true });
+/** A containerd, a registry and the newest engine over them, in a folder of their own. */
+export class Ground {
+  readonly directory: string;
+  readonly keeper = new TestKeeper();
+  readonly containerd: ContainerdServer;
+  readonly registry: Server;
+  /** The daemon's configuration, as in its file. */
+  readonly settings: object;
+  readonly #cgroups: string;
+  readonly #runtimes: Runtime[] = [];
+  #engine: OpenEngine | null = null;
+
+  static async make(name: string): Promise<Ground> {
+    const directory = mkdtempSync(`/tmp/tsswarm-${name}-`);
+    const containerd = await startContainerd(join(directory, "containerd"));
+    try {
+      const registry = await startRegistry(join(directory, "registry"));
+      return new Ground(directory, containerd, registry);
+    } catch (error) {
+      await containerd.stop();
+      rmSync(directory, { recursive: true });
+      throw error;
+    }
+  }
+
+  private constructor(directory: string, containerd: ContainerdServer, registry: Server) {
+    this.directory = directory;
+    this.containerd = containerd;
+    this.registry = registry;
+    this.#cgroups = basename(directory);
+    this.settings = {
+      "data-root": join(directory, "data"),
+      "exec-root": join(directory, "run"),
+      containerd: containerd.address,
+      "cgroup-parent": `/${this.#cgroups}`,
+    };
+  }
+
+  async open(): Promise<{ readonly engine: OpenEngine; readonly runtime: Runtime }> {
+    const { keeper, containerd } = this;
+    const config = parseDaemonConfig(this.settings, "test");
+    const runtime = await openContainerd({ address: containerd.address, namespace: "tsswarm" });
+    this.#runtimes.push(runtime);
+    const engine = await openEngine({ runtime, keeper, config, world: realWorld, log: silentLog });
+    this.#engine = engine;
+    return { engine, runtime };
+  }
+
+  /** Ends and removes everything, also what a failed engine has left: shims, mounts, control groups. */
+  async remove(): Promise<void> {
+    for (const container of this.#engine?.list() ?? [])
+      await this.#engine?.remove(container.id, { force: true, volumes: true }).catch(() => {});
+    await this.#engine?.close();
+    for (const runtime of this.#runtimes) runtime.close();
+    await this.keeper.stop();
+    await this.registry.stop();
+    await this.containerd.stop();
+    const { address } = this.containerd;
+    for (const shim of await findShims(address, "tsswarm")) await endShim(shim, address, "tsswarm");
+    const mounted = readFileSync("/proc/self/mounts", "utf8")
+      .split("\n")
+      .map((line) => line.split(" ")[1] ?? "")
+      .filter((path) => path.startsWith(`${this.directory}/`));
+    for (const path of mounted.reverse()) execFileSync("umount", ["-l", path]);
+    rmSync(this.directory, { recursive: true, force: true });
+    removeCgroups(this.#cgroups);
+  }
 }
 
 /** Takes away the empty groups that are left of a test's containers, in every hierarchy. */
-export function removeCgroups(parent: string): void {
+function removeCgroups(parent: string): void {
   for (const hierarchy of ["", ...readdirSync("/sys/fs/cgroup")])
     try {
       rmdirSync(join("/sys/fs/cgroup", hierarchy, parent));

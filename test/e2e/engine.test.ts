@@ -2,49 +2,28 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { type OpenEngine, openEngine } from "../../agent/engine/engine.ts";
+import type { OpenEngine } from "../../agent/engine/engine.ts";
 import type { ContainerConfig, ContainerEvent, HostConfig } from "../../agent/engine/types.ts";
-import { openContainerd } from "../../agent/runtime/containerd.ts";
 import type { Runtime } from "../../agent/runtime/types.ts";
-import { type DaemonConfig, parseDaemonConfig } from "../../proto/config.ts";
-import { silentLog } from "../../proto/kit/log.ts";
-import { realWorld } from "../../proto/kit/world.ts";
-import {
-  busyboxLayer,
-  type ContainerdServer,
-  pushImage,
-  removeCgroups,
-  removeFolder,
-  type Server,
-  smallLayer,
-  startContainerd,
-  startRegistry,
-  TestKeeper,
-  until,
-} from "./engine-kit.ts";
+import { busyboxLayer, Ground, pushImage, smallLayer, until } from "./engine-kit.ts";
 
-const directory = mkdtempSync("/tmp/tsswarm-engine-");
-const cgroups = `tsswarm-engine-${process.pid}`;
-const keeper = new TestKeeper();
 const signal = new AbortController().signal;
-let containerd: ContainerdServer;
-let registry: Server;
+let ground: Ground;
 let runtime: Runtime;
 let engine: OpenEngine;
-let config: DaemonConfig;
 let image = "";
 let digest = "";
 let names = 0;
 
 before(async () => {
-  containerd = await startContainerd(join(directory, "containerd"));
-  registry = await startRegistry(join(directory, "registry"));
+  ground = await Ground.make("engine");
+  const { directory, registry } = ground;
   const layers = [
     { tar: busyboxLayer(directory), compression: "gzip" },
     { tar: smallLayer(directory, "second", "two"), compression: "zstd" },
@@ -56,35 +35,10 @@ before(async () => {
     indexed: true,
   });
   image = `${registry.address}/tools/busybox:1`;
-  config = parseDaemonConfig(
-    {
-      "data-root": join(directory, "data"),
-      "exec-root": join(directory, "run"),
-      containerd: containerd.address,
-      "cgroup-parent": `/${cgroups}`,
-    },
-    "test",
-  );
-  engine = await open();
+  ({ engine, runtime } = await ground.open());
 });
 
-after(async () => {
-  // What a failed start-up has not made is not there to be closed, and a failed engine removes nothing.
-  for (const container of engine?.list() ?? [])
-    await engine.remove(container.id, { force: true, volumes: true }).catch(() => {});
-  await engine?.close();
-  runtime?.close();
-  await keeper.stop();
-  await registry?.stop();
-  await containerd?.stop();
-  await removeFolder(directory, containerd?.address ?? "");
-  removeCgroups(cgroups);
-});
-
-async function open(): Promise<OpenEngine> {
-  runtime = await openContainerd({ address: containerd.address, namespace: "tsswarm" });
-  return openEngine({ runtime, keeper, config, world: realWorld, log: silentLog });
-}
+after(() => ground?.remove());
 
 function create(
   own: Partial<ContainerConfig> = {},
@@ -193,13 +147,13 @@ test("containers survive the agent, and what ended meanwhile is found out", asyn
   const { Pid } = engine.inspect(lasting).state;
   await engine.close();
   await runtime.kill(forgotten, "", 9, false);
-  rmSync(join(directory, "data/containers", forgotten), { recursive: true });
+  rmSync(join(ground.directory, "data/containers", forgotten), { recursive: true });
   await until("the short one has ended", async () => {
     const found = await runtime.process(short, "");
     return found?.status === "stopped";
   });
   runtime.close();
-  engine = await open();
+  ({ engine, runtime } = await ground.open());
   assert.equal(engine.inspect(lasting).state.Pid, Pid);
   assert.equal(engine.inspect(lasting).state.Status, "running");
   const probed = engine.inspect(lasting).state.Health?.Log.at(-1)?.Start;
@@ -219,7 +173,7 @@ test("containers and their waits survive containerd", async () => {
   await engine.start(id);
   const { Pid } = engine.inspect(id).state;
   const waiting = engine.wait(id, signal);
-  await containerd.crash();
+  await ground.containerd.crash();
   assert.equal((await runtime.process(id, ""))?.pid, Pid);
   assert.deepEqual(await waiting, { exitCode: 9 });
   assert.equal(await output(id), "one\ntwo\n");
@@ -344,7 +298,7 @@ test("volumes are made and filled on first use, binds and tmpfs are mounted", as
   });
   const Mounts = [
     mount("volume", "kept", "/data"),
-    mount("bind", directory, "/host", true),
+    mount("bind", ground.directory, "/host", true),
     mount("tmpfs", "", "/scratch"),
   ];
   const first = await runToEnd(
@@ -360,7 +314,10 @@ test("volumes are made and filled on first use, binds and tmpfs are mounted", as
   assert.match(first.text, /Read-only file system/);
   const second = await runToEnd(["/bin/cat", "/data/new"], {}, { Mounts });
   assert.equal(second.text, "new\n");
-  assert.equal(readFileSync(join(directory, "data/volumes/kept/_data/new"), "utf8"), "new\n");
+  assert.equal(
+    readFileSync(join(ground.directory, "data/volumes/kept/_data/new"), "utf8"),
+    "new\n",
+  );
   const nowhere = { Mounts: [mount("bind", "/nowhere", "/x")] };
   await assert.rejects(create({}, nowhere), /bind source path does not exist: \/nowhere/);
   assert.equal((await runtime.snapshots()).filter((s) => s.isActive).length, 0);
@@ -432,27 +389,27 @@ test("a keeper that was restarted is told again whose output to follow", async (
     Cmd: ["/bin/sh", "-c", "for i in $(seq 20); do echo $i; sleep 0.05; done"],
   });
   await engine.start(id);
-  await keeper.restart();
+  await ground.keeper.restart();
   await engine.wait(id, signal);
   const lines = (await output(id)).trim().split("\n");
   assert.deepEqual(
     lines,
     Array.from({ length: 20 }, (_, i) => String(i + 1)),
   );
-  assert.deepEqual(keeper.followed, []);
+  assert.deepEqual(ground.keeper.followed, []);
   await engine.remove(id, { force: false, volumes: true });
 });
 
 test("a layer that is not what its digest says is refused, and right again when the registry is", async () => {
-  const name = `${registry.address}/tools/broken:1`;
-  const tar = smallLayer(directory, "broken", "right");
-  await pushImage(registry.address, "tools/broken:1", {
+  const name = `${ground.registry.address}/tools/broken:1`;
+  const tar = smallLayer(ground.directory, "broken", "right");
+  await pushImage(ground.registry.address, "tools/broken:1", {
     layers: [{ tar, compression: "gzip" }],
     config: {},
   });
   const hash = createHash("sha256").update(gzipSync(tar)).digest("hex");
   const file = join(
-    directory,
+    ground.directory,
     "registry/registry/docker/registry/v2/blobs/sha256",
     hash.slice(0, 2),
     hash,
