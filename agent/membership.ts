@@ -40,6 +40,7 @@ const initMsMax = 30_000;
 /** Joining answers once the first assignments are here, or after this long without them. */
 const firstWordMsMax = 10_000;
 
+const ownManager = "the manager on this node";
 const alreadyMember =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const notMember = "This node is not part of a swarm";
@@ -88,8 +89,9 @@ export class NodeMembership implements Membership {
     });
     this.broken.catch(() => {});
     const target = `unix:${join(options.config["exec-root"], "manager.sock")}`;
-    this.#control = new Client("Control", target, grpc.credentials.createInsecure());
-    this.#manager = new Client("Local", target, grpc.credentials.createInsecure());
+    const credentials = grpc.credentials.createInsecure();
+    this.#control = new Client("Control", target, credentials, {}, ownManager);
+    this.#manager = new Client("Local", target, credentials, {}, ownManager);
   }
 
   /** Takes up the membership of before a restart, if there is one. */

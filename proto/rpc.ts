@@ -217,14 +217,17 @@ async function* readAll(stream: Readable): AsyncGenerator<unknown, void, void> {
 export class Client<S extends ServiceName> {
   readonly #client: grpc.Client;
   readonly #definition: grpc.ServiceDefinition;
+  readonly #server: string;
 
-  /** `target`: `ip:port`, `dns:name:port` or `unix:/path`. */
+  /** `target`: `ip:port`, `dns:name:port` or `unix:/path`. `server`: whom errors name when nobody answers there. */
   constructor(
     service: S,
     target: string,
     credentials: grpc.ChannelCredentials,
     options: grpc.ChannelOptions = {},
+    server = "",
   ) {
+    this.#server = server;
     this.#definition = serviceDefinition(service);
     // Managers are known by their certificate's role, not by a name; an IP address may not be sent as one.
     const named = credentials._isSecure() ? { "grpc.ssl_target_name_override": managerName } : {};
@@ -257,7 +260,7 @@ export class Client<S extends ServiceName> {
         (error, response) => {
           options.signal?.removeEventListener("abort", cancel);
           if (error === null) resolve(response as Shape<S, M>["response"]);
-          else reject(fromStatus(error));
+          else reject(fromStatus(error, this.#server));
         },
       );
       const cancel = () => call.cancel();
@@ -279,7 +282,7 @@ export class Client<S extends ServiceName> {
       metadataOf(options),
       deadlineOf(options),
     );
-    return responses(call, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+    return responses(call, this.#server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
   }
 
   async upload<M extends OfKind<S, "upload">>(
@@ -297,7 +300,9 @@ export class Client<S extends ServiceName> {
       metadataOf(options),
       deadlineOf(options),
       (error, response) =>
-        error === null ? finished.resolve(response) : finished.reject(fromStatus(error)),
+        error === null
+          ? finished.resolve(response)
+          : finished.reject(fromStatus(error, this.#server)),
     );
     await pump(requests, call, options.signal);
     return (await finished.promise) as Shape<S, M>["response"];
@@ -318,7 +323,7 @@ export class Client<S extends ServiceName> {
       deadlineOf(options),
     );
     pump(requests, call, options.signal).catch(() => call.cancel());
-    return responses(call, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+    return responses(call, this.#server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
   }
 
   #shape(method: string): grpc.MethodDefinition<unknown, unknown> {
@@ -344,6 +349,7 @@ function withResolvers<T>(): {
 
 async function* responses(
   call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>,
+  server: string,
   signal?: AbortSignal,
 ): AsyncGenerator<unknown, void, void> {
   const cancel = () => call.cancel();
@@ -352,7 +358,7 @@ async function* responses(
   try {
     for await (const message of call) yield message;
   } catch (error) {
-    throw fromStatus(error);
+    throw fromStatus(error, server);
   } finally {
     signal?.removeEventListener("abort", cancel);
     // The reader left early, or the call has failed: a later error event has nobody to go to.
@@ -440,16 +446,36 @@ function toStatus(error: unknown): grpc.ServiceError {
   });
 }
 
-/** A grpc-js failure as a SwarmError; our own codes travel in the trailers. */
-export function fromStatus(error: unknown): SwarmError {
+/**
+ * A grpc-js failure as a SwarmError; our own codes travel in the trailers. What has none comes from the way there: with a
+ * `server` it is told in people's words.
+ */
+export function fromStatus(error: unknown, server = ""): SwarmError {
   if (error instanceof SwarmError) return error;
   if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "number")
     return asSwarmError(error);
   const failure = error as grpc.ServiceError;
   const named = failure.metadata?.get(codeKey)[0];
-  const code =
-    typeof named === "string" && named in statusOfCode
-      ? (named as ErrorCode)
-      : (codeOfStatus[failure.code] ?? "internal");
+  if (typeof named === "string" && named in statusOfCode)
+    return new SwarmError(named as ErrorCode, failure.details, { cause: error });
+  const silence = server === "" ? null : silenceOf(failure, server);
+  if (silence !== null) return new SwarmError(silence.code, silence.message, { cause: error });
+  const code = codeOfStatus[failure.code] ?? "internal";
   return new SwarmError(code, failure.details || failure.message, { cause: error });
+}
+
+function silenceOf({ code, details }: grpc.ServiceError, server: string) {
+  const mayBeDone = "may have done what was asked: look, and try again";
+  if (code === grpc.status.DEADLINE_EXCEEDED)
+    return {
+      code: "unknown_outcome",
+      message: `${server} took too long, and ${mayBeDone}`,
+    } as const;
+  // A server that stops cancels its calls; our own cancelling is called so.
+  const isCutOff = code === grpc.status.CANCELLED && !details.includes("on client");
+  if (isCutOff || (code === grpc.status.UNAVAILABLE && /dropped|closed|reset/i.test(details)))
+    return { code: "unavailable", message: `${server} went away, and ${mayBeDone}` } as const;
+  if (code !== grpc.status.UNAVAILABLE) return null;
+  const message = `${server} does not answer; if it is just starting, it does in a moment: try again`;
+  return { code: "unavailable", message } as const;
 }

@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
+import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Exit } from "../runtime/types.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
@@ -13,7 +14,6 @@ import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
 import { endLooks } from "./rootfs.ts";
-import { signalNumber } from "./signals.ts";
 import type { Container, CreateContainer } from "./types.ts";
 
 export interface ContainersParts extends CreatorParts, LogPipesParts {

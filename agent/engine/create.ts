@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
+import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { HostFacts } from "../runtime/host.ts";
 import { buildSpec } from "../runtime/spec.ts";
@@ -20,7 +21,6 @@ import { fillVolume, prepareMounts, type Volumes } from "./mounts.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { readInside, withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
-import { signalNumber } from "./signals.ts";
 import type { ContainerConfig, CreateContainer } from "./types.ts";
 import { findUser } from "./users.ts";
 

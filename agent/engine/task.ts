@@ -2,7 +2,7 @@
 
 import type { ContainerSpec, Mount, Privileges, Task } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { expandTemplate, type TemplateFacts } from "./template.ts";
+import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 
 /** What templates and labels say about the node the task runs on. */

@@ -1,7 +1,7 @@
 // One supervised process: started, started again when it ends, stopped in order.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../proto/kit/log.ts";
 import { readJson, writeJson } from "./files.ts";
@@ -67,6 +67,7 @@ export class Child {
     }, stopMsMax);
     await running;
     clearTimeout(kill);
+    rmSync(this.#options.recordPath, { force: true });
     this.#running = null;
   }
 

@@ -15,9 +15,10 @@ import type { Session, Wanted } from "./types.ts";
 import { fold } from "./wanted.ts";
 
 const backoffMsMin = 100;
-const backoffMsMax = 8_000;
+/** No more: for as long a node would be unwatched after its manager is back, and not be replaced if it died then. */
+const backoffMsMax = 2_000;
 const firstAnswerMsMin = 800;
-const firstAnswerMsMax = 8_000;
+const firstAnswerMsMax = 4_000;
 /** A line that held this long was a good one: the next backoff starts small again. */
 const steadyMs = 2_000;
 /** After this long without a manager nothing is started from what is saved. */

@@ -28,6 +28,12 @@ export function settle(context: Context, slot: Slot): void {
     const standing = context.standing(task);
     const isOut = hasEnded(task) || standing !== "ok";
     if (!isOut) continue;
+    // It ended while it waited for its time: with a successor now there would be one after the other, without delay.
+    const due = task.NotBefore === undefined ? 0 : instant(task.NotBefore);
+    if (standing === "ok" && due > context.now) {
+      context.wake(due);
+      continue;
+    }
     if (standing === "evicted" && !hasEnded(task) && movesStartFirst(context, slot, task)) continue;
     const restart = restartAfter(task, context.restart, slot.tasks, context.now, standing !== "ok");
     slot.stop(task, "shutdown");

@@ -1,8 +1,10 @@
 // Whether a task template means something; throws `invalid`.
 
 import type { ContainerSpec, Mount, Resources, TaskSpec } from "../../proto/gen/types.ts";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { isImageId, parseReference } from "../../proto/kit/reference.ts";
+import { signalNumber } from "../../proto/kit/signals.ts";
+import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
 
 const memoryBytesMin = 4 << 20;
 const nanoCpusMin = 1_000_000;
@@ -17,8 +19,8 @@ export function validateContainer(spec: ContainerSpec): void {
   validateImage(spec.Image);
   if ((spec.StopGracePeriod ?? 0) < 0)
     throw invalid("ContainerSpec: StopGracePeriod cannot be negative");
-  if (spec.Hostname !== "" && !/^[a-zA-Z0-9{]([a-zA-Z0-9.{}_-]{0,252})$/.test(spec.Hostname))
-    throw invalid(`ContainerSpec: invalid hostname "${spec.Hostname}"`);
+  if (spec.StopSignal !== "") signalNumber(spec.StopSignal);
+  validateTemplates(spec);
   for (const env of spec.Env)
     if (env === "" || env.startsWith("="))
       throw invalid(`invalid environment variable: ${env.split("=")[0] ?? ""}=`);
@@ -27,6 +29,33 @@ export function validateContainer(spec: ContainerSpec): void {
   validateFiles(spec);
   if (spec.Secrets.length > 0 || spec.Configs.length > 0)
     throw new SwarmError("unsupported", "secrets and configs in services are not supported yet");
+}
+
+const someTask: TemplateFacts = {
+  Service: { ID: "serviceid", Name: "servicename", Labels: {} },
+  Node: {
+    ID: "nodeid",
+    Hostname: "nodehostname",
+    Platform: { Architecture: "x86_64", OS: "linux" },
+  },
+  Task: { ID: "taskid", Name: "taskname", Slot: "1" },
+};
+
+/** As in Docker, they are tried on a task that is none: what cannot be expanded would be rejected on every node. */
+function validateTemplates(spec: ContainerSpec): void {
+  const expand = (what: string, text: string): string => {
+    try {
+      return expandTemplate(text, someTask);
+    } catch (error) {
+      throw invalid(`expanding ${what} failed: ${messageOf(error)}`);
+    }
+  };
+  const hostname = expand("hostname", spec.Hostname);
+  if (hostname !== "" && !/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,252}$/.test(hostname))
+    throw invalid(`ContainerSpec: invalid hostname "${spec.Hostname}"`);
+  for (const env of spec.Env) expand("env", env);
+  for (const mount of spec.Mounts)
+    for (const text of [mount.Source, mount.Target]) expand("mounts", text);
 }
 
 /** An image's id is no reference, but what a node may have all the same. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import type { Difference } from "../../agent/network/types.ts";
+import { until } from "../../deploy/lab/run.ts";
 import {
   askOnce,
   endHosts,
@@ -228,14 +229,21 @@ test("no false alarm and no lost connection while updates and containers come an
 });
 
 test("it is put right by itself, and at once when asked to", { skip }, async () => {
-  const isThere = () => inside("router", "ip route").includes("10.0.1.6");
+  const untilThere = () =>
+    until("the route is not back", 60_000, () =>
+      inside("router", "ip route").includes("10.0.1.6") ? true : undefined,
+    );
+  await host(0).kill("SIGTERM");
+  host(0).start("hasty");
+  await updateAll();
   inside("router", "ip route del 10.0.1.6/32");
-  while (!isThere()) await new Promise((resolve) => setTimeout(resolve, 50));
+  await untilThere();
+  await host(0).kill("SIGTERM");
+  host(0).start();
+  await updateAll();
   inside("router", "ip route del 10.0.1.6/32");
-  const start = performance.now();
   await host(0).do("checkSoon");
-  while (!isThere()) await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.ok(performance.now() - start < 1_000);
+  await untilThere();
 });
 
 test("a peer behind a narrow path or none is said to be so", { skip }, async () => {

@@ -2,9 +2,15 @@
 
 import { once } from "node:events";
 import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../proto/kit/errors.ts";
 
 const [address = "", port = ""] = process.argv.slice(2);
 const answerMsMax = 2_000;
+const failuresKept = 10;
+/** After a failure: what is refused is refused at once, and would be asked for thousands of times a second. */
+const restMs = 20;
+
 const failures: string[] = [];
 let answered = 0;
 let isAsked = true;
@@ -14,6 +20,17 @@ process.stdin.once("end", () => {
 process.stdin.resume();
 
 while (isAsked) {
+  try {
+    await request();
+    answered += 1;
+  } catch (error) {
+    if (failures.length < failuresKept) failures.push(messageOf(error));
+    await delay(restMs);
+  }
+}
+process.stdout.write(JSON.stringify({ answered, failures }));
+
+async function request(): Promise<void> {
   const socket = connect({ host: address, port: Number(port) });
   socket.setTimeout(answerMsMax, () => socket.destroy(new Error("no answer in time")));
   let heard = "";
@@ -22,11 +39,8 @@ while (isAsked) {
   });
   try {
     await once(socket, "close");
-    if (heard === "") failures.push("closed without an answer");
-    else answered += 1;
-  } catch (error) {
-    failures.push(error instanceof Error ? error.message : String(error));
+    if (heard === "") throw new Error("closed without an answer");
+  } finally {
+    socket.destroy();
   }
-  socket.destroy();
 }
-process.stdout.write(JSON.stringify({ answered, failures: failures.slice(0, 10) }));

@@ -86,10 +86,19 @@ export class Host {
     return `/run/netns/${prefix}${this.name}`;
   }
 
-  start(): void {
-    const args = [`--net=${this.namespace}`, process.execPath, driver, this.execRoot];
+  /** `hasty`: it checks and repairs its network every few seconds by itself, else only when asked to. */
+  start(pace: "hasty" | "" = ""): void {
+    const args = [`--net=${this.namespace}`, process.execPath, driver, this.execRoot, pace];
     const child = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
     this.#process = child;
+    child.stdin.on("error", () => {});
+    // What it was asked and will not answer any more must not be waited for.
+    child.once("exit", (code, signal) => {
+      const lost = new Error(`the driver of host ${this.name} has ended (${signal ?? code})`);
+      if (this.#process === child) this.#process = null;
+      for (const { reject } of this.#waiting.values()) reject(lost);
+      this.#waiting.clear();
+    });
     createInterface({ input: child.stdout }).on("line", (line) => {
       const message = JSON.parse(line);
       if ("keeper" in message) {
@@ -106,15 +115,17 @@ export class Host {
   async kill(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     if (child === null) return;
-    this.#process = null;
+    const ended = once(child, "exit");
     child.kill(signal);
-    await once(child, "exit");
+    await ended;
   }
 
   do<T>(verb: string, argument?: unknown): Promise<T> {
     this.#id += 1;
     const id = this.#id;
-    this.#process?.stdin?.write(`${JSON.stringify({ id, verb, argument })}\n`);
+    if (this.#process === null)
+      return Promise.reject(new Error(`host ${this.name} has no driver to do ${verb}`));
+    this.#process.stdin?.write(`${JSON.stringify({ id, verb, argument })}\n`);
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
     });

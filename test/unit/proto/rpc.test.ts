@@ -256,3 +256,41 @@ test("a caller's IPv6 address has brackets, so that its port can be told from it
   server.forceShutdown();
   assert.match(address, /^\[::1\]:\d+$/);
 });
+
+test("errors of a client that was told whom it asks name that one", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
+  const target = `unix:${join(folder, "rpc.sock")}`;
+  const ask = (timeoutMs: number) => {
+    const client = new Client("Join", target, grpc.credentials.createInsecure(), {}, "the other");
+    return client.unary("GetRootCA", {}, { timeoutMs }).finally(() => client.close());
+  };
+  const message = /^the other does not answer; .* try again$/;
+  await assert.rejects(ask(5_000), { code: "unavailable", message });
+  let asked = () => {};
+  const server = new grpc.Server();
+  serve(server, "Join", {
+    GetRootCA: () => {
+      asked();
+      return new Promise(() => {});
+    },
+    IssueCertificate: () => Promise.reject(new Error("not asked here")),
+  });
+  await new Promise<void>((resolve) =>
+    server.bindAsync(target, grpc.ServerCredentials.createInsecure(), () => resolve()),
+  );
+  await assert.rejects(ask(50), {
+    code: "unknown_outcome",
+    message: /^the other took too long, and may have done what was asked/,
+  });
+  const isAsked = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const cut = assert.rejects(ask(5_000), {
+    code: "unavailable",
+    message: /^the other went away, and may have done what was asked/,
+  });
+  await isAsked;
+  server.forceShutdown();
+  await cut;
+  await rm(folder, { recursive: true, force: true });
+});

@@ -31,6 +31,8 @@ export interface FakeDaemon extends AsyncDisposable {
   readonly context: ApiContext;
   ask(method: string, path: string, body?: unknown, headers?: http.OutgoingHttpHeaders): Answer;
   docker(...args: string[]): Promise<Ran>;
+  /** As if its process had ended. */
+  killManager(): void;
 }
 export type Answer = Promise<{
   readonly status: number;
@@ -72,6 +74,8 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     "Control",
     `unix:${folder}/manager.sock`,
     grpc.credentials.createInsecure(),
+    {},
+    "the manager on this node",
   );
   const state: FakeDaemon["membership"] = { node: outside, networks: [] };
   const enter = (isManager: boolean): string => {
@@ -142,6 +146,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     context,
     ask: (method, path, body, headers) => ask(socket, method, path, body, headers),
     docker: (...args) => docker(socket, folder, args),
+    killManager: () => server.forceShutdown(),
     [Symbol.asyncDispose]: async () => {
       await api.close();
       control.close();

@@ -53,6 +53,46 @@ for (const row of versions)
     if (row.message !== undefined) assert.deepEqual(answer.json, { message: row.message });
   });
 
+const unanswered = [
+  "GET /swarm",
+  "POST /swarm/update?version=1",
+  "GET /nodes",
+  "GET /nodes/n1",
+  "POST /nodes/n1/update?version=1",
+  "DELETE /nodes/n1",
+  "GET /services",
+  "GET /services/web",
+  "POST /services/create",
+  "POST /services/web/update?version=1",
+  "DELETE /services/web",
+  "GET /tasks",
+  "GET /tasks/t1",
+  "GET /networks",
+  "GET /networks/front",
+  "POST /networks/create",
+  "DELETE /networks/front",
+  "GET /services/web/logs?stdout=1",
+  "GET /tasks/t1/logs?stdout=1",
+];
+for (const request of unanswered)
+  test(`${request} without the manager's process says so`, async () => {
+    await using daemon = await startFakeDaemon(true);
+    daemon.killManager();
+    const [method = "", path = ""] = request.split(" ");
+    const body = method === "POST" ? { ...service, Driver: "overlay", Role: "worker" } : undefined;
+    const { status, json } = await daemon.ask(method, `/v1.50${path}`, body);
+    assert.match(json.message, /^the manager on this node does not answer; .*: try again$/);
+    assert.equal(status, 503);
+  });
+
+test("without the manager's process, info tells the rest, and why", async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.killManager();
+  const { status, json } = await daemon.ask("GET", "/info");
+  assert.equal(status, 200);
+  assert.match(json.Swarm.Error, /^the manager on this node does not answer/);
+});
+
 const service = { Name: "web", TaskTemplate: { ContainerSpec: { Image: "a@sha256:1" } } };
 const failures: {
   name: string;

@@ -4,9 +4,9 @@ import { commandOf, mergeConfig, mergeEnv, processEnv } from "../../../../agent/
 import { hostsFile, resolvFile } from "../../../../agent/engine/etc.ts";
 import { type ImageConfig, parseImageConfig } from "../../../../agent/engine/manifest.ts";
 import { parseSecurity } from "../../../../agent/engine/security.ts";
-import { signalNumber } from "../../../../agent/engine/signals.ts";
 import type { ContainerConfig } from "../../../../agent/engine/types.ts";
 import { findUser } from "../../../../agent/engine/users.ts";
+import { signalNumber } from "../../../../proto/kit/signals.ts";
 
 function imageWith(config: Record<string, unknown>): ImageConfig {
   return parseImageConfig(Buffer.from(JSON.stringify({ rootfs: {}, config })), "x");

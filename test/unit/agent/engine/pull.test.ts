@@ -25,6 +25,7 @@ class FakeRuntime {
   readonly blobs = new Map<string, { text: string; labels: Record<string, string> }>();
   readonly snapshotsMade: string[] = [];
   readonly named = new Map<string, ImageRecord>();
+  readonly #locked = new Set<string>();
 
   asRuntime(): Runtime {
     return this as unknown as Runtime;
@@ -46,10 +47,19 @@ class FakeRuntime {
     stop: AbortSignal,
   ): Promise<void> {
     if (this.blobs.has(blob.digest)) return;
-    let text = "";
-    for await (const chunk of source(0, stop)) text += Buffer.from(chunk).toString();
-    if (digestOf(text) !== blob.digest) throw new SwarmError("invalid", "wrong digest");
-    this.blobs.set(blob.digest, { text, labels: { ...blob.labels } });
+    // As containerd does.
+    if (this.#locked.has(blob.digest))
+      throw new SwarmError("unavailable", `ref ${blob.digest} locked`);
+    this.#locked.add(blob.digest);
+    try {
+      await new Promise((resolve) => setImmediate(resolve));
+      let text = "";
+      for await (const chunk of source(0, stop)) text += Buffer.from(chunk).toString();
+      if (digestOf(text) !== blob.digest) throw new SwarmError("invalid", "wrong digest");
+      this.blobs.set(blob.digest, { text, labels: { ...blob.labels } });
+    } finally {
+      this.#locked.delete(blob.digest);
+    }
   }
   async labelBlob(digest: string, labels: Record<string, string>): Promise<void> {
     Object.assign(this.blobs.get(digest)?.labels ?? {}, labels);
@@ -133,9 +143,9 @@ async function withRegistry(
   }
 }
 
-function pullerFor(runtime: FakeRuntime): Puller {
+function pullerFor(runtime: FakeRuntime, itsWorld = world): Puller {
   const images = new Images(runtime.asRuntime());
-  return new Puller(runtime.asRuntime(), images, { insecure: [], mirrors: [], world });
+  return new Puller(runtime.asRuntime(), images, { insecure: [], mirrors: [], world: itsWorld });
 }
 
 test("layers are unpacked from the bottom up, and labels say what belongs together", () =>
@@ -180,10 +190,11 @@ test("no more than three layers are fetched at once", () =>
     assert.deepEqual(runtime.snapshotsMade, registry.chain);
   }));
 
-test("two pulls of one image fetch each layer once", () =>
+test("two pulls of one image write each blob once, and fetch each layer once", () =>
   withRegistry(4, async (registry) => {
     const runtime = new FakeRuntime();
-    const puller = pullerFor(runtime);
+    const hasty: World = { ...world, sleep: () => Promise.reject(new Error("had to wait")) };
+    const puller = pullerFor(runtime, hasty);
     const pull = (tag: string) =>
       puller.pull(`${registry.address}/a:${tag}`, null, () => {}, signal);
     await Promise.all([pull("1"), pull("2")]);

@@ -63,6 +63,7 @@ test("a child that stops in order is waited for", async () => {
   await supervised.stop();
   assert.ok(existsSync(done));
   assert.equal(supervised.restarts, 0);
+  assert.equal(existsSync(join(folder, "test.pid")), false, "nothing is left on record");
 });
 
 test("a child of a killed keeper is gone before the next one starts", async () => {

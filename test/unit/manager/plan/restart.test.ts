@@ -45,6 +45,49 @@ test("the successor is made at once, in its slot, and starts when the delay is o
   assert.equal(sim.running("web").length, 1);
 });
 
+const endsWhileWaiting = [
+  { name: "rejected by its node", state: "rejected", node: undefined, made: 1 },
+  { name: "failed", state: "failed", node: undefined, made: 1 },
+  { name: "on a node that is lost", state: "ready", node: { state: "down" }, made: 2 },
+  { name: "on a node that is drained", state: "ready", node: { availability: "drain" }, made: 2 },
+];
+for (const row of endsWhileWaiting)
+  test(`a successor that waits for its time and is ${row.name} has ${row.made - 1} more before that`, () => {
+    const sim = withPolicy({ Delay: 3 * second }, 3);
+    sim.report(sim.running("web")[0] ?? assert.fail(), "failed");
+    sim.settle();
+    const [waiting] = sim.wanted("web");
+    assert.equal(waiting?.DesiredState, "ready");
+    const start = sim.now;
+    sim.now += 1000;
+    if (row.node === undefined) sim.report(waiting ?? assert.fail(), row.state);
+    else sim.setNode(waiting?.NodeID ?? "", row.node);
+    sim.plan();
+    assert.equal(sim.tasks("web").length, 1 + row.made);
+    if (row.node !== undefined) return;
+    sim.now = start + 3000;
+    sim.plan();
+    const [next] = sim.wanted("web");
+    assert.notEqual(next?.ID, waiting?.ID);
+    assert.equal(instant(next?.NotBefore ?? ""), start + 6000);
+  });
+
+test("tasks that are rejected at once, again and again, come one per delay", () => {
+  const sim = withPolicy({ Delay: 5 * second });
+  const ids = new Set<string>();
+  sim.report(sim.running("web")[0] ?? assert.fail(), "failed");
+  const end = sim.now + 60_000;
+  while (sim.now < end) {
+    sim.plan();
+    for (const task of sim.wanted("web")) {
+      ids.add(task.ID);
+      sim.report(task, "rejected");
+    }
+    sim.now += 100;
+  }
+  assert.ok(ids.size >= 6 && ids.size <= 13, `${ids.size} tasks in 60 s`);
+});
+
 test("attempts are counted from the store: after the last one the slot rests", () => {
   const sim = withPolicy({ Delay: 0, MaxAttempts: 8 });
   let runs = 0;

@@ -214,6 +214,7 @@ for (const row of clashes)
 const on = (...targets: string[]) => ({
   TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: targets.map((Target) => ({ Target })) },
 });
+const container = (spec: object) => ({ TaskTemplate: { ContainerSpec: { Image: "i", ...spec } } });
 const hostPort = { Protocol: "tcp", PublishMode: "host" };
 
 const badSpecs = [
@@ -241,6 +242,36 @@ const badSpecs = [
     name: "no image",
     spec: { TaskTemplate: { ContainerSpec: {} } },
     says: /image reference must be provided/,
+  },
+  {
+    name: "an unknown stop signal",
+    spec: container({ StopSignal: "SIGNIX" }),
+    says: /invalid signal: SIGNIX/,
+  },
+  {
+    name: "an unknown field in the host name",
+    spec: container({ Hostname: "{{.Nothing}}" }),
+    says: /expanding hostname failed: unknown template \{\{\.Nothing\}\}/,
+  },
+  {
+    name: "a template that is not closed",
+    spec: container({ Hostname: "web-{{.Task.Slot" }),
+    says: /expanding hostname failed: .* is not closed/,
+  },
+  {
+    name: "a host name that is none once it is expanded",
+    spec: container({ Hostname: "{{.Service.Name}} {{.Task.Slot}}" }),
+    says: /invalid hostname/,
+  },
+  {
+    name: "an unknown field in a variable",
+    spec: container({ Env: ["A={{.Task.Number}}"] }),
+    says: /expanding env failed/,
+  },
+  {
+    name: "an unknown field in a mount",
+    spec: container({ Mounts: [{ Type: "volume", Source: "{{.Volume}}", Target: "/data" }] }),
+    says: /expanding mounts failed/,
   },
   { name: "no container", spec: { TaskTemplate: {} }, says: /ContainerSpec: missing/ },
   {
@@ -354,6 +385,15 @@ for (const name of ["", "a b", "-web", "web-", "über", "x".repeat(64)])
   test(`the service name ${JSON.stringify(name)} is refused`, () => {
     assert.throws(() => new Sim(1).service(name), { code: "invalid", message: /name must be/ });
   });
+
+test("templates and signals that mean something are accepted", () => {
+  const spec = container({
+    Hostname: '{{.Service.Name}}-{{ .Task.Slot }}{{index .Service.Labels "tier"}}',
+    Env: ["NODE={{.Node.Hostname}}"],
+    StopSignal: "rtmin+3",
+  });
+  assert.equal(new Sim(1).service("web", spec).Spec?.Name, "web");
+});
 
 test("an unknown network is not found, the ingress network is not for services to join", () => {
   const sim = new Sim(1);

@@ -1,6 +1,6 @@
 // Swarm's templates in a task's environment, host name and mounts: {{.Task.Slot}} and its kin. Pure.
 
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "./kit/errors.ts";
 
 export interface TemplateFacts {
   readonly Service: {
@@ -18,6 +18,8 @@ export interface TemplateFacts {
 
 /** Fields, and `index .Service.Labels "key"`. Throws `invalid` naming what it does not know. */
 export function expandTemplate(text: string, facts: TemplateFacts): string {
+  if (/\{\{(?!.*\}\})/s.test(text))
+    throw new SwarmError("invalid", `a template in "${text}" is not closed with }}`);
   return text.replace(/\{\{-?\s*(.*?)\s*-?\}\}/gs, (_, action: string) => evaluate(action, facts));
 }
 

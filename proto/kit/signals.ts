@@ -1,7 +1,7 @@
 // Signals by the names people use. Pure.
 
 import { constants } from "node:os";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "./errors.ts";
 
 const realtimeMin = 34;
 const realtimeMax = 64;
