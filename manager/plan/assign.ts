@@ -5,6 +5,7 @@ import { overlaysOf } from "../../proto/networks.ts";
 import type { Context } from "./context.ts";
 import { isIngressPort, protocolOf } from "./ports.ts";
 import type { Slot } from "./slot.ts";
+import { noAddress } from "./subnets.ts";
 import { isAssigned, usesIngress } from "./tasks.ts";
 
 /** Assigns the slot's waiting tasks, or leaves them pending with the reason in Status.Err. */
@@ -78,16 +79,16 @@ function attach(context: Context): readonly NetworkAttachment[] | string {
   const result: NetworkAttachment[] = [];
   for (const wanted of networksOf(context)) {
     const pool = context.pool(wanted.id);
-    if (pool === null) return `network ${wanted.id} not found`;
+    const network = context.state.table("network").get(wanted.id);
+    if (pool === null || network === undefined) return `network ${wanted.id} not found`;
     const address = pool.take();
-    const canGrow = pool.isNearlyFull && context.grow(wanted.id);
+    const why = pool.isNearlyFull ? context.grow(network) : null;
     if (address === null) {
       for (const taken of result)
         for (const one of taken.Addresses) context.pool(taken.Network?.ID ?? "")?.giveBack(one);
-      const name = context.state.table("network").get(wanted.id)?.Spec?.Name ?? wanted.id;
-      return canGrow
-        ? `network ${name} is getting a further subnet`
-        : `no address is free on network ${name}; use a network with a larger subnet`;
+      return why === null
+        ? `network ${network.Spec?.Name ?? wanted.id} is getting a further subnet`
+        : noAddress(network, why);
     }
     result.push({
       Network: { ID: wanted.id, CreatedAt: "", UpdatedAt: "", VNI: 0 },

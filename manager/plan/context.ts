@@ -95,15 +95,14 @@ export class Context {
     return pool;
   }
 
-  /** Gives a network a further subnet; its addresses can be given once it is written. False when it can not grow. */
-  grow(networkId: string): boolean {
-    if (this.#facts.grown.has(networkId)) return true;
-    const network = this.state.table("network").get(networkId);
-    const grown = network === undefined ? null : withFurtherSubnet(this.state, network);
-    if (grown === null) return false;
-    this.#facts.grown.set(networkId, grown);
-    this.grown.push(grown);
-    return true;
+  /** Gives a network a further subnet; its addresses can be given once it is written. Else says why it cannot grow. */
+  grow(network: Network): string | null {
+    if (this.#facts.grown.has(network.ID)) return null;
+    const further = withFurtherSubnet(this.state, network);
+    if ("why" in further) return further.why;
+    this.#facts.grown.set(network.ID, further.network);
+    this.grown.push(further.network);
+    return null;
   }
 
   /** The task runs what the service's spec says now. */

@@ -57,22 +57,30 @@ export function allocateSubnets(
   return { ...base, Config: [configOf(nextFree(cluster, bits, taken))] };
 }
 
-/**
- * The network with one subnet more, for when it gets full. null: its subnets were asked for by the user, it has as many
- * as a network may have, or the pools are used up.
- */
-export function withFurtherSubnet(state: State, network: Network): Network | null {
-  const spec = network.Spec;
-  const ipam = network.IPAM;
-  if (spec === undefined || ipam === undefined || ipam.Config.length >= subnetsMax) return null;
-  if ((spec.IPAM?.Config ?? []).some((config) => config.Subnet !== "")) return null;
+/** The network with one subnet more, for when it gets full; or why it cannot have one, in words for the user. */
+export function withFurtherSubnet(
+  state: State,
+  network: Network,
+): { readonly network: Network } | { readonly why: string } {
+  const { Spec: spec, IPAM: ipam } = network;
+  if (spec === undefined || ipam === undefined) return { why: "it has no addresses yet" };
+  if ((spec.IPAM?.Config ?? []).some((config) => config.Subnet !== ""))
+    return { why: "its subnet was chosen when it was made: use a network with a larger one" };
+  if (ipam.Config.length >= subnetsMax)
+    return { why: `it has ${subnetsMax} subnets, and no network may have more` };
   try {
     const subnet = nextFree(state.cluster, bitsOf(state.cluster, spec), takenSubnets(state));
-    return { ...network, IPAM: { ...ipam, Config: [...ipam.Config, configOf(subnet)] } };
+    const Config = [...ipam.Config, configOf(subnet)];
+    return { network: { ...network, IPAM: { ...ipam, Config } } };
   } catch (error) {
-    if (error instanceof SwarmError && error.code === "exhausted") return null;
+    if (error instanceof SwarmError && error.code === "exhausted") return { why: error.message };
     throw error;
   }
+}
+
+/** Why a network has no address for one more. */
+export function noAddress(network: Network, why: string): string {
+  return `no address is free on network ${network.Spec?.Name ?? network.ID}: ${why}`;
 }
 
 function bitsOf(cluster: Cluster | undefined, spec: NetworkSpec): number {

@@ -15,7 +15,7 @@ import { isNodeNetwork, overlaysOf } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
-import { allocateSubnets, vniMax, vniMin } from "./subnets.ts";
+import { allocateSubnets, noAddress, vniMax, vniMin, withFurtherSubnet } from "./subnets.ts";
 import { hasEnded, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
@@ -49,16 +49,17 @@ export function writeService(
   const isSame = runsTheSame(previous.Spec, wanted);
   const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
   const { PreviousSpec: _, UpdateStatus: __, ...kept } = previous;
+  const { endpoint, grown } = allocateService(state, {
+    ID: previous.ID,
+    Spec: wanted,
+    Endpoint: previous.Endpoint,
+  });
   const service: Service = {
     ...kept,
     Spec: wanted,
     ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
     SpecVersion,
-    Endpoint: allocateService(state, {
-      ID: previous.ID,
-      Spec: wanted,
-      Endpoint: previous.Endpoint,
-    }),
+    Endpoint: endpoint,
     ...(options.isRollback === true
       ? {
           UpdateStatus: {
@@ -69,24 +70,30 @@ export function writeService(
         }
       : {}),
   };
-  return {
-    service,
-    changes: [{ op: "put", kind: "service", object: service }, ...revisionOf(state, service)],
-  };
+  return serviceWrite(state, service, grown);
 }
 
 function createService(state: State, spec: ServiceSpec, id: string): ServiceWrite {
+  const { endpoint, grown } = allocateService(state, { ID: id, Spec: spec, Endpoint: undefined });
   const service: Service = {
     ID: id,
     CreatedAt: "",
     UpdatedAt: "",
     Spec: spec,
     SpecVersion: 1,
-    Endpoint: allocateService(state, { ID: id, Spec: spec, Endpoint: undefined }),
+    Endpoint: endpoint,
   };
+  return serviceWrite(state, service, grown);
+}
+
+function serviceWrite(state: State, service: Service, grown: readonly Network[]): ServiceWrite {
   return {
     service,
-    changes: [{ op: "put", kind: "service", object: service }, ...revisionOf(state, service)],
+    changes: [
+      ...grown.map((object): Change => ({ op: "put", kind: "network", object })),
+      { op: "put", kind: "service", object: service },
+      ...revisionOf(state, service),
+    ],
   };
 }
 
@@ -98,18 +105,19 @@ export function removeService(state: State, id: string): readonly Change[] {
 }
 
 /**
- * Ports and virtual addresses of a service as its spec wants them; what it has already is kept.
- * Throws `invalid` (a port is taken, no ingress network), `exhausted`.
+ * Ports and virtual addresses of a service as its spec wants them; what it has already is kept. `grown`: networks that
+ * get a further subnet for it, to be written with it. Throws `invalid` (a port is taken, no ingress network), `exhausted`.
  */
-export function allocateService(
+function allocateService(
   state: State,
   service: {
     readonly ID: string;
     readonly Spec: ServiceSpec;
     readonly Endpoint: ServiceEndpoint | undefined;
   },
-): ServiceEndpoint {
+): { readonly endpoint: ServiceEndpoint; readonly grown: readonly Network[] } {
   const spec = service.Spec.EndpointSpec;
+  const grown: Network[] = [];
   const Ports = allocatePorts(
     state,
     { ID: service.ID, ...(service.Endpoint === undefined ? {} : { Endpoint: service.Endpoint }) },
@@ -122,25 +130,30 @@ export function allocateService(
       ? []
       : networkIds.map((networkId) => {
           const kept = service.Endpoint?.VirtualIPs.find((vip) => vip.NetworkID === networkId);
-          return kept ?? { NetworkID: networkId, Addr: newVirtualIP(state, networkId) };
+          return kept ?? { NetworkID: networkId, Addr: newVirtualIP(state, networkId, grown) };
         });
-  return {
+  const endpoint = {
     Spec: { ...spec, Mode: spec?.Mode || "vip", Ports: spec?.Ports ?? [] },
     Ports,
     VirtualIPs,
   };
+  return { endpoint, grown };
 }
 
-function newVirtualIP(state: State, networkId: string): string {
+/** When the network is nearly full it is added to `grown`, with one subnet more. */
+function newVirtualIP(state: State, networkId: string, grown: Network[]): string {
   const network = state.table("network").get(networkId);
   if (network === undefined) throw new SwarmError("not_found", `network ${networkId} not found`);
-  const address = new AddressPool(state, network).take();
-  if (address === null)
-    throw new SwarmError(
-      "exhausted",
-      `no address is free on network ${network.Spec?.Name ?? networkId}; use a network with a larger subnet`,
-    );
-  return address;
+  const pool = new AddressPool(state, network);
+  const address = pool.take();
+  if (address !== null && !pool.isNearlyFull) return address;
+  const further = withFurtherSubnet(state, network);
+  if ("network" in further) grown.push(further.network);
+  if (address !== null) return address;
+  if ("why" in further) throw new SwarmError("exhausted", noAddress(network, further.why));
+  const first = new AddressPool(state, further.network).take();
+  if (first === null) throw new SwarmError("exhausted", noAddress(network, "try again"));
+  return first;
 }
 
 export function ingressOf(state: State): Network {

@@ -205,6 +205,47 @@ test("of addresses that are all remembered, the longest unused comes first", () 
   ]);
 });
 
+test("virtual addresses alone make a network from the pools grow, each in its subnet", () => {
+  const sim = new Sim(1);
+  sim.network("front");
+  const on = { TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] } };
+  const addresses = new Set<string>();
+  for (let i = 0; i < 300; i++) {
+    const service = sim.service(`s${i}`, { ...on, Mode: { Replicated: { Replicas: 0 } } });
+    addresses.add(service.Endpoint?.VirtualIPs[0]?.Addr ?? "");
+  }
+  assert.equal(addresses.size, 300);
+  const config = sim.state.table("network").get("net-front")?.IPAM?.Config ?? [];
+  assert.deepEqual(
+    config.map(({ Subnet, Gateway }) => [Subnet, Gateway]),
+    [
+      ["10.1.0.0/24", "10.1.0.1"],
+      ["10.1.1.0/24", "10.1.1.1"],
+    ],
+  );
+  for (const gateway of ["10.1.0.1", "10.1.1.1", "10.1.0.255", "10.1.1.0"])
+    assert.equal(addresses.has(`${gateway}/24`), false);
+});
+
+test("pools that are used up are named where the address is missing", () => {
+  const sim = new Sim(1);
+  const cluster = sim.state.cluster ?? assert.fail();
+  const object = { ...cluster, DefaultAddrPool: ["172.30.0.0/28"], SubnetSize: 29 };
+  sim.write([{ op: "put", kind: "cluster", object }]);
+  sim.network("front");
+  const on = { TaskTemplate: { ContainerSpec: { Image: "i" }, Networks: [{ Target: "front" }] } };
+  // Two subnets of 6 addresses each: two gateways, one virtual address, nine tasks.
+  sim.service("web", { ...on, Mode: { Replicated: { Replicas: 12 } } });
+  sim.settle();
+  assert.equal(sim.running("web").length, 9);
+  const [waiting] = sim.wanted("web").filter((task) => task.NodeID === "");
+  assert.match(
+    waiting?.Status?.Err ?? "",
+    /^no address is free on network front: .* \/29 subnet in the cluster's address pools \(172\.30\.0\.0\/28\)/,
+  );
+  assert.throws(() => sim.service("api", on), { code: "exhausted", message: /172\.30\.0\.0\/28/ });
+});
+
 test("a network from the pools gets a further subnet before it is full", () => {
   const sim = new Sim(2);
   sim.network("front");
