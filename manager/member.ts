@@ -8,12 +8,13 @@ import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { type Caller, channelOptions, type Handlers, serve } from "../proto/rpc.ts";
-import { certifiedNode, ServerTls } from "../proto/tls.ts";
+import { certifiedNode, ServerTls, toManager } from "../proto/tls.ts";
 import type { ControlContext } from "./control/context.ts";
 import { controlHandlers } from "./control/handlers.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import { joinHandlers } from "./identity/join.ts";
 import { Leadership } from "./leader.ts";
+import { Peers } from "./peers/peers.ts";
 import { openRaft } from "./raft/node.ts";
 import type { Raft } from "./raft/types.ts";
 import { openStore } from "./store/store.ts";
@@ -86,6 +87,18 @@ export class Member {
       signal: stop.signal,
     });
     const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
+    const peers = new Peers({
+      id: settings.nodeId,
+      clusterId: settings.clusterId,
+      epoch: 1,
+      addressOf: (id) => store.state.table("node").get(id)?.ManagerStatus?.Addr ?? null,
+      credentials: () => toManager(identity, settings.clusterId),
+      isRemoved: () => false,
+      onRemoved: (error) => log.error({ error: error.message }, "this manager was removed"),
+      world,
+      log: log.child({ room: "peers" }),
+    });
+    serve(server, "Raft", peers.handlers);
     try {
       raft = await openRaft({
         directory: join(memberFolder(dataRoot), "raft"),
@@ -95,6 +108,7 @@ export class Member {
         world,
         log: log.child({ room: "raft" }),
         stateMachine: machine,
+        transport: peers,
       });
       const member = new Member(options, { raft, store, server, stop });
       await bind(server, settings.listenAddr, new ServerTls(identity));

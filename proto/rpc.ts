@@ -242,6 +242,16 @@ export class Client<S extends ServiceName> {
     this.#client.close();
   }
 
+  /** Resolves when the channel is connected; rejects with `unavailable` when it is not within that time. */
+  async connected(timeoutMs: number): Promise<void> {
+    await new Promise<void>((resolve, reject) =>
+      this.#client.waitForReady(Date.now() + timeoutMs, (error) => {
+        if (error === undefined || error === null) resolve();
+        else reject(new SwarmError("unavailable", error.message, { cause: error }));
+      }),
+    );
+  }
+
   async unary<M extends OfKind<S, "unary">>(
     method: M,
     request: Shape<S, M>["request"],
@@ -285,6 +295,7 @@ export class Client<S extends ServiceName> {
     return responses(call, this.#server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
   }
 
+  /** Rejects as soon as the call has failed, also while the iterable has nothing to give. */
   async upload<M extends OfKind<S, "upload">>(
     method: M,
     requests: AsyncIterable<Shape<S, M>["request"]>,
@@ -304,7 +315,12 @@ export class Client<S extends ServiceName> {
           ? finished.resolve(response)
           : finished.reject(fromStatus(error, this.#server)),
     );
-    await pump(requests, call, options.signal);
+    const pumped = pump(requests, call, options.signal).catch((error: unknown) => {
+      call.cancel();
+      throw error;
+    });
+    // Whichever comes first: an answer may come while there is more to send, and what fails the pump fails the call.
+    await Promise.race([pumped, finished.promise]);
     return (await finished.promise) as Shape<S, M>["response"];
   }
 

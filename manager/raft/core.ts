@@ -472,6 +472,15 @@ export class RaftCore {
     return { sendNow, persist, sendAfterPersist, restore, apply, readsReady, readsFailed, role };
   }
 
+  get commit(): number {
+    return this.#commit;
+  }
+
+  /** The one in force. The same object until it changes. */
+  get configuration(): Configuration {
+    return this.#configuration();
+  }
+
   status(): CoreStatus {
     const role = this.#role;
     const followers = role.kind === "leader" ? [...role.followers.entries()] : [];

@@ -1,63 +1,35 @@
-// The shell around the core: one loop that writes, applies and answers, with one write to the disk at a time.
+// The shell around the core: one loop that writes, sends, applies and answers, with one write to the disk at a time.
 
-import { assertThat } from "../../proto/kit/assert.ts";
+import { AssertionError } from "../../proto/kit/assert.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
-import type { Log } from "../../proto/kit/log.ts";
-import type { World } from "../../proto/kit/world.ts";
-import { emptyConfiguration, isVoter, votersOf } from "./configuration.ts";
-import { type CoreLimits, coreLimits, RaftCore } from "./core.ts";
+import { Alarm } from "./alarm.ts";
+import {
+  emptyConfiguration,
+  isJoint,
+  isVoter,
+  type MembersChange,
+  membersOf,
+  votersOf,
+} from "./configuration.ts";
+import { coreLimits, RaftCore } from "./core.ts";
 import { isOutOfSpace } from "./disk.ts";
-import type { Entry, Message, Persist } from "./messages.ts";
+import { Exchange } from "./exchange.ts";
+import type {
+  Configuration,
+  Entry,
+  InstallSnapshot,
+  Message,
+  Persist,
+  Proposed,
+  Refused,
+} from "./messages.ts";
+import { nobody } from "./nobody.ts";
+import { type RaftLimits, type RaftOptions, raftLimits } from "./options.ts";
 import { openStorage, recordsOf, type Storage } from "./storage.ts";
-import type { Applied, Raft, RaftStatus, StateMachine } from "./types.ts";
+import type { Applied, Raft, RaftStatus, Transport } from "./types.ts";
 import { refusal, Waiters } from "./waiters.ts";
 
-export interface RaftLimits {
-  readonly tickMs: number;
-  readonly segmentBytes: number;
-  /** A snapshot is taken after so many entries, or so many bytes of them. */
-  readonly snapshotEntries: number;
-  readonly snapshotBytes: number;
-  /** Below this, proposals are refused. */
-  readonly freeBytesMin: number;
-  /** A write to the disk that takes longer ends this member. */
-  readonly stallMsMax: number;
-  /** A write, or a pause of the loop, that takes longer is logged. */
-  readonly slowMs: number;
-  /** The loop applies entries for at most so long before it lets others run. */
-  readonly sliceMs: number;
-  readonly waitersMax: number;
-  readonly core: Partial<CoreLimits>;
-}
-
-export const raftLimits: RaftLimits = {
-  tickMs: 100,
-  segmentBytes: 16 * 1024 * 1024,
-  snapshotEntries: 10_000,
-  snapshotBytes: 32 * 1024 * 1024,
-  freeBytesMin: 64 * 1024 * 1024,
-  stallMsMax: 30_000,
-  slowMs: 1_000,
-  sliceMs: 10,
-  waitersMax: 20_000,
-  core: {},
-};
-
-export interface RaftOptions {
-  /** Its own folder; made when missing. */
-  readonly directory: string;
-  /** This member's id, never used again once it was removed. */
-  readonly id: string;
-  readonly clusterId: string;
-  /** Goes up when a new cluster is forced from a survivor. Default 1. */
-  readonly epoch?: number;
-  /** When there is no log yet: begin a cluster with this member as its only voter. Else wait to be joined. */
-  readonly bootstrap: boolean;
-  readonly world: World;
-  readonly log: Log;
-  readonly stateMachine: StateMachine;
-  readonly limits?: Partial<RaftLimits>;
-}
+export type { RaftLimits, RaftOptions } from "./options.ts";
 
 /**
  * Opens what is on disk, restores the state machine from the newest snapshot and starts taking part. Entries behind the
@@ -65,7 +37,11 @@ export interface RaftOptions {
  * another's.
  */
 export async function openRaft(options: RaftOptions): Promise<Raft> {
-  const limits = { ...raftLimits, ...options.limits };
+  const limits = {
+    ...raftLimits,
+    ...options.limits,
+    core: { ...coreLimits, ...raftLimits.core, ...options.limits?.core },
+  };
   const storage = await openStorage({
     directory: options.directory,
     clusterId: options.clusterId,
@@ -89,15 +65,23 @@ class RaftNode implements Raft {
   readonly failed: Promise<never>;
   readonly #options: RaftOptions;
   readonly #limits: RaftLimits;
+  readonly #electionMs: number;
   readonly #storage: Storage;
   readonly #core: RaftCore;
+  readonly #transport: Transport;
+  readonly #exchange: Exchange;
+  readonly #alarm: Alarm;
   readonly #closing = new AbortController();
   #rejectFailed: (error: SwarmError) => void = () => {};
   #failure: SwarmError | null = null;
   readonly #tasks = new Set<Promise<void>>();
   #isPumpDue = false;
-  #status: RaftStatus;
+  #role: Pick<RaftStatus, "role" | "term" | "leader">;
+  #configuration: Configuration;
+  #applied: number;
   readonly #listeners = new Set<(status: RaftStatus) => void>();
+  /** Looked at after every turn of the loop. */
+  readonly #watchers = new Set<() => void>();
   readonly #waiters = new Waiters();
   #readIds = 0;
   readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
@@ -113,6 +97,7 @@ class RaftNode implements Raft {
     this.#limits = limits;
     this.#storage = storage;
     this.#freeBytes = storage.freeBytes;
+    this.#electionMs = 2 * (limits.core.electionTicks ?? coreLimits.electionTicks) * limits.tickMs;
     this.failed = new Promise((_, reject) => {
       this.#rejectFailed = reject;
     });
@@ -122,59 +107,167 @@ class RaftNode implements Raft {
       random: () => options.world.random(),
       restored: storage.restored,
     });
-    this.#status = this.#currentStatus();
-    const { configuration } = this.#core.status();
+    const { role, term, leader, applied } = this.#core.status();
+    this.#role = { role, term, leader };
+    this.#applied = applied;
+    this.#configuration = this.#core.configuration;
+    this.#alarm = new Alarm(limits, this.#electionMs / 4, options.world.monotonic());
+    this.#transport = options.transport ?? nobody();
+    this.#exchange = new Exchange({
+      core: this.#core,
+      snapshots: storage.snapshots,
+      transport: this.#transport,
+      log: options.log,
+      freeBytesMin: limits.freeBytesMin,
+      wake: () => this.#wake(),
+      signal: this.#closing.signal,
+    });
+    this.#transport.start(this);
+    this.#transport.members(this.#others());
     // Nobody else could be leader: no reason to wait for silence.
-    if (isVoter(configuration, options.id) && votersOf(configuration).length === 1)
+    if (isVoter(this.#configuration, options.id) && votersOf(this.#configuration).length === 1)
       this.#core.campaign();
     this.#spawn(this.#runTicks());
     this.#wake();
   }
 
+  // ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
+
   async propose(data: Uint8Array, signal: AbortSignal): Promise<Applied> {
-    signal.throwIfAborted();
-    await this.#untilLeader(signal);
-    this.#throwIfStopped();
-    if (this.#freeBytes < this.#limits.freeBytesMin)
-      throw new SwarmError(
-        "exhausted",
-        `less than ${this.#limits.freeBytesMin >> 20} MiB are free under ${this.#options.directory}; make room there and try again`,
-      );
-    if (this.#waiters.proposals >= this.#limits.waitersMax)
-      throw new SwarmError("exhausted", "too many writes are under way; try again");
-    const proposed = this.#core.propose(data);
+    const propose = (): Proposed | Refused => {
+      if (this.#freeBytes < this.#limits.freeBytesMin)
+        throw new SwarmError(
+          "exhausted",
+          `less than ${this.#limits.freeBytesMin >> 20} MiB are free under ${this.#options.directory}; make room there and try again`,
+        );
+      if (this.#waiters.proposals >= this.#limits.waitersMax)
+        throw new SwarmError("exhausted", "too many writes are under way; try again");
+      return this.#core.propose(data);
+    };
+    const proposed = await this.#asLeader(propose, ["transferring"], signal);
     if (!proposed.ok) throw refusal(proposed);
     this.#wake();
     return await this.#waiters.proposal(proposed, signal);
   }
 
   async read(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    await this.#untilLeader(signal);
+    const giveUp = this.#options.world.monotonic() + 2 * this.#electionMs;
+    for (;;) {
+      this.#readIds += 1;
+      const id = `${this.#options.id}/${this.#readIds}`;
+      const accepted = await this.#asLeader(() => this.#core.read(id), ["transferring"], signal);
+      if (!accepted.ok) throw refusal(accepted);
+      this.#wake();
+      try {
+        return await this.#waiters.read(id, signal);
+      } catch (error) {
+        // Asking again does no harm: the leader may just have changed.
+        const isOver = signal.aborted || this.#isStopped();
+        if (isOver || this.#options.world.monotonic() >= giveUp) throw error;
+      }
+    }
+  }
+
+  async changeMembers(change: MembersChange, signal: AbortSignal): Promise<void> {
+    const proposed = await this.#asLeader(
+      () => this.#core.changeMembers(change),
+      ["transferring", "not_ready"],
+      signal,
+    );
+    if (!proposed.ok)
+      throw proposed.code === "not_ready"
+        ? new SwarmError("precondition", proposed.reason)
+        : refusal(proposed);
+    this.#wake();
+    await this.#waiters.proposal(proposed, signal);
+    await this.#until(() => !isJoint(this.#core.configuration), Number.MAX_SAFE_INTEGER, signal);
     this.#throwIfStopped();
-    this.#readIds += 1;
-    const id = `${this.#options.id}/${this.#readIds}`;
-    const accepted = this.#core.read(id);
+  }
+
+  async transfer(to: string | null, signal: AbortSignal): Promise<void> {
+    const accepted = await this.#asLeader(
+      () => {
+        const target = to ?? this.#bestVoter();
+        if (target !== null) return this.#core.transfer(target);
+        throw new SwarmError("unavailable", "no other manager could take over");
+      },
+      ["transferring"],
+      signal,
+    );
     if (!accepted.ok) throw refusal(accepted);
     this.#wake();
-    await this.#waiters.read(id, signal);
+    const { id } = this.#options;
+    const isOver = () =>
+      (this.#role.leader !== null && this.#role.leader !== id) ||
+      (this.#role.role === "leader" && this.#core.status().transferTarget === null);
+    await this.#until(isOver, 2 * this.#electionMs, signal);
+    this.#throwIfStopped();
+    if (this.#role.leader === null || this.#role.leader === id)
+      throw new SwarmError("unavailable", "the other manager did not take over in time");
   }
 
   status(): RaftStatus {
-    return this.#currentStatus();
+    const { commit, applied, last, configuration, followers } = this.#core.status();
+    return { ...this.#role, commit, applied, last: last.index, configuration, followers };
   }
 
   watchStatus(listener: (status: RaftStatus) => void): () => void {
     this.#listeners.add(listener);
-    listener(this.#currentStatus());
+    listener(this.status());
     return () => this.#listeners.delete(listener);
   }
 
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) this.#closing.abort(new Error("raft is closing"));
     this.#waiters.rejectAll(new SwarmError("unknown_outcome", "this manager is stopping"));
+    await this.#transport.close();
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
     await this.#storage.wal.close();
+  }
+
+  // ── what comes in ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  step(message: Message): void {
+    // A snapshot's bytes come beside its message, through receiveSnapshot.
+    if (message.kind === "InstallSnapshot") return;
+    const { freeBytesMin } = this.#limits;
+    // The log must always have room for votes and terms: entries wait until there is more.
+    const isTooMuch = message.kind === "AppendEntries" && message.entries.length > 0;
+    if (isTooMuch && this.#freeBytes < freeBytesMin / 2) return;
+    this.#tell(() => this.#core.step(message));
+  }
+
+  undelivered(id: string): void {
+    // To a leader it says that entries are missing there; that an answer did not arrive says nothing about a leader.
+    if (this.#role.role === "leader") this.#tell(() => this.#core.unreachable(id));
+  }
+
+  disconnected(id: string): void {
+    this.#tell(() => this.#core.unreachable(id));
+  }
+
+  async receiveSnapshot(
+    message: InstallSnapshot,
+    pieces: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.#throwIfStopped();
+    try {
+      await this.#exchange.receive(message, pieces, signal);
+    } catch (error) {
+      if (!(error instanceof SwarmError)) this.#fail(error);
+      throw error;
+    }
+  }
+
+  #tell(what: () => void): void {
+    if (this.#closing.signal.aborted) return;
+    try {
+      what();
+      this.#wake();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   // ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,17 +289,19 @@ class RaftNode implements Raft {
 
   #pump(): void {
     const outputs = this.#core.outputs();
-    this.#publish();
-    this.#send(outputs.sendNow);
+    // A write to the disk begins before anything else, and goes on beside it.
     if (outputs.persist !== null)
       this.#spawn(this.#persist(outputs.persist, outputs.sendAfterPersist));
-    this.#waiters.settleReads(outputs, this.#core.status().applied);
+    this.#send(outputs.sendNow);
+    this.#publish(outputs.role);
+    this.#waiters.settleReads(outputs, this.#applied);
     if (outputs.restore !== null)
       this.#pending.push({ kind: "restore", index: outputs.restore.index });
     this.#pending.push(...outputs.apply);
     this.#apply();
     if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake();
     this.#snapshotIfDue();
+    for (const watcher of [...this.#watchers]) watcher();
   }
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
@@ -223,30 +318,45 @@ class RaftNode implements Raft {
     this.#wake();
   }
 
-  /** Peers come with the transport; a cluster of one has nobody to send to. */
   #send(messages: readonly Message[]): void {
-    for (const message of messages) this.#core.unreachable(message.to);
+    const byReceiver = new Map<string, Message[]>();
+    for (const message of messages) {
+      if (message.kind === "InstallSnapshot") {
+        this.#spawn(this.#exchange.send(message));
+        continue;
+      }
+      const others = byReceiver.get(message.to);
+      if (others === undefined) byReceiver.set(message.to, [message]);
+      else others.push(message);
+    }
+    for (const [to, some] of byReceiver) this.#transport.send(to, some);
   }
 
   #apply(): void {
     const { world, stateMachine } = this.#options;
     const until = world.monotonic() + this.#limits.sliceMs;
     let done = 0;
-    let last = 0;
     for (const item of this.#pending) {
       if (done > 0 && world.monotonic() >= until) break;
-      assertThat(item.kind !== "restore", "a snapshot arrives only through a transport");
+      done += 1;
+      this.#applied = item.index;
+      if (item.kind === "restore") {
+        stateMachine.restore(item.index, this.#storage.snapshots.pieces(item.index));
+        this.#options.log.info({ index: item.index }, "took over a snapshot");
+        const lost = new SwarmError("unknown_outcome", "a snapshot took the write's place");
+        this.#waiters.rejectProposals(lost, 0, item.index);
+        this.#spawn(this.#forgetOld());
+        continue;
+      }
       const result = item.kind === "data" ? stateMachine.apply(item.index, item.data) : undefined;
       this.#waiters.settleProposal(item, result);
       this.#entriesSinceSnapshot += 1;
       this.#bytesSinceSnapshot += item.kind === "data" ? item.data.length : 0;
-      last = item.index;
-      done += 1;
     }
     if (done === 0) return;
     this.#pending.splice(0, done);
-    this.#core.applied(last);
-    this.#waiters.releaseReads(last);
+    this.#core.applied(this.#applied);
+    this.#waiters.releaseReads(this.#applied);
   }
 
   async #runTicks(): Promise<void> {
@@ -254,24 +364,27 @@ class RaftNode implements Raft {
     const { signal } = this.#closing;
     for (let count = 1; !signal.aborted; count++) {
       const slept = world.monotonic();
+      let lateMs = 0;
       try {
         await world.sleep(this.#limits.tickMs, signal);
+        lateMs = Math.round(world.monotonic() - slept - this.#limits.tickMs);
         // After a pause what arrived meanwhile comes first, and then one tick however long it was.
-        await new Promise((resolve) => setImmediate(resolve));
+        for (let turns = lateMs > this.#limits.tickMs ? 5 : 1; turns > 0; turns--)
+          await new Promise((resolve) => setImmediate(resolve));
       } catch {
         return;
       }
       if (signal.aborted) return;
-      const lateMs = Math.round(world.monotonic() - slept - this.#limits.tickMs);
       if (lateMs > this.#limits.slowMs) log.warn({ lateMs }, "the Raft loop was paused");
       this.#core.tick();
       this.#wake();
-      const stalled = this.#persistStarted ?? world.monotonic();
-      if (world.monotonic() - stalled > this.#limits.stallMsMax)
+      const now = world.monotonic();
+      if (now - (this.#persistStarted ?? now) > this.#limits.stallMsMax)
         throw new SwarmError(
           "internal",
           `the disk has not finished a write to the Raft log for ${this.#limits.stallMsMax} ms`,
         );
+      this.#shedIfUnfit(now, lateMs);
       if (count % 10 === 0 && !this.#isMeasuring) this.#spawn(this.#measureSpace());
     }
   }
@@ -285,32 +398,43 @@ class RaftNode implements Raft {
   // ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #snapshotIfDue(): void {
+    if (this.#isSnapshotting || this.#freeBytes < this.#limits.freeBytesMin) return;
+    // The log is cut later while somebody is far behind: else it would need one snapshot after the other.
+    const factor = this.#role.role === "leader" && this.#isSomebodyBehind() ? 4 : 1;
     const isDue =
-      this.#entriesSinceSnapshot >= this.#limits.snapshotEntries ||
-      this.#bytesSinceSnapshot >= this.#limits.snapshotBytes;
-    if (!isDue || this.#isSnapshotting || this.#freeBytes < this.#limits.freeBytesMin) return;
-    const { applied, base } = this.#core.status();
-    if (applied < base.index) return; // a snapshot is being installed
+      this.#entriesSinceSnapshot >= this.#limits.snapshotEntries * factor ||
+      this.#bytesSinceSnapshot >= this.#limits.snapshotBytes * factor;
+    if (!isDue) return;
+    if (this.#applied < this.#core.status().base.index) return; // a snapshot is being installed
     this.#isSnapshotting = true;
     this.#entriesSinceSnapshot = 0;
     this.#bytesSinceSnapshot = 0;
     this.#spawn(this.#takeSnapshot());
   }
 
+  /** Only asked when a snapshot may be due. */
+  #isSomebodyBehind(): boolean {
+    const { snapshotEntries, snapshotBytes } = this.#limits;
+    if (this.#entriesSinceSnapshot < snapshotEntries && this.#bytesSinceSnapshot < snapshotBytes)
+      return false;
+    const kept = this.#limits.core.entriesKept ?? coreLimits.entriesKept;
+    const isBehind = this.#core
+      .status()
+      .followers.some((follower) => follower.isActive && this.#applied - follower.match > kept);
+    return isBehind || this.#exchange.isSending;
+  }
+
   async #takeSnapshot(): Promise<void> {
     const { stateMachine, log } = this.#options;
-    const { snapshots, wal } = this.#storage;
-    const mark = this.#core.describe(this.#core.status().applied);
-    const pieces = stateMachine.snapshot()[Symbol.iterator]();
+    const { snapshots } = this.#storage;
+    const mark = this.#core.describe(this.#applied);
     // A generator freezes nothing before its first step.
-    const first = pieces.next();
+    const pieces = begun(stateMachine.snapshot());
     try {
       const { freeBytesMin } = this.#limits;
-      const bytes = await snapshots.write(mark, pieces, first, freeBytesMin, this.#closing.signal);
-      await snapshots.prune();
+      const bytes = await snapshots.write(mark, pieces, freeBytesMin, this.#closing.signal);
       this.#core.compact(mark.index);
-      // The log on disk reaches back to the older snapshot: should the newer one be unreadable, nothing is lost.
-      await wal.compact(Math.min(this.#core.status().base.index, snapshots.oldestIndex));
+      await this.#forgetOld();
       log.info({ index: mark.index, term: mark.term, bytes }, "took a snapshot");
     } catch (error) {
       if (this.#closing.signal.aborted) return;
@@ -321,47 +445,110 @@ class RaftNode implements Raft {
     }
   }
 
-  // ── leadership ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #currentStatus(): RaftStatus {
-    const { role, term, leader, commit, applied } = this.#core.status();
-    return { role, term, leader, commit, applied };
+  /** The log on disk reaches back to the older snapshot: should the newer one be unreadable, nothing is lost. */
+  async #forgetOld(): Promise<void> {
+    const { snapshots, wal } = this.#storage;
+    await snapshots.prune();
+    await wal.compact(Math.min(this.#core.status().base.index, snapshots.oldestIndex));
   }
 
-  #publish(): void {
-    const before = this.#status;
-    const now = this.#currentStatus();
-    this.#status = now;
-    if (before.role === now.role && before.leader === now.leader && before.term === now.term)
-      return;
-    const { role, term, leader } = now;
-    this.#options.log.info({ role, term, leader }, "raft role");
+  // ── leadership ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #publish(now: Pick<RaftStatus, "role" | "term" | "leader">): void {
+    const before = this.#role;
+    const { configuration } = this.#core;
+    const isSame =
+      before.role === now.role && before.leader === now.leader && before.term === now.term;
+    if (isSame && configuration === this.#configuration) return;
+    this.#role = now;
+    if (!isSame) {
+      const { role, term, leader } = now;
+      this.#options.log.info({ role, term, leader }, "raft role");
+    }
     if (before.role === "leader" && (now.role !== "leader" || now.term !== before.term))
+      // What is committed is decided, and told when it is applied.
       this.#waiters.rejectProposals(
         new SwarmError(
           "unknown_outcome",
           "leadership was lost during the write; it may have happened",
         ),
+        this.#core.commit,
       );
-    for (const listener of [...this.#listeners]) listener(now);
+    if (configuration !== this.#configuration) {
+      this.#configuration = configuration;
+      this.#transport.members(this.#others());
+    }
+    const status = this.status();
+    for (const listener of [...this.#listeners]) listener(status);
   }
 
-  /** Waits up to two election timeouts for somebody to lead. */
-  async #untilLeader(signal: AbortSignal): Promise<void> {
-    if (this.#core.status().leader !== null || this.#closing.signal.aborted) return;
-    const { electionTicks } = { ...coreLimits, ...this.#limits.core };
-    const stop = AbortSignal.any([signal, this.#closing.signal]);
+  #others(): readonly string[] {
+    return membersOf(this.#configuration).filter((id) => id !== this.#options.id);
+  }
+
+  #bestVoter(): string | null {
+    const voters = votersOf(this.#configuration);
+    const [best] = this.#core
+      .status()
+      .followers.filter(({ id, isActive }) => isActive && voters.includes(id))
+      .sort((a, b) => b.match - a.match);
+    return best?.id ?? null;
+  }
+
+  /** A leader that cannot do its work in time lets another one do it. */
+  #shedIfUnfit(now: number, lateMs: number): void {
+    const why = this.#alarm.check(now, lateMs, this.#core.commit, this.#applied);
+    if (why === null || this.#role.role !== "leader") return;
+    const to = this.#bestVoter();
+    if (to === null || !this.#core.transfer(to).ok) return;
+    this.#options.log.warn({ to, why }, "handing leadership over");
+    this.#wake();
+  }
+
+  /**
+   * Does something only a leader can do, or a member with a leader: waits for one to be there, and tries again while the refusal
+   * is one of those that pass; up to two election timeouts altogether.
+   */
+  async #asLeader<T extends { readonly ok: boolean }>(
+    what: () => T | Refused,
+    passing: readonly Refused["code"][],
+    signal: AbortSignal,
+  ): Promise<T | Refused> {
+    const { world } = this.#options;
+    const giveUp = world.monotonic() + 2 * this.#electionMs;
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#core.status().leader === null)
+        await this.#until(
+          () => this.#role.leader !== null,
+          Math.max(1, giveUp - world.monotonic()),
+          signal,
+        );
+      this.#throwIfStopped();
+      const answer = what();
+      const isPassing = !answer.ok && "code" in answer && passing.includes(answer.code);
+      if (!isPassing || world.monotonic() >= giveUp) return answer;
+      await world
+        .sleep(this.#limits.tickMs / 4, AbortSignal.any([signal, this.#closing.signal]))
+        .catch(() => {});
+    }
+  }
+
+  /** Resolves when the fact holds, after that time, or when raft ends; rejects when the signal aborts. */
+  async #until(fact: () => boolean, ms: number, signal: AbortSignal): Promise<void> {
+    if (fact() || this.#closing.signal.aborted) return;
     const found = new AbortController();
-    const unsubscribe = this.watchStatus((status) => {
-      if (status.leader !== null) found.abort();
-    });
+    const watcher = () => {
+      if (fact()) found.abort();
+    };
+    this.#watchers.add(watcher);
     try {
-      const either = AbortSignal.any([stop, found.signal]);
-      await this.#options.world.sleep(4 * electionTicks * this.#limits.tickMs, either);
+      const either = AbortSignal.any([signal, found.signal, this.#closing.signal]);
+      await this.#options.world.sleep(Math.min(ms, 2 ** 31 - 1), either);
     } catch (error) {
       if (signal.aborted) throw error;
     } finally {
-      unsubscribe();
+      this.#watchers.delete(watcher);
     }
   }
 
@@ -369,14 +556,29 @@ class RaftNode implements Raft {
 
   #spawn(task: Promise<void>): void {
     const guarded = task
-      .catch((error: unknown) => this.#fail(error))
+      .catch((error: unknown) => this.#leave(error))
       .finally(() => this.#tasks.delete(guarded));
     this.#tasks.add(guarded);
   }
 
-  #fail(error: unknown): void {
+  /** The disk failed: nothing more is written or promised, but a leader may still ask another to take over. */
+  async #leave(error: unknown): Promise<void> {
     if (this.#failure !== null || this.#closing.signal.aborted) return;
-    this.#failure = asSwarmError(error);
+    const to = this.#bestVoter();
+    const isLeader = this.#role.role === "leader" && !(error instanceof AssertionError);
+    if (isLeader && to !== null && this.#core.transfer(to).ok) {
+      this.#failure = asSwarmError(error);
+      this.#options.log.warn({ to, error: this.#failure.message }, "handing leadership over");
+      this.#wake();
+      const forever = new AbortController().signal;
+      await this.#until(() => this.#role.role !== "leader", this.#electionMs / 2, forever);
+    }
+    this.#fail(error);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#failure ??= asSwarmError(error);
     this.#options.log.fatal({ error: this.#failure.message }, "raft cannot go on");
     this.#closing.abort(this.#failure);
     this.#waiters.rejectAll(
@@ -385,8 +587,24 @@ class RaftNode implements Raft {
     this.#rejectFailed(this.#failure);
   }
 
+  #isStopped(): boolean {
+    return this.#closing.signal.aborted || this.#failure !== null;
+  }
+
   #throwIfStopped(): void {
-    if (this.#closing.signal.aborted)
+    if (this.#isStopped())
       throw new SwarmError("unavailable", "this manager is stopping", { cause: this.#failure });
   }
+}
+
+/** The same pieces; the first is taken now. */
+function begun(pieces: Iterable<Uint8Array>): Iterable<Uint8Array> {
+  const iterator = pieces[Symbol.iterator]();
+  let first: IteratorResult<Uint8Array> | null = iterator.next();
+  const next = () => {
+    const result = first ?? iterator.next();
+    first = null;
+    return result;
+  };
+  return { [Symbol.iterator]: () => ({ next }) };
 }

@@ -1,8 +1,9 @@
 // Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time.
 
 import { closeSync, openSync, readSync, renameSync } from "node:fs";
-import { open, readdir, rename, rm, statfs } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { assertThat } from "../../proto/kit/assert.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { crc32 } from "./crc.ts";
 import { realDisk } from "./disk.ts";
@@ -33,6 +34,7 @@ export class Snapshots {
   readonly #identity: Identity;
   /** Indexes of the files there are, oldest first. */
   #indexes: number[];
+  #writes = 0;
 
   private constructor(directory: string, identity: Identity, indexes: number[]) {
     this.#directory = directory;
@@ -86,13 +88,13 @@ export class Snapshots {
    */
   async write(
     mark: SnapshotMark,
-    pieces: Iterator<Uint8Array>,
-    first: IteratorResult<Uint8Array>,
+    pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
     freeBytesMin: number,
     signal: AbortSignal,
   ): Promise<number> {
     const path = this.#path(mark.index);
-    const temporary = `${path}.tmp`;
+    this.#writes += 1;
+    const temporary = `${path}.${this.#writes}.tmp`;
     let bytes = 0;
     try {
       const handle = await open(temporary, "w", 0o600);
@@ -100,12 +102,13 @@ export class Snapshots {
         const header: Header = { magic, version, ...this.#identity, mark };
         const writer = { crc: 0 };
         await handle.writeFile(frame(Buffer.from(JSON.stringify(header)), writer));
-        for (let next = first; next.done !== true; next = pieces.next()) {
+        for await (const piece of pieces) {
           signal.throwIfAborted();
-          await this.#checkRoom(next.value.length + freeBytesMin);
-          if (next.value.length === 0) continue;
-          await handle.writeFile(frame(next.value, writer));
-          bytes += next.value.length;
+          assertThat(piece.length <= pieceBytesMax, "a piece of a snapshot has a limit");
+          await this.#checkRoom(piece.length + freeBytesMin);
+          if (piece.length === 0) continue;
+          await handle.writeFile(frame(piece, writer));
+          bytes += piece.length;
         }
         const end = Buffer.alloc(frameBytes);
         end.writeUInt32LE(endLength, 0);
@@ -121,8 +124,25 @@ export class Snapshots {
       await rm(temporary, { force: true }).catch(() => {});
       throw error;
     }
-    this.#indexes = [...this.#indexes.filter((known) => known !== mark.index), mark.index];
+    this.#indexes = [...this.#indexes.filter((known) => known !== mark.index), mark.index].sort(
+      (a, b) => a - b,
+    );
     return bytes;
+  }
+
+  /** What is in a snapshot that is there. Reads as it is iterated; throws when the file is damaged. */
+  pieces(index: number): Iterable<Uint8Array> {
+    const path = this.#path(index);
+    return { [Symbol.iterator]: () => readPieces(path) };
+  }
+
+  /** The same for a slow reader: other work goes on between two pieces. The file may be removed meanwhile. */
+  async *stream(index: number): AsyncGenerator<Uint8Array> {
+    let isHeader = true;
+    for await (const bytes of streamFrames(this.#path(index))) {
+      if (!isHeader) yield bytes;
+      isHeader = false;
+    }
   }
 
   /** Removes all but the newest two. */
@@ -196,25 +216,56 @@ function* readPieces(path: string): Generator<Uint8Array> {
 function* readFrames(path: string): Generator<Uint8Array> {
   const fd = openSync(path, "r");
   try {
-    const head = Buffer.alloc(frameBytes);
-    let crc = 0;
+    const chain = new FrameChain();
     for (;;) {
+      const head = Buffer.alloc(frameBytes);
       readFully(fd, head);
-      const length = head.readUInt32LE(0);
-      crc = crc32(head.subarray(0, 4), crc);
-      if (length === endLength) {
-        if (head.readUInt32LE(4) !== crc) throw new Error("the snapshot's end is damaged");
-        return;
-      }
-      if (length > pieceBytesMax) throw new Error("a piece of the snapshot is damaged");
-      const bytes = Buffer.alloc(length);
+      const bytes = Buffer.alloc(chain.begin(head));
       readFully(fd, bytes);
-      crc = crc32(bytes, crc);
-      if (head.readUInt32LE(4) !== crc) throw new Error("a piece of the snapshot is damaged");
+      if (chain.isEnd(bytes)) return;
       yield bytes;
     }
   } finally {
     closeSync(fd);
+  }
+}
+
+async function* streamFrames(path: string): AsyncGenerator<Uint8Array> {
+  const handle = await open(path, "r");
+  try {
+    const chain = new FrameChain();
+    for (;;) {
+      const head = await readWhole(handle, frameBytes);
+      const bytes = await readWhole(handle, chain.begin(head));
+      if (chain.isEnd(bytes)) return;
+      yield bytes;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Checks frame after frame: first its head, then its bytes. */
+class FrameChain {
+  #crc = 0;
+  #expected = 0;
+  #isEnd = false;
+
+  /** How many bytes follow. */
+  begin(head: Buffer): number {
+    const length = head.readUInt32LE(0);
+    this.#isEnd = length === endLength;
+    if (!this.#isEnd && length > pieceBytesMax)
+      throw new Error("a piece of the snapshot is damaged");
+    this.#crc = crc32(head.subarray(0, 4), this.#crc);
+    this.#expected = head.readUInt32LE(4);
+    return this.#isEnd ? 0 : length;
+  }
+
+  isEnd(bytes: Uint8Array): boolean {
+    if (!this.#isEnd) this.#crc = crc32(bytes, this.#crc);
+    if (this.#crc !== this.#expected) throw new Error("a piece of the snapshot is damaged");
+    return this.#isEnd;
   }
 }
 
@@ -225,4 +276,15 @@ function readFully(fd: number, into: Buffer): void {
     if (read === 0) throw new Error("the snapshot ends too early");
     done += read;
   }
+}
+
+async function readWhole(handle: FileHandle, length: number): Promise<Buffer> {
+  const into = Buffer.alloc(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await handle.read(into, done, length - done, null);
+    if (bytesRead === 0) throw new Error("the snapshot ends too early");
+    done += bytesRead;
+  }
+  return into;
 }

@@ -70,10 +70,13 @@ export class Waiters {
     for (const read of ready) read.resolve();
   }
 
-  rejectProposals(error: SwarmError): void {
-    const waiters = [...this.#proposals.values()];
-    this.#proposals.clear();
-    for (const waiter of waiters) waiter.reject(error);
+  /** Those whose index is within (after, through]. */
+  rejectProposals(error: SwarmError, after = 0, through = Number.MAX_SAFE_INTEGER): void {
+    for (const [index, waiter] of [...this.#proposals]) {
+      if (index <= after || index > through) continue;
+      this.#proposals.delete(index);
+      waiter.reject(error);
+    }
   }
 
   rejectAll(error: SwarmError): void {

@@ -6,6 +6,8 @@ export class SerialMachine implements StateMachine {
   serials: string[] = [];
   /** Index of the last entry or snapshot. */
   index = 0;
+  /** How often it was replaced by a snapshot. */
+  restored = 0;
 
   apply(index: number, data: Uint8Array): number {
     if (index <= this.index) throw new Error(`entry ${index} is applied twice`);
@@ -22,6 +24,7 @@ export class SerialMachine implements StateMachine {
 
   restore(index: number, pieces: Iterable<Uint8Array>): void {
     this.index = index;
+    this.restored += 1;
     this.serials = [];
     for (const piece of pieces)
       this.serials.push(...(JSON.parse(Buffer.from(piece).toString()) as string[]));

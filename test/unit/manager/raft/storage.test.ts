@@ -26,7 +26,7 @@ function open(directory: string): Promise<Storage> {
 async function take(directory: string, index: number, term: number, text: string): Promise<void> {
   const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
   const pieces = [Buffer.from(text), Buffer.alloc(0), Buffer.from("end")][Symbol.iterator]();
-  await snapshots.write({ index, term, configuration }, pieces, pieces.next(), 0, signal);
+  await snapshots.write({ index, term, configuration }, pieces, 0, signal);
 }
 
 async function write(storage: Storage, from: number, through: number): Promise<void> {
@@ -120,6 +120,6 @@ test("another's snapshot is refused", async (t) => {
     nodeId: "b",
   });
   const pieces = [Buffer.from("x")][Symbol.iterator]();
-  await snapshots.write({ index: 3, term: 1, configuration }, pieces, pieces.next(), 0, signal);
+  await snapshots.write({ index: 3, term: 1, configuration }, pieces, 0, signal);
   await assert.rejects(open(directory), { code: "precondition" });
 });

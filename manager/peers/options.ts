@@ -1,0 +1,62 @@
+// What the connections between managers need to know, and their limits.
+
+import type grpc from "@grpc/grpc-js";
+import type { SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { World } from "../../proto/kit/world.ts";
+
+export interface PeersOptions {
+  /** This manager's node id, as in its certificate. */
+  readonly id: string;
+  readonly clusterId: string;
+  /** As given to openRaft. */
+  readonly epoch: number;
+  /** host:port of a manager; null while it is not known. Asked before each attempt to connect, so it may change. */
+  readonly addressOf: (id: string) => string | null;
+  /** For connections to managers of this cluster (toManager of tls.ts). Asked before each, so that renewal needs nothing else. */
+  readonly credentials: () => grpc.ChannelCredentials;
+  /** Whether this node was a manager once and is none any more: its messages are refused, and it is told. */
+  readonly isRemoved: (id: string) => boolean;
+  /** Another manager says that this one was removed. May be called more than once. */
+  readonly onRemoved: (error: SwarmError) => void;
+  readonly world: World;
+  readonly log: Log;
+  readonly limits?: Partial<PeerLimits>;
+}
+
+export interface PeerLimits {
+  /** Messages, and bytes of them, that wait before one stream. */
+  readonly queueMessagesMax: number;
+  readonly queueBytesMax: number;
+  /** Bytes that are sent together. */
+  readonly batchBytesMax: number;
+  readonly connectMs: number;
+  /** About how long to wait between attempts; longer after a refusal. */
+  readonly reconnectMs: number;
+  readonly refusedMs: number;
+  /** Snapshots that are sent at a time. */
+  readonly snapshotsMax: number;
+  /** A snapshot of which nothing was taken for so long is given up. */
+  readonly snapshotStallMs: number;
+  readonly peersMax: number;
+}
+
+export const peerLimits: PeerLimits = {
+  queueMessagesMax: 512,
+  queueBytesMax: 16 * 1024 * 1024,
+  batchBytesMax: 512 * 1024,
+  connectMs: 2_000,
+  reconnectMs: 100,
+  refusedMs: 2_000,
+  snapshotsMax: 2,
+  snapshotStallMs: 60_000,
+  peersMax: 128,
+};
+
+/** A host that vanished is noticed by the connection itself; a host that is back is reached soon. */
+export const peerChannel: grpc.ChannelOptions = {
+  "grpc.keepalive_time_ms": 2_000,
+  "grpc.keepalive_timeout_ms": 3_000,
+  "grpc.initial_reconnect_backoff_ms": 50,
+  "grpc.max_reconnect_backoff_ms": 300,
+};
