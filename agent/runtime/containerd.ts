@@ -5,7 +5,16 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, type World } from "../../proto/kit/world.ts";
 import { readBlob, writeBlob } from "./blobs.ts";
 import { Calls } from "./calls.ts";
-import { anyOf, descriptorTo, eventOf, ignore, imageOf, processOf, timeOf } from "./convert.ts";
+import {
+  anyOf,
+  descriptorTo,
+  ignore,
+  imageOf,
+  oomOf,
+  oomTopic,
+  processOf,
+  timeOf,
+} from "./convert.ts";
 import { endShim, findShims, type Shim } from "./shims.ts";
 import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
 import type {
@@ -431,8 +440,8 @@ class Containerd implements Runtime {
 
   async *events(wanted: AbortSignal): AsyncGenerator<RuntimeEvent, void, void> {
     const signal = AbortSignal.any([wanted, this.#closing.signal]);
-    const own = `namespace==${this.#namespace}`;
-    const filters = [`${own},topic==/tasks/exit`, `${own},topic==/tasks/oom`];
+    // Unquoted, a value that begins with a slash is a syntax error.
+    const filters = [`namespace==${this.#namespace},topic=="${oomTopic}"`];
     while (!signal.aborted) {
       try {
         // The subscription itself is not acknowledged: that containerd answers at all is the sign.
@@ -444,10 +453,8 @@ class Containerd implements Runtime {
           { filters },
           { signal },
         );
-        for await (const envelope of stream) {
-          const event = eventOf(envelope);
-          if (event !== null) yield event;
-        }
+        for await (const envelope of stream)
+          if (envelope.topic === oomTopic) yield { kind: "oom", id: oomOf(envelope) };
       } catch {
         // Gone or not yet back: what was missed is found out after the next "subscribed".
       }

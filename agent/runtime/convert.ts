@@ -3,25 +3,14 @@
 import type { Messages } from "../../proto/gen/containerd-types.ts";
 import { asSwarmError, type SwarmError } from "../../proto/kit/errors.ts";
 import { codecOfMessage } from "./calls.ts";
-import type { Descriptor, ImageRecord, Process, RuntimeEvent } from "./types.ts";
+import type { Descriptor, ImageRecord, Process } from "./types.ts";
 
-const exitEvent = codecOfMessage("containerd.events.TaskExit");
 const oomEvent = codecOfMessage("containerd.events.TaskOOM");
+export const oomTopic = "/tasks/oom";
 
-export function eventOf(
-  envelope: Messages["containerd.services.events.v1.Envelope"],
-): RuntimeEvent | null {
-  const body = envelope.event?.value ?? new Uint8Array();
-  if (envelope.topic === "/tasks/oom")
-    return { kind: "oom", id: oomEvent.decode(body).container_id };
-  if (envelope.topic !== "/tasks/exit") return null;
-  const exit = exitEvent.decode(body);
-  return {
-    kind: "exit",
-    id: exit.container_id,
-    execId: exit.id === exit.container_id ? "" : exit.id,
-    exit: { exitCode: exit.exit_status, exitedAt: timeOf(exit.exited_at) },
-  };
+/** The container of which the kernel has killed a process for want of memory. */
+export function oomOf(envelope: Messages["containerd.services.events.v1.Envelope"]): string {
+  return oomEvent.decode(envelope.event?.value ?? new Uint8Array()).container_id;
 }
 
 /** For `catch`: one expected code counts as no answer. */

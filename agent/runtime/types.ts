@@ -57,8 +57,7 @@ export interface Process extends Exit {
  */
 export type RuntimeEvent =
   | { readonly kind: "subscribed" }
-  | { readonly kind: "oom"; readonly id: string }
-  | { readonly kind: "exit"; readonly id: string; readonly execId: string; readonly exit: Exit };
+  | { readonly kind: "oom"; readonly id: string };
 
 /** Where a blob's bytes come from, from an offset on. */
 export type BlobSource = (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;

@@ -370,6 +370,17 @@ test("too much memory ends with OOMKilled", async () => {
   await engine.remove(id, { force: false, volumes: true });
 });
 
+test("a process that dies of too much memory is known while its container goes on", async () => {
+  const id = await create(
+    { Cmd: ["/bin/sh", "-c", "dd if=/dev/zero of=/dev/null bs=128M count=1; sleep 1000"] },
+    { Memory: 16 * 1024 * 1024, MemorySwap: 16 * 1024 * 1024 },
+  );
+  await engine.start(id);
+  await until("it is known", () => engine.inspect(id).state.OOMKilled);
+  assert.equal(engine.inspect(id).state.Status, "running");
+  await engine.remove(id, { force: true, volumes: true });
+});
+
 test("logs can be followed to the end, and cut from the tail", async () => {
   const id = await create({
     Cmd: ["/bin/sh", "-c", "for i in $(seq 5); do echo $i; sleep 0.1; done"],
