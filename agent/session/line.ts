@@ -6,10 +6,10 @@ import { Queue } from "../../proto/kit/queue.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Client } from "../../proto/rpc.ts";
 
-/** A quarter of the manager's heartbeat period: how exactly it knows when a host fell silent. */
-export const beatMs = 250;
-/** Two seconds without an answer: TCP alone would wait far longer after a cut. */
-const unansweredBeatsMax = 8;
+/** Half of the manager's heartbeat period: how exactly it knows when a host fell silent. It answers every other beat. */
+export const beatMs = 500;
+/** Two seconds and a half without a word of the manager: TCP alone would wait far longer after a cut. */
+const unansweredBeatsMax = 5;
 const outgoingMax = 1024;
 
 export interface LineOptions {

@@ -247,7 +247,7 @@ export class Dispatcher {
     if (this.#sessions.get(session.nodeId) !== session) return;
     this.#judge.heard(session.nodeId);
     if (message.Beat !== undefined) {
-      session.send({ Beat: true });
+      session.answerBeat();
       this.#hearOfPeers(session, message.Beat.UnreachablePeers);
     }
     this.#report(session, message.Tasks);

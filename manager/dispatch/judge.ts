@@ -4,7 +4,7 @@ import type { Node } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { State } from "../store/types.ts";
-import { Liveness, type Outputs, type Transition, tickMs } from "./liveness.ts";
+import { Liveness, type Outputs, type Transition } from "./liveness.ts";
 import type { StatusWriter } from "./status.ts";
 
 const probesMax = 512;
@@ -72,7 +72,7 @@ export class Judge {
       for (const transition of outputs.transitions) this.#apply(transition);
       for (const nodeId of outputs.probes) void this.#probe(nodeId, signal);
       this.#tellSuspicion(outputs);
-      await world.sleep(tickMs, signal).catch(() => {});
+      await world.sleep(Math.max(0, outputs.dueAt - world.monotonic()), signal).catch(() => {});
     }
   }
 

@@ -1,13 +1,14 @@
 // Which nodes are lost: pure. A node is lost when its host is silent, not when its agent is; see design.md, "Sessions".
 
 /**
- * In heartbeat periods (four beats a period are due). After `probed` without a beat the host is asked; after `suspect` it counts
+ * In heartbeat periods (two beats a period are due). After `probed` without a beat the host is asked; after `suspect` it counts
  * as silent; after `lost` without beat or answer it is gone. Lost has to lie between two promises: a host cut off for 3 s
- * (some tenths more, as commands take time) loses nothing, and tasks of a dead host run elsewhere within 5 s.
+ * (some tenths more, as commands take time, and half a second since its last beat) loses nothing, and tasks of a dead host
+ * run elsewhere within 5 s.
  */
 const probedPeriods = 1.5;
 const suspectPeriods = 3;
-const lostPeriods = 4;
+const lostPeriods = 4.2;
 const periodMsDefault = 1_000;
 /** An agent that was killed, is being upgraded, or said goodbye may be away so long while its host lives. */
 const graceMs = 60_000;
@@ -20,8 +21,9 @@ const startGraceMs = 6_000;
 const suspicionMs = 30_000;
 const silentNodesMin = 2;
 const silentShareMax = 1 / 3;
-/** Ticks come every `tickMs`. When they come much later, this process was stopped, and nobody is to blame for the silence. */
+/** While a host is silent, ticks come so often. */
 export const tickMs = 50;
+/** A tick that comes so much later than it was due: this process was stopped, and nobody is to blame for the silence. */
 const lateTickMs = 400;
 
 export type Verdict = "ready" | "down" | "unknown";
@@ -38,6 +40,8 @@ export interface Outputs {
   readonly probes: readonly string[];
   /** Set when a suspicion begins or ends. */
   readonly suspicion: "begins" | "ends" | null;
+  /** When to tick again. Beats in between only make it later than needed. */
+  readonly dueAt: number;
 }
 
 interface Life {
@@ -53,12 +57,12 @@ interface Life {
 /** All times are milliseconds of a clock that never jumps. */
 export class Liveness {
   readonly #lives = new Map<string, Life>();
-  #tickedAt: number;
+  #dueAt: number;
   #suspiciousSince: number | null = null;
   #periodMs = periodMsDefault;
 
   constructor(now: number) {
-    this.#tickedAt = now;
+    this.#dueAt = now;
   }
 
   /** The cluster's HeartbeatPeriod; shorter ones than our agents' beats allow count as 1 s. */
@@ -145,12 +149,20 @@ export class Liveness {
       this.#suspiciousSince === null
         ? lost.map(([nodeId, life]) => declareDown(nodeId, life, now, lostMs))
         : this.#doubt(silent);
-    return { transitions, probes, suspicion };
+    this.#dueAt = this.#nextTick(now, probedMs);
+    return { transitions, probes, suspicion, dueAt: this.#dueAt };
+  }
+
+  /** With everybody heard: when the first of them may have to be probed. */
+  #nextTick(now: number, probedMs: number): number {
+    let dueAt = now + probedMs;
+    for (const { verdict, agentAt } of this.#lives.values())
+      if (verdict !== "down") dueAt = Math.min(dueAt, agentAt + probedMs);
+    return Math.max(dueAt, now + tickMs);
   }
 
   #forgiveOwnPause(now: number): void {
-    const late = now - this.#tickedAt - tickMs;
-    this.#tickedAt = now;
+    const late = now - this.#dueAt;
     if (late < lateTickMs) return;
     for (const life of this.#lives.values()) {
       life.agentAt = Math.max(life.agentAt, Math.min(now, life.agentAt + late));

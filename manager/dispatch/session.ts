@@ -50,6 +50,7 @@ export class NodeSession {
   version = 0;
   /** Node ids, sorted: whose routers did not answer this node's last probe. null before its first beat. */
   unreachablePeers: readonly string[] | null = null;
+  #isBeatAnswered = false;
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();
 
@@ -69,6 +70,12 @@ export class NodeSession {
 
   send(message: Partial<ToAgent>): void {
     this.outgoing.push({ ...empty, ...message });
+  }
+
+  /** Every other one: an agent needs to know that we live less often than we that its host does. */
+  answerBeat(): void {
+    this.#isBeatAnswered = !this.#isBeatAnswered;
+    if (this.#isBeatAnswered) this.send({ Beat: true });
   }
 
   /** The first message: all there is for this node. */

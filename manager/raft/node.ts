@@ -91,6 +91,9 @@ class RaftNode implements Raft {
   #bytesSinceSnapshot = 0;
   #isSnapshotting = false;
   #persistStarted: number | null = null;
+  /** Aborted when the next tick has to come now. */
+  #untilTick = new AbortController();
+  #isTickRare = false;
 
   constructor(options: RaftOptions, limits: RaftLimits, storage: Storage) {
     this.#options = options;
@@ -362,18 +365,17 @@ class RaftNode implements Raft {
   async #runTicks(): Promise<void> {
     const { world, log } = this.#options;
     const { signal } = this.#closing;
+    signal.addEventListener("abort", () => this.#untilTick.abort(), { once: true });
     for (let count = 1; !signal.aborted; count++) {
       const slept = world.monotonic();
-      let lateMs = 0;
-      try {
-        await world.sleep(this.#limits.tickMs, signal);
-        lateMs = Math.round(world.monotonic() - slept - this.#limits.tickMs);
-        // After a pause what arrived meanwhile comes first, and then one tick however long it was.
-        for (let turns = lateMs > this.#limits.tickMs ? 5 : 1; turns > 0; turns--)
-          await new Promise((resolve) => setImmediate(resolve));
-      } catch {
-        return;
-      }
+      this.#isTickRare = this.#isAlone();
+      this.#untilTick = new AbortController();
+      const tickMs = this.#isTickRare ? this.#limits.aloneTickMs : this.#limits.tickMs;
+      await world.sleep(tickMs, this.#untilTick.signal).catch(() => {});
+      const lateMs = Math.round(world.monotonic() - slept - tickMs);
+      // After a pause what arrived meanwhile comes first, and then one tick however long it was.
+      for (let turns = lateMs > this.#limits.tickMs ? 5 : 1; turns > 0; turns--)
+        await new Promise((resolve) => setImmediate(resolve));
       if (signal.aborted) return;
       if (lateMs > this.#limits.slowMs) log.warn({ lateMs }, "the Raft loop was paused");
       this.#core.tick();
@@ -478,12 +480,17 @@ class RaftNode implements Raft {
       this.#configuration = configuration;
       this.#transport.members(this.#others());
     }
+    if (this.#isTickRare && !this.#isAlone()) this.#untilTick.abort();
     const status = this.status();
     for (const listener of [...this.#listeners]) listener(status);
   }
 
   #others(): readonly string[] {
     return membersOf(this.#configuration).filter((id) => id !== this.#options.id);
+  }
+
+  #isAlone(): boolean {
+    return this.#role.role === "leader" && this.#others().length === 0;
   }
 
   #bestVoter(): string | null {

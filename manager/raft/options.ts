@@ -7,6 +7,8 @@ import type { StateMachine, Transport } from "./types.ts";
 
 export interface RaftLimits {
   readonly tickMs: number;
+  /** A leader without other members has nobody to beat to, and looks only after its disk. */
+  readonly aloneTickMs: number;
   readonly segmentBytes: number;
   /** A snapshot is taken after so many entries, or so many bytes of them. */
   readonly snapshotEntries: number;
@@ -29,6 +31,7 @@ export interface RaftLimits {
 
 export const raftLimits: RaftLimits = {
   tickMs: 100,
+  aloneTickMs: 1_000,
   segmentBytes: 16 * 1024 * 1024,
   snapshotEntries: 10_000,
   snapshotBytes: 32 * 1024 * 1024,
