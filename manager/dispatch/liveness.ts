@@ -10,8 +10,11 @@ const probedPeriods = 1.5;
 const suspectPeriods = 3;
 const lostPeriods = 4.2;
 const periodMsDefault = 1_000;
-/** An agent that was killed, is being upgraded, or said goodbye may be away so long while its host lives. */
-const graceMs = 60_000;
+/**
+ * An agent that was killed, is being upgraded, or said goodbye may be away for a minute while its host lives; and some
+ * seconds more, to start again.
+ */
+const graceMs = 70_000;
 const probeMs = 100;
 /** A host that answers a probe is asked again after this. */
 const probeAnsweredMs = 1_000;

@@ -20,6 +20,14 @@ export interface Result {
   readonly stderr: string;
 }
 
+/** A whole number from the environment: how long a test shall be. */
+export function setting(name: string, otherwise: number): number {
+  const text = process.env[name] ?? "";
+  if (text === "") return otherwise;
+  if (!/^\d+$/.test(text)) throw new Error(`${name}="${text}" is not a whole number`);
+  return Number(text);
+}
+
 /** Runs a program to its end; never throws. */
 export function attempt(command: string, args: readonly string[]): Promise<Result> {
   return new Promise((resolve) => {
@@ -141,10 +149,10 @@ export function startLoad(urls: readonly string[], pauseMs: number): Load {
     process.stdin.on("end", () => { going = false; }).resume();
     const once = (url) => new Promise((resolve) => {
       const fail = (error) => { failures.push(new Date().toISOString() + " " + url + ": " + error.message); resolve(); };
-      const request = http.get(url, { agent: false, timeout: 5000 }, (response) => {
+      const request = http.get(url, { agent: false, timeout: 20000 }, (response) => {
         response.on("error", fail).on("end", () => { answered++; resolve(); }).resume();
       });
-      request.on("timeout", () => request.destroy(new Error("no answer within 5 s"))).on("error", fail);
+      request.on("timeout", () => request.destroy(new Error("no answer within 20 s"))).on("error", fail);
     });
     (async () => {
       const urls = ${JSON.stringify(urls)};
