@@ -67,7 +67,7 @@ async function coldStart(cluster: Cluster): Promise<readonly Figure[]> {
 }
 
 /** Of all its threads that live, by the scheduler's own clock. 0 when it has ended. */
-function busySeconds({ pid }: HostProcess): number {
+export function busySeconds({ pid }: HostProcess): number {
   try {
     return readdirSync(`/proc/${pid}/task`)
       .map((id) => Number(readFileSync(`/proc/${pid}/task/${id}/schedstat`, "utf8").split(" ")[0]))

@@ -25,7 +25,7 @@ export const lifecycle: readonly Measurement[] = [
   { name: "power", run: losePower },
 ];
 
-async function createAndRemove(
+export async function createAndRemove(
   cluster: Cluster,
   count: number,
   overlay: boolean,
@@ -87,7 +87,7 @@ async function losePower(cluster: Cluster): Promise<readonly Figure[]> {
   }
 }
 
-async function seconds(act: () => Promise<unknown>): Promise<number> {
+export async function seconds(act: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await act();
   return (performance.now() - start) / 1000;

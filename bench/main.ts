@@ -9,12 +9,13 @@ import type { Measurement } from "./measurement.ts";
 import { ourSide } from "./ours.ts";
 import { installPeer, peerSide } from "./peer.ts";
 import type { Failure, Sample } from "./record.ts";
+import { scale } from "./scale.ts";
 import { Cluster } from "./services.ts";
 import { hosts, type Side } from "./side.ts";
 import { renderTable, showNumber } from "./table.ts";
 import { traffic } from "./traffic.ts";
 
-const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic];
+const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic, ...scale];
 
 const usage = `npm run bench -- [OPTIONS]
   --only NAME,…   only these: ${all.map((m) => m.name).join(", ")}

@@ -156,13 +156,18 @@ export class Cluster {
     }));
   }
 
-  /** Removes the service if it is there, and waits until no host has a container of it. */
-  async remove(service: string): Promise<void> {
+  /** Removes the service if it is there. */
+  async forget(service: string): Promise<void> {
     try {
       await this.#manager.delete(`/services/${service}`, { signal: this.#signal });
     } catch (error) {
       if (!(error instanceof DaemonError && error.status === 404)) throw error;
     }
+  }
+
+  /** Removes the service if it is there, and waits until no host has a container of it. */
+  async remove(service: string): Promise<void> {
+    await this.forget(service);
     let left = 0;
     await waitFor(
       () => `${this.side.name}: ${left} containers of ${service} are still there`,
