@@ -5,7 +5,7 @@ import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
 import { readGeneration } from "./generation.ts";
-import { type Link, parseLink } from "./links.ts";
+import { getLink, type Link, parseLink } from "./links.ts";
 import {
   describe,
   dumps,
@@ -27,6 +27,9 @@ const kindOrder: readonly KernelObject["kind"][] = [
   "rule",
 ];
 
+/** More are looked for in the list of all. */
+const linksAskedMax = 8;
+
 /** What of a list has to be put and what removed, given what is there. What is equal is not touched. */
 export function difference(
   wanted: readonly KernelObject[],
@@ -45,6 +48,25 @@ export function difference(
 
 export function listLinks(socket: NetlinkSocket): readonly Link[] {
   return socket.dump(dumps.links).map(({ body }) => parseLink(body));
+}
+
+export function findLink(socket: NetlinkSocket, name: string): Link | undefined {
+  try {
+    return parseLink(socket.ask(getLink(name)));
+  } catch (error) {
+    if (errnoOf(error instanceof Error ? error.cause : error) === "ENODEV") return undefined;
+    throw error;
+  }
+}
+
+/** Of these names, those there are. */
+function findLinks(socket: NetlinkSocket, names: ReadonlySet<string | null>): readonly Link[] {
+  if (names.size > linksAskedMax) return listLinks(socket);
+  return [...names].flatMap((name) => (name === null ? [] : (findLink(socket, name) ?? [])));
+}
+
+function linkOf(object: KernelObject): string | null {
+  return "link" in object && object.link !== undefined ? object.link : null;
 }
 
 export function listObjects(
@@ -81,6 +103,11 @@ export class NamespaceState {
     this.#objects = null;
   }
 
+  /** The link is a new one: nothing of ours is on it. */
+  forgetLink(link: string): void {
+    this.#objects = this.#objects?.filter((object) => linkOf(object) !== link) ?? null;
+  }
+
   forgetTables(): void {
     this.#tables.clear();
     this.#generation = null;
@@ -102,28 +129,32 @@ export class NamespaceState {
    */
   setObjects(socket: NetlinkSocket, wanted: readonly KernelObject[]): void {
     const known = this.#objects;
-    if (known !== null && isNothing(difference(wanted, known))) return;
-    const links = listLinks(socket);
+    const change = known === null ? null : difference(wanted, known);
+    if (change !== null && isNothing(change)) return;
+    const named = change === null ? null : [...change.puts, ...change.removals].map(linkOf);
+    const links = named === null ? listLinks(socket) : findLinks(socket, new Set(named));
     const indexes = new Map(links.map(({ name, index }) => [name, index]));
-    const present = wanted.filter(
-      (object) => !("link" in object) || object.link === undefined || indexes.has(object.link),
-    );
-    const { puts, removals } = difference(present, known ?? listObjects(socket, links));
+    const isThere = (object: KernelObject) => {
+      const link = linkOf(object);
+      return link === null || indexes.has(link);
+    };
+    const { puts, removals } = change ?? difference(wanted, listObjects(socket, links));
     const indexOf = (link: string) => indexes.get(link) ?? -1;
-    const gone = removals.filter(
-      (object) => !("link" in object) || object.link === undefined || indexes.has(object.link),
-    );
+    const come = puts.filter(isThere);
+    const absent = new Set(puts.filter((object) => !isThere(object)));
+    // The kernel takes a veth away with a container's namespace, and with it what was on it.
+    const gone = removals.filter(isThere);
     this.#objects = null;
     const refusals = socket.batch([
-      ...puts.map((object) => put(object, indexOf)),
+      ...come.map((object) => put(object, indexOf)),
       ...gone.map((object) => remove(object, indexOf)),
     ]);
-    if (puts.length + gone.length > 0) {
-      const changed = { namespace: this.path, put: puts.length, removed: gone.length };
+    if (come.length + gone.length > 0) {
+      const changed = { namespace: this.path, put: come.length, removed: gone.length };
       this.#log.debug(changed, "kernel tables changed");
     }
     if (refusals[0] !== undefined) throw refused(refusals[0]);
-    this.#objects = present;
+    this.#objects = wanted.filter((object) => !absent.has(object));
   }
 
   /** One transaction for all the tables: the packets see either the old rules or the new. */

@@ -105,6 +105,20 @@ export function setLink(name: string, mtu?: number): Request {
   };
 }
 
+/** Asks for one link: `parseLink` reads the answer. */
+export function getLink(name: string): Request {
+  return {
+    type: rt.MessageType.GETLINK,
+    flags: 0,
+    body: bytesOf((out) => {
+      out.emit(rt.formatLink({}));
+      out.emit(ifla.formatLinkAttrs({ ifname: name }));
+    }),
+    about: `look at the link ${name}`,
+    fine: [],
+  };
+}
+
 export function deleteLink(name: string): Request {
   return {
     type: rt.MessageType.DELLINK,

@@ -2,7 +2,7 @@
 
 import { close, closeSync, openSync } from "node:fs";
 import koffi from "koffi";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
 import { libc } from "./libc.ts";
 
@@ -11,6 +11,7 @@ const SO_PROTOCOL = 38;
 const SO_DOMAIN = 39;
 const AF_NETLINK = 16;
 const NETLINK_NETFILTER = 12;
+const interruptionsMax = 5;
 
 interface Calls {
   create(flags: number): unknown;
@@ -51,7 +52,7 @@ function calls(): Calls {
  */
 export function runNft(namespace: string | null, text: string): string {
   const nft = calls();
-  const work = () => {
+  const attempt = () => {
     // A context keeps its socket, hence its namespace, open: it lives for one call only.
     const next = nextDescriptor();
     const context = nft.create(0);
@@ -67,7 +68,15 @@ export function runNft(namespace: string | null, text: string): string {
       nft.free(context);
     }
   };
-  return namespace === null ? work() : inNamespace(namespace, work);
+  const work = () => (namespace === null ? attempt() : inNamespace(namespace, attempt));
+  for (let left = interruptionsMax; ; left--) {
+    try {
+      return work();
+    } catch (error) {
+      // A signal came to this thread while the kernel waited: nothing has happened.
+      if (left === 0 || !/Interrupted system call/.test(messageOf(error))) throw error;
+    }
+  }
 }
 
 /**

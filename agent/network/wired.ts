@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import type { Log } from "../../proto/kit/log.ts";
 import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
+import { containerLink } from "./addresses.ts";
 import { listFolder, NamespaceState } from "./apply.ts";
 import { deleteLink } from "./links.ts";
 import { type NetworkFacts, sandboxObjects } from "./plan.ts";
@@ -160,7 +161,7 @@ export class Wired {
       if (router === undefined) continue;
       const routerPath = this.routerPath(networkId);
       const end = { routerPath, sandboxPath: path, device: `eth${i}`, address, mtu: this.mtu };
-      if (ensureContainerLink(end)) router.state.forget();
+      if (ensureContainerLink(end)) router.state.forgetLink(containerLink(address));
     }
     const state = new NamespaceState(path, this.#log);
     withSocket(path, (socket) => state.setObjects(socket, sandboxObjects(sandbox, networks)));
@@ -170,15 +171,10 @@ export class Wired {
 
   removeSandbox(id: string): void {
     const path = this.sandboxPath(id);
-    const sandbox = this.#sandboxes.get(id);
     removeNamespace(path);
     this.#wishes.delete(path);
     this.#sandboxes.delete(id);
     this.#records.remove(id);
-    // The kernel takes the veth away with the namespace, and with it routes we believe to be there.
-    for (const { networkId } of sandbox?.attachments ?? []) {
-      this.#routers.get(networkId)?.state.forget();
-    }
   }
 
   /** What was made in the namespace is not believed any more: the next wiring looks. */

@@ -14,7 +14,7 @@ import {
   linkAddresses,
   routerMac,
 } from "./addresses.ts";
-import { listLinks, setSysctls } from "./apply.ts";
+import { findLink, listLinks, setSysctls } from "./apply.ts";
 import { deleteLink, type Link, newLink, setLink } from "./links.ts";
 import { put } from "./netlink.ts";
 import type { NetworkFacts } from "./plan.ts";
@@ -189,8 +189,8 @@ export function ensureContainerLink(input: {
   const router = new NetlinkSocket(routerPath);
   const sandbox = new NetlinkSocket(sandboxPath);
   try {
-    const outer = listLinks(router).find((link) => link.name === name);
-    const inner = listLinks(sandbox).find((link) => link.name === device);
+    const outer = findLink(router, name);
+    const inner = findLink(sandbox, device);
     const isJoined = outer !== undefined && inner !== undefined && areJoined(outer, inner);
     if (!isJoined) {
       // Ends of something else: of a container that had this address before, or of a router that is gone.
