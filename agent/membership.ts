@@ -4,16 +4,16 @@ import { readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import grpc from "@grpc/grpc-js";
 import { codec } from "../proto/codec.ts";
 import type { DaemonConfig } from "../proto/config.ts";
 import type { Network as NetworkObject } from "../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity, removeIdentity } from "../proto/identity.ts";
-import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
+import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { Client } from "../proto/rpc.ts";
+import type { Client } from "../proto/rpc.ts";
+import type { Role } from "../proto/tls.ts";
 import {
   addressTowards,
   advertiseAddress,
@@ -27,20 +27,19 @@ import { containerFor } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { Engine } from "./engine/types.ts";
 import { taskLogs } from "./logs.ts";
+import { ManagerProcess } from "./manager-process.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
 import { createKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
+import { renewCertificate } from "./session/renew.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
 import { type Addresses, readAddresses, writeAddresses } from "./settings.ts";
 import { Swarm } from "./swarm.ts";
 
-const managerStartMsMax = 20_000;
-const managerRetryMs = 50;
-const initMsMax = 30_000;
+const roleRetryMs = 1_000;
 /** Joining answers once the first assignments are here, or after this long without them. */
 const firstWordMsMax = 10_000;
 
-const ownManager = "the manager on this node";
 const alreadyMember =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const notMember = "This node is not part of a swarm";
@@ -48,9 +47,6 @@ const noSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const onlyWorker =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
-const leavingManager =
-  "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.";
-
 export interface MembershipOptions {
   readonly config: DaemonConfig;
   readonly keeper: Keeper;
@@ -61,7 +57,6 @@ export interface MembershipOptions {
 }
 
 interface Member {
-  readonly identity: NodeIdentity;
   readonly addresses: Addresses;
   readonly session: AgentSession;
   readonly swarm: Swarm;
@@ -75,12 +70,14 @@ type State =
 export class NodeMembership implements Membership {
   readonly #options: MembershipOptions;
   readonly #stop = new AbortController();
-  readonly #control: Client<"Control">;
-  readonly #manager: Client<"Local">;
+  readonly #manager: ManagerProcess;
   /** Rejects when the loop that runs tasks has broken: the agent has to start anew. */
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => {};
   #state: State = { kind: "out" };
+  #wantedRole: Role = "worker";
+  #isChanging = false;
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -88,23 +85,24 @@ export class NodeMembership implements Membership {
       this.#break = reject;
     });
     this.broken.catch(() => {});
-    const target = `unix:${join(options.config["exec-root"], "manager.sock")}`;
-    const credentials = grpc.credentials.createInsecure();
-    this.#control = new Client("Control", target, credentials, {}, ownManager);
-    this.#manager = new Client("Local", target, credentials, {}, ownManager);
+    const { config, keeper, world } = options;
+    this.#manager = new ManagerProcess({ config, keeper, world, signal: this.#stop.signal });
   }
 
   /** Takes up the membership of before a restart, if there is one. */
   async resume(): Promise<void> {
     const identity = await readIdentity(this.#folder("identity"));
-    if (identity !== null) await this.#enter(identity);
+    if (identity === null) return;
+    await this.#enter(identity);
+    if (identity.role === "manager") this.#wantRole("manager");
   }
 
   local(): LocalNode {
     const state = this.#state;
     if (state.kind !== "in")
       return { ...outside, state: state.kind === "busy" ? "pending" : "inactive" };
-    const { identity, addresses, session } = state.member;
+    const { addresses, session } = state.member;
+    const { identity } = session;
     const error = session.refused();
     const own = addresses.advertiseAddr;
     return {
@@ -130,20 +128,21 @@ export class NodeMembership implements Membership {
   control(): Client<"Control"> {
     const state = this.#state;
     if (state.kind !== "in") throw new SwarmError("not_manager", noSwarm);
-    if (state.member.identity.role !== "manager") throw new SwarmError("not_manager", onlyWorker);
-    return this.#control;
+    const { role } = state.member.session.identity;
+    if (role !== "manager") throw new SwarmError("not_manager", onlyWorker);
+    return this.#manager.control;
   }
 
   async init(request: SwarmInit): Promise<string> {
-    const identity = await this.#become(async () => {
+    const identity = await this.#getIn(async () => {
       const addresses = this.#addressesFor(request);
-      await this.#removeManager();
+      await this.#manager.remove();
       try {
         const made = await this.#makeCluster(request, addresses);
         await this.#saveAddresses(addresses);
         return made;
       } catch (error) {
-        await this.#removeManager();
+        await this.#manager.remove();
         await removeIdentity(this.#folder("identity"));
         throw error;
       }
@@ -154,7 +153,7 @@ export class NodeMembership implements Membership {
   async join(request: SwarmJoin): Promise<void> {
     if (request.RemoteAddrs.length === 0)
       throw new SwarmError("invalid", "at least one RemoteAddr is required to join");
-    await this.#become(async () => {
+    await this.#getIn(async () => {
       const addresses = await this.#addressesTowards(request);
       const identity = await joinCluster(
         {
@@ -170,7 +169,10 @@ export class NodeMembership implements Membership {
         this.#stop.signal,
       );
       await this.#saveAddresses(addresses);
-      if (identity.role === "manager") await this.#runManager(true);
+      if (identity.role === "manager") {
+        await this.#manager.start();
+        await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
+      }
       return identity;
     });
   }
@@ -178,10 +180,19 @@ export class NodeMembership implements Membership {
   async leave(force: boolean): Promise<void> {
     const state = this.#state;
     if (state.kind !== "in") throw new SwarmError("precondition", notMember);
-    const { identity, session, swarm } = state.member;
-    if (identity.role === "manager" && !force) throw new SwarmError("precondition", leavingManager);
+    const { session, swarm } = state.member;
+    const { identity } = session;
+    const isManager = identity.role === "manager";
+    const others = this.#managers(state.member).length - 1;
+    if (isManager && !force) throw new SwarmError("precondition", leavingManager(others));
     this.#state = { kind: "busy" };
     this.#options.log.info({ node: identity.nodeId, force }, "leaving the swarm");
+    await this.#changing;
+    if (isManager && others > 0)
+      // Docker's word: forced. Where the others cannot go on without it, they hear that it is gone.
+      await this.#manager.withdraw().catch((error: unknown) => {
+        this.#options.log.warn({ error: messageOf(error) }, "left without the other managers");
+      });
     // By this word the managers know that it will not be back, and replace its tasks at once.
     await session.close("leave");
     await swarm.stopAll();
@@ -189,7 +200,7 @@ export class NodeMembership implements Membership {
     await this.#options.network.clear();
     await removeIdentity(this.#folder("identity"));
     await rm(this.#folder("agent"), { recursive: true, force: true });
-    if (identity.role === "manager") await this.#removeManager();
+    if (isManager) await this.#manager.remove();
     this.#state = { kind: "out" };
   }
 
@@ -201,11 +212,51 @@ export class NodeMembership implements Membership {
       await swarm.close();
       await session.close("the agent is stopping");
     }
-    this.#control.close();
+    await this.#changing;
     this.#manager.close();
   }
 
-  async #become(work: () => Promise<NodeIdentity>): Promise<NodeIdentity> {
+  /** One change after the other, each tried until it is done, the node leaves, or the managers think again. */
+  #wantRole(role: Role): void {
+    this.#wantedRole = role;
+    if (this.#isChanging) return;
+    this.#isChanging = true;
+    this.#changing = this.#changeRole().finally(() => {
+      this.#isChanging = false;
+    });
+  }
+
+  async #changeRole(): Promise<void> {
+    const { world, log } = this.#options;
+    const { signal } = this.#stop;
+    for (let failures = 0; !signal.aborted && this.#state.kind === "in"; ) {
+      const { session } = this.#state.member;
+      const role = this.#wantedRole;
+      try {
+        await this.#become(role, this.#state.member);
+        log.info({ role: session.identity.role }, "this node has its role");
+        if (role === this.#wantedRole) return;
+      } catch (error) {
+        failures += 1;
+        log.warn({ role, failures, error: messageOf(error) }, "the role cannot be changed yet");
+        await world.sleep(roleRetryMs, signal).catch(() => {});
+      }
+    }
+  }
+
+  /** The certificate first: a manager without one would be refused, and one that stops needs none. */
+  async #become(role: Role, { session, addresses }: Member): Promise<void> {
+    if (session.identity.role !== role)
+      session.renewed(
+        await renewCertificate(this.#folder("identity"), session.identity, this.#stop.signal),
+      );
+    if (session.identity.role === "manager") {
+      await this.#manager.start();
+      await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
+    } else await this.#manager.remove();
+  }
+
+  async #getIn(work: () => Promise<NodeIdentity>): Promise<NodeIdentity> {
     if (this.#state.kind !== "out") throw new SwarmError("precondition", alreadyMember);
     this.#state = { kind: "busy" };
     try {
@@ -243,6 +294,7 @@ export class NodeMembership implements Membership {
       }),
       unreachablePeers: () => network.unreachablePeers(),
       opened: () => network.checkSoon(),
+      roleChanged: (role) => this.#wantRole(role),
       world,
       log,
     });
@@ -251,7 +303,7 @@ export class NodeMembership implements Membership {
     );
     swarm.start(session);
     swarm.closed.catch(this.#break);
-    this.#state = { kind: "in", member: { identity, addresses, session, swarm } };
+    this.#state = { kind: "in", member: { addresses, session, swarm } };
     log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
     return session;
   }
@@ -259,26 +311,21 @@ export class NodeMembership implements Membership {
   async #makeCluster(request: SwarmInit, addresses: Addresses): Promise<NodeIdentity> {
     const { config } = this.#options;
     const csr = await createKeyAndCsr(this.#folder("identity"));
-    await this.#runManager(true);
-    await this.#managerAnswers();
-    await this.#manager.unary(
-      "Init",
-      {
-        CSR: csr,
-        Description: describeNode(config.labels, ""),
-        ListenAddr: listenAddress(request.ListenAddr, networkInterfaces()),
-        AdvertiseAddr: addresses.advertiseAddr,
-        DataPathAddr: addresses.dataPathAddr,
-        DataPathPort: dataPathPort(request.DataPathPort),
-        DefaultAddrPool: request.DefaultAddrPool,
-        SubnetSize: request.SubnetSize,
-        Availability: request.Availability,
-        Spec: codec("ClusterSpec").parse(request.Spec ?? {}),
-        Routes: ownRoutes(networkInterfaces()),
-        ForceNewCluster: request.ForceNewCluster,
-      },
-      { timeoutMs: initMsMax, signal: this.#stop.signal },
-    );
+    await this.#manager.start();
+    await this.#manager.init({
+      CSR: csr,
+      Description: describeNode(config.labels, ""),
+      ListenAddr: addresses.listenAddr,
+      AdvertiseAddr: addresses.advertiseAddr,
+      DataPathAddr: addresses.dataPathAddr,
+      DataPathPort: dataPathPort(request.DataPathPort),
+      DefaultAddrPool: request.DefaultAddrPool,
+      SubnetSize: request.SubnetSize,
+      Availability: request.Availability,
+      Spec: codec("ClusterSpec").parse(request.Spec ?? {}),
+      Routes: ownRoutes(networkInterfaces()),
+      ForceNewCluster: request.ForceNewCluster,
+    });
     const identity = await readIdentity(this.#folder("identity"));
     if (identity === null)
       throw new SwarmError(
@@ -288,41 +335,18 @@ export class NodeMembership implements Membership {
     return identity;
   }
 
-  async #managerAnswers(): Promise<void> {
-    const { world } = this.#options;
-    const deadline = world.monotonic() + managerStartMsMax;
-    for (;;) {
-      try {
-        await this.#manager.unary("Status", {}, { timeoutMs: 1_000, signal: this.#stop.signal });
-        return;
-      } catch (error) {
-        if (world.monotonic() > deadline)
-          throw new SwarmError(
-            "unavailable",
-            "the manager process does not start; its log says why",
-            { cause: asSwarmError(error) },
-          );
-      }
-      await world.sleep(managerRetryMs, this.#stop.signal);
-    }
-  }
-
-  async #runManager(wanted: boolean): Promise<void> {
-    await this.#options.keeper.ask({ do: "runManager", wanted });
-  }
-
-  async #removeManager(): Promise<void> {
-    await this.#runManager(false);
-    await rm(this.#folder("manager"), { recursive: true, force: true });
-  }
-
   #addressesFor(request: SwarmInit): Addresses {
     const interfaces = networkInterfaces();
     const asked = request.AdvertiseAddr || this.#options.config["swarm-default-advertise-addr"];
     const listened = hostOf(listenAddress(request.ListenAddr, interfaces));
     const fallback = listened === "0.0.0.0" ? "" : listenAddress(request.ListenAddr, interfaces);
     const advertiseAddr = advertiseAddress(asked || fallback, interfaces);
-    return { advertiseAddr, dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr) };
+    const listenAddr = listenAddress(request.ListenAddr, interfaces);
+    return {
+      advertiseAddr,
+      dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),
+      listenAddr,
+    };
   }
 
   /** Unless told otherwise, the address from which the managers are reached. */
@@ -332,7 +356,12 @@ export class NodeMembership implements Membership {
       asked || (await addressTowards(request.RemoteAddrs[0] ?? "")),
       networkInterfaces(),
     );
-    return { advertiseAddr, dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr) };
+    const listenAddr = listenAddress(request.ListenAddr, networkInterfaces());
+    return {
+      advertiseAddr,
+      dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),
+      listenAddr,
+    };
   }
 
   async #saveAddresses(addresses: Addresses): Promise<void> {
@@ -340,9 +369,9 @@ export class NodeMembership implements Membership {
     await writeAddresses(this.#folder("agent"), addresses);
   }
 
-  #managers({ session, identity }: Member): readonly string[] {
+  #managers({ session }: Member): readonly string[] {
     const told = session.wanted?.info.Managers ?? [];
-    return told.length > 0 ? told : identity.managers;
+    return told.length > 0 ? told : session.identity.managers;
   }
 
   #folder(name: string): string {
@@ -359,6 +388,15 @@ const outside = {
   managers: [],
 } as const;
 
+/** Docker's sentences. */
+function leavingManager(others: number): string {
+  const attempt =
+    "You are attempting to leave the swarm on a node that is participating as a manager.";
+  if (others <= 0)
+    return `${attempt} Removing the last manager erases all current state of the swarm. Use \`--force\` to ignore this message.`;
+  return `${attempt} ${others} of ${others + 1} managers would be left, and more than half have to run. Run \`node demote\` for it on a manager first, or use \`--force\` to suppress this message.`;
+}
+
 function dataPath(asked: string, advertiseAddr: string): string {
   return asked === "" ? hostOf(advertiseAddr) : dataPathAddress(asked, networkInterfaces());
 }
@@ -373,7 +411,8 @@ function dataPathPort(port: number): number {
 /** A node whose settings are lost still has its way to the managers. */
 async function guess(identity: NodeIdentity): Promise<Addresses> {
   const address = await addressTowards(identity.managers[0] ?? "");
-  return { advertiseAddr: advertiseAddress(address, networkInterfaces()), dataPathAddr: address };
+  const advertiseAddr = advertiseAddress(address, networkInterfaces());
+  return { advertiseAddr, dataPathAddr: address, listenAddr: "" };
 }
 
 async function firstWord(session: AgentSession): Promise<void> {

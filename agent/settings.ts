@@ -9,6 +9,8 @@ const addresses = z.object({
   advertiseAddr: z.string().min(1),
   /** ip */
   dataPathAddr: z.string().min(1),
+  /** ip:port, where a manager of this node listens; "" is everywhere. */
+  listenAddr: z.string().default(""),
 });
 
 export type Addresses = Readonly<z.infer<typeof addresses>>;

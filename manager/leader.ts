@@ -1,9 +1,11 @@
-// What only the leader does: plan, serve the agents' sessions, and judge which nodes live.
+// What only the leader does: plan, serve the agents' sessions, judge which nodes live, and keep Raft's members.
 
 import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import type { World } from "../proto/kit/world.ts";
-import { Dispatcher } from "./dispatch/dispatcher.ts";
+import type { Dispatcher } from "./dispatch/dispatcher.ts";
+import { Lead } from "./dispatch/lead.ts";
+import { keepVoters } from "./keep-voters.ts";
 import { plan } from "./plan/plan.ts";
 import { runPlanner } from "./planner.ts";
 import type { Raft } from "./raft/types.ts";
@@ -14,16 +16,16 @@ export interface LeadershipOptions {
   readonly store: Store;
   readonly world: World;
   readonly log: Log;
-  /** host:port of this manager. */
-  readonly advertiseAddr: string;
   readonly nodeId: string;
+  /** The sessions with this manager. */
+  readonly dispatcher: Dispatcher;
 }
 
 /** Begins when this manager becomes the leader, and lasts until it is not, or a part of it fails. */
 export class Leadership {
   readonly #scope: Scope;
   readonly #options: LeadershipOptions;
-  #dispatcher: Dispatcher | null = null;
+  #lead: Lead | null = null;
 
   constructor(options: LeadershipOptions, parent: AbortSignal) {
     this.#options = options;
@@ -32,8 +34,12 @@ export class Leadership {
   }
 
   /** Null until all that was committed before is known here. */
-  get dispatcher(): Dispatcher | null {
-    return this.#scope.signal.aborted ? null : this.#dispatcher;
+  get lead(): Lead | null {
+    return this.#scope.signal.aborted ? null : this.#lead;
+  }
+
+  get signal(): AbortSignal {
+    return this.#scope.signal;
   }
 
   /** Rejects when a part of it failed. */
@@ -48,22 +54,15 @@ export class Leadership {
   async #begin(signal: AbortSignal): Promise<void> {
     const { raft, store, world, log } = this.#options;
     await raft.read(signal);
-    const dispatcher = new Dispatcher({ store, world, log, signal });
-    this.#scope.spawn("dispatcher", () => dispatcher.run());
+    const lead = new Lead({ store, world, log });
+    this.#scope.spawn("lead", (inner) => lead.run(inner));
     this.#scope.spawn("planner", (inner) => runPlanner({ store, plan, world, log }, inner));
-    this.#dispatcher = dispatcher;
+    const { nodeId, dispatcher } = this.#options;
+    this.#scope.spawn("voters", (inner) => keepVoters({ raft, store, world, log, nodeId }, inner));
+    const upward = lead.attach(dispatcher);
+    dispatcher.connect(upward);
+    this.#scope.defer(() => dispatcher.disconnect(upward));
+    this.#lead = lead;
     log.info({ term: raft.status().term }, "this manager leads");
-    await this.#announce(signal);
-  }
-
-  /** So that agents and people find the leader. */
-  async #announce(signal: AbortSignal): Promise<void> {
-    const { store, nodeId, advertiseAddr } = this.#options;
-    const node = store.state.table("node").get(nodeId);
-    if (node === undefined) return;
-    const { Leader, Reachability, Addr } = node.ManagerStatus ?? {};
-    if (Leader === true && Reachability === "reachable" && Addr === advertiseAddr) return;
-    const ManagerStatus = { Leader: true, Reachability: "reachable", Addr: advertiseAddr };
-    await store.write([{ op: "put", kind: "node", object: { ...node, ManagerStatus } }], signal);
   }
 }

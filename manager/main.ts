@@ -4,16 +4,26 @@ import { chmod, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import type { DaemonConfig } from "../proto/config.ts";
-import type { InitRequest, IssueCertificateResponse, LocalStatus } from "../proto/gen/types.ts";
+import type {
+  InitRequest,
+  IssueCertificateResponse,
+  LocalJoinRequest,
+  LocalStatus,
+} from "../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import { newId } from "../proto/kit/ids.ts";
 import { type Log, openLog } from "../proto/kit/log.ts";
 import { realWorld } from "../proto/kit/world.ts";
-import { type Caller, channelOptions, type Handlers, serve } from "../proto/rpc.ts";
-import { controlHandlers } from "./control/handlers.ts";
+import {
+  type Caller,
+  channelOptions,
+  type Handlers,
+  serve,
+  serviceDefinition,
+} from "../proto/rpc.ts";
 import { newCluster } from "./identity/bootstrap.ts";
-import { Member, memberFolder, readMember, writeMember } from "./member.ts";
+import { Member, type MemberSettings, memberFolder, readMember, writeMember } from "./member.ts";
 import { ingressSpec, newNetwork } from "./plan/write.ts";
 import type { Change } from "./store/types.ts";
 
@@ -64,13 +74,15 @@ async function aborted(signal: AbortSignal): Promise<void> {
   );
 }
 
+type Handle = (request: never, caller: Caller) => unknown;
+
 class Manager {
   readonly failed: Promise<never>;
   readonly #dataRoot: string;
   readonly #identityFolder: string;
   readonly #log: Log;
   #member: Member | null = null;
-  #initializing: Promise<IssueCertificateResponse> | null = null;
+  #isBecoming = false;
   #fail: (error: unknown) => void = () => {};
 
   constructor(dataRoot: string, log: Log) {
@@ -96,16 +108,24 @@ class Manager {
       this.#log.warn({ cluster: settings.clusterId }, "the manager's data belong to another node");
       return;
     }
-    this.#adopt(
-      await Member.open({
-        dataRoot: this.#dataRoot,
-        settings,
-        identity,
-        bootstrap: false,
-        world: realWorld,
-        log: this.#log,
-      }),
-    );
+    const member = await this.#open(settings, identity, false);
+    this.#adopt(member);
+    member
+      .announce()
+      .catch((error: unknown) =>
+        this.#log.warn({ error: messageOf(error) }, "the cluster does not want this manager"),
+      );
+  }
+
+  #open(settings: MemberSettings, identity: NodeIdentity, bootstrap: boolean): Promise<Member> {
+    return Member.open({
+      dataRoot: this.#dataRoot,
+      settings,
+      identity,
+      bootstrap,
+      world: realWorld,
+      log: this.#log,
+    });
   }
 
   async close(): Promise<void> {
@@ -114,15 +134,11 @@ class Manager {
 
   localHandlers(): Handlers<"Local"> {
     return {
-      Init: async (request) => {
-        if (this.#member !== null || this.#initializing !== null)
-          throw new SwarmError("precondition", "this manager is in a cluster already");
-        this.#initializing = this.#init(request);
-        try {
-          return await this.#initializing;
-        } finally {
-          this.#initializing = null;
-        }
+      Init: (request) => this.#becoming(() => this.#init(request)),
+      Join: (request) => this.#becoming(() => this.#join(request)),
+      Withdraw: async (_request, caller) => {
+        await this.#theMember().withdraw(caller);
+        return {};
       },
       Status: async () => this.#status(),
     };
@@ -130,24 +146,19 @@ class Manager {
 
   /** For the agent beside us: the socket's mode is what keeps others out. */
   controlHandlers(): Handlers<"Control"> {
-    const context = {
-      get store() {
-        return member().store;
-      },
-      world: realWorld,
-      log: this.#log,
-      barrier: async (signal: AbortSignal) => member().raft.read(signal),
-      readLogs: (...args: Parameters<ReturnType<Member["controlContext"]>["readLogs"]>) =>
-        member()
-          .controlContext()
-          .readLogs(...args),
-    };
-    const member = (): Member => {
-      if (this.#member === null)
-        throw new SwarmError("not_manager", "this node is not a swarm manager");
-      return this.#member;
-    };
-    return controlHandlers(context, (_caller: Caller) => void member());
+    const methods = Object.keys(serviceDefinition("Control"));
+    const handlers = methods.map((method) => [
+      method,
+      (request: never, caller: Caller) =>
+        (this.#theMember().doors.control as Record<string, Handle>)[method]?.(request, caller),
+    ]);
+    return Object.fromEntries(handlers) as Handlers<"Control">;
+  }
+
+  #theMember(): Member {
+    if (this.#member === null)
+      throw new SwarmError("not_manager", "this node is not a swarm manager");
+    return this.#member;
   }
 
   #adopt(member: Member): void {
@@ -167,8 +178,51 @@ class Manager {
     };
   }
 
+  async #becoming<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isBecoming)
+      throw new SwarmError("precondition", "this manager is getting into a cluster already");
+    this.#isBecoming = true;
+    try {
+      return await work();
+    } finally {
+      this.#isBecoming = false;
+    }
+  }
+
+  /** The settings are written before anyone hears of this manager: it must be back after a crash. */
+  async #join({ ListenAddr, AdvertiseAddr }: LocalJoinRequest): Promise<LocalStatus> {
+    const identity = await readIdentity(this.#identityFolder);
+    if (identity?.role !== "manager")
+      throw new SwarmError("precondition", "this node's certificate is not one of a manager");
+    const { clusterId, nodeId } = identity;
+    const before = this.#member;
+    const settings = {
+      clusterId,
+      nodeId,
+      epoch: before?.settings.epoch ?? 1,
+      listenAddr: ListenAddr || before?.settings.listenAddr || listenDefault,
+      advertiseAddr: AdvertiseAddr,
+    };
+    if (before?.settings.clusterId === clusterId && isSameSettings(before.settings, settings))
+      return this.#status();
+    if (before === null) await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+    this.#member = null;
+    await before?.close();
+    await writeMember(this.#dataRoot, settings);
+    const member = await this.#open(settings, identity, false);
+    this.#adopt(member);
+    await member.announce();
+    this.#log.info(
+      { cluster: clusterId, node: nodeId, address: AdvertiseAddr },
+      "a manager of the cluster",
+    );
+    return this.#status();
+  }
+
   /** The log and its first entry come first, the identity last: half a cluster counts as none, and is cleared away. */
   async #init(request: InitRequest): Promise<IssueCertificateResponse> {
+    if (this.#member !== null)
+      throw new SwarmError("precondition", "this manager is in a cluster already");
     if (request.ForceNewCluster)
       throw new SwarmError("unsupported", "--force-new-cluster is not supported yet");
     if (request.Spec?.EncryptionConfig?.AutoLockManagers === true)
@@ -179,18 +233,12 @@ class Manager {
     const settings = {
       clusterId: identity.clusterId,
       nodeId: identity.nodeId,
+      epoch: 1,
       listenAddr: request.ListenAddr || listenDefault,
       advertiseAddr: request.AdvertiseAddr,
     };
     await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
-    const member = await Member.open({
-      dataRoot: this.#dataRoot,
-      settings,
-      identity,
-      bootstrap: true,
-      world: realWorld,
-      log: this.#log,
-    });
+    const member = await this.#open(settings, identity, true);
     try {
       const cluster = { ...made.cluster, NextVNI: ingressVni + 1 };
       const state = member.store.state;
@@ -221,4 +269,8 @@ class Manager {
       Index: identity.index,
     };
   }
+}
+
+function isSameSettings(a: MemberSettings, b: MemberSettings): boolean {
+  return a.listenAddr === b.listenAddr && a.advertiseAddr === b.advertiseAddr;
 }

@@ -3,20 +3,24 @@
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { z } from "zod";
+import type { PublishLogsMessage } from "../proto/gen/types.ts";
 import { type NodeIdentity, readOrNull, writePrivately } from "../proto/identity.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Caller, channelOptions, type Handlers, serve } from "../proto/rpc.ts";
-import { certifiedNode, ServerTls, toManager } from "../proto/tls.ts";
-import type { ControlContext } from "./control/context.ts";
-import { controlHandlers } from "./control/handlers.ts";
-import type { Dispatcher } from "./dispatch/dispatcher.ts";
-import { joinHandlers } from "./identity/join.ts";
+import { type Caller, channelOptions, serve } from "../proto/rpc.ts";
+import { ServerTls, toManager } from "../proto/tls.ts";
+import { announce } from "./announce.ts";
+import { Dispatcher } from "./dispatch/dispatcher.ts";
+import type { Lead } from "./dispatch/lead.ts";
+import { type Doors, openDoors } from "./doors.ts";
+import { Forward } from "./forward.ts";
+import { roleOf } from "./identity/admit.ts";
 import { Leadership } from "./leader.ts";
+import { linkToLeader } from "./leader-link.ts";
 import { Peers } from "./peers/peers.ts";
 import { openRaft } from "./raft/node.ts";
-import type { Raft } from "./raft/types.ts";
+import type { Configuration, Raft } from "./raft/types.ts";
 import { openStore } from "./store/store.ts";
 import type { Store } from "./store/types.ts";
 
@@ -27,8 +31,13 @@ const memberFile = z.object({
   listenAddr: z.string().min(1),
   /** ip:port, where others reach it. */
   advertiseAddr: z.string().min(1),
+  /** Goes up when a new cluster is forced from this survivor. */
+  epoch: z.int().min(1).default(1),
 });
 export type MemberSettings = z.infer<typeof memberFile>;
+
+const handOverMsMax = 1_000;
+const readRetryMs = 200;
 
 /** Connections of hosts that vanished are found and closed. */
 const keepaliveOptions: grpc.ServerOptions = {
@@ -61,22 +70,34 @@ export interface MemberOptions {
   readonly log: Log;
 }
 
+interface Parts {
+  readonly raft: Raft;
+  readonly store: Store;
+  readonly server: grpc.Server;
+  readonly stop: AbortController;
+  readonly addresses: Addresses;
+}
+
 export class Member {
   readonly settings: MemberSettings;
   readonly store: Store;
   readonly raft: Raft;
   /** Rejects when this manager can not go on: the process must end. */
   readonly failed: Promise<never>;
+  readonly doors: Doors;
   readonly #options: MemberOptions;
-  readonly #server: grpc.Server;
-  readonly #stop: AbortController;
+  readonly #parts: Parts;
+  readonly #forward: Forward;
+  readonly #running: Promise<void>;
+  readonly #dispatcher: Dispatcher;
+  #servesSessions = false;
   #leadership: Leadership | null = null;
   #fail: (error: unknown) => void = () => {};
 
   /** Rejects with `unavailable` when the port is taken, or with what is wrong with the log. */
   static async open(options: MemberOptions): Promise<Member> {
     const stop = new AbortController();
-    const { settings, world, log, dataRoot, identity } = options;
+    const { settings, world, log, identity } = options;
     let raft: Raft | null = null;
     const { store, machine } = openStore({
       propose: async (data, signal) => {
@@ -87,32 +108,24 @@ export class Member {
       signal: stop.signal,
     });
     const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
-    const peers = new Peers({
-      id: settings.nodeId,
-      clusterId: settings.clusterId,
-      epoch: 1,
-      addressOf: (id) => store.state.table("node").get(id)?.ManagerStatus?.Addr ?? null,
-      credentials: () => toManager(identity, settings.clusterId),
-      isRemoved: () => false,
-      onRemoved: (error) => log.error({ error: error.message }, "this manager was removed"),
-      world,
-      log: log.child({ room: "peers" }),
-    });
-    serve(server, "Raft", peers.handlers);
+    const addresses = new Addresses(store);
+    const peers = openPeers(options, addresses, () => raft);
     try {
       raft = await openRaft({
-        directory: join(memberFolder(dataRoot), "raft"),
+        directory: join(memberFolder(options.dataRoot), "raft"),
         id: settings.nodeId,
         clusterId: settings.clusterId,
+        epoch: settings.epoch,
         bootstrap: options.bootstrap,
         world,
         log: log.child({ room: "raft" }),
         stateMachine: machine,
         transport: peers,
       });
-      const member = new Member(options, { raft, store, server, stop });
+      serve(server, "Raft", peers.handlers);
+      const member = new Member(options, { raft, store, server, stop, addresses });
       await bind(server, settings.listenAddr, new ServerTls(identity));
-      member.#lead();
+      member.#followRole();
       return member;
     } catch (error) {
       stop.abort(error);
@@ -122,108 +135,204 @@ export class Member {
     }
   }
 
-  private constructor(
-    options: MemberOptions,
-    parts: {
-      readonly raft: Raft;
-      readonly store: Store;
-      readonly server: grpc.Server;
-      readonly stop: AbortController;
-    },
-  ) {
+  private constructor(options: MemberOptions, parts: Parts) {
+    const { raft, store, server, stop, addresses } = parts;
     this.#options = options;
+    this.#parts = parts;
     this.settings = options.settings;
-    this.raft = parts.raft;
-    this.store = parts.store;
-    this.#server = parts.server;
-    this.#stop = parts.stop;
+    this.raft = raft;
+    this.store = store;
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject;
     });
     this.failed.catch(() => {});
-    parts.raft.failed.catch((error: unknown) => this.#fail(error));
-    const { world, log } = options;
-    const store = this.store;
-    const managers = () => this.#managers();
-    serve(parts.server, "Join", joinHandlers({ store, world, log, managers }));
-    serve(parts.server, "Dispatch", this.#dispatchHandlers());
-    serve(
-      parts.server,
-      "Control",
-      controlHandlers(this.controlContext(), (caller) => this.#admitManager(caller)),
-    );
-  }
-
-  controlContext(): ControlContext {
-    const { world, log } = this.#options;
-    return {
-      store: this.store,
+    raft.failed.catch((error: unknown) => this.#fail(error));
+    const { identity, world, log } = options;
+    const { nodeId, clusterId, advertiseAddr } = options.settings;
+    this.#forward = new Forward({
+      raft,
+      nodeId,
+      identity,
+      clusterId,
+      addressOf: (id) => addresses.of(id),
+      world,
+      signal: stop.signal,
+    });
+    this.#dispatcher = new Dispatcher({
+      store,
       world,
       log,
-      barrier: (signal) => this.raft.read(signal),
-      readLogs: (request, signal) => this.#dispatcher().logs.read(request, signal),
-    };
-  }
-
-  async close(): Promise<void> {
-    this.#stop.abort(new SwarmError("cancelled", "this manager is stopping"));
-    this.#server.forceShutdown();
-    await this.#leadership?.close();
-    await this.raft.close();
-  }
-
-  #lead(): void {
-    const { settings, world, log } = this.#options;
-    const unwatch = this.raft.watchStatus(({ role }) => {
-      if (this.#stop.signal.aborted) return unwatch?.();
-      const isLeader = role === "leader";
-      if (isLeader === (this.#leadership !== null)) return;
-      if (!isLeader) {
-        void this.#leadership?.close();
-        this.#leadership = null;
-        return;
-      }
-      const leadership = new Leadership(
-        { raft: this.raft, store: this.store, world, log, ...settings },
-        this.#stop.signal,
-      );
-      this.#leadership = leadership;
-      leadership.ended.catch((error: unknown) => {
-        log.error({ error: messageOf(error) }, "a part of the leadership failed");
-        this.#fail(error);
-      });
+      signal: stop.signal,
+      publishLogs: (node, messages, ends) => this.#publishLogs(node, messages, ends),
+    });
+    this.doors = openDoors(server, {
+      raft,
+      store,
+      world,
+      log,
+      forward: this.#forward,
+      advertiseAddr,
+      dispatcher: () => this.#theDispatcher(),
+      lead: () => this.#theLead(),
+    });
+    this.#running = this.#serveSessions(stop.signal).catch((error: unknown) => {
+      if (!stop.signal.aborted) this.#fail(error);
     });
   }
 
-  #dispatcher(): Dispatcher {
-    const dispatcher = this.#leadership?.dispatcher;
-    if (dispatcher === null || dispatcher === undefined)
-      throw new SwarmError("no_leader", "this manager does not lead (yet): try again");
-    return dispatcher;
-  }
-
-  #dispatchHandlers(): Handlers<"Dispatch"> {
-    return {
-      Session: (requests, caller) => this.#dispatcher().handlers.Session(requests, caller),
-      PublishLogs: async (messages, caller) =>
-        this.#dispatcher().handlers.PublishLogs(messages, caller),
-    };
-  }
-
-  #admitManager(caller: Caller): void {
-    const named = caller.certificate === null ? null : certifiedNode(caller.certificate);
-    const node = this.store.state.table("node").get(named?.nodeId ?? "");
-    const isManager = named?.role === "manager" && node?.Spec?.Role === "manager";
-    if (isManager && named.clusterId === this.settings.clusterId) return;
-    throw new SwarmError("denied", "only managers of this cluster may do that");
-  }
-
-  #managers(): readonly string[] {
-    const addresses = [...this.store.state.table("node").values()].flatMap((node) =>
-      node.ManagerStatus === undefined ? [] : [node.ManagerStatus.Addr],
+  /** Resolves when the cluster knows this manager and its address; rejects when it refuses it for good. */
+  announce(): Promise<void> {
+    const { identity, world, log } = this.#options;
+    const { raft, store, addresses, stop } = this.#parts;
+    const learned = (told: ReadonlyMap<string, string>) => addresses.learn(told);
+    const { managers } = identity;
+    return announce(
+      { raft, store, world, log, ...this.settings, identity, managers, learned },
+      stop.signal,
     );
-    return addresses.length === 0 ? [this.settings.advertiseAddr] : addresses;
   }
+
+  /** Resolves when the other managers go on without this one. */
+  async withdraw(caller: Caller): Promise<void> {
+    // Only another one can take this one out of Raft.
+    if (this.raft.status().role === "leader")
+      await this.raft.transfer(null, AbortSignal.timeout(handOverMsMax));
+    await this.doors.withdraw({}, caller);
+  }
+
+  /** Others take over first where this manager leads. */
+  async close(): Promise<void> {
+    const { raft, stop, server } = this.#parts;
+    const { role, configuration } = raft.status();
+    if (role === "leader" && configuration.voters.length > 1)
+      await raft.transfer(null, AbortSignal.timeout(handOverMsMax)).catch(() => {});
+    stop.abort(new SwarmError("cancelled", "this manager is stopping"));
+    server.forceShutdown();
+    await this.#leadership?.close();
+    await this.#running;
+    await raft.close();
+  }
+
+  /** Agents are served once all that was committed before is known here: what they are told never goes back. */
+  async #serveSessions(signal: AbortSignal): Promise<void> {
+    const { world, log, identity } = this.#options;
+    const { raft, addresses } = this.#parts;
+    const { nodeId, clusterId } = this.settings;
+    while (!(await hasRead(raft, signal))) {
+      if (signal.aborted) return;
+      await world.sleep(readRetryMs, signal).catch(() => {});
+    }
+    this.#servesSessions = true;
+    const dispatcher = this.#dispatcher;
+    const addressOf = (id: string) => addresses.of(id);
+    const link = { raft, dispatcher, nodeId, identity, clusterId, addressOf, world, log };
+    await Promise.all([dispatcher.run(), linkToLeader(link, signal)]);
+  }
+
+  async #publishLogs(
+    nodeId: string,
+    messages: AsyncIterable<PublishLogsMessage>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const lead = this.#leadership?.lead ?? null;
+    if (lead !== null) await lead.logs.publish(nodeId, messages);
+    else await this.#forward.publishLogs(nodeId, messages, signal);
+  }
+
+  #followRole(): void {
+    const { raft, stop } = this.#parts;
+    const unwatch = raft.watchStatus(({ role }) => {
+      if (stop.signal.aborted) return unwatch?.();
+      const isLeader = role === "leader";
+      if (isLeader === (this.#leadership !== null)) return;
+      if (isLeader) this.#lead();
+      else {
+        void this.#leadership?.close();
+        this.#leadership = null;
+      }
+    });
+  }
+
+  #lead(): void {
+    const { world, log } = this.#options;
+    const { raft, store, stop } = this.#parts;
+    const { nodeId } = this.settings;
+    const dispatcher = this.#dispatcher;
+    const leadership = new Leadership({ raft, store, world, log, nodeId, dispatcher }, stop.signal);
+    this.#leadership = leadership;
+    leadership.ended.catch((error: unknown) => {
+      log.error({ error: messageOf(error) }, "a part of the leadership failed");
+      this.#fail(error);
+    });
+  }
+
+  #theDispatcher(): Dispatcher {
+    if (!this.#servesSessions)
+      throw new SwarmError("no_leader", "this manager has just started: try again");
+    return this.#dispatcher;
+  }
+
+  #theLead(): { readonly lead: Lead; readonly signal: AbortSignal } {
+    const lead = this.#leadership?.lead ?? null;
+    if (this.#leadership === null || lead === null)
+      throw new SwarmError("no_leader", "this manager does not lead (yet): try again");
+    return { lead, signal: this.#leadership.signal };
+  }
+}
+
+async function hasRead(raft: Raft, signal: AbortSignal): Promise<boolean> {
+  try {
+    await raft.read(signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Where managers are. One that has just joined has an empty store: it goes by what it was told. */
+class Addresses {
+  readonly #store: Store;
+  #learned: ReadonlyMap<string, string> = new Map();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  learn(addresses: ReadonlyMap<string, string>): void {
+    this.#learned = addresses;
+  }
+
+  of(nodeId: string): string | undefined {
+    const address = this.#store.state.table("node").get(nodeId)?.ManagerStatus?.Addr ?? "";
+    return address === "" ? this.#learned.get(nodeId) : address;
+  }
+
+  /** Whether it was a manager and is none any more: neither by its node object nor by what Raft has in its log. */
+  isRemoved(nodeId: string, configuration: Configuration | undefined): boolean {
+    const { state } = this.#store;
+    if (state.cluster === undefined || configuration === undefined) return false;
+    const { voters, learners, outgoing } = configuration;
+    if ([...voters, ...learners, ...outgoing].includes(nodeId)) return false;
+    const node = state.table("node").get(nodeId);
+    return node === undefined || roleOf(node) === "worker";
+  }
+}
+
+function openPeers(options: MemberOptions, addresses: Addresses, raft: () => Raft | null): Peers {
+  const { settings, identity, world, log } = options;
+  const { nodeId, clusterId, epoch } = settings;
+  return new Peers({
+    id: nodeId,
+    clusterId,
+    epoch,
+    addressOf: (id) => addresses.of(id) ?? null,
+    credentials: () => toManager(identity, clusterId),
+    isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),
+    // What becomes of it is for the agent beside us to hear, from a manager that is one.
+    onRemoved: (error) => log.warn({ error: error.message }, "other managers do not know this one"),
+    world,
+    log: log.child({ room: "peers" }),
+  });
 }
 
 async function bind(

@@ -462,6 +462,16 @@ function toStatus(error: unknown): grpc.ServiceError {
   });
 }
 
+/** What is known of a call that failed: answered with an error of ours, never sent, or nobody knows. */
+export function fateOf(error: SwarmError): "answered" | "unsent" | "unknown" {
+  const failure = error.cause as Partial<grpc.ServiceError> | undefined;
+  if (typeof failure?.code !== "number" || failure.metadata?.get(codeKey)[0] !== undefined)
+    return "answered";
+  const isUnsent =
+    failure.code === grpc.status.UNAVAILABLE && /^No connection/.test(failure.details ?? "");
+  return isUnsent ? "unsent" : "unknown";
+}
+
 /**
  * A grpc-js failure as a SwarmError; our own codes travel in the trailers. What has none comes from the way there: with a
  * `server` it is told in people's words.

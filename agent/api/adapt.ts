@@ -23,6 +23,7 @@ const ours: Readonly<Record<string, ReadonlySet<string>>> = {
   Cluster: new Set(["RootCA", "FeatureLevel", "NextNodeIndex", "NextVNI", "JoinTokens"]),
   CAConfig: new Set(["SigningCAKey"]),
   Network: new Set(["VNI"]),
+  ManagerStatus: new Set(["FeatureLevel"]),
 };
 /** Maps that Docker shows even when they are empty. */
 const alwaysShown: ReadonlySet<string> = new Set([

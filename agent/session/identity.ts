@@ -1,7 +1,7 @@
 // The node's key, made on the node and never leaving it, and the request to have it signed.
 
 import "reflect-metadata";
-import { webcrypto } from "node:crypto";
+import { createPrivateKey, createPublicKey, webcrypto } from "node:crypto";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { readOrNull, writePrivately } from "../../proto/identity.ts";
@@ -31,15 +31,30 @@ export async function createKeyAndCsr(directory: string): Promise<string> {
 /** Both PEM; nothing is written. */
 export async function newKeyAndCsr(): Promise<{ readonly key: string; readonly csr: string }> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const key = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return {
+    key: `${x509.PemConverter.encode(key, "PRIVATE KEY").trimEnd()}\n`,
+    csr: await requestFor(keys),
+  };
+}
+
+/** A request (PEM) to have a key (PEM) signed once more: a certificate can then be replaced without its key. */
+export async function csrFor(key: string): Promise<string> {
+  const secret = createPrivateKey(key).export({ type: "pkcs8", format: "der" });
+  const open = createPublicKey(key).export({ type: "spki", format: "der" });
+  const { subtle } = webcrypto;
+  return requestFor({
+    privateKey: await subtle.importKey("pkcs8", secret, algorithm, false, ["sign"]),
+    publicKey: await subtle.importKey("spki", open, algorithm, true, ["verify"]),
+  });
+}
+
+async function requestFor(keys: webcrypto.CryptoKeyPair): Promise<string> {
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     // The signer names us; a request has to say something.
     name: "CN=new-node",
     keys,
     signingAlgorithm: algorithm,
   });
-  const key = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return {
-    key: `${x509.PemConverter.encode(key, "PRIVATE KEY").trimEnd()}\n`,
-    csr: `${request.toString("pem").trimEnd()}\n`,
-  };
+  return `${request.toString("pem").trimEnd()}\n`;
 }

@@ -6,7 +6,7 @@ import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { Client } from "../../proto/rpc.ts";
-import { toManager } from "../../proto/tls.ts";
+import { type Role, toManager } from "../../proto/tls.ts";
 import { Line } from "./line.ts";
 import { type LogHandler, LogPublisher } from "./publish.ts";
 import { Reports } from "./reports.ts";
@@ -39,6 +39,8 @@ export interface SessionOptions {
   readonly unreachablePeers: () => readonly string[];
   /** Called whenever a manager has answered on a new connection. */
   readonly opened?: () => void;
+  /** Called when the managers want this node to have another role than its certificate says. */
+  readonly roleChanged?: (role: Role) => void;
   readonly world: World;
   readonly log: Log;
 }
@@ -139,6 +141,15 @@ export class AgentSession implements Session {
   /** "" or the sentence by which the managers refuse this node: it is no longer part of the swarm. */
   refused(): string {
     return this.#refused;
+  }
+
+  /** What this node is by now: the next connection shows its certificate. */
+  get identity(): NodeIdentity {
+    return this.#identity;
+  }
+
+  renewed(identity: NodeIdentity): void {
+    this.#identity = { ...identity, managers: this.#identity.managers };
   }
 
   async close(reason: string): Promise<void> {
@@ -281,7 +292,9 @@ export class AgentSession implements Session {
   }
 
   async #learn(info: SessionInfo): Promise<void> {
-    const { managers } = this.#identity;
+    const { managers, role } = this.#identity;
+    const wanted: Role = info.Role === "manager" ? "manager" : "worker";
+    if (wanted !== role) this.#options.roleChanged?.(wanted);
     const known = [...managers].sort().join();
     if (info.Managers.length === 0 || known === [...info.Managers].sort().join()) return;
     const kept = managers.filter((manager) => info.Managers.includes(manager));

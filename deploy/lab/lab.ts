@@ -28,15 +28,12 @@ import { initOf, labProcesses } from "./processes.ts";
 import { claim, isAnythingLeft, readRecord, theLab, writeRecord } from "./record.ts";
 import { LabError, run, tryRun } from "./run.ts";
 
-/** As many as a cluster can have. */
-const managersMax = 1;
-
 export type Say = (line: string) => void;
 
 export async function up(hosts: number, managers: number, say: Say): Promise<void> {
   if (hosts < 1 || hosts > hostsMax) throw new LabError(`--hosts: 1 to ${hostsMax} is expected`);
-  if (managers < 1 || managers > managersMax)
-    throw new LabError(`--managers: ${managersMax} is expected: this version runs one manager`);
+  if (managers < 1 || managers > hosts)
+    throw new LabError(`--managers: 1 to ${hosts} is expected, as there are ${hosts} hosts`);
   requirePrograms();
   const madeNamespaceFolder = !namespaceFolderExists();
   claim();
@@ -108,8 +105,6 @@ async function pushImages(): Promise<void> {
 /** One more host in the running lab. Its name. */
 export async function add(role: "worker" | "manager", say: Say): Promise<void> {
   const record = theLab();
-  if (role === "manager" && record.managers.length >= managersMax)
-    throw new LabError("--manager: the lab has one already, and this version runs one manager");
   if (record.phase !== "up")
     throw new LabError("the lab is not finished; `tsswarm lab down` first");
   const index = Array.from({ length: hostsMax }, (_, i) => i + 1).find(

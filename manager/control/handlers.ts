@@ -10,10 +10,19 @@ import { nodeHandlers } from "./nodes.ts";
 import { serviceHandlers } from "./services.ts";
 import { taskHandlers } from "./tasks.ts";
 
-/** `admit` throws for callers who may not see the cluster's objects; it is asked before anything else. */
+/** Whether only the leader can answer it; any manager answers the others. */
+export function isForLeader(method: string): boolean {
+  return !/^(Get|List)|^Events$/.test(method);
+}
+
+/**
+ * `admit` throws for callers who may not see the cluster's objects; it is asked before anything else. `route` may send calls
+ * elsewhere.
+ */
 export function controlHandlers(
   context: ControlContext,
   admit: (caller: Caller) => void,
+  route: (handlers: Handlers<"Control">) => Handlers<"Control"> = (handlers) => handlers,
 ): Handlers<"Control"> {
   const handlers: Handlers<"Control"> = {
     ...clusterHandlers(context),
@@ -31,7 +40,7 @@ export function controlHandlers(
     },
     Events: (_request, caller) => events(context, caller),
   };
-  return guarded(handlers, admit);
+  return guarded(route(handlers), admit);
 }
 
 function guarded(

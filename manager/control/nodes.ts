@@ -3,6 +3,7 @@
 import type { Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc.ts";
+import { checkDemotion } from "../identity/managers.ts";
 import type { Change, State } from "../store/types.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
@@ -60,14 +61,7 @@ function check(state: State, node: Node, spec: NodeSpec | undefined): void {
   if (!["active", "pause", "drain"].includes(Availability))
     throw new SwarmError("invalid", `invalid Availability: ${JSON.stringify(Availability)}`);
   if (Role === node.Spec?.Role) return;
-  if (Role === "manager")
-    throw new SwarmError(
-      "unsupported",
-      "promoting a node is not supported yet: this version runs one manager",
-    );
-  const managers = [...state.table("node").values()].filter((one) => one.Spec?.Role === "manager");
-  if (managers.length <= 1)
-    throw new SwarmError("precondition", "attempting to demote the last manager of the swarm");
+  if (Role === "worker") checkDemotion(state, node);
 }
 
 /** Its tasks go with it: the planner replaces them, as their addresses are free now. */

@@ -9,6 +9,7 @@ import type {
   SessionInfo,
   Task,
 } from "../../proto/gen/types.ts";
+import { roleOf } from "../identity/admit.ts";
 import { expandTask, hasEnded, isAssigned, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 
@@ -68,7 +69,7 @@ export function infoOf(state: State, node: Node): SessionInfo {
     ClusterID: cluster?.ID ?? "",
     HeartbeatPeriod: cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0,
     Managers: managers,
-    Role: node.Spec?.Role ?? "worker",
+    Role: roleOf(node),
     DataPathPort: cluster?.DataPathPort ?? 0,
     Availability: node.Spec?.Availability ?? "active",
     RootCA: cluster?.RootCA?.Certificate ?? "",

@@ -1,55 +1,51 @@
-// Agents' sessions: what changes in the state goes down to those whom it concerns, what they report goes into the store.
+// Agents' sessions with this manager: what changes in the state goes down to those whom it concerns, what they say up to the leader.
 
-import type { FromAgent, Hello, Node, ToAgent } from "../../proto/gen/types.ts";
+import type { FromAgent, Hello, Node, PublishLogsMessage, ToAgent } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Caller, Encoded, Handlers } from "../../proto/rpc.ts";
-import { certifiedNode } from "../../proto/tls.ts";
+import { callingNode, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
 import { infoOf, keyOf, peerOf } from "./assign.ts";
-import { Judge } from "./judge.ts";
-import { LogBroker } from "./logs.ts";
 import { Names } from "./names.ts";
-import { answers } from "./probe.ts";
+import { Outbox } from "./outbox.ts";
 import { NodeSession, type Surroundings } from "./session.ts";
-import { StatusWriter } from "./status.ts";
+import type { Downward, Upward } from "./upward.ts";
+
+/** Without a leader to tell, what is served here gets older: agents are to find another manager. */
+const aloneMsMax = 4_000;
 
 export interface DispatcherOptions {
   readonly store: Store;
   readonly world: World;
   readonly log: Log;
-  /** Ends everything: the leadership's. */
+  /** Ends everything: the manager's. */
   readonly signal: AbortSignal;
-  /** For tests: whether a host answers. */
-  readonly probe?: (address: string, signal: AbortSignal) => Promise<boolean>;
+  /** A node's logs, to whoever has asked for them. */
+  readonly publishLogs: (
+    nodeId: string,
+    messages: AsyncIterable<PublishLogsMessage>,
+    signal: AbortSignal,
+  ) => Promise<void>;
 }
 
-/** Of the leader. Construct it, `run` it, and give it the calls of the Dispatch service. */
-export class Dispatcher {
-  readonly logs: LogBroker;
+/** Of every manager. Construct it, `run` it, give it the calls of the Dispatch service, and connect it to whoever leads. */
+export class Dispatcher implements Downward {
   readonly #options: DispatcherOptions;
-  readonly #status: StatusWriter;
-  readonly #judge: Judge;
+  readonly #outbox = new Outbox(() => this.#leader);
   readonly #sessions = new Map<string, NodeSession>();
   readonly #names: Names;
+  #leader: Upward | null = null;
+  #aloneSince: number;
   #state: State;
 
   constructor(options: DispatcherOptions) {
     const { store, world, log, signal } = options;
     this.#options = options;
     this.#state = store.state;
-    this.#status = new StatusWriter(store, world, log);
-    this.#judge = new Judge({
-      world,
-      log,
-      status: this.#status,
-      addressOf: (nodeId) => this.#state.table("node").get(nodeId)?.Status?.Addr ?? "",
-      probe: options.probe ?? answers,
-      // Its connection is a dead one; should it still be there, it comes back with a new one.
-      lost: (nodeId) => this.#sessions.get(nodeId)?.outgoing.end(),
-    });
+    this.#aloneSince = world.monotonic();
     this.#names = new Names({
       world,
       log,
@@ -57,18 +53,43 @@ export class Dispatcher {
       state: () => this.#state,
       sessions: () => this.#sessions.values(),
       updateNodes: (nodeIds) => this.#update(nodeIds),
+      withdrawn: (taskIds) => this.#leader?.withdrawn(taskIds),
     });
-    this.logs = new LogBroker({
-      state: () => this.#state,
-      send: (nodeId, message) => this.#sendTo(nodeId, message),
-    });
+  }
+
+  /** From here on this is who hears what the sessions say: first all there is to say, then what comes. */
+  connect(leader: Upward): void {
+    this.#leader = leader;
+    for (const nodeId of this.#sessions.keys()) leader.opened(nodeId);
+    this.#outbox.repeat(leader);
+    leader.withdrawn(this.#names.withdrawn);
+  }
+
+  /** No effect when another leads already. */
+  disconnect(leader: Upward): void {
+    if (this.#leader !== leader) return;
+    this.#leader = null;
+    this.#aloneSince = this.#options.world.monotonic();
+  }
+
+  release(taskIds: readonly string[]): void {
+    this.#names.release(taskIds);
+  }
+
+  send(nodeId: string, message: Partial<ToAgent>): void {
+    this.#sessions.get(nodeId)?.send(message);
+  }
+
+  end(nodeId: string): void {
+    this.#sessions.get(nodeId)?.outgoing.end();
   }
 
   get handlers(): Handlers<"Dispatch"> {
     return {
       Session: (requests, caller) => this.#serve(requests, caller),
       PublishLogs: async (messages, caller) => {
-        await this.logs.publish(this.#admit(caller).ID, messages);
+        const node = speakingNode(this.#state, caller);
+        await this.#options.publishLogs(node.ID, messages, caller.signal);
         return {};
       },
     };
@@ -77,7 +98,22 @@ export class Dispatcher {
   /** Until the signal aborts, or the store fails. */
   async run(): Promise<void> {
     const { signal } = this.#options;
-    await Promise.all([this.#follow(signal), this.#status.run(signal), this.#judge.run(signal)]);
+    await Promise.all([this.#follow(signal), this.#watchLoneliness(signal)]);
+  }
+
+  async #watchLoneliness(signal: AbortSignal): Promise<void> {
+    const { world, log } = this.#options;
+    while (!signal.aborted) {
+      await world.sleep(aloneMsMax / 4, signal).catch(() => {});
+      if (!this.#isAlone() || this.#sessions.size === 0) continue;
+      log.warn({ sessions: this.#sessions.size }, "nobody leads: agents look for another manager");
+      for (const session of this.#sessions.values()) session.outgoing.fail(alone());
+    }
+  }
+
+  #isAlone(): boolean {
+    const { world } = this.#options;
+    return this.#leader === null && world.monotonic() - this.#aloneSince >= aloneMsMax;
   }
 
   // ---------------------------------------------------------------- from the store
@@ -95,6 +131,7 @@ export class Dispatcher {
 
   #take(step: Step): void {
     this.#state = step.state;
+    this.#outbox.applied(step);
     if (step.changes.length === 0) this.#begin(step.state);
     const nodes = new Set<string>();
     for (const change of step.changes) this.#route(change, nodes);
@@ -106,7 +143,7 @@ export class Dispatcher {
   #begin(state: State): void {
     for (const session of this.#sessions.values()) session.outgoing.end();
     this.#names.begin();
-    this.#judge.begin(state);
+    this.#outbox.begin(state);
   }
 
   #route(change: Applied, nodes: Set<string>): void {
@@ -115,7 +152,6 @@ export class Dispatcher {
         for (const task of [change.before, change.after])
           if (task !== undefined && task.NodeID !== "") nodes.add(task.NodeID);
         this.#names.taskChanged(change.before, change.after);
-        if (change.after !== undefined) this.logs.taskChanged(change.after);
         return;
       case "service":
         this.#names.serviceChanged(change.before, change.after);
@@ -129,7 +165,6 @@ export class Dispatcher {
         this.#routeNode(change.id, change.before, change.after);
         return;
       case "cluster":
-        this.#judge.begin(this.#state);
         if (change.before?.Spec !== change.after?.Spec) this.#sendInfo();
         return;
       default:
@@ -139,7 +174,6 @@ export class Dispatcher {
 
   #routeNode(id: string, before: Node | undefined, after: Node | undefined): void {
     if (after === undefined) {
-      this.#judge.forget(id);
       this.#sessions
         .get(id)
         ?.outgoing.fail(new SwarmError("not_found", `node ${id} was removed from the swarm`));
@@ -147,13 +181,12 @@ export class Dispatcher {
       for (const session of this.#sessions.values()) session.sendDelta([], [keyOf("peer", id)]);
       return;
     }
-    if (before === undefined) this.#judge.expect(after);
     if (before === undefined || !isSamePeer(before, after))
       for (const session of this.#sessions.values())
         if (session.nodeId !== id)
           session.sendDelta([{ Key: keyOf("peer", id), Peer: peerOf(after) }], []);
     if (before?.ManagerStatus?.Addr !== after.ManagerStatus?.Addr) this.#sendInfo();
-    else if (before?.Spec !== after.Spec) this.#sendTo(id, { Info: infoOf(this.#state, after) });
+    else if (before?.Spec !== after.Spec) this.send(id, { Info: infoOf(this.#state, after) });
   }
 
   #sendInfo(): void {
@@ -178,24 +211,12 @@ export class Dispatcher {
 
   // ---------------------------------------------------------------- sessions
 
-  #admit(caller: Caller): Node {
-    const certified = caller.certificate === null ? null : certifiedNode(caller.certificate);
-    if (certified === null)
-      throw new SwarmError("unauthenticated", "a node's certificate is needed here");
-    const node = this.#state.table("node").get(certified.nodeId);
-    if (node === undefined || certified.clusterId !== this.#state.cluster?.ID)
-      throw new SwarmError(
-        "not_found",
-        `node ${certified.nodeId} is not part of this swarm (any more)`,
-      );
-    return node;
-  }
-
   async *#serve(
     requests: AsyncIterable<FromAgent>,
     caller: Caller,
   ): AsyncGenerator<ToAgent | Encoded, void, void> {
-    const node = this.#admit(caller);
+    if (this.#isAlone()) throw alone();
+    const node = callingNode(this.#state, caller);
     const messages = requests[Symbol.asyncIterator]();
     const first = await messages.next();
     if (first.done === true) return;
@@ -216,9 +237,8 @@ export class Dispatcher {
     const { log } = this.#options;
     this.#sessions.get(node.ID)?.outgoing.end();
     this.#sessions.set(node.ID, session);
-    this.#judge.heard(node.ID);
-    this.#status.node(node.ID, {
-      State: "ready",
+    this.#leader?.opened(node.ID);
+    this.#outbox.facts(this.#state, node.ID, {
       ...(isLoopback(address) ? {} : { Addr: address }),
       ...(hello.Description === undefined ? {} : { Description: hello.Description }),
       DataPathAddr: hello.DataPathAddr,
@@ -226,7 +246,6 @@ export class Dispatcher {
     });
     session.begin(this.#surroundings(), infoOf(this.#state, node));
     this.#report(session, hello.Tasks);
-    this.logs.nodeConnected(node.ID);
     log.info({ node: node.ID, address, held: hello.Tasks.length }, "a node's session begins");
   }
 
@@ -245,7 +264,7 @@ export class Dispatcher {
 
   #handle(message: FromAgent, session: NodeSession): void {
     if (this.#sessions.get(session.nodeId) !== session) return;
-    this.#judge.heard(session.nodeId);
+    this.#leader?.heard(session.nodeId);
     if (message.Beat !== undefined) {
       session.answerBeat();
       this.#hearOfPeers(session, message.Beat.UnreachablePeers);
@@ -258,7 +277,7 @@ export class Dispatcher {
     if (message.Leaving !== undefined) {
       const reason = message.Leaving.Reason;
       this.#options.log.info({ node: session.nodeId, reason }, "an agent says goodbye");
-      this.#judge.leaving(session.nodeId, reason);
+      this.#leader?.leaving(session.nodeId, reason);
     }
   }
 
@@ -273,14 +292,14 @@ export class Dispatcher {
     const port = this.#state.cluster?.DataPathPort ?? 0;
     const Message =
       names.length === 0 ? "" : `no answer over UDP port ${port} from ${names.join(", ")}`;
-    this.#status.node(session.nodeId, { Message });
+    this.#outbox.facts(this.#state, session.nodeId, { Message });
   }
 
   #report(session: NodeSession, tasks: FromAgent["Tasks"]): void {
     const unknown = [];
     for (const { ID, Status } of tasks) {
       if (this.#state.table("task").get(ID) === undefined) unknown.push(keyOf("task", ID));
-      else if (Status !== undefined) this.#status.task(session.nodeId, ID, Status);
+      else if (Status !== undefined) this.#outbox.task(this.#state, session.nodeId, ID, Status);
     }
     session.sendDelta([], unknown);
   }
@@ -288,17 +307,15 @@ export class Dispatcher {
   #close(session: NodeSession): void {
     if (this.#sessions.get(session.nodeId) === session) {
       this.#sessions.delete(session.nodeId);
-      this.logs.nodeGone(session.nodeId);
+      this.#leader?.closed(session.nodeId);
       this.#options.log.info({ node: session.nodeId }, "a node's session has ended");
     }
     this.#names.sessionGone(session.id);
   }
+}
 
-  #sendTo(nodeId: string, message: Partial<ToAgent>): boolean {
-    const session = this.#sessions.get(nodeId);
-    session?.send(message);
-    return session !== undefined;
-  }
+function alone(): SwarmError {
+  return new SwarmError("no_leader", "this manager has no leader: try another one");
 }
 
 function isSamePeer(a: Node, b: Node): boolean {

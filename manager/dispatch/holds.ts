@@ -7,6 +7,8 @@ interface Hold {
   readonly since: number;
   /** Sessions that have to acknowledge the version named; null until their messages have been sent. */
   waiting: Map<string, number> | null;
+  /** No session of this manager uses it any more; those of the others may. */
+  isWithdrawn: boolean;
 }
 
 /** Tasks that should stop but are still in use by the network. Times are milliseconds of a clock that never jumps. */
@@ -22,19 +24,20 @@ export class Holds {
   }
 
   hold(taskId: string, now: number): void {
-    if (!this.#held.has(taskId)) this.#held.set(taskId, { since: now, waiting: null });
+    if (!this.#held.has(taskId))
+      this.#held.set(taskId, { since: now, waiting: null, isWithdrawn: false });
   }
 
   release(taskId: string): void {
     this.#held.delete(taskId);
   }
 
-  /** The withdrawal went out: each of these sessions has it once it acknowledges that version. Returns what is free now. */
+  /** The withdrawal went out: each of these sessions has it once it acknowledges that version. Returns what is withdrawn now. */
   sent(taskId: string, versions: ReadonlyMap<string, number>): readonly string[] {
     const hold = this.#held.get(taskId);
     if (hold === undefined || hold.waiting !== null) return [];
     hold.waiting = new Map(versions);
-    return this.#free();
+    return this.#withdrawn();
   }
 
   isSent(taskId: string): boolean {
@@ -50,13 +53,13 @@ export class Holds {
       const needed = waiting?.get(sessionId);
       if (needed !== undefined && version >= needed) waiting?.delete(sessionId);
     }
-    return this.#free();
+    return this.#withdrawn();
   }
 
   /** A session that ended does not count: its node gets the whole truth when it comes back. */
   gone(sessionId: string): readonly string[] {
     for (const { waiting } of this.#held.values()) waiting?.delete(sessionId);
-    return this.#free();
+    return this.#withdrawn();
   }
 
   /** Gives up on those who have not answered in time. */
@@ -74,9 +77,18 @@ export class Holds {
     return earliest;
   }
 
-  #free(): readonly string[] {
-    const free = [...this.#held].filter(([, hold]) => hold.waiting?.size === 0).map(([id]) => id);
-    for (const id of free) this.#held.delete(id);
-    return free;
+  /** What no session of this manager uses: it stays held until it is released. */
+  withdrawn(): readonly string[] {
+    return [...this.#held].filter(([, { isWithdrawn }]) => isWithdrawn).map(([id]) => id);
+  }
+
+  #withdrawn(): readonly string[] {
+    const found: string[] = [];
+    for (const [id, hold] of this.#held) {
+      if (hold.isWithdrawn || hold.waiting?.size !== 0) continue;
+      hold.isWithdrawn = true;
+      found.push(id);
+    }
+    return found;
   }
 }

@@ -22,6 +22,8 @@ export interface NamesOptions {
   readonly sessions: () => Iterable<NodeSession>;
   /** These nodes have tasks that are no longer held. */
   readonly updateNodes: (nodeIds: Iterable<string>) => void;
+  /** No session of this manager uses these tasks any more: they are held until `release`. */
+  readonly withdrawn: (taskIds: readonly string[]) => void;
 }
 
 interface Dirty {
@@ -97,11 +99,23 @@ export class Names {
   }
 
   acknowledged(sessionId: string, version: number): void {
-    this.#free(this.#holds.acknowledged(sessionId, version));
+    this.#tell(this.#holds.acknowledged(sessionId, version));
   }
 
   sessionGone(sessionId: string): void {
-    this.#free(this.#holds.gone(sessionId));
+    this.#tell(this.#holds.gone(sessionId));
+  }
+
+  /** No manager's sessions use these tasks any more. */
+  release(taskIds: readonly string[]): void {
+    const held = taskIds.filter((id) => this.#holds.has(id));
+    for (const id of held) this.#holds.release(id);
+    this.#free(held);
+  }
+
+  /** For a leader that has not heard it yet. */
+  get withdrawn(): readonly string[] {
+    return this.#holds.withdrawn();
   }
 
   #hold(task: Task): void {
@@ -152,7 +166,7 @@ export class Names {
       for (const session of this.#options.sessions())
         if (networks.some((networkId) => session.hasNetwork(networkId)))
           versions.set(session.id, session.version);
-      this.#free(this.#holds.sent(taskId, versions));
+      this.#tell(this.#holds.sent(taskId, versions));
     }
   }
 
@@ -162,6 +176,10 @@ export class Names {
     if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");
     this.#free(late);
     this.#holdAlarm.set(this.#holds.expiresAt());
+  }
+
+  #tell(taskIds: readonly string[]): void {
+    if (taskIds.length > 0) this.#options.withdrawn(taskIds);
   }
 
   #free(taskIds: readonly string[]): void {

@@ -197,7 +197,7 @@ export function withStatus(task: Task, reported: Reported): Task | null {
 }
 
 /** A state never goes back; within a state, what the agent says last counts. */
-function isNews(next: TaskStatus, before: TaskStatus): boolean {
+export function isNews(next: TaskStatus, before: TaskStatus): boolean {
   const step = rankOf(next.State) - rankOf(before.State);
   if (step !== 0) return step > 0;
   const { Timestamp: _next, ...said } = next;

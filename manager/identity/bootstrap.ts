@@ -6,6 +6,7 @@ import { newId } from "../../proto/kit/ids.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
 import { trustInfo } from "../../proto/trust.ts";
 import type { Objects } from "../store/types.ts";
+import { featureLevel } from "../store/wire.ts";
 import { createRoot, signNode } from "./ca.ts";
 import { hostOf } from "./join.ts";
 
@@ -14,7 +15,6 @@ const dataPathPortDefault = 4789;
 const addressPoolDefault = "10.0.0.0/8";
 const subnetSizeDefault = 24;
 const vniMin = 4096;
-export const featureLevel = 1;
 
 export interface NewCluster {
   readonly cluster: Objects["cluster"];
@@ -68,7 +68,12 @@ export async function newCluster(request: InitRequest, now: number): Promise<New
     },
     ...(request.Description === undefined ? {} : { Description: request.Description }),
     Status: { State: "unknown", Message: "has not been heard of yet", Addr: address },
-    ManagerStatus: { Leader: true, Reachability: "reachable", Addr: request.AdvertiseAddr },
+    ManagerStatus: {
+      Leader: true,
+      Reachability: "reachable",
+      Addr: request.AdvertiseAddr,
+      FeatureLevel: featureLevel,
+    },
     Index: 1,
     DataPathAddr: request.DataPathAddr || address,
     Routes: request.Routes,

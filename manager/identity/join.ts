@@ -7,6 +7,7 @@ import type {
   IssueCertificateRequest,
   IssueCertificateResponse,
   Node,
+  RenewCertificateRequest,
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
@@ -16,6 +17,7 @@ import type { Caller, Handlers } from "../../proto/rpc.ts";
 import type { Role } from "../../proto/tls.ts";
 import { isSameToken } from "../../proto/token.ts";
 import type { Change, State, Store } from "../store/types.ts";
+import { callingNode, originOf, roleOf } from "./admit.ts";
 import { type RootKeyPair, signNode } from "./ca.ts";
 import { Throttle } from "./throttle.ts";
 
@@ -32,6 +34,8 @@ export interface JoinOptions {
   readonly log: Log;
   /** host:port of the managers, for the new node to remember. */
   readonly managers: () => readonly string[];
+  /** Resolves when what was committed before the call can be read here. */
+  readonly barrier: (signal: AbortSignal) => Promise<void>;
 }
 
 export function joinHandlers(options: JoinOptions): Handlers<"Join"> {
@@ -39,6 +43,7 @@ export function joinHandlers(options: JoinOptions): Handlers<"Join"> {
   return {
     GetRootCA: async () => ({ Certificate: rootOf(clusterOf(options.store.state)).certificate }),
     IssueCertificate: (request, caller) => issuer.issue(request, caller),
+    RenewCertificate: (request, caller) => renew(options, request, caller),
   };
 }
 
@@ -55,15 +60,10 @@ class Issuer {
   }
 
   async issue(request: IssueCertificateRequest, caller: Caller): Promise<IssueCertificateResponse> {
-    const role = this.#roleOf(request.Token, hostOf(caller.address));
-    // A node that is a manager by its certificate alone would be taken for one, and never be asked.
-    if (role === "manager")
-      throw new SwarmError(
-        "unsupported",
-        "joining as a manager is not supported yet: this version runs one manager; `swarm join-token worker` shows the other token",
-      );
+    const origin = hostOf(originOf(this.#options.store.state, caller));
+    const role = this.#roleOf(request.Token, origin);
     check(request);
-    const turn = this.#last.then(() => this.#issueOnce(request, caller, role));
+    const turn = this.#last.then(() => this.#issueOnce(request, caller, { role, origin }));
     this.#last = turn.catch(() => {});
     return turn;
   }
@@ -93,7 +93,7 @@ class Issuer {
   async #issueOnce(
     request: IssueCertificateRequest,
     caller: Caller,
-    role: Role,
+    joining: Joining,
   ): Promise<IssueCertificateResponse> {
     const { store, log } = this.#options;
     const key = createHash("sha256").update(request.CSR).digest("hex");
@@ -103,9 +103,10 @@ class Issuer {
     for (let attempt = 1; ; attempt++) {
       caller.signal.throwIfAborted();
       try {
-        const answer = await this.#write(request, caller, role);
+        const answer = await this.#write(request, joining);
         this.#remember(key, answer);
-        log.info({ node: answer.NodeID, index: answer.Index, role }, "a machine became a node");
+        const { NodeID, Index, Role } = answer;
+        log.info({ node: NodeID, index: Index, role: Role }, "a machine became a node");
         return answer;
       } catch (error) {
         const isStale = error instanceof SwarmError && error.code === "conflict";
@@ -116,23 +117,14 @@ class Issuer {
 
   async #write(
     request: IssueCertificateRequest,
-    caller: Caller,
-    role: Role,
+    { role, origin }: Joining,
   ): Promise<IssueCertificateResponse> {
     const { store, world, managers } = this.#options;
     const cluster = clusterOf(store.state);
-    const now = world.now();
     const nodeId = newId();
     const root = rootOf(cluster);
-    const expiryNs = cluster.Spec?.CAConfig?.NodeCertExpiry;
-    const certificate = await signNode(
-      root,
-      request.CSR,
-      { nodeId, role, clusterId: cluster.ID },
-      now,
-      expiryNs === undefined || expiryNs === 0 ? undefined : expiryNs / 1e6,
-    );
-    const node = { nodeId, role, request, callerHost: hostOf(caller.address) };
+    const certificate = await certify(cluster, request.CSR, { nodeId, role }, world.now());
+    const node = { nodeId, role, request, callerHost: origin };
     // Not the caller's signal: what it was told may be written should not depend on when it goes away.
     const { result: index } = await store.writeFrom((state) => {
       const { changes, index } = newNode(clusterOf(state), node);
@@ -156,6 +148,48 @@ class Issuer {
       this.#answers.delete(oldest);
     }
   }
+}
+
+/** Signed by the cluster's root, valid as long as the cluster says. */
+function certify(
+  cluster: Cluster,
+  csr: string,
+  { nodeId, role }: { readonly nodeId: string; readonly role: Role },
+  now: number,
+): Promise<string> {
+  const expiryNs = cluster.Spec?.CAConfig?.NodeCertExpiry;
+  const validMs = expiryNs === undefined || expiryNs === 0 ? undefined : expiryNs / 1e6;
+  return signNode(rootOf(cluster), csr, { nodeId, role, clusterId: cluster.ID }, now, validMs);
+}
+
+/** The next certificate of a node that has one: no write, so any manager gives it. */
+async function renew(
+  options: JoinOptions,
+  { CSR }: RenewCertificateRequest,
+  caller: Caller,
+): Promise<IssueCertificateResponse> {
+  const { store, world, log, managers, barrier } = options;
+  await barrier(caller.signal);
+  const cluster = clusterOf(store.state);
+  const node = callingNode(store.state, caller);
+  const role = roleOf(node);
+  const Certificate = await certify(cluster, CSR, { nodeId: node.ID, role }, world.now());
+  log.info({ node: node.ID, role }, "a node has a new certificate");
+  return {
+    NodeID: node.ID,
+    ClusterID: cluster.ID,
+    Role: role,
+    Certificate,
+    RootCA: rootOf(cluster).certificate,
+    Managers: [...managers()],
+    Index: node.Index,
+  };
+}
+
+interface Joining {
+  readonly role: Role;
+  /** The address the machine was seen at. */
+  readonly origin: string;
 }
 
 export interface NewNode {

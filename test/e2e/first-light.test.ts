@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { machine } from "../../deploy/lab/names.ts";
+import { machine, switchMachine } from "../../deploy/lab/names.ts";
 import { findProgram, initOf } from "../../deploy/lab/processes.ts";
 import {
   api,
@@ -57,7 +57,17 @@ after(async () => {
 
 /** Everything that passes the switch, into a file. */
 function startCapture(file: string): () => Promise<void> {
-  const capture = ["netns", "exec", "tsswarm-lab-switch", "tcpdump", "-i", "br0", "-U", "-w", file];
+  const capture = [
+    "netns",
+    "exec",
+    switchMachine.namespace,
+    "tcpdump",
+    "-i",
+    "br0",
+    "-U",
+    "-w",
+    file,
+  ];
   // What the bridge only passes on is seen because tcpdump makes it promiscuous.
   const child = spawn("ip", [...capture, "--immediate-mode"], { stdio: "ignore" });
   const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));

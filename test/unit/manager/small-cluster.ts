@@ -6,6 +6,7 @@ import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../agent/session/identity.ts";
 import { Dispatcher } from "../../../manager/dispatch/dispatcher.ts";
+import { Lead } from "../../../manager/dispatch/lead.ts";
 import { newCluster } from "../../../manager/identity/bootstrap.ts";
 import { joinHandlers } from "../../../manager/identity/join.ts";
 import type { Store } from "../../../manager/store/types.ts";
@@ -18,7 +19,7 @@ import { memoryStore } from "./memory-store.ts";
 
 export interface SmallCluster extends AsyncDisposable {
   readonly store: Store;
-  readonly dispatcher: Dispatcher;
+  readonly lead: Lead;
   readonly address: string;
   /** Of the test; removed with the cluster. */
   readonly folder: string;
@@ -50,20 +51,33 @@ export async function smallCluster(): Promise<SmallCluster> {
   ]);
   const stop = new AbortController();
   const answering = new Set<string>();
+  const lead = new Lead({
+    store,
+    world: realWorld,
+    log: silentLog,
+    probe: async (address) => answering.has(address),
+  });
   const dispatcher = new Dispatcher({
     store,
     world: realWorld,
     log: silentLog,
     signal: stop.signal,
-    probe: async (address) => answering.has(address),
+    publishLogs: (nodeId, messages) => lead.logs.publish(nodeId, messages),
   });
-  const running = dispatcher.run();
+  dispatcher.connect(lead.attach(dispatcher));
+  const running = Promise.all([lead.run(stop.signal), dispatcher.run()]);
   const server = new grpc.Server();
   let address = "";
   serve(
     server,
     "Join",
-    joinHandlers({ store, world: realWorld, log: silentLog, managers: () => [address] }),
+    joinHandlers({
+      store,
+      world: realWorld,
+      log: silentLog,
+      managers: () => [address],
+      barrier: async () => {},
+    }),
   );
   serve(server, "Dispatch", dispatcher.handlers);
   const port = await new Promise<number>((resolve, reject) =>
@@ -75,7 +89,7 @@ export async function smallCluster(): Promise<SmallCluster> {
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
   return {
     store,
-    dispatcher,
+    lead,
     address,
     folder,
     tokens: made.cluster.JoinTokens ?? { Worker: "", Manager: "" },

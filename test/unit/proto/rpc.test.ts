@@ -243,6 +243,7 @@ test("a caller's IPv6 address has brackets, so that its port can be told from it
       return { Certificate: "" };
     },
     IssueCertificate: () => Promise.reject(new Error("not asked here")),
+    RenewCertificate: () => Promise.reject(new Error("not asked here")),
   });
   const port = await new Promise<number | null>((resolve) =>
     server.bindAsync("[::1]:0", grpc.ServerCredentials.createInsecure(), (error, bound) =>
@@ -274,6 +275,7 @@ test("errors of a client that was told whom it asks name that one", async () => 
       return new Promise(() => {});
     },
     IssueCertificate: () => Promise.reject(new Error("not asked here")),
+    RenewCertificate: () => Promise.reject(new Error("not asked here")),
   });
   await new Promise<void>((resolve) =>
     server.bindAsync(target, grpc.ServerCredentials.createInsecure(), () => resolve()),

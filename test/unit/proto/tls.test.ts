@@ -41,6 +41,9 @@ async function serving(server: Identity, run: (address: string) => Promise<void>
     IssueCertificate: async () => {
       throw new Error("not asked here");
     },
+    RenewCertificate: async () => {
+      throw new Error("not asked here");
+    },
   });
   const port = await new Promise<number>((resolve, reject) =>
     grpcServer.bindAsync("127.0.0.1:0", new ServerTls(server), (error, bound) =>

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type JoinOptions, joinCluster } from "../../../../agent/session/join.ts";
+import { renewCertificate } from "../../../../agent/session/renew.ts";
 import { createRoot } from "../../../../manager/identity/ca.ts";
 import { readIdentity } from "../../../../proto/identity.ts";
 import { certifiedNode } from "../../../../proto/tls.ts";
@@ -58,13 +59,58 @@ test("the identity's files are readable by their owner only, and read back as th
     assert.equal((await stat(join(folder, name))).mode & 0o777, 0o600, name);
 });
 
-test("a second manager is refused in so many words, as a promotion is", async () => {
+test("the manager's token makes a manager, and a node has its next certificate for the role it should have", async () => {
   await using cluster = await smallCluster();
   const wanted = options(cluster, { token: cluster.tokens.Manager });
-  await assert.rejects(joinCluster(wanted, forever), {
-    code: "unsupported",
-    message: /this version runs one manager.*join-token worker/,
-  });
+  const identity = await joinCluster(wanted, forever);
+  assert.equal(identity.role, "manager");
+  const node = cluster.store.state.table("node").get(identity.nodeId);
+  assert.equal(node?.Spec?.Role, "manager");
+  assert.equal(node?.ManagerStatus, undefined, "it has not said yet where it is");
+
+  const folder = join(cluster.folder, "identity");
+  const setRole = async (Role: string, isInRaft: boolean) => {
+    const node = cluster.store.state.table("node").get(identity.nodeId);
+    assert.ok(node?.Spec !== undefined);
+    const { ManagerStatus: _, ...rest } = node;
+    const ManagerStatus = {
+      Leader: false,
+      Reachability: "reachable",
+      Addr: "h:1",
+      FeatureLevel: 1,
+    };
+    const object = {
+      ...rest,
+      Spec: { ...node.Spec, Role },
+      ...(isInRaft ? { ManagerStatus } : {}),
+    };
+    await cluster.store.write([{ op: "put", kind: "node", object }], forever);
+  };
+  await setRole("worker", true);
+  const demoted = await renewCertificate(folder, identity, forever);
+  assert.equal(demoted.role, "manager", "Raft still counts on it");
+  await setRole("worker", false);
+  const worker = await renewCertificate(folder, demoted, forever);
+  assert.equal(worker.role, "worker");
+  assert.equal(worker.key, identity.key);
+  assert.deepEqual(await readIdentity(folder), worker);
+  const ofManager = new X509Certificate(identity.certificate);
+  const ofWorker = new X509Certificate(worker.certificate);
+  assert.match(ofManager.subject, /OU=swarm-manager/);
+  assert.match(ofWorker.subject, /OU=swarm-worker/);
+  assert.equal(ofWorker.subjectAltName, `DNS:${identity.nodeId}`);
+});
+
+test("a certificate of a node that was removed is not renewed", async () => {
+  await using cluster = await smallCluster();
+  const identity = await joinCluster(options(cluster), forever);
+  const node = cluster.store.state.table("node").get(identity.nodeId);
+  const base = node?.Version?.Index ?? 0;
+  await cluster.store.write([{ op: "delete", kind: "node", id: identity.nodeId, base }], forever);
+  await assert.rejects(
+    renewCertificate(join(cluster.folder, "identity"), identity, forever),
+    /not part of this swarm/,
+  );
 });
 
 test("a token with the right digest and a wrong secret is denied, and ten of them block the address", async () => {

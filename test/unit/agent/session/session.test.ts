@@ -346,7 +346,7 @@ test("the logs of a service are gathered from its nodes", async () => {
       Stdout: true,
       Stderr: true,
     };
-    for await (const message of cluster.dispatcher.logs.read(request, forever)) {
+    for await (const message of cluster.lead.logs.read(request, forever)) {
       assert.equal(message.Err, "");
       for (const line of message.Lines) lines.push(Buffer.from(line.Data).toString());
     }

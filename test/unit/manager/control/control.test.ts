@@ -277,7 +277,7 @@ test("a node that is ready is removed only by force, a manager never", async () 
   assert.equal(store.state.table("node").size, 1);
 });
 
-test("a node's labels and availability change by its hostname; its role does not yet", async () => {
+test("a node's labels and availability change by its hostname, and its role by promotion", async () => {
   const { store, control } = await door();
   const node = await withWorker(store, "ready");
   const version = () => store.state.table("node").get("worker1")?.Version?.Index ?? 0;
@@ -298,9 +298,12 @@ test("a node's labels and availability change by its hostname; its role does not
     ["worker1"],
   );
   await assert.rejects(update({ Availability: "sleep" }), { code: "invalid" });
-  await assert.rejects(update({ Role: "manager" }), { code: "unsupported" });
   const byRole = await control.ListNodes(filters({ role: ["worker"], name: ["h"] }), caller);
   assert.equal(byRole.Items.length, 1);
+  await update({ Role: "manager" });
+  const managers = await control.ListNodes(filters({ role: ["manager"], name: ["h2"] }), caller);
+  assert.equal(managers.Items.length, 1);
+  await update({ Role: "worker" });
 });
 
 test("the CA's key never leaves, and tokens are rotated one at a time", async () => {

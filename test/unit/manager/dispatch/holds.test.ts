@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Holds, holdMsMax } from "../../../../manager/dispatch/holds.ts";
 
-test("a task is free once every session has acknowledged the version that withdrew it", () => {
+test("a task is withdrawn once every session has acknowledged the version that withdrew it, and held until released", () => {
   const holds = new Holds();
   holds.hold("t1", 0);
   assert.ok(holds.has("t1"));
@@ -20,6 +20,10 @@ test("a task is free once every session has acknowledged the version that withdr
   assert.deepEqual(holds.acknowledged("a", 2), []);
   assert.deepEqual(holds.acknowledged("a", 3), []);
   assert.deepEqual(holds.acknowledged("b", 9), ["t1"]);
+  assert.deepEqual(holds.withdrawn(), ["t1"]);
+  assert.deepEqual(holds.acknowledged("b", 10), [], "it is told once");
+  assert.ok(holds.has("t1"));
+  holds.release("t1");
   assert.equal(holds.has("t1"), false);
 });
 

@@ -1,0 +1,101 @@
+// The manager process beside the agent: started and stopped through the keeper, spoken to over its private socket.
+
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import grpc from "@grpc/grpc-js";
+import type { DaemonConfig } from "../proto/config.ts";
+import type { InitRequest } from "../proto/gen/types.ts";
+import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
+import type { Keeper } from "../proto/kit/keeper.ts";
+import type { World } from "../proto/kit/world.ts";
+import { Client } from "../proto/rpc.ts";
+
+const ownManager = "the manager on this node";
+const startMsMax = 20_000;
+const retryMs = 50;
+const initMsMax = 30_000;
+const joinMsMax = 30_000;
+const withdrawMsMax = 8_000;
+
+export interface ManagerProcessOptions {
+  readonly config: DaemonConfig;
+  readonly keeper: Keeper;
+  readonly world: World;
+  /** Ends all waiting. */
+  readonly signal: AbortSignal;
+}
+
+export class ManagerProcess {
+  readonly control: Client<"Control">;
+  readonly #options: ManagerProcessOptions;
+  readonly #local: Client<"Local">;
+
+  constructor(options: ManagerProcessOptions) {
+    this.#options = options;
+    const target = `unix:${join(options.config["exec-root"], "manager.sock")}`;
+    const credentials = grpc.credentials.createInsecure();
+    this.control = new Client("Control", target, credentials, {}, ownManager);
+    this.#local = new Client("Local", target, credentials, {}, ownManager);
+  }
+
+  /** Resolves when it answers. */
+  async start(): Promise<void> {
+    await this.#run(true);
+    await this.#answers();
+  }
+
+  /** Stops it and forgets what it knew. */
+  async remove(): Promise<void> {
+    await this.#run(false);
+    await rm(join(this.#options.config["data-root"], "manager"), { recursive: true, force: true });
+  }
+
+  async init(request: InitRequest): Promise<void> {
+    const { signal } = this.#options;
+    await this.#local.unary("Init", request, { timeoutMs: initMsMax, signal });
+  }
+
+  /** Takes part with this node's certificate, or goes on under another address. "" to listen: as before, or everywhere. */
+  async join(listenAddr: string, advertiseAddr: string): Promise<void> {
+    const { signal } = this.#options;
+    await this.#local.unary(
+      "Join",
+      { ListenAddr: listenAddr, AdvertiseAddr: advertiseAddr },
+      { timeoutMs: joinMsMax, signal },
+    );
+  }
+
+  /** Resolves when the other managers go on without this one. */
+  async withdraw(): Promise<void> {
+    const { signal } = this.#options;
+    await this.#local.unary("Withdraw", {}, { timeoutMs: withdrawMsMax, signal });
+  }
+
+  close(): void {
+    this.control.close();
+    this.#local.close();
+  }
+
+  async #run(wanted: boolean): Promise<void> {
+    await this.#options.keeper.ask({ do: "runManager", wanted });
+  }
+
+  async #answers(): Promise<void> {
+    const { world, signal } = this.#options;
+    const deadline = world.monotonic() + startMsMax;
+    for (;;) {
+      try {
+        await this.#local.unary("Status", {}, { timeoutMs: 1_000, signal });
+        return;
+      } catch (error) {
+        if (world.monotonic() > deadline)
+          throw new SwarmError(
+            "unavailable",
+            "the manager process does not start; its log says why",
+            { cause: asSwarmError(error) },
+          );
+      }
+      await world.sleep(retryMs, signal);
+    }
+  }
+}

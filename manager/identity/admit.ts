@@ -1,0 +1,71 @@
+// Who calls: a certificate counts only together with what the store says of its node.
+
+import type { Node } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Caller } from "../../proto/rpc.ts";
+import { certifiedNode, type Role } from "../../proto/tls.ts";
+import type { State } from "../store/types.ts";
+
+/** Set on calls that a manager passes on to the leader: those are not passed on again. */
+export const forwardedKey = "tsswarm-forwarded";
+/** The address the forwarded call came from. */
+export const originKey = "tsswarm-origin";
+/** The node whose call a manager passes on. */
+export const behalfKey = "tsswarm-behalf";
+
+/**
+ * What a node should be now. A demoted manager stays one until Raft goes on without it: were it to stop before, two managers
+ * could never become one.
+ */
+export function roleOf(node: Node): Role {
+  return node.Spec?.Role === "manager" || node.ManagerStatus !== undefined ? "manager" : "worker";
+}
+
+/** Throws `unauthenticated` without a certificate, `not_found` when its node is not part of this swarm (any more). */
+export function callingNode(state: State, caller: Caller): Node {
+  const certified = caller.certificate === null ? null : certifiedNode(caller.certificate);
+  if (certified === null)
+    throw new SwarmError("unauthenticated", "a node's certificate is needed here");
+  const node = state.table("node").get(certified.nodeId);
+  if (node === undefined || certified.clusterId !== state.cluster?.ID)
+    throw new SwarmError(
+      "not_found",
+      `node ${certified.nodeId} is not part of this swarm (any more)`,
+    );
+  return node;
+}
+
+/**
+ * The calling manager's node, or that of the manager for which another one has passed the call on. null for everyone else, also
+ * for one that has been demoted.
+ */
+export function callingManager(state: State, caller: Caller): Node | null {
+  const certified = caller.certificate === null ? null : certifiedNode(caller.certificate);
+  if (certified?.role !== "manager" || certified.clusterId !== state.cluster?.ID) return null;
+  const node = managerNode(state, certified.nodeId);
+  const behalf = caller.metadata[behalfKey];
+  return node === null || behalf === undefined ? node : managerNode(state, behalf);
+}
+
+function managerNode(state: State, nodeId: string): Node | null {
+  const node = state.table("node").get(nodeId);
+  return node !== undefined && roleOf(node) === "manager" ? node : null;
+}
+
+/** As `callingNode`, or the node whose call a manager passes on. */
+export function speakingNode(state: State, caller: Caller): Node {
+  const node = callingNode(state, caller);
+  const behalf = caller.metadata[behalfKey];
+  if (behalf === undefined || roleOf(node) !== "manager") return node;
+  const other = state.table("node").get(behalf);
+  if (other === undefined)
+    throw new SwarmError("not_found", `node ${behalf} is not part of this swarm (any more)`);
+  return other;
+}
+
+/** Where a call came from first: a manager's word is believed for what it passes on. */
+export function originOf(state: State, caller: Caller): string {
+  const origin = caller.metadata[originKey];
+  if (origin === undefined || callingManager(state, caller) === null) return caller.address;
+  return origin;
+}
