@@ -3,6 +3,10 @@
 
 import type { NetworkAttachmentConfig } from "./gen/types.ts";
 
+/** Options of an overlay network that mean something. */
+export const mtuOption = "com.docker.network.driver.mtu";
+export const vniOption = "com.docker.network.driver.overlay.vxlanid_list";
+
 const nodeNetworks = ["bridge", "host", "none"] as const;
 export type NodeNetwork = (typeof nodeNetworks)[number];
 

@@ -99,7 +99,7 @@ function networkSpec(json: unknown): NetworkSpec {
   const configOnly = (json as Json)["ConfigOnly"] === true;
   if (configOnly) throw notYet("a config-only network");
   if (spec.Name === "") throw new SwarmError("invalid", "network name cannot be empty");
-  return { ...spec, Driver: spec.Driver || "bridge", Scope: "swarm" };
+  return { ...spec, Driver: spec.Driver || "bridge", Scope: spec.Scope || "swarm" };
 }
 
 function localNetworks(context: ApiContext): Json[] {

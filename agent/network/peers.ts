@@ -74,6 +74,10 @@ export class PeerWatch {
       nodeId: NodeID,
       address: routerAddress(Index),
     }));
-    return { namespace: this.#wired.routerPath(router.facts.id), mtu: this.#wired.mtu, peers };
+    return {
+      namespace: this.#wired.routerPath(router.facts.id),
+      mtu: this.#wired.mtuOf(router.facts),
+      peers,
+    };
   }
 }

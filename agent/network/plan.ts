@@ -2,6 +2,7 @@
 
 import type { Endpoint, Network as NetworkObject, VirtualService } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { mtuOption } from "../../proto/networks.ts";
 import {
   containerLink,
   containerMac,
@@ -34,6 +35,8 @@ export interface NetworkFacts {
   readonly vni: number;
   readonly isInternal: boolean;
   readonly isIngress: boolean;
+  /** As asked for by its option; 0: what the way between the nodes allows. */
+  readonly mtu: number;
   readonly subnets: readonly Subnet[];
 }
 
@@ -59,6 +62,7 @@ export function networkFacts(network: NetworkObject): NetworkFacts {
     vni: network.VNI,
     isInternal: network.Spec?.Internal === true,
     isIngress: network.Spec?.Ingress === true,
+    mtu: Number(network.Spec?.Options[mtuOption] ?? 0),
     subnets,
   };
 }
@@ -70,6 +74,7 @@ export const localNetwork: NetworkFacts = {
   vni: 0,
   isInternal: false,
   isIngress: false,
+  mtu: 0,
   subnets: [{ cidr: "172.29.0.0/16", prefix: 16, gateway: "172.29.0.1" }],
 };
 

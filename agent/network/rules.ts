@@ -60,19 +60,20 @@ export class Rules {
   /** What the namespace at the path (null: the host's) should have; null where nothing should. */
   async wish(view: ClusterView, path: string | null): Promise<Wish | null> {
     const wired = this.#wired;
-    const { mtu, sandboxes, slots } = wired;
+    const { networks, sandboxes, slots } = wired;
+    const mtuOf = (networkId: string) => wired.mtuOf(networks.get(networkId));
     const sandbox = wired.sandboxAt(path);
     if (sandbox !== undefined) {
       // Of a network that is being left.
       const isKnown = sandbox.attachments.every(({ networkId }) => wired.router(networkId));
-      return isKnown ? sandboxWish(sandbox, wired.networks, mtu) : null;
+      return isKnown ? sandboxWish(sandbox, networks, mtuOf) : null;
     }
     const { ports } = await this.#ports(view);
-    if (path === null) return hostWish(view, ports, slots, mtu);
+    if (path === null) return hostWish(view, ports, slots, mtuOf);
     const router = wired.routerAt(path);
     if (router === undefined) return null;
     const { facts: network, slot } = router;
-    return routerWish({ view, network, sandboxes, slot, ports }, mtu);
+    return routerWish({ view, network, sandboxes, slot, ports }, mtuOf(network.id));
   }
 
   release(): void {

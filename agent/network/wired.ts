@@ -30,7 +30,7 @@ export class Wired {
   readonly #routers = new Map<string, Router>();
   /** What each namespace's links were last made for, as JSON, by path: equal means nothing to look at. */
   readonly #wishes = new Map<string, string>();
-  /** Of the overlay's inside. */
+  /** Of the overlay's inside, at most. */
   mtu = 0;
 
   constructor(execRoot: string, log: Log) {
@@ -61,6 +61,12 @@ export class Wired {
     const found = new Map<string, number>();
     for (const { facts, slot } of this.routers) if (slot !== null) found.set(facts.id, slot);
     return found;
+  }
+
+  /** Of one network's inside. */
+  mtuOf(network: NetworkFacts | null | undefined): number {
+    const asked = network?.mtu ?? 0;
+    return asked === 0 ? this.mtu : Math.min(asked, this.mtu);
   }
 
   router(networkId: string): Router | undefined {
@@ -112,7 +118,7 @@ export class Wired {
     const wish = JSON.stringify([facts, view.self, this.mtu]);
     const known = this.#routers.get(facts.id);
     if (known !== undefined && this.#wishes.get(path) === wish) return;
-    const { slot, isDeviceNew } = await ensureRouter(path, facts, view, this.mtu);
+    const { slot, isDeviceNew } = await ensureRouter(path, facts, view, this.mtuOf(facts));
     const state = known?.state ?? new NamespaceState(path, this.#log);
     state.forget();
     if (isDeviceNew) state.forgetTables();
@@ -160,7 +166,8 @@ export class Wired {
       const router = this.#routers.get(networkId);
       if (router === undefined) continue;
       const routerPath = this.routerPath(networkId);
-      const end = { routerPath, sandboxPath: path, device: `eth${i}`, address, mtu: this.mtu };
+      const mtu = this.mtuOf(router.facts);
+      const end = { routerPath, sandboxPath: path, device: `eth${i}`, address, mtu };
       if (ensureContainerLink(end)) router.state.forgetLink(containerLink(address));
     }
     const state = new NamespaceState(path, this.#log);

@@ -62,9 +62,12 @@ export function routerWish(
 export function sandboxWish(
   sandbox: Sandbox,
   networks: ReadonlyMap<string, NetworkFacts>,
-  mtu: number,
+  mtuOf: (networkId: string) => number,
 ): Wish {
-  const devices = sandbox.attachments.map((_, i) => ({ name: `eth${i}`, mtu }));
+  const devices = sandbox.attachments.map(({ networkId }, i) => ({
+    name: `eth${i}`,
+    mtu: mtuOf(networkId),
+  }));
   return {
     where: `container ${sandbox.id}`,
     links: [{ name: "lo", mtu: 0 }, ...devices],
@@ -80,12 +83,12 @@ export function hostWish(
   view: ClusterView,
   ports: readonly PublishedPort[],
   slots: ReadonlyMap<string, number>,
-  mtu: number,
+  mtuOf: (networkId: string) => number,
 ): Wish {
   const numbers = [...slots.values()];
   return {
     where: "the host",
-    links: numbers.map((slot) => ({ name: hostLink(slot), mtu })),
+    links: [...slots].map(([id, slot]) => ({ name: hostLink(slot), mtu: mtuOf(id) })),
     settings: {
       "ipv4/ip_forward": "1",
       ...Object.fromEntries(

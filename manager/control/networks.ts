@@ -4,6 +4,7 @@ import type { Network } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import type { Handlers } from "../../proto/rpc.ts";
+import { networkWarnings } from "../plan/validate.ts";
 import { createNetwork, removeNetwork } from "../plan/write.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
@@ -21,7 +22,8 @@ export function networkHandlers(context: ControlContext): NetworkHandlers {
       return change(context, caller, (state) => {
         if (request.Spec === undefined) throw new SwarmError("invalid", "network spec is missing");
         const { changes } = createNetwork(state, request.Spec, { id });
-        return { changes, result: { ID: id, Warning: "" } };
+        const Warning = networkWarnings(request.Spec).join("; ");
+        return { changes, result: { ID: id, Warning } };
       });
     },
     GetNetwork: async (request, caller) =>

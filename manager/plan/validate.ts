@@ -2,11 +2,11 @@
 
 import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { nodeNetworkOf } from "../../proto/networks.ts";
+import { mtuOption, nodeNetworkOf, vniOption } from "../../proto/networks.ts";
 import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
-import { validateIPAM } from "./subnets.ts";
+import { validateIPAM, vniMax, vniMin } from "./subnets.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
 const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
@@ -148,6 +148,37 @@ function validatePort(port: PortConfig): void {
     throw invalid(`EndpointSpec: published port ${port.PublishedPort} is not between 1 and 65535`);
 }
 
+const mtuMin = 576;
+const mtuMax = 65_485;
+
+function validateNetworkOptions({ Options, IPAM }: NetworkSpec): void {
+  const mtu = Options[mtuOption];
+  if (mtu !== undefined && !isNumber(mtu, mtuMin, mtuMax))
+    throw invalid(`option ${mtuOption}: "${mtu}" is no number from ${mtuMin} to ${mtuMax}`);
+  const vni = Options[vniOption];
+  if (vni !== undefined && !isNumber(vni, vniMin, vniMax))
+    throw invalid(`option ${vniOption}: "${vni}" is no number from ${vniMin} to ${vniMax}`);
+  if (!["", "default"].includes(IPAM?.Driver ?? ""))
+    throw new SwarmError(
+      "unsupported",
+      `IPAM driver "${IPAM?.Driver}" is not supported: addresses are given by the cluster, leave it out`,
+    );
+}
+
+function isNumber(text: string, min: number, max: number): boolean {
+  return /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max;
+}
+
+/** What is accepted, as Docker does, and does nothing. */
+export function networkWarnings({ Options, IPAM }: NetworkSpec): readonly string[] {
+  const known = [mtuOption, vniOption, "encrypted"];
+  const unknown = Object.keys(Options).filter((name) => !known.includes(name));
+  return [
+    ...unknown.map((name) => `option ${name} is not known to overlay networks: it does nothing`),
+    ...Object.keys(IPAM?.Options ?? {}).map((name) => `IPAM option ${name} does nothing here`),
+  ];
+}
+
 export function validateNetwork(state: State, spec: NetworkSpec): void {
   if (spec.Name === "") throw invalid("name must be provided");
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(spec.Name))
@@ -175,5 +206,8 @@ export function validateNetwork(state: State, spec: NetworkSpec): void {
       if (network.Spec?.Ingress === true)
         throw new SwarmError("conflict", `ingress network (${network.ID}) is already present`);
   if (spec.Ingress && spec.Attachable) throw invalid("ingress network cannot be attachable");
+  if (spec.Scope !== "" && spec.Scope !== "swarm")
+    throw invalid(`an overlay network has the scope "swarm", not "${spec.Scope}"`);
+  validateNetworkOptions(spec);
   validateIPAM(spec.IPAM);
 }

@@ -11,7 +11,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import { isNodeNetwork, overlaysOf } from "../../proto/networks.ts";
+import { isNodeNetwork, overlaysOf, vniOption } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
@@ -197,15 +197,18 @@ export function createNetwork(
 ): { readonly changes: readonly Change[]; readonly network: Network } {
   const cluster = state.cluster;
   if (cluster === undefined) throw new SwarmError("unavailable", "there is no cluster yet");
-  const vni = freeVNI(state, cluster.NextVNI);
+  const asked = spec.Options[vniOption];
+  const vni = asked === undefined ? freeVNI(state, cluster.NextVNI) : Number(asked);
   const network = newNetwork(state, cluster, spec, { id: options.id, vni });
-  return {
-    network,
-    changes: [
-      { op: "put", kind: "network", object: network },
-      { op: "put", kind: "cluster", object: { ...cluster, NextVNI: vni + 1 } },
-    ],
-  };
+  const put: Change = { op: "put", kind: "network", object: network };
+  if (asked === undefined) {
+    const object = { ...cluster, NextVNI: vni + 1 };
+    return { network, changes: [put, { op: "put", kind: "cluster", object }] };
+  }
+  for (const other of state.table("network").values())
+    if (other.VNI === vni)
+      throw new SwarmError("conflict", `VNI ${vni} is taken by network ${other.Spec?.Name}`);
+  return { network, changes: [put] };
 }
 
 /**
@@ -219,7 +222,7 @@ export function newNetwork(
   options: { readonly id: string; readonly vni: number },
 ): Network {
   const wanted: NetworkSpec = { ...spec, Driver: spec.Driver || "overlay", Scope: "swarm" };
-  validateNetwork(state, wanted);
+  validateNetwork(state, { ...wanted, Scope: spec.Scope });
   return {
     ID: options.id,
     CreatedAt: "",

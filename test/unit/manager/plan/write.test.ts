@@ -7,6 +7,7 @@ import {
   virtualServices,
   virtualServicesOf,
 } from "../../../../manager/plan/endpoints.ts";
+import { networkWarnings } from "../../../../manager/plan/validate.ts";
 import { createNetwork, removeNetwork } from "../../../../manager/plan/write.ts";
 import { codec } from "../../../../proto/codec.ts";
 import { Sim } from "./sim.ts";
@@ -57,6 +58,26 @@ test("the cluster's own pools and subnet size hold, and their end is told", () =
   assert.throws(() => sim.network("c"), { code: "exhausted", message: /172\.30\.0\.0\/24/ });
 });
 
+test("a network gets the VNI that was asked for, and others the next ones all the same", () => {
+  const sim = new Sim(0);
+  const vniOf = (id: string) => sim.state.table("network").get(id)?.VNI;
+  const Options = { "com.docker.network.driver.overlay.vxlanid_list": "9000" };
+  assert.equal(vniOf(sim.network("mine", { Options })), 9000);
+  assert.equal(vniOf(sim.network("a")), 4097);
+  assert.equal(vniOf(sim.network("b")), 4098);
+});
+
+test("options that do nothing are named", () => {
+  const spec = codec("NetworkSpec").parse({
+    ...{ Name: "x", Options: { speed: "high", "com.docker.network.driver.mtu": "1400" } },
+    IPAM: { Options: { a: "b" } },
+  });
+  assert.deepEqual(networkWarnings(spec), [
+    "option speed is not known to overlay networks: it does nothing",
+    "IPAM option a does nothing here",
+  ]);
+});
+
 const badNetworks = [
   {
     name: "a taken name",
@@ -77,6 +98,25 @@ const badNetworks = [
     code: "unsupported",
     says: /encrypted/,
   },
+  {
+    name: "an MTU that is none",
+    spec: { Name: "x", Options: { "com.docker.network.driver.mtu": "1.5k" } },
+    code: "invalid",
+    says: /mtu: "1\.5k" is no number from 576/,
+  },
+  {
+    name: "a VNI that is taken",
+    spec: { Name: "x", Options: { "com.docker.network.driver.overlay.vxlanid_list": "4097" } },
+    code: "conflict",
+    says: /VNI 4097 is taken by network front/,
+  },
+  {
+    name: "another IPAM driver",
+    spec: { Name: "x", IPAM: { Driver: "mine" } },
+    code: "unsupported",
+    says: /IPAM driver "mine"/,
+  },
+  { name: "a local scope", spec: { Name: "x", Scope: "local" }, code: "invalid", says: /scope/ },
   {
     name: "a second ingress",
     spec: { Name: "x", Ingress: true },
