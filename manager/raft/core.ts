@@ -484,6 +484,7 @@ export class RaftCore {
   status(): CoreStatus {
     const role = this.#role;
     const followers = role.kind === "leader" ? [...role.followers.entries()] : [];
+    const { index, term } = this.#log.last;
     return {
       id: this.#id,
       role: this.#roleName(),
@@ -493,7 +494,7 @@ export class RaftCore {
       commit: this.#commit,
       applied: this.#applied,
       durable: this.#durable,
-      last: this.#log.last,
+      last: { index, term },
       base: this.#log.base,
       snapshotIndex: this.#snapshot?.index ?? 0,
       configuration: this.#configuration(),

@@ -1,0 +1,82 @@
+// Runs of many seeds: each judged, some twice, and what failed told with how to see it again.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { type CoreClass, Simulation, type Totals } from "./simulation.ts";
+import { addTotals } from "./totals.ts";
+
+export interface Failure {
+  readonly seed: number;
+  readonly why: string;
+  /** What every member was like. */
+  readonly scene: string;
+}
+
+export interface SeedsResult {
+  totals: Totals | null;
+  seeds: number;
+  readonly failures: Failure[];
+}
+
+/** One seed in so many is run twice: both runs have to be the same, event for event. */
+const againEvery = 50;
+
+export function runSeeds(
+  seeds: Iterable<number>,
+  core: CoreClass,
+  failuresMax: number,
+  onSeed: (seed: number) => void = () => {},
+): SeedsResult {
+  const result: SeedsResult = { totals: null, seeds: 0, failures: [] };
+  for (const seed of seeds) {
+    onSeed(seed);
+    const simulation = new Simulation(seed, core);
+    result.seeds += 1;
+    try {
+      const { totals, hash } = simulation.run();
+      result.totals = addTotals(result.totals, totals);
+      if (seed % againEvery === 0) checkSame(seed, core, hash);
+    } catch (error) {
+      result.failures.push({ seed, why: whyOf(error), scene: simulation.describe() });
+      if (result.failures.length >= failuresMax) return result;
+    }
+  }
+  return result;
+}
+
+function checkSame(seed: number, core: CoreClass, hash: string): void {
+  const again = new Simulation(seed, core).run().hash;
+  if (again !== hash) throw new Error(`two runs of one seed differ: ${hash} and ${again}`);
+}
+
+function whyOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.name === "Violation" || error.name === "AssertionError"
+    ? error.message
+    : (error.stack ?? error.message);
+}
+
+// ── kept seeds ──
+
+export interface KeptSeed {
+  readonly seed: number;
+  readonly why: string;
+}
+
+/** In the source tree, seen from the built program. */
+const keptPath = fileURLToPath(
+  new URL("../../../../test/raft/sim/kept-seeds.json", import.meta.url),
+);
+
+/** Seeds that failed once: they run before all others. */
+export function keptSeeds(): readonly KeptSeed[] {
+  return JSON.parse(readFileSync(keptPath, "utf8")) as readonly KeptSeed[];
+}
+
+export function keepSeeds(failures: readonly Failure[]): void {
+  const kept = [...keptSeeds()];
+  for (const { seed, why } of failures)
+    if (!kept.some((known) => known.seed === seed))
+      kept.push({ seed, why: why.split("\n")[0]?.slice(0, 200) ?? "" });
+  writeFileSync(keptPath, `${JSON.stringify(kept, null, 2)}\n`);
+}
