@@ -10,6 +10,10 @@ import type { Client } from "../../proto/rpc.ts";
 export const beatMs = 500;
 /** Two seconds and a half without a word of the manager: TCP alone would wait far longer after a cut. */
 const unansweredBeatsMax = 5;
+/** So many are unanswered only if something is wrong. */
+const doubtfulBeats = 3;
+/** After a cut TCP may be quicker than we. */
+const aliveMsMax = 150;
 const outgoingMax = 1024;
 
 export interface LineOptions {
@@ -18,6 +22,10 @@ export interface LineOptions {
   /** How long the manager may take for its first message. */
   readonly firstAnswerMs: number;
   readonly unreachablePeers: () => readonly string[];
+  /** Whether the manager's host accepts a connection within some tenths of a second. */
+  readonly knock: (signal: AbortSignal) => Promise<boolean>;
+  /** Over how many milliseconds the nodes spread what all of them do at once. */
+  readonly spreadMs: () => number;
   /** Awaited before the next message is read. */
   readonly receive: (message: ToAgent) => Promise<void>;
   readonly world: World;
@@ -27,6 +35,7 @@ export class Line {
   readonly #options: LineOptions;
   readonly #outgoing = new Queue<FromAgent>(outgoingMax);
   #unanswered = 0;
+  #isKnocking = false;
   /** Monotonic ms of the first message; null before. */
   openedAt: number | null = null;
 
@@ -82,12 +91,42 @@ export class Line {
       }
       for (;;) {
         if (this.#unanswered >= unansweredBeatsMax) return silent(unansweredBeatsMax * beatMs);
+        if (this.#unanswered >= doubtfulBeats) void this.#watchWay(broken);
         this.#unanswered += 1;
         this.send({ Beat: { UnreachablePeers: unreachablePeers() } });
         await world.sleep(beatMs, broken.signal);
       }
     } catch (error) {
       if (!broken.signal.aborted) broken.abort(error);
+    }
+  }
+
+  /**
+   * What was sent during a cut TCP sends again late, the later the longer the cut was. So a manager that accepts a connection
+   * after it had not, and still is silent on this one, is called anew. One that accepts at once is only slow.
+   */
+  async #watchWay(broken: AbortController): Promise<void> {
+    const { world, knock, spreadMs } = this.#options;
+    const { signal } = broken;
+    const isSilent = () => this.#unanswered >= doubtfulBeats && !signal.aborted;
+    if (this.#isKnocking) return;
+    this.#isKnocking = true;
+    try {
+      for (let wasCut = false; isSilent(); wasCut = true) {
+        if (!(await knock(signal))) {
+          await world.sleep(aliveMsMax, signal);
+          continue;
+        }
+        if (!wasCut) return;
+        await world.sleep(aliveMsMax + world.random() * spreadMs(), signal);
+        if (isSilent())
+          broken.abort(new SwarmError("unavailable", "the way to the manager was cut for a while"));
+        return;
+      }
+    } catch {
+      // The line has ended.
+    } finally {
+      this.#isKnocking = false;
     }
   }
 }

@@ -13,6 +13,7 @@ import { Reports } from "./reports.ts";
 import { type Loaded, SavedFile } from "./saved.ts";
 import type { Session, Wanted } from "./types.ts";
 import { fold } from "./wanted.ts";
+import { accepts, firstToAccept, knockEveryMs } from "./way.ts";
 
 const backoffMsMin = 100;
 /** No more: for as long a node would be unwatched after its manager is back, and not be replaced if it died then. */
@@ -26,6 +27,10 @@ const graceMs = 60_000;
 /** How often the saved file is touched, so that a restarted agent knows how long it was gone. */
 const touchMs = 5_000;
 const goodbyeMs = 1_000;
+/** No manager accepts a connection for so long: said in the log, and tried on. */
+const knockMsMax = 5_000;
+/** A manager's work for one handshake: as many nodes as there are spread theirs over as long. */
+const handshakeMs = 1.5;
 
 export interface SessionOptions {
   readonly identity: NodeIdentity;
@@ -179,11 +184,15 @@ export class AgentSession implements Session {
   async #keepConnected(): Promise<void> {
     const { world, log } = this.#options;
     const signal = this.#stop.signal;
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0, isFirst = true; !signal.aborted; isFirst = false) {
+      const manager = isFirst
+        ? (this.#identity.managers[0] ?? null)
+        : await this.#managerToTry(failures, signal);
       const started = world.monotonic();
-      const manager = this.#managerToTry(failures);
       let why = "the manager ended the session";
       try {
+        if (manager === null)
+          throw new SwarmError("unavailable", "no manager accepts a connection");
         await this.#runLine(manager, failures, signal);
       } catch (error) {
         why = messageOf(error);
@@ -204,10 +213,20 @@ export class AgentSession implements Session {
     }
   }
 
-  /** The one that worked last first, then the others in turn. */
-  #managerToTry(failures: number): string {
+  /** The first to accept a connection; asked is first the one that worked last, after a failure the next in turn. */
+  async #managerToTry(failures: number, signal: AbortSignal): Promise<string | null> {
+    const { world } = this.#options;
     const { managers } = this.#identity;
-    return managers[failures % managers.length] ?? "";
+    const next = failures % managers.length;
+    const inTurn = [...managers.slice(next), ...managers.slice(0, next)];
+    const found = await firstToAccept(inTurn, knockMsMax, world, signal);
+    if (found !== null)
+      await world.sleep(world.random() * this.#spreadMs(), signal).catch(() => {});
+    return found;
+  }
+
+  #spreadMs(): number {
+    return handshakeMs * (this.#wanted?.peers.size ?? 0);
   }
 
   async #runLine(manager: string, failures: number, signal: AbortSignal): Promise<void> {
@@ -230,6 +249,8 @@ export class AgentSession implements Session {
       },
       firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),
       unreachablePeers,
+      knock: (stop) => accepts(manager, knockEveryMs, stop),
+      spreadMs: () => this.#spreadMs(),
       receive: async (message) => {
         if (!this.#isOpen) await this.#opened(manager);
         await this.#receive(message, client);

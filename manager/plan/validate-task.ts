@@ -14,13 +14,17 @@ function invalid(message: string): SwarmError {
   return new SwarmError("invalid", message);
 }
 
-export function validateContainer(spec: ContainerSpec): void {
+/** `labels`: the service's. */
+export function validateContainer(
+  spec: ContainerSpec,
+  labels: Readonly<Record<string, string>>,
+): void {
   if (spec.Image === "") throw invalid("ContainerSpec: image reference must be provided");
   validateImage(spec.Image);
   if ((spec.StopGracePeriod ?? 0) < 0)
     throw invalid("ContainerSpec: StopGracePeriod cannot be negative");
   if (spec.StopSignal !== "") signalNumber(spec.StopSignal);
-  validateTemplates(spec);
+  validateTemplates(spec, labels);
   for (const env of spec.Env)
     if (env === "" || env.startsWith("="))
       throw invalid(`invalid environment variable: ${env.split("=")[0] ?? ""}=`);
@@ -42,10 +46,11 @@ const someTask: TemplateFacts = {
 };
 
 /** As in Docker, they are tried on a task that is none: what cannot be expanded would be rejected on every node. */
-function validateTemplates(spec: ContainerSpec): void {
+function validateTemplates(spec: ContainerSpec, Labels: TemplateFacts["Service"]["Labels"]): void {
+  const facts = { ...someTask, Service: { ...someTask.Service, Labels } };
   const expand = (what: string, text: string): string => {
     try {
-      return expandTemplate(text, someTask);
+      return expandTemplate(text, facts);
     } catch (error) {
       throw invalid(`expanding ${what} failed: ${messageOf(error)}`);
     }

@@ -39,7 +39,7 @@ export function validateService(
   if (template.Runtime !== "" && template.Runtime !== "container")
     throw new SwarmError("unsupported", `RuntimeSpec: unimplemented runtime ${template.Runtime}`);
   if (template.ContainerSpec === undefined) throw invalid("ContainerSpec: missing in service spec");
-  validateContainer(template.ContainerSpec);
+  validateContainer(template.ContainerSpec, spec.Labels);
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
   validateUpdate("UpdateConfig", spec.UpdateConfig);

@@ -429,10 +429,11 @@ for (const name of ["", "a b", "-web", "web-", "über", "x".repeat(64)])
 test("templates and signals that mean something are accepted", () => {
   const spec = container({
     Hostname: '{{.Service.Name}}-{{ .Task.Slot }}{{index .Service.Labels "tier"}}',
-    Env: ["NODE={{.Node.Hostname}}"],
+    Env: ["NODE={{.Node.Hostname}}", "TIER={{.Service.Labels.tier}}"],
     StopSignal: "rtmin+3",
   });
-  assert.equal(new Sim(1).service("web", spec).Spec?.Name, "web");
+  const service = new Sim(1).service("web", { ...spec, Labels: { tier: "front" } });
+  assert.equal(service.Spec?.Name, "web");
 });
 
 test("an unknown network is not found, the ingress network is not for services to join", () => {
