@@ -361,7 +361,10 @@ export function serviceRow(service: Body<Service>): Row {
     Image: (spec?.TaskTemplate?.ContainerSpec?.Image ?? "").replace(/@sha256:.*$/, ""),
     Ports: (service.Endpoint?.Ports ?? [])
       .filter((port) => (port.PublishMode ?? "ingress") === "ingress")
-      .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+      .map(
+        (port) =>
+          `${port.HostIP || "*"}:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`,
+      )
       .join(", "),
     Labels: Object.entries(spec?.Labels ?? {})
       .map(([key, value]) => `${key}=${value}`)

@@ -113,7 +113,9 @@ function taskRow(task: Body<Task>, name: string, naming: Naming): Row {
 /** Ports bound on the task's own node. */
 function portsOf(task: Body<Task>): string {
   return (task.Status?.PortStatus?.Ports ?? [])
-    .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+    .map(
+      (port) => `${port.HostIP || "*"}:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`,
+    )
     .join(",");
 }
 

@@ -1,6 +1,7 @@
 // The small languages of Docker's flags: durations, sizes, key=value, ports, mounts, networks.
 
 import { readFileSync } from "node:fs";
+import { isIPv4 } from "node:net";
 import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
 
 /** A flag's value is wrong: the sentence names the flag's value and what is expected. */
@@ -150,7 +151,7 @@ function split(text: string, by: string): [string, string | undefined] {
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + by.length)];
 }
 
-/** 8080:80, 8080:80/udp, 8000-8002:80-82, 80, or target=80,published=8080,protocol=tcp,mode=ingress. */
+/** 8080:80, 192.0.2.1:8080:80, 8080:80/udp, 8000-8002:80-82, 80, or target=80,published=8080,protocol=tcp,mode=ingress,host-ip=192.0.2.1. */
 export function ports(text: string): readonly PortConfig[] {
   return text.includes("=") ? [longPort(text)] : shortPorts(text);
 }
@@ -163,26 +164,29 @@ function longPort(text: string): PortConfig {
     PublishedPort: 0,
     PublishMode: "ingress",
   };
+  let hostIP: Pick<PortConfig, "HostIP"> = {};
   for (const [key, value = ""] of fields(text)) {
     if (key === "target") port.TargetPort = portNumber(value);
     else if (key === "published") port.PublishedPort = portNumber(value);
     else if (key === "protocol") port.Protocol = protocol(value);
     else if (key === "mode" && (value === "ingress" || value === "host")) port.PublishMode = value;
+    else if (key === "host-ip") hostIP = hostAddress(value);
     else if (key === "mode")
       throw new UsageError(`invalid publish mode value (${value}): must be either ingress or host`);
     else throw new UsageError(`invalid field ${key} in "${text}"`);
   }
   if (port.TargetPort === 0) throw new UsageError(`missing mandatory field "target"`);
-  return port;
+  return { ...port, ...hostIP };
 }
 
 function shortPorts(text: string): readonly PortConfig[] {
   const [addresses, kind] = split(text, "/");
   const parts = addresses.split(":");
-  if (parts.length > 2)
-    throw new UsageError(`invalid port "${text}": a host's address is not supported for a service`);
-  const targets = range(parts[parts.length - 1] ?? "");
-  const published = parts.length === 2 ? range(parts[0] ?? "") : [];
+  const [target = "", publishedAt = "", host] = parts.toReversed();
+  if (parts.length > 3) throw new UsageError(`invalid port "${text}"`);
+  const hostIP = host === undefined ? {} : hostAddress(host);
+  const targets = range(target);
+  const published = publishedAt === "" ? [] : range(publishedAt);
   if (published.length > 0 && published.length !== targets.length)
     throw new UsageError(`invalid ranges specified for container and host ports: ${text}`);
   return targets.map((target, i) => ({
@@ -191,7 +195,14 @@ function shortPorts(text: string): readonly PortConfig[] {
     TargetPort: target,
     PublishedPort: published[i] ?? 0,
     PublishMode: "ingress",
+    ...hostIP,
   }));
+}
+
+/** The node's address a port is bound to; every address is none. */
+function hostAddress(text: string): Pick<PortConfig, "HostIP"> {
+  if (!isIPv4(text)) throw new UsageError(`invalid address of a host: "${text}"`);
+  return text === "0.0.0.0" ? {} : { HostIP: text };
 }
 
 function range(text: string): readonly number[] {
@@ -284,18 +295,20 @@ function finishMount(
   return result as unknown as Mount;
 }
 
-/** back, or name=back,alias=db,driver-opt=k=v. */
+/** back, or name=back,alias=db,driver-opt=k=v,gw-priority=1. */
 export function network(text: string): NetworkAttachmentConfig {
   const result = { Target: "", Aliases: [] as string[], DriverOpts: {} as Record<string, string> };
+  let priority: number | null = null;
   if (!text.includes("=")) return { ...result, Target: text };
   for (const [key, value = ""] of fields(text)) {
     if (key === "name") result.Target = value;
     else if (key === "alias") result.Aliases.push(value);
     else if (key === "driver-opt") Object.assign(result.DriverOpts, keyValues([value]));
+    else if (key === "gw-priority") priority = integer(value);
     else throw new UsageError(`invalid field key ${key} in network "${text}"`);
   }
   if (result.Target === "") throw new UsageError(`network name/id is not specified in "${text}"`);
-  return result;
+  return priority === null ? result : { ...result, GwPriority: priority };
 }
 
 /** nofile=1024:2048, or nofile=1024 for both. */

@@ -7,6 +7,14 @@ import type { NetworkAttachmentConfig } from "./gen/types.ts";
 export const mtuOption = "com.docker.network.driver.mtu";
 export const vniOption = "com.docker.network.driver.overlay.vxlanid_list";
 
+/** Option of a service's attachment that Docker's CLI can say, for it does not send GwPriority. */
+export const gatewayPriorityOption = "gw-priority";
+
+/** Of the network through which a container's default route leads, the highest. Throws nothing: what is no number is 0. */
+export function gatewayPriority(wanted: NetworkAttachmentConfig): number {
+  return wanted.GwPriority ?? (Number(wanted.DriverOpts[gatewayPriorityOption] ?? 0) || 0);
+}
+
 const nodeNetworks = ["bridge", "host", "none"] as const;
 export type NodeNetwork = (typeof nodeNetworks)[number];
 

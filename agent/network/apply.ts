@@ -25,6 +25,7 @@ const kindOrder: readonly KernelObject["kind"][] = [
   "forward",
   "route",
   "rule",
+  "sourceRule",
 ];
 
 /** More are looked for in the list of all. */

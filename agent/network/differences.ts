@@ -84,8 +84,8 @@ export function objectDifferences(
     const [first] = found;
     differences.push(
       first === undefined
-        ? missing(where, object.kind, text(object.kind, should))
-        : changed(where, object.kind, text(object.kind, should), text(object.kind, first)),
+        ? missing(where, kindOf(object), text(kindOf(object), should))
+        : changed(where, kindOf(object), text(kindOf(object), should), text(kindOf(object), first)),
     );
   }
   if (!strays) return differences;
@@ -93,8 +93,13 @@ export function objectDifferences(
   const extra = actual.filter((object) => !asked.has(identity(object)));
   return [
     ...differences,
-    ...extra.map((object) => stray(where, object.kind, text(object.kind, describe(object)))),
+    ...extra.map((object) => stray(where, kindOf(object), text(kindOf(object), describe(object)))),
   ];
+}
+
+/** Both kinds of rules are rules to people. */
+function kindOf({ kind }: KernelObject): Exclude<KernelObject["kind"], "sourceRule"> {
+  return kind === "sourceRule" ? "rule" : kind;
 }
 
 /** The description without its first word, which is the kind. */

@@ -43,7 +43,9 @@ export type KernelObject =
       readonly mark: number;
       readonly mask: number;
       readonly table: number;
-    };
+    }
+  /** What has this address as its sender goes by that table. */
+  | { readonly kind: "sourceRule"; readonly from: string; readonly table: number };
 
 /** A request without its sequence number. `about` says in words what it does, for errors. */
 export interface Request {
@@ -99,7 +101,7 @@ function change(
   const flags = isPut ? flag.create | flag.replace : 0;
   const request = (added: number, removed: number, body: Buffer): Request => ({
     type: isPut ? added : removed,
-    flags: object.kind === "rule" && isPut ? flag.create | flag.exclusive : flags,
+    flags: isRule(object) && isPut ? flag.create | flag.exclusive : flags,
     body,
     about,
     fine,
@@ -115,7 +117,13 @@ function change(
       return request(type.NEWNEIGH, type.DELNEIGH, neighbourBody(object, indexOf));
     case "rule":
       return request(type.NEWRULE, type.DELRULE, ruleBody(object));
+    case "sourceRule":
+      return request(type.NEWRULE, type.DELRULE, sourceRuleBody(object));
   }
+}
+
+function isRule({ kind }: KernelObject): boolean {
+  return kind === "rule" || kind === "sourceRule";
 }
 
 type Of<Kind extends KernelObject["kind"]> = Extract<KernelObject, { readonly kind: Kind }>;
@@ -190,6 +198,19 @@ function ruleBody(object: Of<"rule">): Buffer {
   );
 }
 
+function sourceRuleBody({ from, table }: Of<"sourceRule">): Buffer {
+  return bytesOf((out) =>
+    rt.formatRuleMessage(
+      {
+        kind: "rule",
+        data: { family: AF_INET, srcLen: 32, table, action: "toTbl" },
+        attrs: { priority: rulePriority, src: ipBytes(from), table },
+      },
+      out,
+    ),
+  );
+}
+
 export const dumps = {
   links: dumpOf(rt.MessageType.GETLINK, rt.formatLink({}), "list links"),
   addresses: dumpOf(
@@ -245,6 +266,8 @@ export function parseObject(
     }
     case rt.MessageType.NEWRULE: {
       const { attrs } = rt.parseRuleMessage(body);
+      if (attrs.table !== undefined && attrs.src !== undefined && attrs.priority === rulePriority)
+        return { kind: "sourceRule", from: ipText(attrs.src), table: attrs.table };
       if (attrs.fwmark === undefined || attrs.table === undefined) return null;
       return { kind: "rule", mark: attrs.fwmark, mask: attrs.fwmask ?? 0, table: attrs.table };
     }
@@ -282,6 +305,8 @@ export function identity(object: KernelObject): string {
       return `forward ${object.link} ${object.mac}`;
     case "rule":
       return `rule ${object.mark}/${object.mask} ${object.table}`;
+    case "sourceRule":
+      return `rule from ${object.from} ${object.table}`;
   }
 }
 
@@ -297,6 +322,7 @@ export function describe(object: KernelObject): string {
     case "forward":
       return `${identity(object)} to ${object.to}`;
     case "rule":
+    case "sourceRule":
       return identity(object);
   }
 }

@@ -166,7 +166,9 @@ export class KernelNetwork implements Network, NetworkCheck {
       attempt(problems, () => wired.wireSandbox(sandbox));
     }
     const { taken, failures } = await this.#rules.apply(view, null);
-    problems.push(...failures, ...taken.values());
+    // A port of an address that is another node's is that node's alone.
+    const unheld = [...taken.values()].filter(({ code }) => code !== "not_found");
+    problems.push(...failures, ...unheld);
     attempt(problems, () => this.#forgetFlows(before, view));
     await this.#tellKeeper();
     for (const problem of problems.slice(1)) {

@@ -102,17 +102,25 @@ export const emptyView: ClusterView = {
   endpoints: [],
 };
 
-/** The network through which a container leaves: its ingress network, else the first by name that is not internal. */
+/**
+ * The network through which a container leaves: of those that are not internal the one with the highest priority, else
+ * its ingress network, else the first by name.
+ */
 export function exitNetwork(
   sandbox: Sandbox,
   networks: ReadonlyMap<string, NetworkFacts>,
 ): NetworkFacts | null {
-  const candidates = sandbox.attachments
-    .map(({ networkId }) => networks.get(networkId))
-    .filter((network) => network !== undefined)
-    .filter((network) => !network.isInternal)
-    .sort((a, b) => compare(a.name, b.name));
-  return candidates.find((network) => network.isIngress) ?? candidates[0] ?? null;
+  const candidates = sandbox.attachments.flatMap(({ networkId, gatewayPriority = 0 }) => {
+    const network = networks.get(networkId);
+    return network === undefined || network.isInternal ? [] : [{ network, gatewayPriority }];
+  });
+  const [first] = candidates.sort(
+    (a, b) =>
+      b.gatewayPriority - a.gatewayPriority ||
+      Number(b.network.isIngress) - Number(a.network.isIngress) ||
+      compare(a.network.name, b.network.name),
+  );
+  return first?.network ?? null;
 }
 
 /** A container on one network: its place in the network's router. */
@@ -213,7 +221,13 @@ export function sandboxObjects(
     for (const { cidr } of network.subnets) {
       objects.push({ kind: "route", to: cidr, via: gateway, link });
     }
-    if (exit === network) objects.push({ kind: "route", to: "0.0.0.0/0", via: gateway, link });
+    const out = { kind: "route", to: "0.0.0.0/0", via: gateway, link } as const;
+    if (exit === network) objects.push(out);
+    else if (network.isIngress) {
+      // Who was let in here is answered through here, though all else leaves through another network.
+      objects.push({ ...out, table: replyTable });
+      objects.push({ kind: "sourceRule", from: address, table: replyTable });
+    }
     return objects;
   });
 }
@@ -319,9 +333,14 @@ export function sandboxPorts(
     .map((port) => ({
       protocol: port.protocol === "" ? "tcp" : port.protocol,
       port: port.publishedPort,
-      hostIP: port.hostIP === undefined || port.hostIP === "0.0.0.0" ? "" : port.hostIP,
+      hostIP: hostAddress(port.hostIP),
       targetPort: port.targetPort,
     }));
+}
+
+/** "" is every address. */
+function hostAddress(address = ""): string {
+  return address === "0.0.0.0" ? "" : address;
 }
 
 /** All published ports of this node: those of services in ingress mode, and those of its own containers. */
@@ -340,7 +359,7 @@ export function publishedPorts(
       ports.push({
         protocol: port.Protocol === "" ? "tcp" : port.Protocol,
         port: port.PublishedPort,
-        hostIP: "",
+        hostIP: hostAddress(port.HostIP),
         networkId: service.NetworkID,
         targets: serving.map(({ Address }) => ({ address: Address, port: port.TargetPort })),
       });

@@ -14,7 +14,7 @@ export function portKey({ protocol, port, hostIP }: Port): string {
 export class HeldPorts {
   readonly #held = new Map<string, () => void>();
 
-  /** Holds these and lets go of all others. Returns an error, by the port's key, for each that a program has. */
+  /** Holds these and lets go of all others. Returns an error, by the port's key, for each that cannot be held. */
   async hold(ports: readonly Port[]): Promise<ReadonlyMap<string, SwarmError>> {
     const wanted = new Map(ports.map((port) => [portKey(port), port]));
     for (const [key, release] of this.#held) {
@@ -39,7 +39,7 @@ export class HeldPorts {
     this.#held.clear();
   }
 
-  /** Throws `conflict` naming the port. */
+  /** Throws, naming the port, `conflict`, or `not_found` where the node has no such address. */
   async #take(port: Port): Promise<void> {
     const key = portKey(port);
     if (this.#held.has(key)) return;
@@ -47,13 +47,13 @@ export class HeldPorts {
       this.#held.set(key, await (port.protocol === "udp" ? holdUdp(port) : holdTcp(port)));
     } catch (cause) {
       const code = errnoOf(cause);
-      const why =
-        code === "EADDRINUSE"
-          ? "a program on this node uses it already"
-          : code === "EADDRNOTAVAIL"
-            ? `this node has no address ${port.hostIP}`
-            : code;
-      throw new SwarmError("conflict", `port ${key} cannot be published: ${why}`, { cause });
+      const cannot = `port ${key} cannot be published`;
+      if (code === "EADDRNOTAVAIL")
+        throw new SwarmError("not_found", `${cannot}: this node has no address ${port.hostIP}`, {
+          cause,
+        });
+      const why = code === "EADDRINUSE" ? "a program on this node uses it already" : code;
+      throw new SwarmError("conflict", `${cannot}: ${why}`, { cause });
     }
   }
 }

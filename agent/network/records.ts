@@ -8,7 +8,13 @@ import type { Sandbox } from "./types.ts";
 
 const record = z.object({
   id: z.string().min(1),
-  attachments: z.array(z.object({ networkId: z.string(), address: z.string() })),
+  attachments: z.array(
+    z.object({
+      networkId: z.string(),
+      address: z.string(),
+      gatewayPriority: z.int().exactOptional(),
+    }),
+  ),
   isolated: z.boolean().exactOptional(),
   ports: z.array(
     z.object({

@@ -24,6 +24,8 @@ export interface ClusterView {
 export interface Attachment {
   readonly networkId: string;
   readonly address: string;
+  /** The default route leads through the network with the highest, Docker's gw-priority; absent: 0. */
+  readonly gatewayPriority?: number;
 }
 
 /** A container's network namespace and what is in it. */

@@ -2,7 +2,7 @@
 
 import type { Task } from "../../proto/gen/types.ts";
 import { instant } from "../../proto/kit/world.ts";
-import { nodeNetworkOf } from "../../proto/networks.ts";
+import { gatewayPriority, nodeNetworkOf } from "../../proto/networks.ts";
 import type { ObservedContainer, SandboxSpec, Step } from "./types.ts";
 
 const nsPerMs = 1_000_000;
@@ -25,8 +25,14 @@ export function attachmentsOf(task: Task): SandboxSpec["attachments"] {
     const address = Addresses[0]?.split("/")[0];
     return Network === undefined || address === undefined
       ? []
-      : [{ networkId: Network.ID, address }];
+      : [{ networkId: Network.ID, address, ...priorityOf(task, Network.ID) }];
   });
+}
+
+function priorityOf(task: Task, networkId: string): { readonly gatewayPriority?: number } {
+  const wanted = task.Spec?.Networks.find(({ Target }) => Target === networkId);
+  const priority = wanted === undefined ? 0 : gatewayPriority(wanted);
+  return priority === 0 ? {} : { gatewayPriority: priority };
 }
 
 /** Makes the task's network namespace; on the node's own network it has none. */
@@ -45,6 +51,7 @@ function sandboxOf(task: Task): SandboxSpec {
       protocol: port.Protocol,
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
+      ...(port.HostIP ? { hostIP: port.HostIP } : {}),
     })),
     upstreamNameServers: (dns?.Nameservers ?? []).map((server) =>
       server.includes(":") ? `[${server}]:53` : `${server}:53`,

@@ -54,13 +54,20 @@ export interface Circumstances {
 /** As agent/network wants it. Addresses without mask. */
 export interface SandboxSpec {
   readonly id: string;
-  readonly attachments: readonly { readonly networkId: string; readonly address: string }[];
+  readonly attachments: readonly {
+    readonly networkId: string;
+    readonly address: string;
+    /** The default route leads through the network with the highest; absent: 0. */
+    readonly gatewayPriority?: number;
+  }[];
   /** No network but the loopback device. */
   readonly isolated?: boolean;
   readonly ports: readonly {
     readonly protocol: string;
     readonly targetPort: number;
     readonly publishedPort: number;
+    /** Absent: every address of the node. */
+    readonly hostIP?: string;
   }[];
   /** ip:port; empty: the host's own. */
   readonly upstreamNameServers: readonly string[];

@@ -4,12 +4,14 @@ import type {
   CreateServiceRequest,
   ListRequest,
   Service,
+  ServiceSpec,
   ServiceStatus,
   Task,
   UpdateServiceRequest,
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
+import { gatewayPriorityOption } from "../../proto/networks.ts";
 import type { Handlers } from "../../proto/rpc.ts";
 import { withDefaults } from "../plan/defaults.ts";
 import { hasEnded } from "../plan/tasks.ts";
@@ -75,11 +77,27 @@ function specOf(request: CreateServiceRequest | UpdateServiceRequest) {
   return request.Spec;
 }
 
+function unknownOptions(spec: ServiceSpec | undefined): readonly string[] {
+  const networks = [...(spec?.TaskTemplate?.Networks ?? []), ...(spec?.Networks ?? [])];
+  const names = networks.flatMap(({ DriverOpts }) => Object.keys(DriverOpts));
+  return [...new Set(names)].filter((name) => name !== gatewayPriorityOption);
+}
+
 /** Credentials for a private registry are not kept: saying nothing would let the pulls fail without a reason. */
-function warningsOf(request: { readonly RegistryAuth: string }): readonly string[] {
+function warningsOf(request: {
+  readonly RegistryAuth: string;
+  readonly Spec?: ServiceSpec;
+}): readonly string[] {
   const auth = Buffer.from(request.RegistryAuth, "base64").toString();
-  if (!/"(password|identitytoken|registrytoken)":"[^"]/.test(auth)) return [];
-  return ["registry credentials are not passed on to the nodes yet: they pull without them"];
+  const hasSecret = /"(password|identitytoken|registrytoken)":"[^"]/.test(auth);
+  return [
+    ...(hasSecret
+      ? ["registry credentials are not passed on to the nodes yet: they pull without them"]
+      : []),
+    ...unknownOptions(request.Spec).map(
+      (name) => `driver option ${name} of a service's network does nothing`,
+    ),
+  ];
 }
 
 const matchers: Matchers<Service> = {

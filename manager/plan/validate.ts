@@ -1,8 +1,14 @@
 // Whether a spec means something: throws `invalid` with Docker's sentences, `conflict` when the name is taken.
 
+import { isIPv4 } from "node:net";
 import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { mtuOption, nodeNetworkOf, vniOption } from "../../proto/networks.ts";
+import {
+  gatewayPriorityOption,
+  mtuOption,
+  nodeNetworkOf,
+  vniOption,
+} from "../../proto/networks.ts";
 import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
@@ -45,6 +51,11 @@ export function validateService(
   validateUpdate("UpdateConfig", spec.UpdateConfig);
   validateUpdate("RollbackConfig", spec.RollbackConfig);
   validateEndpoint(spec);
+  for (const { DriverOpts } of template.Networks) {
+    const priority = DriverOpts[gatewayPriorityOption];
+    if (priority !== undefined && !/^-?\d{1,9}$/.test(priority))
+      throw invalid(`driver option ${gatewayPriorityOption}: "${priority}" is no whole number`);
+  }
   validateNodeNetwork(spec);
 }
 
@@ -142,6 +153,13 @@ function validateEndpoint(spec: ServiceSpec): void {
 function validatePort(port: PortConfig): void {
   oneOf("EndpointSpec: port protocol", port.Protocol, ["tcp", "udp", "sctp"]);
   oneOf("EndpointSpec: port publish mode", port.PublishMode, ["ingress", "host"]);
+  if (port.Protocol === "sctp")
+    throw new SwarmError(
+      "unsupported",
+      `port ${port.TargetPort}/sctp cannot be published: only tcp and udp can; on the overlay network itself SCTP passes between containers`,
+    );
+  if (!["", undefined].includes(port.HostIP) && !isIPv4(port.HostIP ?? ""))
+    throw invalid(`EndpointSpec: host address "${port.HostIP}" is no IPv4 address`);
   if (port.TargetPort < 1 || port.TargetPort > 65_535)
     throw invalid(`EndpointSpec: target port ${port.TargetPort} is not between 1 and 65535`);
   if (port.PublishedPort < 0 || port.PublishedPort > 65_535)

@@ -92,6 +92,10 @@ const rows: readonly {
       "published=9,target=90,mode=host",
       "-p",
       "99",
+      "-p",
+      "192.0.2.7:81:82",
+      "-p",
+      "target=83,published=84,mode=host,host-ip=127.0.0.1",
       "web",
     ],
     body: body(
@@ -106,6 +110,8 @@ const rows: readonly {
             port(81, 7001),
             port(90, 9, { PublishMode: "host" }),
             port(99, 0),
+            port(82, 81, { HostIP: "192.0.2.7" }),
+            port(83, 84, { PublishMode: "host", HostIP: "127.0.0.1" }),
           ],
         },
       },
@@ -113,8 +119,13 @@ const rows: readonly {
   },
   {
     name: "networks by name and with aliases",
-    flags: ["--network", "back", "--network", "name=front,alias=db,alias=store", "web"],
-    body: body({ Networks: [{ Target: "n1" }, { Target: "n2", Aliases: ["db", "store"] }] }),
+    flags: [
+      ...["--network", "back"],
+      ...["--network", "name=front,alias=db,alias=store,gw-priority=-2", "web"],
+    ],
+    body: body({
+      Networks: [{ Target: "n1" }, { Target: "n2", Aliases: ["db", "store"], GwPriority: -2 }],
+    }),
   },
   {
     name: "mounts",
@@ -352,6 +363,9 @@ test("an image whose registry does not answer is used by its tag, with a warning
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
   [["--publish", "80000:80", "web"], /invalid port "80000"/],
   [["--publish", "published=80", "web"], /missing mandatory field "target"/],
+  [["--publish", "host.lan:80:80", "web"], /invalid address of a host: "host\.lan"/],
+  [["--publish", "1:2:3:4", "web"], /invalid port "1:2:3:4"/],
+  [["--network", "name=a,gw-priority=x", "web"], /"x"/],
   [["--mount", "type=bind,target=/x", "web"], /source is required for a bind/],
   [
     ["--mount", "type=volume,source=a,target=/x,tmpfs-size=1m", "web"],

@@ -29,6 +29,7 @@ const objects: readonly KernelObject[] = [
   { kind: "neighbour", link: "vx0", address: "169.254.128.2", mac: "02:73:77:00:00:02" },
   { kind: "forward", link: "vx0", mac: "02:73:77:00:00:02", to: "192.0.2.2" },
   { kind: "rule", mark: 0x1_0000, mask: 0x1_0000, table: 100 },
+  { kind: "sourceRule", from: "10.0.0.5", table: 100 },
 ];
 for (const object of objects) {
   test(`the kernel's form of "${describe(object)}" reads back as the same`, () => {

@@ -126,6 +126,27 @@ const exits = [
     exit: "ing",
   },
   { name: "nothing when all are internal", attachments: both.slice(0, 1), exit: undefined },
+  {
+    name: "the one with the highest priority before the ingress network",
+    attachments: [
+      { networkId: "net", address: "10.0.1.5", gatewayPriority: 1 },
+      { networkId: "ing", address: "10.0.0.5" },
+    ],
+    exit: "net",
+  },
+  {
+    name: "no internal one, whatever its priority",
+    attachments: [{ networkId: "int", address: "10.0.9.5", gatewayPriority: 9 }, ...both.slice(1)],
+    exit: "net",
+  },
+  {
+    name: "another than one that was put last",
+    attachments: [
+      { networkId: "ing", address: "10.0.0.5", gatewayPriority: -1 },
+      { networkId: "net", address: "10.0.1.5" },
+    ],
+    exit: "net",
+  },
 ];
 for (const { name, attachments, exit } of exits) {
   test(`a container leaves through ${name}`, () => {
@@ -141,6 +162,22 @@ test("a container's networks are eth0, eth1 …, and one of them is the way out"
   assert.deepEqual(links, ["eth0", "eth1", "eth2"]);
   const exit = objects.filter((o) => o.kind === "route" && o.to === "0.0.0.0/0");
   assert.deepEqual(exit.map(describe), ["route 0.0.0.0/0 254 via 10.0.0.1 dev eth2"]);
+});
+
+test("who came in through the mesh is answered through it, wherever all else leaves", () => {
+  const attachments = [
+    { networkId: "net", address: "10.0.1.5", gatewayPriority: 1 },
+    { networkId: "ing", address: "10.0.0.5" },
+  ];
+  const objects = sandboxObjects(sandbox("t", "", { attachments }), known);
+  assert.deepEqual(
+    objects.map(describe).filter((line) => /e 0\.0\.0\.0|rule/.test(line)),
+    [
+      "route 0.0.0.0/0 254 via 10.0.1.1 dev eth0",
+      "route 0.0.0.0/0 100 via 10.0.0.1 dev eth1",
+      "rule from 10.0.0.5 100",
+    ],
+  );
 });
 
 test("an address outside its network's subnets is an error that says so", () => {

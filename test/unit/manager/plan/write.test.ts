@@ -259,6 +259,27 @@ const hostPort = { Protocol: "tcp", PublishMode: "host" };
 
 const badSpecs = [
   {
+    name: "a priority that is no number",
+    spec: {
+      TaskTemplate: {
+        ContainerSpec: { Image: "i" },
+        Networks: [{ Target: "host", DriverOpts: { "gw-priority": "high" } }],
+      },
+    },
+    says: /gw-priority: "high" is no whole number/,
+  },
+  {
+    name: "SCTP",
+    spec: publish({ Protocol: "sctp", PublishMode: "ingress", PublishedPort: 9000 }),
+    code: "unsupported",
+    says: /sctp cannot be published: only tcp and udp can/,
+  },
+  {
+    name: "a host's name for a port's address",
+    spec: publish({ PublishedPort: 80, HostIP: "localhost" }),
+    says: /host address "localhost" is no IPv4 address/,
+  },
+  {
     name: "the node's own network and another",
     spec: on("host", "none"),
     says: /the node's network "host" cannot be on other networks too/,
@@ -416,7 +437,7 @@ for (const row of badSpecs)
     const sim = new Sim(1);
     assert.throws(() => sim.service("web", row.spec), {
       name: "SwarmError",
-      code: "invalid",
+      code: "code" in row ? row.code : "invalid",
       message: row.says,
     });
   });
