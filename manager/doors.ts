@@ -47,6 +47,7 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     world,
     log,
     barrier,
+    settled: (signal: AbortSignal) => raft.settled(signal),
     readLogs: (request, signal) => lead().lead.logs.read(request, signal),
   };
   const admit = (caller: Caller) => {

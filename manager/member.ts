@@ -325,6 +325,7 @@ function openPeers(options: MemberOptions, addresses: Addresses, raft: () => Raf
     id: nodeId,
     clusterId,
     epoch,
+    address: settings.advertiseAddr,
     addressOf: (id) => addresses.of(id) ?? null,
     credentials: () => toManager(identity, clusterId),
     isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),

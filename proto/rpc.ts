@@ -159,8 +159,14 @@ function adapt(
     const caller = callerOf(call);
     (call as NodeJS.EventEmitter).on("error", () => {});
     (async () => handle(input, caller))().then(
-      (response) => done(null, response),
-      (error: unknown) => done(toStatus(error)),
+      (response) => {
+        caller.isAnswered = true;
+        done(null, response);
+      },
+      (error: unknown) => {
+        caller.isAnswered = true;
+        done(toStatus(error));
+      },
     );
   };
   if (shape.requestStream)
@@ -176,20 +182,59 @@ type AnyCall =
   | grpc.ServerWritableStream<unknown, unknown>
   | grpc.ServerDuplexStream<unknown, unknown>;
 
-function callerOf(call: AnyCall): Caller {
+function callerOf(call: AnyCall): CallerOf {
   const gone = new AbortController();
-  (call as NodeJS.EventEmitter).on("cancelled", () =>
-    gone.abort(new SwarmError("cancelled", "the caller went away")),
-  );
-  const metadata: Record<string, string> = {};
-  for (const [key, value] of Object.entries(call.metadata.getMap()))
-    if (typeof value === "string") metadata[key] = value;
-  return {
-    signal: gone.signal,
-    certificate: call.getAuthContext().sslPeerCertificate?.raw ?? null,
-    address: withBrackets(call.getPeer()),
-    metadata,
-  };
+  const caller = new CallerOf(call, gone.signal);
+  // Comes at the end of every call.
+  (call as NodeJS.EventEmitter).on("cancelled", () => {
+    if (!caller.isAnswered) gone.abort(callerGone);
+  });
+  return caller;
+}
+
+/** One for all: making it costs more than many a call. */
+const callerGone = new SwarmError("cancelled", "the caller went away");
+
+/** What is dear to find out is found out when it is asked for. */
+class CallerOf implements Caller {
+  readonly signal: AbortSignal;
+  isAnswered = false;
+  readonly #call: AnyCall;
+
+  constructor(call: AnyCall, signal: AbortSignal) {
+    this.#call = call;
+    this.signal = signal;
+  }
+
+  get certificate(): Buffer | null {
+    const connection = connectionOf(this.#call);
+    const known = connection === null ? undefined : certificates.get(connection);
+    if (known !== undefined) return known;
+    const certificate = this.#call.getAuthContext().sslPeerCertificate?.raw ?? null;
+    if (connection !== null && certificate !== null) certificates.set(connection, certificate);
+    return certificate;
+  }
+
+  get address(): string {
+    return withBrackets(this.#call.getPeer());
+  }
+
+  get metadata(): Readonly<Record<string, string>> {
+    const metadata: Record<string, string> = {};
+    for (const [key, value] of Object.entries(this.#call.metadata.getMap()))
+      if (typeof value === "string") metadata[key] = value;
+    return metadata;
+  }
+}
+
+/** By connection: a certificate does not change while one lasts (TLS 1.3), and reading it takes a tenth of a small call's time. */
+const certificates = new WeakMap<object, Buffer>();
+
+/** grpc-js does not give its connections away. Where it is built differently the certificate is read with each call. */
+function connectionOf(call: AnyCall): object | null {
+  const inner = (call as { readonly call?: { readonly stream?: { readonly session?: object } } })
+    .call;
+  return inner?.stream?.session ?? null;
 }
 
 /** grpc-js writes IPv6 addresses as `fd00::1:2377`. */

@@ -20,8 +20,22 @@ export interface CertifiedNode {
   readonly clusterId: string;
 }
 
+const knownMax = 4096;
+/** By the certificate's bytes: a caller shows the same one with every call, and reading it costs more than most calls. */
+const known = new Map<string, CertifiedNode | null>();
+
 /** Reads a certificate's subject; null when it is not one of a node. */
 export function certifiedNode(der: Buffer): CertifiedNode | null {
+  const bytes = der.toString("latin1");
+  const found = known.get(bytes);
+  if (found !== undefined) return found;
+  if (known.size >= knownMax) known.clear();
+  const node = readNode(der);
+  known.set(bytes, node);
+  return node;
+}
+
+function readNode(der: Buffer): CertifiedNode | null {
   const subject = new Map(new X509Certificate(der).subject.split("\n").map((line) => pair(line)));
   return fromSubject(subject.get("CN"), subject.get("OU"), subject.get("O"));
 }

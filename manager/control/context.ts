@@ -13,6 +13,8 @@ export interface ControlContext {
   readonly log: Log;
   /** Resolves when what was committed before the call can be read here. */
   readonly barrier: (signal: AbortSignal) => Promise<void>;
+  /** Resolves when the state here is good enough to decide what to write: see Raft.settled. */
+  readonly settled: (signal: AbortSignal) => Promise<void>;
   /** Throws `no_leader` on a manager that does not lead. */
   readonly readLogs: (
     request: ServiceLogsRequest,
@@ -37,13 +39,27 @@ export async function change<T>(
   caller: Caller,
   decide: (state: State) => { readonly changes: readonly Change[]; readonly result: T },
 ): Promise<T> {
-  await context.barrier(caller.signal);
+  await context.settled(caller.signal);
+  let refusal: unknown = null;
+  let isCertain = false;
+  const deciding = (state: State) => {
+    try {
+      return decide(state);
+    } catch (error) {
+      refusal = error;
+      throw error;
+    }
+  };
   for (let attempt = 1; ; attempt++) {
     try {
-      return (await context.store.writeFrom(decide, caller.signal)).result;
+      return (await context.store.writeFrom(deciding, caller.signal)).result;
     } catch (error) {
       const isStale = error instanceof SwarmError && error.code === "conflict";
-      if (!isStale || attempt === attemptsMax) throw error;
+      const isRefused: boolean = error === refusal && !isCertain;
+      if ((!isStale && !isRefused) || attempt === attemptsMax) throw error;
+      // A write finds out by itself whether this is still the leader; a refusal has to ask.
+      if (isRefused) await context.barrier(caller.signal);
+      isCertain = isRefused;
     }
   }
 }

@@ -31,12 +31,11 @@ export class Lane {
   /** Ends the wait for something to send, or for the next attempt to connect. */
   #wake: () => void = () => {};
 
-  constructor(options: PeersOptions, limits: PeerLimits, to: string, events: LaneEvents) {
+  constructor(options: PeersOptions, limits: PeerLimits, hello: RaftHello, events: LaneEvents) {
     this.#options = options;
     this.#limits = limits;
+    this.#hello = hello;
     this.#events = events;
-    const { clusterId, epoch, id } = options;
-    this.#hello = { ClusterID: clusterId, Epoch: epoch, From: id, To: to };
     this.#running = this.#run();
   }
 

@@ -11,7 +11,9 @@ export interface PeersOptions {
   readonly clusterId: string;
   /** As given to openRaft. */
   readonly epoch: number;
-  /** host:port of a manager; null while it is not known. Asked before each attempt to connect, so it may change. */
+  /** host:port where others reach this manager; they are told. */
+  readonly address: string;
+  /** host:port of a manager; null while it is not known: then what it said of itself is tried. Asked before each attempt to connect. */
   readonly addressOf: (id: string) => string | null;
   /** For connections to managers of this cluster (toManager of tls.ts). Asked before each, so that renewal needs nothing else. */
   readonly credentials: () => grpc.ChannelCredentials;

@@ -21,6 +21,8 @@ export class Peers implements Transport {
   readonly #options: PeersOptions;
   readonly #limits: PeerLimits;
   readonly #peers = new Map<string, Peer>();
+  /** What managers that called said of their addresses. */
+  readonly #called = new Map<string, string>();
   #members: ReadonlySet<string> = new Set();
   #receiver: Receiver | null = null;
   #snapshots = 0;
@@ -63,7 +65,7 @@ export class Peers implements Transport {
     signal: AbortSignal,
   ): Promise<void> {
     const { to } = message;
-    const address = this.#options.addressOf(to);
+    const address = this.#addressOf(to);
     if (address === null)
       throw new SwarmError("unavailable", `the address of manager ${to} is not known`);
     if (this.#snapshots >= this.#limits.snapshotsMax)
@@ -73,9 +75,8 @@ export class Peers implements Transport {
     const stalled = new AbortController();
     const watchdog = this.#watchdog(stalled);
     try {
-      const { id, clusterId, epoch } = this.#options;
-      const Hello: RaftHello = { ClusterID: clusterId, Epoch: epoch, From: id, To: to };
-      const parts = partsOf({ Hello, Install: toWire(message) }, pieces, watchdog.moved);
+      const start = { Hello: this.#hello(to), Install: toWire(message) };
+      const parts = partsOf(start, pieces, watchdog.moved);
       await client.upload("Snapshot", parts, {
         signal: AbortSignal.any([signal, stalled.signal]),
       });
@@ -149,6 +150,8 @@ export class Peers implements Transport {
     if (hello.To !== id)
       throw new SwarmError("precondition", `this is manager ${id}, not ${hello.To}`);
     this.#refuseRemoved(hello.From);
+    if (this.#called.size < this.#limits.peersMax && hello.Address !== "")
+      this.#called.set(hello.From, hello.Address);
     const peer = this.#peers.get(hello.From);
     peer?.urgent.poke();
     peer?.bulk.poke();
@@ -160,6 +163,15 @@ export class Peers implements Transport {
       throw new SwarmError("not_manager", `node ${from} was removed from the managers`);
   }
 
+  #hello(to: string): RaftHello {
+    const { id, clusterId, epoch, address } = this.#options;
+    return { ClusterID: clusterId, Epoch: epoch, From: id, To: to, Address: address };
+  }
+
+  #addressOf(id: string): string | null {
+    return this.#options.addressOf(id) ?? this.#called.get(id) ?? null;
+  }
+
   // ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Null when there can be no more, or after the end. Also those who are no members (yet) are answered. */
@@ -168,9 +180,11 @@ export class Peers implements Transport {
     if (known !== undefined) return known;
     if (this.#isClosed || id === this.#options.id || this.#peers.size >= this.#limits.peersMax)
       return null;
+    const options = { ...this.#options, addressOf: (to: string) => this.#addressOf(to) };
+    const hello = this.#hello(id);
     const peer: Peer = {
-      urgent: new Lane(this.#options, this.#limits, id, this.#events(id, "urgent")),
-      bulk: new Lane(this.#options, this.#limits, id, this.#events(id, "bulk")),
+      urgent: new Lane(options, this.#limits, hello, this.#events(id, "urgent")),
+      bulk: new Lane(options, this.#limits, hello, this.#events(id, "bulk")),
     };
     this.#peers.set(id, peer);
     return peer;

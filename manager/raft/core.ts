@@ -49,6 +49,8 @@ export interface CoreLimits {
   readonly preVote: boolean;
   /** A leader that has not heard a quorum for electionTicks steps down; voters keep faith with a leader they hear. */
   readonly checkQuorum: boolean;
+  /** Followers hear of a commit with the next entries or heartbeat, or when `tellCommit` says so; else at once. */
+  readonly lazyCommit: boolean;
   readonly appendEntriesMax: number;
   readonly appendBytesMax: number;
   readonly inflightMessagesMax: number;
@@ -81,6 +83,7 @@ export const coreLimits: CoreLimits = {
   heartbeatTicks: 1,
   preVote: true,
   checkQuorum: true,
+  lazyCommit: false,
   appendEntriesMax: 256,
   appendBytesMax: 256 * 1024,
   inflightMessagesMax: 64,
@@ -389,6 +392,14 @@ export class RaftCore {
     this.#setLeader(null);
     const soon = this.#elapsed + 1 + Math.floor(this.#random() * this.#limits.electionTicks);
     this.#timeout = Math.min(this.#timeout, soon);
+  }
+
+  /** Tells followers that everything through `index` is committed, if this leads and they have not heard yet. */
+  tellCommit(index: number): void {
+    if (this.#role.kind !== "leader") return;
+    for (const [id, progress] of this.#role.followers)
+      if (progress.mode.kind === "replicate" && progress.commitSent < Math.min(index, this.#commit))
+        this.#sendAppend(id, progress, true);
   }
 
   /** How the stream of an InstallSnapshot ended. */
@@ -932,9 +943,8 @@ export class RaftCore {
     for (const [id, progress] of role.followers) {
       while (progress.next <= this.#log.last.index && this.#isOpen(progress))
         if (!this.#sendAppend(id, progress, false)) break;
-      if (progress.mode.kind === "replicate" && progress.commitSent < this.#commit)
-        this.#sendAppend(id, progress, true);
     }
+    if (!this.#limits.lazyCommit) this.tellCommit(this.#commit);
   }
 
   #isOpen(progress: Progress): boolean {

@@ -79,6 +79,10 @@ class RaftNode implements Raft {
   #role: Pick<RaftStatus, "role" | "term" | "leader">;
   #configuration: Configuration;
   #applied: number;
+  /** The highest term of which an entry was applied. */
+  #settledTerm = 0;
+  #commitTold = 0;
+  #isTellingCommit = false;
   readonly #listeners = new Set<(status: RaftStatus) => void>();
   /** Looked at after every turn of the loop. */
   readonly #watchers = new Set<() => void>();
@@ -169,6 +173,11 @@ class RaftNode implements Raft {
         if (isOver || this.#options.world.monotonic() >= giveUp) throw error;
       }
     }
+  }
+
+  async settled(signal: AbortSignal): Promise<void> {
+    if (this.#role.role === "leader" && this.#settledTerm === this.#role.term) return;
+    await this.read(signal);
   }
 
   async changeMembers(change: MembersChange, signal: AbortSignal): Promise<void> {
@@ -304,7 +313,20 @@ class RaftNode implements Raft {
     this.#apply();
     if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake();
     this.#snapshotIfDue();
+    if (this.#core.commit > this.#commitTold) this.#tellCommitSoon();
     for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  /** Where one write follows the other, its entry carries the commit of the one before: half the messages. */
+  #tellCommitSoon(): void {
+    if (this.#role.role !== "leader" || this.#isTellingCommit) return;
+    this.#isTellingCommit = true;
+    const { commit } = this.#core;
+    setTimeout(() => {
+      this.#isTellingCommit = false;
+      this.#commitTold = commit;
+      this.#tell(() => this.#core.tellCommit(commit));
+    }, this.#limits.commitMs);
   }
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
@@ -352,6 +374,7 @@ class RaftNode implements Raft {
         continue;
       }
       const result = item.kind === "data" ? stateMachine.apply(item.index, item.data) : undefined;
+      this.#settledTerm = item.term;
       this.#waiters.settleProposal(item, result);
       this.#entriesSinceSnapshot += 1;
       this.#bytesSinceSnapshot += item.kind === "data" ? item.data.length : 0;

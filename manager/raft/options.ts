@@ -25,6 +25,8 @@ export interface RaftLimits {
   readonly slowMs: number;
   /** The loop applies entries for at most so long before it lets others run. */
   readonly sliceMs: number;
+  /** A commit that no entry or heartbeat has carried to the followers by then is told by itself. */
+  readonly commitMs: number;
   readonly waitersMax: number;
   readonly core: Partial<CoreLimits>;
 }
@@ -41,9 +43,13 @@ export const raftLimits: RaftLimits = {
   lateCountMax: 3,
   slowMs: 1_000,
   sliceMs: 10,
+  commitMs: 2,
   waitersMax: 20_000,
-  // The shell says how each snapshot's stream ended, however long it took.
-  core: { snapshotTicksMax: 36_000 },
+  core: {
+    // The shell says how each snapshot's stream ended, however long it took.
+    snapshotTicksMax: 36_000,
+    lazyCommit: true,
+  },
 };
 
 export interface RaftOptions {

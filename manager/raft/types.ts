@@ -64,6 +64,11 @@ export interface Raft extends Receiver {
    */
   read(signal: AbortSignal): Promise<void>;
   /**
+   * Resolves when this member knows all it needs to decide what to write: at once on a leader that has applied everything of the
+   * terms before its own, else as `read`. What is refused on that ground should be refused only after a `read`.
+   */
+  settled(signal: AbortSignal): Promise<void>;
+  /**
    * On the leader: adds, promotes, demotes or removes members (ids; a joint change is left by itself) and resolves when the change
    * is committed and in force alone. Errors: `no_leader`, `unknown_outcome`, `invalid`, and `precondition` with the reason when the
    * change would leave no quorum that answers, the learner to promote lags, or another change does not finish in time.

@@ -9,16 +9,18 @@ export type ServiceId = Id<"service">;
 export type NetworkId = Id<"network">;
 
 const length = 25;
+/** Enough to have 25 left after those are dropped that would make some letters likelier; drawn again when not. */
+const bytesDrawn = 32;
 const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
 
-/** 25 characters of base 36 from 17 random bytes, as Swarm's ids look. */
+/** 25 random characters of base 36, as Swarm's ids look. */
 export function newId(random: (bytes: number) => Uint8Array = randomBytes): string {
-  let number = BigInt(`0x${Buffer.from(random(17)).toString("hex")}`);
   let text = "";
-  for (let i = 0; i < length; i++) {
-    text = alphabet.charAt(Number(number % 36n)) + text;
-    number /= 36n;
-  }
+  while (text.length < length)
+    for (const byte of random(bytesDrawn)) {
+      if (byte >= 252 || text.length === length) continue;
+      text += alphabet.charAt(byte % 36);
+    }
   return text;
 }
 

@@ -47,6 +47,7 @@ async function door(): Promise<{ store: Store; control: Handlers<"Control"> }> {
       world: realWorld,
       log: silentLog,
       barrier: async () => {},
+      settled: async () => {},
       readLogs: async function* () {},
     },
     () => {},
@@ -385,6 +386,7 @@ test("a door that does not admit a caller shows nothing", async () => {
       world: realWorld,
       log: silentLog,
       barrier: async () => {},
+      settled: async () => {},
       readLogs: async function* () {},
     },
     () => {

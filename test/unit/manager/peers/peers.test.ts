@@ -158,7 +158,7 @@ test("strangers, other clusters' managers and borrowed names are refused", async
     const credentials = toManager(trio.identity(as), clusterId);
     const client = new Client("Raft", `127.0.0.1:${trio.port("a")}`, credentials);
     async function* batches() {
-      const Hello = { ClusterID: clusterId, Epoch: 1, From: as, To: "a", ...hello };
+      const Hello = { ClusterID: clusterId, Epoch: 1, From: as, To: "a", Address: "", ...hello };
       yield { Hello, Messages: [] };
     }
     try {

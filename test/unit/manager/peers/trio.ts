@@ -82,6 +82,7 @@ export class Trio {
       id,
       clusterId,
       epoch,
+      address: "",
       addressOf: (to) => this.#links.get(`${id}>${to}`)?.address ?? null,
       credentials: () => toManager(identity, clusterId),
       isRemoved: (from) => this.removed.has(from),
