@@ -32,6 +32,7 @@ export class NodeDoctor implements Doctor {
       Findings: [
         ...ofSession(local),
         ...managers.filter((finding) => finding !== null),
+        ...this.#network.obstacles().map(ofObstacle),
         ...peers.map(ofPeer),
         ...ofNetwork,
       ],
@@ -72,6 +73,11 @@ export function ofPeer(peer: SilentPeer): Finding {
     : `${who} does not answer over the overlay: open UDP port ${dataPathPort} between the nodes, in both directions, and see that it runs`;
   const Wanted = answersSmall ? `packets of ${packetBytes} bytes` : `UDP port ${dataPathPort}`;
   return { What: "peer", Where: hostname, Wanted, Actual: "", Sentence, Repaired: false };
+}
+
+function ofObstacle(Sentence: string): Finding {
+  const where = { What: "firewall", Where: "this host" };
+  return { ...where, Wanted: "", Actual: "", Sentence, Repaired: false };
 }
 
 export function ofManager(address: string, why: string): Finding {

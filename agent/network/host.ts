@@ -7,7 +7,6 @@ import type { Log } from "../../proto/kit/log.ts";
 import { listLinks, setSysctls } from "./apply.ts";
 import type { Link } from "./links.ts";
 import { dumps, parseObject } from "./netlink.ts";
-import { runNft } from "./nft.ts";
 import { vxlanOverheadBytes } from "./plan.ts";
 import { withSocket } from "./socket.ts";
 
@@ -50,7 +49,7 @@ function deviceOf(dataPathAddr: string): Link {
   });
 }
 
-/** Makes room for connections, and names what on this host would stand in the way. */
+/** Makes room for connections. */
 export function prepareHost(log: Log): void {
   try {
     if (Number(readFileSync(connectionsMaxPath, "utf8")) < connectionsMaxWanted) {
@@ -59,20 +58,6 @@ export function prepareHost(log: Log): void {
   } catch (error) {
     // Only the machine's first network namespace may set it; a host inside one lives with what it gets.
     log.debug({ code: errnoOf(error) }, "the size of the connection table cannot be set here");
-  }
-  if (isForwardingDropped()) {
-    log.warn(
-      "this host's firewall drops forwarded packets by policy (Docker's FORWARD chain does): containers reach nothing outside and published ports do not answer until it accepts what comes from and goes to tsw* (for Docker: iptables -I DOCKER-USER -i tsw+ -j ACCEPT; iptables -I DOCKER-USER -o tsw+ -j ACCEPT)",
-    );
-  }
-}
-
-/** A policy elsewhere than in our own table, which accepts by default and whose "accept" overrides no one's "drop". */
-function isForwardingDropped(): boolean {
-  try {
-    return / hook forward .*policy drop/.test(runNft(null, "list chains\n"));
-  } catch {
-    return false;
   }
 }
 

@@ -10,6 +10,7 @@ import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { Check, type Damage, type Patient } from "./check.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
+import { firewallObstacles, leaveFirewall, watchFirewall } from "./firewall.ts";
 import { isWithdrawn, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
 import { Naming } from "./naming.ts";
@@ -64,6 +65,10 @@ export class KernelNetwork implements Network, NetworkCheck {
     });
     prepareHost(log);
     this.#peers = new PeerWatch(this.#wired, () => this.#view, options);
+    for (const sentence of this.obstacles()) log.warn(sentence);
+    this.#scope.spawn("firewall", (signal) =>
+      watchFirewall(() => this.#wired.routers.length > 0, options, signal),
+    );
     this.#scope.spawn("probe", (signal) => this.#peers.run(signal));
     this.#check = new Check(this.#patient(), join(execRoot, "rule-check"), log);
     this.#scope.spawn("check", (signal) => this.#check.run(options.world, signal));
@@ -126,6 +131,14 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#peers.ask(signal);
   }
 
+  obstacles(): readonly string[] {
+    try {
+      return firewallObstacles();
+    } catch (error) {
+      return [`this host's firewall cannot be looked at: ${messageOf(error)}`];
+    }
+  }
+
   clear(): Promise<void> {
     return this.#serially(async () => {
       const wired = this.#wired;
@@ -134,6 +147,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       for (const id of wired.leftNetworks()) wired.removeRouter(id);
       for (const { id } of wired.sandboxes) await this.#removeSandbox(id);
       this.#rules.clear();
+      leaveFirewall();
     });
   }
 

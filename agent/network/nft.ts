@@ -12,12 +12,15 @@ const SO_DOMAIN = 39;
 const AF_NETLINK = 16;
 const NETLINK_NETFILTER = 12;
 const interruptionsMax = 5;
+/** NFT_CTX_OUTPUT_HANDLE */
+const outputHandles = 1 << 3;
 
 interface Calls {
   create(flags: number): unknown;
   free(context: unknown): void;
   bufferOutput(context: unknown): number;
   bufferErrors(context: unknown): number;
+  setOutput(context: unknown, flags: number): void;
   run(context: unknown, text: string): number;
   output(context: unknown): string | null;
   errors(context: unknown): string | null;
@@ -35,6 +38,7 @@ function calls(): Calls {
       free: library.func("void nft_ctx_free(void *context)"),
       bufferOutput: library.func("int nft_ctx_buffer_output(void *context)"),
       bufferErrors: library.func("int nft_ctx_buffer_error(void *context)"),
+      setOutput: library.func("void nft_ctx_output_set_flags(void *context, uint32_t flags)"),
       run: library.func("int nft_run_cmd_from_buffer(void *context, str text)"),
       output: library.func("str nft_ctx_get_output_buffer(void *context)"),
       errors: library.func("str nft_ctx_get_error_buffer(void *context)"),
@@ -48,9 +52,13 @@ function calls(): Calls {
 
 /**
  * Runs the commands in the namespace (null: the thread's own) as one transaction: all of it happens, or none and it
- * throws with nft's own words. Returns what the commands print.
+ * throws with nft's own words. Returns what the commands print; `handles`: with each rule's number.
  */
-export function runNft(namespace: string | null, text: string): string {
+export function runNft(
+  namespace: string | null,
+  text: string,
+  { handles }: { readonly handles: boolean } = { handles: false },
+): string {
   const nft = calls();
   const attempt = () => {
     // A context keeps its socket, hence its namespace, open: it lives for one call only.
@@ -60,6 +68,7 @@ export function runNft(namespace: string | null, text: string): string {
     try {
       nft.bufferOutput(context);
       nft.bufferErrors(context);
+      if (handles) nft.setOutput(context, outputHandles);
       const result = nft.run(context, text);
       if (result === 0) return nft.output(context) ?? "";
       const why = (nft.errors(context) ?? "").trim().split("\n").slice(0, 4).join(" ");

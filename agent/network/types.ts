@@ -93,6 +93,8 @@ export interface NetworkCheck {
   repair(): Promise<readonly Difference[]>;
   /** Has the repair that runs by itself now and then begin now. */
   checkSoon(): void;
+  /** What else on this host keeps packets from our networks, in sentences. */
+  obstacles(): readonly string[];
   /** Asks every peer now; takes up to 5 s. */
   silentPeers(signal: AbortSignal): Promise<readonly SilentPeer[]>;
 }

@@ -45,6 +45,7 @@ const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
   repair: () => network.repair(),
   checkSoon: () => Promise.resolve(network.checkSoon()),
   silentPeers: () => network.silentPeers(new AbortController().signal),
+  obstacles: () => Promise.resolve(network.obstacles()),
   clear: () => network.clear(),
 };
 

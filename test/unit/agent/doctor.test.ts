@@ -25,7 +25,13 @@ function network(
 ): NetworkCheck {
   const left = [...looks];
   const look = () => Promise.resolve(left.shift() ?? []);
-  return { check: look, repair: look, checkSoon: () => {}, silentPeers: async () => peers };
+  return {
+    check: look,
+    repair: look,
+    checkSoon: () => {},
+    silentPeers: async () => peers,
+    obstacles: () => [],
+  };
 }
 
 function local(managers: readonly string[], more: Partial<LocalNode> = {}): () => LocalNode {
