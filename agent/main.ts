@@ -80,8 +80,6 @@ async function serve(
 ): Promise<void> {
   await using scope = new Scope("agent");
   scope.defer(() => runtime.close());
-  const engine = await openEngine({ runtime, keeper, config, world: realWorld, log });
-  scope.defer(() => engine.close());
   const network = new KernelNetwork({
     execRoot: config["exec-root"],
     keeper,
@@ -90,6 +88,8 @@ async function serve(
     mtu: config.mtu,
   });
   scope.defer(() => network.close());
+  const engine = await openEngine({ runtime, keeper, network, config, world: realWorld, log });
+  scope.defer(() => engine.close());
   const membership = new NodeMembership({
     config,
     keeper,

@@ -326,7 +326,8 @@ export function observedFrom(container: Container): ObservedContainer | null {
   return {
     id: container.id,
     taskId,
-    phase: state.Status,
+    // Tasks have no policy of the engine's: what becomes of them is decided above.
+    phase: state.Status === "restarting" ? "exited" : state.Status,
     pid: state.Pid,
     exitCode: state.ExitCode,
     isOutOfMemory: state.OOMKilled,

@@ -2,7 +2,7 @@
 
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Container } from "../engine/types.ts";
-import { type Filters, flagFilter, labelsMatch, onlyFilters } from "./request.ts";
+import { type Filters, flagFilter, labelsMatch, onlyFilters, untilOf } from "./request.ts";
 
 const known = [
   "ancestor",
@@ -42,6 +42,24 @@ export function selectContainers(
       matches(container, filters),
   );
   return limit > 0 ? chosen.slice(0, limit) : chosen;
+}
+
+/** What `docker container prune` removes: what has ended or never ran, but no task's. */
+export function selectStopped(
+  containers: readonly Container[],
+  filters: Filters,
+  now: number,
+): readonly Container[] {
+  onlyFilters(filters, ["label", "label!", "until"]);
+  const until = untilOf(filters, now);
+  return containers.filter(
+    ({ state, local, created, config }) =>
+      local !== undefined &&
+      ["created", "exited", "dead"].includes(state.Status) &&
+      (until === undefined || Date.parse(created) < until) &&
+      labelsMatch(config.Labels ?? {}, filters["label"]) &&
+      !(filters["label!"] ?? []).some((label) => labelsMatch(config.Labels ?? {}, [label])),
+  );
 }
 
 function edge(all: readonly Container[], filters: Filters, name: string): number | undefined {

@@ -1,9 +1,11 @@
 // A container in the two shapes Docker shows it: a line of `docker ps`, and `docker inspect`.
 
+import { createHash } from "node:crypto";
 import type { Mount } from "../../proto/gen/types.ts";
 import { humanDuration } from "../../proto/kit/duration.ts";
 import type { Container } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
+import { shownNetworkId } from "./predefined.ts";
 
 const never = "0001-01-01T00:00:00Z";
 
@@ -28,10 +30,10 @@ export function containerSummary(container: Container, dataRoot: string, now: nu
 
 export function containerJson(container: Container, dataRoot: string): Json {
   const { state, config } = container;
-  const { PublishedPorts: _, ...host } = container.host;
+  const { PublishedPorts: _, Tmpfs: _tmpfs, ...host } = container.host;
   const files = `${dataRoot}/containers/${container.id}`;
   const [path = "", ...args] = commandOf(container);
-  const running = state.Status === "running" || state.Status === "paused";
+  const running = ["running", "paused", "restarting"].includes(state.Status);
   return {
     Id: container.id,
     Created: container.created,
@@ -41,7 +43,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
       Status: state.Status,
       Running: running,
       Paused: state.Status === "paused",
-      Restarting: false,
+      Restarting: state.Status === "restarting",
       OOMKilled: state.OOMKilled,
       Dead: state.Status === "dead",
       Pid: running ? state.Pid : 0,
@@ -57,7 +59,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
     HostsPath: `${files}/hosts`,
     LogPath: `${files}/current.log`,
     Name: `/${container.name}`,
-    RestartCount: 0,
+    RestartCount: container.local?.restartCount ?? 0,
     Driver: "overlayfs",
     Platform: "linux",
     MountLabel: "",
@@ -76,6 +78,8 @@ export function containerJson(container: Container, dataRoot: string): Json {
       ReadonlyRootfs: host.ReadonlyRootfs ?? false,
       Memory: host.Memory ?? 0,
       NanoCpus: host.NanoCpus ?? 0,
+      // Of a container made by hand: as it was asked for.
+      ...container.local?.shown,
     },
     GraphDriver: { Name: "overlayfs", Data: null },
     Mounts: (host.Mounts ?? []).map((mount) => mountJson(mount, dataRoot)),
@@ -84,9 +88,10 @@ export function containerJson(container: Container, dataRoot: string): Json {
       AttachStdout: false,
       AttachStderr: false,
       StdinOnce: false,
+      OnBuild: null,
       ...config,
       Hostname: config.Hostname || container.id.slice(0, 12),
-      Domainname: "",
+      Domainname: config.Domainname ?? "",
       User: config.User ?? "",
       Tty: config.Tty ?? false,
       OpenStdin: config.OpenStdin ?? false,
@@ -102,6 +107,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
       SandboxID: "",
       SandboxKey: container.networkNamespace,
       Ports: running ? portBindings(container, true) : {},
+      ...(container.local === undefined ? {} : bridgeJson(container)),
       Networks: networksJson(container),
     },
   };
@@ -113,7 +119,34 @@ function commandOf(container: Container): readonly string[] {
 
 function networkMode(container: Container): string {
   const [first] = Object.keys(container.networks);
+  if (container.local !== undefined) return container.local.networkMode;
   return container.networkNamespace === "" ? "host" : (first ?? "none");
+}
+
+/** What older clients read of the default bridge, outside Networks. */
+function bridgeJson(container: Container): Json {
+  const bridge = container.networks["bridge"];
+  return {
+    Bridge: "",
+    HairpinMode: false,
+    EndpointID: "",
+    Gateway: bridge?.Gateway ?? "",
+    IPAddress: bridge?.IPAddress ?? "",
+    IPPrefixLen: bridge?.IPPrefixLen ?? 0,
+    MacAddress: bridge === undefined ? "" : macOf(bridge.IPAddress),
+  };
+}
+
+/** It follows from the address, here as in agent/network. */
+function macOf(address: string): string {
+  const bytes = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
+  return address === "" ? "" : `02:42:${bytes.join(":")}`;
+}
+
+/** Other than Docker, an endpoint has no id of its own: this one stands for it. */
+function endpointId(container: Container, networkId: string): string {
+  if (container.local === undefined || container.state.Pid === 0) return "";
+  return createHash("sha256").update(`${networkId}\0${container.id}`).digest("hex");
 }
 
 function networksJson(container: Container): Json {
@@ -121,28 +154,37 @@ function networksJson(container: Container): Json {
     Object.entries(container.networks).map(([name, item]) => [
       name,
       {
-        IPAMConfig: { IPv4Address: item.IPAddress },
+        IPAMConfig:
+          container.local === undefined ? { IPv4Address: item.IPAddress } : ipam(container, name),
         Links: null,
         Aliases: item.Aliases,
-        NetworkID: item.NetworkID,
-        EndpointID: "",
+        NetworkID: container.local === undefined ? item.NetworkID : shownNetworkId(item.NetworkID),
+        EndpointID: endpointId(container, item.NetworkID),
         Gateway: item.Gateway,
         IPAddress: item.IPAddress,
         IPPrefixLen: item.IPPrefixLen,
         IPv6Gateway: "",
         GlobalIPv6Address: "",
         GlobalIPv6PrefixLen: 0,
-        MacAddress: "",
+        MacAddress: container.local === undefined ? "" : macOf(item.IPAddress),
         DriverOpts: null,
-        DNSNames: item.Aliases,
+        DNSNames:
+          container.local === undefined || name === "bridge"
+            ? item.Aliases
+            : [...new Set([container.name, ...item.Aliases, container.id.slice(0, 12)])],
       },
     ]),
   );
 }
 
+function ipam(container: Container, name: string): Json | null {
+  const address = container.local?.endpoints[name]?.address ?? "";
+  return address === "" ? null : { IPv4Address: address };
+}
+
 /** A line of `docker ps` lists what leads in from the host, and what the image only says it listens on. */
 function portList(container: Container): Json[] {
-  if (container.state.Status !== "running") return [];
+  if (!["running", "paused"].includes(container.state.Status)) return [];
   return Object.entries(portBindings(container, true)).flatMap(([port, bindings]) => {
     const [number, Type] = port.split("/");
     const PrivatePort = Number(number);
@@ -158,14 +200,17 @@ function portList(container: Container): Json[] {
 
 /** By `80/tcp`; null for a port that is only exposed, left out unless `withExposed`. */
 function portBindings(
-  { config, host }: Container,
+  { config, host, ports }: Container,
   withExposed: boolean,
 ): Record<string, { readonly HostIp: string; readonly HostPort: string }[] | null> {
   const bindings: ReturnType<typeof portBindings> = {};
-  for (const { protocol, targetPort, publishedPort } of host.PublishedPorts ?? []) {
+  for (const { protocol, targetPort, publishedPort, hostIP } of ports ??
+    host.PublishedPorts ??
+    []) {
     const port = `${targetPort}/${protocol}`;
     const known = bindings[port] ?? [];
-    bindings[port] = [...known, { HostIp: "0.0.0.0", HostPort: String(publishedPort) }];
+    const HostIp = hostIP === undefined || hostIP === "" ? "0.0.0.0" : hostIP;
+    bindings[port] = [...known, { HostIp, HostPort: String(publishedPort) }];
   }
   if (withExposed) for (const port of config.ExposedPorts ?? []) bindings[port] ??= null;
   return bindings;
@@ -192,6 +237,7 @@ function statusLine(container: Container, now: number): string {
     Health === undefined || Health.Status === "none" ? "" : ` (${healthWord(Health.Status)})`;
   if (Status === "running") return `Up ${since(StartedAt)}${health}`;
   if (Status === "paused") return `Up ${since(StartedAt)} (Paused)`;
+  if (Status === "restarting") return `Restarting (${ExitCode}) ${since(FinishedAt)} ago`;
   if (Status === "exited") return `Exited (${ExitCode}) ${since(FinishedAt)} ago`;
   if (Status === "removing") return "Removal In Progress";
   return Status === "dead" ? "Dead" : "Created";

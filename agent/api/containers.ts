@@ -1,6 +1,8 @@
 // /containers: what runs on this node.
 
 import type { FastifyInstance } from "fastify";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Container, WaitCondition } from "../engine/types.ts";
 import { selectContainers } from "./container-filters.ts";
 import { containerJson, containerSummary } from "./container-json.ts";
 import { StatusError, withStatus } from "./errors.ts";
@@ -37,13 +39,13 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
   app.post("/containers/:id/start", async (request, reply) => {
     const container = engine.inspect(parameter(request, "id"));
     if (container.state.Status === "running") return reply.code(304).send();
-    await engine.start(container.id);
+    await startOf(engine, container);
     return reply.code(204).send();
   });
 
   app.post("/containers/:id/stop", async (request, reply) => {
     const container = engine.inspect(parameter(request, "id"));
-    if (container.state.Status !== "running") return reply.code(304).send();
+    if (!isLive(container)) return reply.code(304).send();
     const graceMs = graceOf(new Query(request), container.config.StopTimeout);
     await engine.stop(container.id, graceMs, clientGone(reply.raw));
     return reply.code(204).send();
@@ -51,28 +53,42 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/containers/:id/restart", async (request, reply) => {
     const container = engine.inspect(parameter(request, "id"));
-    if (container.state.Status === "running")
+    if (isLive(container))
       await engine.stop(
         container.id,
         graceOf(new Query(request), container.config.StopTimeout),
         clientGone(reply.raw),
       );
-    await engine.start(container.id);
+    await startOf(engine, container);
     return reply.code(204).send();
   });
 
   app.post("/containers/:id/kill", async (request, reply) => {
     const container = engine.inspect(parameter(request, "id"));
-    if (container.state.Status !== "running")
-      throw new StatusError(409, "precondition", `container ${container.id} is not running`);
+    if (!["running", "paused"].includes(container.state.Status))
+      throw new StatusError(
+        409,
+        "conflict",
+        `cannot kill container: ${parameter(request, "id")}: container ${container.id} is not running`,
+      );
     await engine.kill(container.id, signalName(new Query(request).text("signal")));
     return reply.code(204).send();
   });
 
   app.post("/containers/:id/wait", async (request, reply) => {
     const container = engine.inspect(parameter(request, "id"));
-    const { exitCode } = await engine.wait(container.id, clientGone(reply.raw));
-    return { StatusCode: exitCode };
+    const condition = waitCondition(new Query(request).text("condition"));
+    const waiting = engine.wait(container.id, clientGone(reply.raw), condition);
+    waiting.catch(() => {});
+    // The client starts the container only when it knows that we wait.
+    reply.hijack();
+    reply.raw.writeHead(200, { "content-type": "application/json" });
+    reply.raw.flushHeaders();
+    const answer = await waiting.then(
+      ({ exitCode }) => ({ StatusCode: exitCode }),
+      (error: unknown) => ({ StatusCode: -1, Error: { Message: messageOf(error) } }),
+    );
+    reply.raw.end(`${JSON.stringify(answer)}\n`);
   });
 
   app.delete("/containers/:id", async (request, reply) => {
@@ -85,6 +101,23 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
     );
     return reply.code(204).send();
   });
+}
+
+/** What keeps a container from running is no fault of the request, but for its own command. */
+async function startOf(engine: ApiContext["engine"], container: Container): Promise<void> {
+  const statuses = container.local === undefined ? {} : ({ conflict: 500 } as const);
+  if (container.state.Status === "paused") await engine.start(container.id);
+  else await withStatus(statuses, () => engine.start(container.id));
+}
+
+function isLive({ state }: Container): boolean {
+  return ["running", "paused", "restarting"].includes(state.Status);
+}
+
+function waitCondition(text: string): WaitCondition {
+  if (text === "" || text === "not-running") return "not-running";
+  if (text === "next-exit" || text === "removed") return text;
+  throw new SwarmError("invalid", `invalid condition: ${JSON.stringify(text)}`);
 }
 
 /** Seconds asked for, the container's own, or Docker's 10; negative waits (almost) for ever. */

@@ -1,20 +1,17 @@
 // Further processes in running containers: /containers/{id}/exec and /exec.
 
-import type { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { asSwarmError, messageOf } from "../../proto/kit/errors.ts";
 import type { ExecState, ExecStreams } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
-import { DetachKeys, parseDetachKeys } from "./detach-keys.ts";
+import { converse, copyOut, drain } from "./conversation.ts";
+import { parseDetachKeys } from "./detach-keys.ts";
 import { withStatus } from "./errors.ts";
 import { refuse, sayUpgraded, type Taken } from "./hijack.ts";
 import { jsonBody, optionalBody, parameter, parseBody, parseJson, Query } from "./request.ts";
-import { frame, multiplexedStream, outflow, rawStream, writeAtPace } from "./stream.ts";
+import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
-
-/** After the process has ended, what still holds its output open (a child in the background) gets so long. */
-const lastOutputMsMax = 1_000;
 
 const flag = z
   .boolean()
@@ -117,46 +114,11 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
     }
     const streams = await begin(context, state, start, gone);
     sayUpgraded(taken, state.config.tty ? rawStream : multiplexedStream);
-    await converse(context, state, taken, streams, keys);
+    await converse(taken, streams, { tty: state.config.tty, keys, log: context.log });
   } catch (error) {
     if (hasFailedToRun(context, id, error)) answerFailure(taken, id, error, context);
     else refuse(socket, taken.headers, error);
   }
-}
-
-/** Bytes both ways until the process has ended, the client has gone, or has typed the keys to leave. Never rejects. */
-async function converse(
-  context: ApiContext,
-  state: ExecState,
-  { socket, gone }: Taken,
-  streams: ExecStreams,
-  keys: Buffer | null,
-): Promise<void> {
-  const { stdin } = streams;
-  const over = new AbortController();
-  const left = new Promise<void>((resolve) =>
-    over.signal.addEventListener("abort", () => resolve()),
-  );
-  gone.addEventListener("abort", () => over.abort(), { once: true });
-  if (gone.aborted) over.abort();
-  if (stdin === null) socket.resume();
-  else {
-    // The process may end, and its input with it, while the client still sends.
-    stdin.on("error", () => socket.resume());
-    gone.addEventListener("abort", () => stdin.end(), { once: true });
-    const typed = keys === null ? socket : socket.pipe(new DetachKeys(keys, () => over.abort()));
-    typed.pipe(stdin);
-  }
-  const write = (data: Buffer) => writeAtPace(socket, data, over.signal);
-  const copied = copyOut(streams, write, state.config.tty).catch((error: unknown) => {
-    context.log.debug({ exec: state.id }, `exec's output ended: ${messageOf(error)}`);
-  });
-  await Promise.race([copied, left]);
-  over.abort();
-  socket.unpipe();
-  socket.end();
-  // The client's half of the connection is of no use any more.
-  socket.resume();
 }
 
 /** Whether it is the command's own fault: then the client wants its exit code, 126 or 127. */
@@ -201,46 +163,6 @@ async function startDetached(context: ApiContext, state: ExecState, start: Start
   streams.stdin?.end();
   drain(streams);
   streams.exited.catch(() => {});
-}
-
-/** Nobody reads any more, and the process must not block on a full pipe. */
-function drain(streams: ExecStreams): void {
-  for (const output of [streams.stdout, streams.stderr]) {
-    output?.on("error", () => {});
-    output?.resume();
-  }
-}
-
-/** Resolves when the process has ended and its output has been handed on. */
-async function copyOut(
-  streams: ExecStreams,
-  write: (data: Buffer) => Promise<void>,
-  tty: boolean,
-): Promise<void> {
-  const { stdout, stderr, exited } = streams;
-  const copy = async (output: Readable | null, name: "stdout" | "stderr") => {
-    if (output === null) return;
-    for await (const chunk of output) {
-      const data = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
-      await write(tty ? data : frame(name, data));
-    }
-  };
-  const copies = Promise.all([copy(stdout, "stdout"), copy(stderr, "stderr")]);
-  copies.catch(() => {});
-  try {
-    await exited;
-    await withinMs(copies, lastOutputMsMax);
-  } finally {
-    drain(streams);
-  }
-}
-
-async function withinMs(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 function execJson(state: ExecState): Json {

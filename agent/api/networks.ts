@@ -1,14 +1,25 @@
 // /networks: the swarm's overlay networks, and the three every Docker host has.
 
-import { createHash } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { z } from "zod";
 import { codec } from "../../proto/codec.ts";
 import type { Network, NetworkSpec, Node, Service, Task } from "../../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { isNodeNetwork, type NodeNetwork } from "../../proto/networks.ts";
 import { type Json, networkJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
+import { endpointWish } from "./create.ts";
+import { endpointBody } from "./create-body.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
+import {
+  containersOn,
+  createLocal,
+  findLocal,
+  isInUse,
+  isPredefined,
+  localNetworks,
+} from "./local-networks.ts";
+import { predefined } from "./predefined.ts";
 import {
   type Filters,
   flagFilter,
@@ -16,15 +27,11 @@ import {
   labelsMatch,
   onlyFilters,
   parameter,
+  parseBody,
   Query,
+  untilOf,
 } from "./request.ts";
 import type { ApiContext } from "./types.ts";
-
-const predefined = [
-  { name: "bridge", driver: "bridge" },
-  { name: "host", driver: "host" },
-  { name: "none", driver: "null" },
-] as const;
 
 const knownFilters = ["dangling", "driver", "id", "label", "name", "scope", "type"];
 
@@ -44,6 +51,10 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
         "denied",
         `operation is not permitted on predefined ${spec.Name} network`,
       );
+    if (spec.Driver === "bridge") {
+      const id = await createLocal(context, jsonBody(request));
+      return reply.code(201).send({ Id: id, Warning: "" });
+    }
     if (spec.Driver !== "overlay") throw notYet(`a network with driver ${spec.Driver}`);
     const created = await controlOf(context).unary("CreateNetwork", { Spec: spec });
     return reply.code(201).send({ Id: created.ID, Warning: created.Warning });
@@ -68,6 +79,10 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
   app.delete("/networks/:id", async (request, reply) => {
     const id = parameter(request, "id");
     const local = findLocal(context, id);
+    if (local !== undefined && !isPredefined(local["Name"])) {
+      await context.engine.removeNetwork(String(local["Id"]));
+      return reply.code(204).send();
+    }
     if (local !== undefined)
       throw new StatusError(
         403,
@@ -87,10 +102,36 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     return { NetworksDeleted: await prune(context, filters) };
   });
 
-  for (const verb of ["connect", "disconnect"])
-    app.post(`/networks/:id/${verb}`, async () => {
-      throw notYet(`network ${verb}`);
-    });
+  app.post("/networks/:id/connect", async (request, reply) => {
+    const body = parseBody(connectBody, jsonBody(request));
+    const network = await networkName(context, parameter(request, "id"));
+    const wish = endpointWish(network, body.EndpointConfig ?? {});
+    await context.engine.connect(body.Container, network, wish);
+    return reply.code(200).send();
+  });
+
+  app.post("/networks/:id/disconnect", async (request, reply) => {
+    const body = parseBody(disconnectBody, jsonBody(request));
+    const network = await networkName(context, parameter(request, "id"));
+    await context.engine.disconnect(body.Container, network, body.Force ?? false);
+    return reply.code(200).send();
+  });
+}
+
+const connectBody = z.object({ Container: z.string(), EndpointConfig: endpointBody.nullish() });
+const disconnectBody = z.object({ Container: z.string(), Force: z.boolean().nullish() });
+
+/** Throws `not_found`, `denied` for what no container can be connected to by hand. */
+async function networkName(context: ApiContext, id: string): Promise<string> {
+  const local = findLocal(context, id);
+  const name = String(local?.["Name"] ?? (await findSwarm(context, id)).Spec?.Name);
+  if (name === "host" || name === "none")
+    throw new StatusError(
+      403,
+      "denied",
+      `container cannot be connected to or disconnected from network ${name} while it exists`,
+    );
+  return name;
 }
 
 /** Docker's create body is not the spec itself: some names and the driver's place differ. */
@@ -102,27 +143,6 @@ function networkSpec(json: unknown): NetworkSpec {
   return { ...spec, Driver: spec.Driver || "bridge", Scope: spec.Scope || "swarm" };
 }
 
-function localNetworks(context: ApiContext): Json[] {
-  return predefined.map(({ name, driver }) => ({
-    Name: name,
-    Id: createHash("sha256").update(`${context.dataRoot}\0network\0${name}`).digest("hex"),
-    Created: "1970-01-01T00:00:00Z",
-    Scope: "local",
-    Driver: driver,
-    EnableIPv4: true,
-    EnableIPv6: false,
-    IPAM: { Driver: "default", Options: null, Config: null },
-    Internal: false,
-    Attachable: false,
-    Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
-    Containers: {},
-    Options: {},
-    Labels: {},
-  }));
-}
-
 /** Scope swarm: the network that every node has under this name, as services refer to it. */
 function nodeNetwork(context: ApiContext, name: NodeNetwork): Json {
   return { ...findLocal(context, name), Id: name, Scope: "swarm" };
@@ -132,13 +152,6 @@ function nodeNetwork(context: ApiContext, name: NodeNetwork): Json {
 export function targetOf(context: ApiContext, target: string): string {
   const name = findLocal(context, target)?.["Name"];
   return typeof name === "string" ? name : target;
-}
-
-function findLocal(context: ApiContext, id: string): Json | undefined {
-  const all = localNetworks(context);
-  const exact = all.find((network) => network["Name"] === id || network["Id"] === id);
-  if (exact !== undefined || !/^[0-9a-f]{6,64}$/.test(id)) return exact;
-  return all.find((network) => String(network["Id"]).startsWith(id));
 }
 
 async function swarmNetworks(context: ApiContext): Promise<Json[]> {
@@ -179,7 +192,7 @@ function notFound(id: string): SwarmError {
 function matches(network: Json, filters: Filters): boolean {
   const has = (name: string, test: (value: string) => boolean) =>
     filters[name] === undefined || filters[name].some(test);
-  const builtin = network["Scope"] === "local" || network["Ingress"] === true;
+  const builtin = isPredefined(network["Name"]) || network["Ingress"] === true;
   return (
     has("id", (value) => String(network["Id"]).startsWith(value)) &&
     has("name", (value) => String(network["Name"]).includes(value)) &&
@@ -190,23 +203,6 @@ function matches(network: Json, filters: Filters): boolean {
     // Whether a swarm network is in use is known to the managers alone; what every host has is never dangling.
     flagFilter(filters, "dangling") !== true
   );
-}
-
-function containersOn(context: ApiContext, networkId: string): Json {
-  const found: Json = {};
-  for (const container of context.engine.list()) {
-    if (container.state.Status !== "running") continue;
-    for (const attachment of Object.values(container.networks))
-      if (attachment.NetworkID === networkId)
-        found[container.id] = {
-          Name: container.name,
-          EndpointID: "",
-          MacAddress: "",
-          IPv4Address: `${attachment.IPAddress}/${attachment.IPPrefixLen}`,
-          IPv6Address: "",
-        };
-  }
-  return found;
 }
 
 /** `network inspect --verbose`: services on the network with their tasks, and the nodes that take part. */
@@ -268,7 +264,17 @@ function serviceOn(
 /** Removes what no service uses: the managers refuse the others. */
 async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
   const removed: string[] = [];
-  const until = new Query({ query: { until: filters["until"]?.[0] ?? "" } }).time("until");
+  const until = untilOf(filters, Date.now());
+  for (const network of localNetworks(context)) {
+    const labels = network["Labels"] as Record<string, string>;
+    if (isPredefined(network["Name"]) || !labelsMatch(labels, filters["label"])) continue;
+    if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
+    if (until !== undefined && Date.parse(String(network["Created"])) > until) continue;
+    if (isInUse(context, String(network["Id"]))) continue;
+    await context.engine.removeNetwork(String(network["Id"]));
+    removed.push(String(network["Name"]));
+  }
+  if (context.membership.local().isManager !== true) return removed;
   for (const network of await swarmNetworks(context)) {
     const labels = network["Labels"] as Record<string, string>;
     if (network["Ingress"] === true || !labelsMatch(labels, filters["label"])) continue;

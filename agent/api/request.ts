@@ -81,6 +81,21 @@ export function onlyFilters(filters: Filters, known: readonly string[]): void {
     if (!known.includes(name)) throw new SwarmError("invalid", `invalid filter '${name}'`);
 }
 
+const durationMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000 };
+
+/** The filter `until`: a time, or how long ago (`24h`, `1h30m`); milliseconds since 1970, undefined when not asked for. */
+export function untilOf(filters: Filters, now: number): number | undefined {
+  const text = filters["until"]?.[0];
+  if (text === undefined) return undefined;
+  if (/^(\d+(\.\d+)?[hms])+$/.test(text)) {
+    const parts = [...text.matchAll(/(\d+(?:\.\d+)?)([hms])/g)];
+    return (
+      now - parts.reduce((ms, [, n, unit]) => ms + Number(n) * (durationMs[unit ?? ""] ?? 0), 0)
+    );
+  }
+  return new Query({ query: { until: text } }).time("until");
+}
+
 /** A boolean filter such as `dangling`; undefined when not asked for. */
 export function flagFilter(filters: Filters, name: string): boolean | undefined {
   const value = filters[name]?.[0];

@@ -4,7 +4,10 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { addAttach, attachUpgraded } from "./attach.ts";
+import { addCreate } from "./container-create.ts";
 import { addContainers } from "./containers.ts";
+import { addControls } from "./controls.ts";
 import { addDistribution } from "./distribution.ts";
 import { addDoctor } from "./doctor.ts";
 import { toAnswer } from "./errors.ts";
@@ -144,10 +147,18 @@ function serveUpgrades(app: FastifyInstance, context: ApiContext): void {
     const answer = async () => {
       const taken = await take(request, socket, head, headers);
       versionOf(taken.path);
-      const id = /^\/exec\/([0-9A-Za-z]+)\/start$/.exec(withoutVersion(taken.path))?.[1];
-      if (request.method !== "POST" || id === undefined)
-        throw new SwarmError("unsupported", "only the start of an exec can take over a connection");
-      await startUpgraded(context, taken, id);
+      const path = withoutVersion(taken.path);
+      const exec = /^\/exec\/([0-9A-Za-z]+)\/start$/.exec(path)?.[1];
+      const container = /^\/containers\/([^/?]+)\/attach(?:\?|$)/.exec(path)?.[1];
+      if (request.method === "POST" && exec !== undefined)
+        await startUpgraded(context, taken, exec);
+      else if (request.method === "POST" && container !== undefined)
+        await attachUpgraded(context, taken, decodeURIComponent(container));
+      else
+        throw new SwarmError(
+          "unsupported",
+          "only attach and the start of an exec can take over a connection",
+        );
     };
     answer().catch((error: unknown) => refuse(socket, headers, error));
   });
@@ -162,6 +173,9 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addTasks,
   addNetworks,
   addContainers,
+  addCreate,
+  addAttach,
+  addControls,
   addExec,
   addImages,
   addDistribution,

@@ -7,6 +7,7 @@ import type { Scope } from "../../proto/kit/scope.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Exit } from "../runtime/types.ts";
+import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import { startFailure } from "./failures.ts";
@@ -14,9 +15,24 @@ import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
 import { endLooks } from "./rootfs.ts";
-import type { Container, CreateContainer } from "./types.ts";
+import type { Container, ContainerEvent, CreateContainer, WaitCondition } from "./types.ts";
+
+/** What a container made by hand has beyond a task's: a network of its own making, and what follows its end. */
+export interface LocalHooks {
+  /** The network namespace it will have, and whatever else is known before it starts. */
+  place(wanted: CreateContainer, id: string): CreateContainer;
+  /** Before every start. The record as it is then. */
+  wire(record: ContainerFile): Promise<ContainerFile>;
+  unwire(id: string): Promise<void>;
+  /** Whether it is started again by itself after this end. */
+  restarts(record: ContainerFile, exitCode: number): boolean;
+  /** After its end was told: now it is restarted or removed, if it is. */
+  ended(record: ContainerFile): void;
+}
 
 export interface ContainersParts extends CreatorParts, LogPipesParts {
+  readonly local: LocalHooks;
+  readonly attachments: Pick<Attachments, "connect" | "started" | "end">;
   readonly hub: Hub;
   readonly scope: Scope;
   /** Called when a container runs (again), with a signal that aborts when it has ended. */
@@ -63,23 +79,19 @@ export class Containers {
     return this.#entry(text).record;
   }
 
+  /** As it is now, or as it was last known. */
+  findOr(record: ContainerFile): ContainerFile {
+    return this.#entries.get(record.id)?.record ?? record;
+  }
+
   async create(wanted: CreateContainer, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
-    if (!namePattern.test(wanted.name))
-      throw new SwarmError(
-        "invalid",
-        `Invalid container name (${wanted.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
-      );
-    const taken = this.#names.get(wanted.name);
-    if (taken !== undefined)
-      throw new SwarmError(
-        "conflict",
-        `Conflict. The container name "/${wanted.name}" is already in use by container "${taken}". You have to remove (or rename) that container to be able to reuse that name.`,
-      );
+    this.#checkName(wanted.name);
     const id = randomBytes(32).toString("hex");
     this.#names.set(wanted.name, id);
     try {
-      const record = await this.#creator.create(wanted, id);
+      const placed = wanted.local === undefined ? wanted : this.#parts.local.place(wanted, id);
+      const record = await this.#creator.create(placed, id);
       this.#entries.set(id, { record, running: null, lock: Promise.resolve() });
       this.#parts.hub.emit("create", record);
       return id;
@@ -89,10 +101,17 @@ export class Containers {
     }
   }
 
-  async start(text: string): Promise<void> {
+  /** Does nothing when, its turn come, it is not wanted any more. */
+  async start(
+    text: string,
+    isWanted: (record: ContainerFile) => boolean = () => true,
+  ): Promise<void> {
     const entry = this.#entry(text);
     await this.#locked(entry, async () => {
+      if (!isWanted(entry.record)) return;
       const { Status } = entry.record.state;
+      if (Status === "paused")
+        throw new SwarmError("conflict", "cannot start a paused container, try unpause instead");
       if (entry.running !== null) return;
       if (Status === "removing" || Status === "dead")
         throw new SwarmError(
@@ -135,10 +154,53 @@ export class Containers {
     await this.#signal(entry, number);
   }
 
-  async wait(text: string, signal: AbortSignal): Promise<{ readonly exitCode: number }> {
+  async wait(
+    text: string,
+    signal: AbortSignal,
+    condition: WaitCondition = "not-running",
+  ): Promise<{ readonly exitCode: number }> {
     const entry = this.#entry(text);
-    if (entry.running !== null) await aborted(entry.running.ended, signal);
-    return { exitCode: entry.record.state.ExitCode };
+    const isOver = () => entry.running === null && entry.record.state.Status !== "restarting";
+    if (condition === "not-running" && isOver()) return { exitCode: entry.record.state.ExitCode };
+    const done = new AbortController();
+    const events = this.#parts.hub.listen(AbortSignal.any([signal, done.signal]));
+    try {
+      for await (const { action, container } of events) {
+        if (container.id !== entry.record.id) continue;
+        const isWhat =
+          action === "destroy" ||
+          (condition === "next-exit" && action === "die") ||
+          (condition === "not-running" && (action === "die" || action === "stop") && isOver());
+        if (isWhat) return { exitCode: container.state.ExitCode };
+      }
+    } finally {
+      done.abort();
+    }
+    signal.throwIfAborted();
+    throw new SwarmError("cancelled", "the engine is closing");
+  }
+
+  /** Changes what is known of a container, one change at a time; `action` is told to those who listen. */
+  async modify(
+    text: string,
+    change: (record: ContainerFile) => ContainerFile | Promise<ContainerFile>,
+    action: ContainerEvent["action"] | null = null,
+  ): Promise<ContainerFile> {
+    const entry = this.#entry(text);
+    return this.#locked(entry, async () => {
+      entry.record = await change(entry.record);
+      await this.#parts.records.save(entry.record);
+      if (action !== null) this.#parts.hub.emit(action, entry.record);
+      return entry.record;
+    });
+  }
+
+  async rename(text: string, name: string): Promise<void> {
+    const { id, name: before } = this.find(text);
+    this.#checkName(name);
+    this.#names.set(name, id);
+    this.#names.delete(before);
+    await this.modify(id, (record) => ({ ...record, name }), "rename");
   }
 
   async remove(text: string, options: { force: boolean; volumes: boolean }): Promise<void> {
@@ -217,6 +279,20 @@ export class Containers {
     await this.#pipes.closeOthers((id) => (this.#entries.get(id)?.running ?? null) !== null);
   }
 
+  #checkName(name: string): void {
+    if (!namePattern.test(name))
+      throw new SwarmError(
+        "invalid",
+        `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+      );
+    const taken = this.#names.get(name);
+    if (taken !== undefined)
+      throw new SwarmError(
+        "conflict",
+        `Conflict. The container name "/${name}" is already in use by container "${taken}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+  }
+
   async #adoptOne(
     record: ContainerFile,
     isMade: boolean,
@@ -231,10 +307,11 @@ export class Containers {
     const entry: Entry = { record, running: null, lock: Promise.resolve() };
     this.#entries.set(record.id, entry);
     this.#names.set(record.name, record.id);
-    const wasRunning = record.state.Status === "running";
+    const wasRunning = ["running", "paused", "restarting"].includes(record.state.Status);
     if (status === "running" || status === "paused" || (status === "stopped" && wasRunning)) {
       const pid = (await this.#parts.runtime.process(record.id, ""))?.pid ?? 0;
-      if (status !== "stopped") await this.#update(entry, { Status: "running", Pid: pid });
+      const Status = status === "paused" ? "paused" : "running";
+      if (status !== "stopped") await this.#update(entry, { Status, Pid: pid });
       await this.#pipes
         .open(record)
         .catch((error: unknown) =>
@@ -249,18 +326,21 @@ export class Containers {
     if (wasRunning) {
       log.warn({ container: record.id }, "a container ended while nobody watched");
       await this.#ended(entry, { exitCode: unseenExit, exitedAt: "" });
-    }
+    } else if (record.local !== undefined) this.#parts.local.ended(record);
   }
 
   async #start(entry: Entry): Promise<void> {
-    const { runtime, world, hub } = this.#parts;
+    const { runtime, world, hub, local, attachments } = this.#parts;
     const { id } = entry.record;
-    const stdio = await this.#pipes.open(entry.record);
     try {
+      if (entry.record.local !== undefined) entry.record = await local.wire(entry.record);
+      const stdio = await this.#pipes.open(entry.record);
+      await attachments.connect(id);
       const pid = await runtime.createTask(id, await runtime.snapshotMounts(id), stdio);
       // The wait is under way before the start, so that no exit is missed.
       this.#watch(entry);
       await runtime.startTask(id);
+      attachments.started(id);
       if (entry.running === null) return;
       const { Health: _, ...state } = entry.record.state;
       entry.record = {
@@ -284,6 +364,8 @@ export class Containers {
       await this.#reap(id).catch(() => {});
       await runtime.endOrphans(id).catch(() => {});
       await this.#pipes.close(id);
+      attachments.end(id);
+      if (entry.record.local !== undefined) await local.unwire(id).catch(() => {});
       await this.#update(entry, { ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;
     }
@@ -334,15 +416,23 @@ export class Containers {
       .deleteTask(id, "")
       .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "no delete"));
     await this.#pipes.close(id);
+    this.#parts.attachments.end(id);
+    if (entry.record.local !== undefined)
+      await this.#parts.local
+        .unwire(id)
+        .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "unwire"));
     entry.running?.stop.abort();
     entry.running = null;
+    const isRestarting =
+      entry.record.local !== undefined && this.#parts.local.restarts(entry.record, exit.exitCode);
     await this.#update(entry, {
-      Status: "exited",
+      Status: isRestarting ? "restarting" : "exited",
       Pid: 0,
       ExitCode: exit.exitCode,
       FinishedAt: exit.exitedAt === "" ? timestamp(world.now()) : exit.exitedAt,
     });
     hub.emit("die", entry.record);
+    if (entry.record.local !== undefined) this.#parts.local.ended(entry.record);
   }
 
   async #signal(entry: Entry, number: number): Promise<void> {
@@ -370,6 +460,8 @@ export class Containers {
     await runtime.deleteContainer(record.id);
     await runtime.removeSnapshot(record.id);
     await this.#pipes.close(record.id);
+    this.#parts.attachments.end(record.id);
+    if (record.local !== undefined) await this.#parts.local.unwire(record.id);
     if (withVolumes) for (const name of record.anonymousVolumes) await volumes.remove(name);
     await records.remove(record.id);
   }

@@ -9,19 +9,20 @@ import type { Log } from "../../proto/kit/log.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { HostFacts } from "../runtime/host.ts";
-import { buildSpec } from "../runtime/spec.ts";
+import { buildSpec, type limitsOfResources } from "../runtime/spec.ts";
 import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
 import { cgroupPath } from "./cgroup.ts";
 import { commandOf, mergeConfig, processEnv } from "./defaults.ts";
+import { findDevices, type GivenDevices } from "./devices.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
 import type { Image, Images } from "./images.ts";
 import type { Libc } from "./libc.ts";
-import { fillVolume, prepareMounts, type Volumes } from "./mounts.ts";
+import { fillVolume, prepareMounts, tmpfsMounts, type Volumes } from "./mounts.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { readInside, withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
-import type { ContainerConfig, CreateContainer } from "./types.ts";
+import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 import { findUser } from "./users.ts";
 
 export interface CreatorParts {
@@ -75,8 +76,10 @@ export class Creator {
           for (const fresh of prepared.fresh) await fillVolume(fresh, root);
         });
       const init = wanted.host.Init === true ? [await initMount()] : [];
-      const mounts = [...etc, ...init, ...prepared.mounts];
-      const spec = this.#spec(wanted, config, user, mounts, id);
+      const mounts = [...etc, ...init, ...ipcMounts(wanted.host), ...prepared.mounts];
+      mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}));
+      const devices = await findDevices(wanted.host);
+      const spec = this.#spec(wanted, config, user, mounts, devices, id);
       const labels = { "tsswarm.name": wanted.name };
       await runtime.createContainer({
         id,
@@ -92,7 +95,7 @@ export class Creator {
         created: timestamp(this.#parts.world.now()),
         imageId: image.id,
         config,
-        host: wanted.host,
+        host: { ...wanted.host, Mounts: prepared.resolved },
         networks: wanted.networks,
         networkNamespace: wanted.networkNamespace,
         state: {
@@ -104,6 +107,9 @@ export class Creator {
           StartedAt: zeroTime,
           FinishedAt: zeroTime,
         },
+        ...(wanted.local === undefined
+          ? {}
+          : { local: { ...wanted.local, isStoppedByHand: false, restartCount: 0 } }),
         process: spec.process,
         anonymousVolumes: anonymous,
       };
@@ -123,6 +129,7 @@ export class Creator {
     config: ContainerConfig,
     user: SpecUser,
     mounts: readonly SpecMount[],
+    devices: GivenDevices,
     id: string,
   ) {
     const { host } = wanted;
@@ -146,12 +153,18 @@ export class Creator {
         sysctls: host.Sysctls ?? {},
         ulimits: (host.Ulimits ?? []).map((u) => ({ name: u.Name, hard: u.Hard, soft: u.Soft })),
         oomScoreAdj: host.OomScoreAdj ?? 0,
-        memoryBytes: host.Memory ?? 0,
-        memoryReservationBytes: host.MemoryReservation ?? 0,
-        memorySwapBytes: host.MemorySwap ?? 0,
-        nanoCpus: host.NanoCpus ?? 0,
-        pidsMax: host.PidsLimit ?? 0,
+        ...limitsOf(host),
         shmBytes: host.ShmSize ?? 0,
+        devices: devices.nodes,
+        deviceRules: devices.rules,
+        namespaces: {
+          pid: host.PidMode === "host" ? "host" : "",
+          ipc: host.IpcMode === "host" ? "host" : "",
+          uts: host.UTSMode ?? "",
+          cgroup: host.CgroupnsMode ?? "",
+        },
+        ...(host.MaskedPaths === undefined ? {} : { maskedPaths: host.MaskedPaths }),
+        ...(host.ReadonlyPaths === undefined ? {} : { readonlyPaths: host.ReadonlyPaths }),
       },
       this.#parts.host,
     );
@@ -187,6 +200,8 @@ export class Creator {
     config: ContainerConfig,
   ): Promise<readonly SpecMount[]> {
     const { host } = wanted;
+    const other = /^container:(.+)$/.exec(wanted.local?.networkMode ?? "")?.[1];
+    if (other !== undefined) return etcMounts(this.#parts.records.path(other));
     const hostname = config.Hostname ?? "";
     const resolv = resolvFile({
       isOnHostNetwork: wanted.networkNamespace === "",
@@ -201,19 +216,47 @@ export class Creator {
       hostname: `${hostname}\n`,
       "resolv.conf": resolv,
     };
-    const mounts: SpecMount[] = [];
-    for (const [name, content] of Object.entries(files)) {
-      const source = join(directory, name);
-      await writeFile(source, content, { mode: 0o644 });
-      mounts.push({
-        destination: `/etc/${name}`,
-        type: "bind",
-        source,
-        options: ["rbind", "rprivate", "rw"],
-      });
-    }
-    return mounts;
+    for (const [name, content] of Object.entries(files))
+      await writeFile(join(directory, name), content, { mode: 0o644 });
+    return etcMounts(directory);
   }
+}
+
+const etcNames = ["hosts", "hostname", "resolv.conf"];
+
+/** Who shares a network shares its files. */
+function etcMounts(directory: string): readonly SpecMount[] {
+  return etcNames.map((name) => ({
+    destination: `/etc/${name}`,
+    type: "bind",
+    source: join(directory, name),
+    options: ["rbind", "rprivate", "rw"],
+  }));
+}
+
+function ipcMounts(host: HostConfig): readonly SpecMount[] {
+  if (host.IpcMode !== "host") return [];
+  const options = ["rbind", "rprivate", "rw"];
+  return [{ destination: "/dev/shm", type: "bind", source: "/dev/shm", options }];
+}
+
+/** The limits of a container, as its specification has them. */
+export function limitsOf(host: HostConfig): Parameters<typeof limitsOfResources>[0] {
+  return {
+    memoryBytes: host.Memory ?? 0,
+    memoryReservationBytes: host.MemoryReservation ?? 0,
+    memorySwapBytes: host.MemorySwap ?? 0,
+    nanoCpus: host.NanoCpus ?? 0,
+    pidsMax: host.PidsLimit ?? 0,
+    isOomKillDisabled: host.OomKillDisable === true,
+    cpu: {
+      shares: host.CpuShares ?? 0,
+      periodUs: host.CpuPeriod ?? 0,
+      quotaUs: host.CpuQuota ?? 0,
+      cpus: host.CpusetCpus ?? "",
+      mems: host.CpusetMems ?? "",
+    },
+  };
 }
 
 /** On the host's network a container has the host's name. */

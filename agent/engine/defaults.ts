@@ -32,7 +32,7 @@ export function mergeConfig(own: ContainerConfig, image: ImageConfig, id: string
     Cmd: cmd.length > 0 ? cmd : null,
     WorkingDir: own.WorkingDir || base.WorkingDir,
     Labels: { ...base.Labels, ...own.Labels },
-    ExposedPorts: base.ExposedPorts,
+    ExposedPorts: [...new Set([...base.ExposedPorts, ...(own.ExposedPorts ?? [])])],
     StopSignal: own.StopSignal || base.StopSignal || stopSignalDefault,
     ...(health === null || health.Test.length === 0 ? {} : { Healthcheck: health }),
   };

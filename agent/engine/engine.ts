@@ -1,7 +1,7 @@
 // Puts the engine together: images, containers, execs, health checks and logs over one runtime and one keeper.
 
 import { execFile } from "node:child_process";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { DaemonConfig } from "../../proto/config.ts";
@@ -14,6 +14,8 @@ import type { World } from "../../proto/kit/world.ts";
 import { loadAppArmorProfile } from "../runtime/apparmor.ts";
 import { type HostFacts, missingFacts, readHostFacts } from "../runtime/host.ts";
 import type { Runtime } from "../runtime/types.ts";
+import { Attachments } from "./attach.ts";
+import { cgroupPath } from "./cgroup.ts";
 import { Containers } from "./containers.ts";
 import { describeDistribution } from "./distribution.ts";
 import { Execs } from "./execs.ts";
@@ -21,16 +23,24 @@ import { runHealthChecks } from "./health.ts";
 import { Hub } from "./hub.ts";
 import { Images } from "./images.ts";
 import { openLibc } from "./libc.ts";
+import { LocalNetworks } from "./local-networks.ts";
+import { Locals } from "./locals.ts";
 import { readLogs } from "./logs.ts";
 import { Volumes } from "./mounts.ts";
+import { Operations } from "./operations.ts";
+import type { OverlayDoor } from "./overlay.ts";
 import { Puller } from "./pull.ts";
 import { Records } from "./records.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
+import { readStats } from "./stats.ts";
 import type { Engine } from "./types.ts";
+import { Wiring, type WiringParts } from "./wiring.ts";
 
 export interface EngineParts {
   readonly runtime: Runtime;
   readonly keeper: Keeper;
+  /** For containers made by hand; tasks bring their own namespace. Absent: there are none but on the host's network. */
+  readonly network?: WiringParts["network"];
   readonly config: DaemonConfig;
   readonly world: World;
   readonly log: Log;
@@ -38,6 +48,8 @@ export interface EngineParts {
 
 /** An engine that can be closed. Containers go on; the next engine adopts them. */
 export interface OpenEngine extends Engine {
+  /** The way to the swarm's networks for containers made by hand; null: none. */
+  attachThrough(door: OverlayDoor | null): void;
   close(): Promise<void>;
 }
 
@@ -62,6 +74,21 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     mirrors: config["registry-mirrors"],
     world,
   };
+  const networks = new LocalNetworks(dataRoot, world);
+  await networks.load();
+  await rm(join(execRoot, "attach"), { recursive: true, force: true });
+  const attachments = new Attachments({ runtime, keeper, libc, execRoot });
+  const wiring = new Wiring({
+    network: parts.network ?? null,
+    networks,
+    records,
+    list: () => containers.list(),
+  });
+  await wiring.announce();
+  const locals = new Locals({
+    ...{ wiring, execRoot, scope, world, log },
+    containers: () => containers,
+  });
   const puller = new Puller(runtime, images, registries);
   const containers: Containers = new Containers({
     runtime,
@@ -76,6 +103,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     keeper,
     hub,
     scope,
+    attachments,
+    local: locals,
     logBytesMax: parseSize(config["log-opts"]["max-size"]),
     logFilesMax: Number(config["log-opts"]["max-file"]),
     onRunning: (id, signal) =>
@@ -90,11 +119,15 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
         );
       }),
   });
+  const operations = new Operations({
+    ...{ runtime, containers, records, libc, hub, wiring, networks },
+  });
   const execs = new Execs({ runtime, containers, hub, libc, host, execRoot, world });
   const versions = await readVersions(runtime);
   await images.all();
   await runtime.dropLeases("pull");
   await containers.adopt();
+  await locals.revive();
   keeper.onReconnect(() => {
     if (scope.signal.aborted) return;
     containers
@@ -114,17 +147,62 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     distribution: (reference, auth, signal) =>
       describeDistribution(parseReference(reference), new Registry(registries, auth), signal),
     create: (container, signal) => containers.create(container, signal),
-    start: (id) => containers.start(id),
-    stop: (id, graceMs, signal) => containers.stop(id, graceMs, signal),
-    kill: (id, signalName) => containers.kill(id, signalName),
+    start: (id) => locals.start(id),
+    stop: async (id, graceMs, signal) => {
+      await locals.noteStopped(id);
+      const record = containers.find(id);
+      if (record.state.Status === "paused") await operations.unpause(record.id);
+      if (record.state.Pid === 0) return;
+      await containers.stop(record.id, graceMs, signal);
+      hub.emit("stop", containers.findOr(record));
+    },
+    kill: async (id, signalName) => {
+      const record = containers.find(id);
+      const ends = ["SIGKILL", "9", record.config.StopSignal ?? "SIGTERM"];
+      if (record.state.Pid !== 0 && ends.includes(signalName)) await locals.noteStopped(record.id);
+      await containers.kill(record.id, signalName);
+      hub.emit("kill", record);
+      if (record.state.Status === "paused" && ends.slice(0, 2).includes(signalName))
+        await runtime.resume(record.id).catch(() => {});
+    },
     remove: async (id, options) => {
       const record = containers.find(id);
+      if (options.force) {
+        await locals.noteStopped(record.id);
+        if (containers.find(id).state.Status === "paused") await operations.unpause(record.id);
+      }
       await containers.remove(id, options);
       execs.forget(record.id);
     },
     list: () => containers.list(),
     inspect: (id) => containers.find(id),
-    wait: (id, signal) => containers.wait(id, signal),
+    wait: (id, signal, condition) =>
+      containers.wait(id, AbortSignal.any([signal, scope.signal]), condition),
+    attach: async (id, wanted) => {
+      const record = containers.find(id);
+      const streams = await attachments.open(record, wanted, record.state.Pid !== 0);
+      hub.emit("attach", record);
+      return streams;
+    },
+    resize: (id, rows, columns) => operations.resize(id, rows, columns),
+    pause: (id) => operations.pause(id),
+    unpause: (id) => operations.unpause(id),
+    rename: (id, name) => containers.rename(id, name),
+    update: (id, change) => operations.update(id, change),
+    pids: (id) => operations.pids(id),
+    stats: async (id) => {
+      const { id: full, host: limits, state } = containers.find(id);
+      if (state.Pid === 0) return null;
+      return readStats(cgroupPath(limits, config, full), state.Pid);
+    },
+    bytes: (id) => runtime.snapshotBytes(containers.find(id).id),
+    withFiles: (id, run) => operations.withFiles(id, run),
+    networks: () => networks.list(),
+    createNetwork: (spec) => operations.createNetwork(spec),
+    removeNetwork: (id) => operations.removeNetwork(id),
+    connect: (container, network, wish) => operations.connect(container, network, wish),
+    disconnect: (container, network, force) => operations.disconnect(container, network, force),
+    attachThrough: (door) => wiring.attachThrough(door),
     logs: (id, query, signal) => {
       const record = containers.find(id);
       const ended = containers.wait(record.id, signal);

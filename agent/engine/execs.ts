@@ -1,9 +1,8 @@
 // Further processes in running containers: docker exec and health checks.
 
 import { randomBytes } from "node:crypto";
-import { constants, openSync } from "node:fs";
+import { constants } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
-import { Socket } from "node:net";
 import { join } from "node:path";
 import { Readable, type Writable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
@@ -14,6 +13,7 @@ import type { Exit, Runtime, Stdio } from "../runtime/types.ts";
 import type { Containers } from "./containers.ts";
 import { mergeEnv } from "./defaults.ts";
 import { execFailure } from "./failures.ts";
+import { openFifo } from "./fifo.ts";
 import type { Hub } from "./hub.ts";
 import type { Libc } from "./libc.ts";
 import { readInside } from "./rootfs.ts";
@@ -254,14 +254,4 @@ export class Execs {
     if (this.#execs.size >= execsMax)
       throw new SwarmError("exhausted", `${execsMax} execs are running already`);
   }
-}
-
-/** The socket owns the descriptor. Opened synchronously: without a second end it does not block. */
-function openFifo(path: string, mode: number): Socket {
-  const isReader = mode === constants.O_RDONLY;
-  const fd = openSync(path, mode | constants.O_NONBLOCK);
-  const socket = new Socket({ fd, readable: isReader, writable: !isReader });
-  // Broken pipes show as the end of the stream; the exit code tells the rest.
-  socket.on("error", () => {});
-  return socket;
 }

@@ -22,6 +22,8 @@ export interface FreshVolume {
 
 export interface PreparedMounts {
   readonly mounts: readonly SpecMount[];
+  /** What was asked for and what the image has, each volume by its name. */
+  readonly resolved: readonly Mount[];
   readonly fresh: readonly FreshVolume[];
 }
 
@@ -70,17 +72,20 @@ export async function prepareMounts(
   anonymous: string[],
 ): Promise<PreparedMounts> {
   const mounts: SpecMount[] = [];
+  const resolved: Mount[] = [];
   const fresh: FreshVolume[] = [];
   const targets = new Set<string>();
   for (const mount of wanted) {
     const target = cleanTarget(mount.Target);
     if (targets.has(target)) throw new SwarmError("invalid", `Duplicate mount point: ${target}`);
     targets.add(target);
+    resolved.push({ ...mount, Target: target });
     if (mount.Type === "tmpfs") mounts.push(tmpfs(mount, target));
     else if (mount.Type === "bind") mounts.push(await bind(mount, target));
     else if (mount.Type === "volume" || mount.Type === "") {
       const name = mount.Source === "" ? randomBytes(32).toString("hex") : mount.Source;
       if (mount.Source === "") anonymous.push(name);
+      resolved[resolved.length - 1] = { ...mount, Type: "volume", Source: name, Target: target };
       mounts.push(await volume(mount, name, target, volumes, fresh));
     } else throw new SwarmError("unsupported", `mounts of type ${mount.Type} are not supported`);
   }
@@ -91,8 +96,9 @@ export async function prepareMounts(
     const name = randomBytes(32).toString("hex");
     anonymous.push(name);
     mounts.push(await volume(plainVolume, name, target, volumes, fresh));
+    resolved.push({ ...plainMount, Source: name, Target: target });
   }
-  return { mounts, fresh };
+  return { mounts, resolved, fresh };
 }
 
 /** Copies what the image has at a fresh volume's place into it, with owners and modes. */
@@ -106,6 +112,7 @@ export async function fillVolume(fresh: FreshVolume, root: string): Promise<void
   await run("cp", ["-a", `${source}/.`, fresh.directory], { timeout: copyMsMax });
 }
 
+const plainMount = { Type: "volume", ReadOnly: false, Consistency: "" } as const;
 const plainVolume = { ReadOnly: false, VolumeOptions: undefined } as const;
 
 async function volume(
@@ -165,6 +172,26 @@ function tmpfs(mount: Mount, target: string): SpecMount {
   if (size > 0) options.push(`size=${size}`);
   options.push(`mode=${mode > 0 ? mode.toString(8) : "1777"}`);
   return { destination: target, type: "tmpfs", source: "tmpfs", options };
+}
+
+/** HostConfig.Tmpfs: by place, options as mount(8) has them; later ones win over Docker's own. */
+export function tmpfsMounts(wanted: Readonly<Record<string, string>>): readonly SpecMount[] {
+  return Object.entries(wanted).map(([path, text]) => {
+    const options = new Set(["nosuid", "noexec", "nodev", "rprivate", "rw"]);
+    for (const word of text.split(",").filter((each) => each !== "")) {
+      const opposite = oppositeOf(word);
+      options.delete(opposite);
+      options.add(word);
+    }
+    const destination = cleanTarget(path);
+    return { destination, type: "tmpfs", source: "tmpfs", options: [...options] };
+  });
+}
+
+function oppositeOf(word: string): string {
+  if (word === "ro") return "rw";
+  if (word === "rw") return "ro";
+  return word.startsWith("no") ? word.slice(2) : `no${word}`;
 }
 
 function cleanTarget(path: string): string {

@@ -37,6 +37,8 @@ export class LogPipes {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     libc.mkfifo(stdout, 0o600);
     if (stderr !== "") libc.mkfifo(stderr, 0o600);
+    const stdin = config.OpenStdin === true ? join(directory, "stdin") : "";
+    if (stdin !== "") libc.mkfifo(stdin, 0o600);
     await keeper.ask({
       do: "openLogs",
       container: id,
@@ -46,7 +48,7 @@ export class LogPipes {
       fileBytesMax: logBytesMax,
       filesMax: logFilesMax,
     });
-    return { stdin: "", stdout, stderr, terminal };
+    return { stdin, stdout, stderr, terminal };
   }
 
   /** Once what is in them has been read. A keeper that cannot be asked is not waited for. */

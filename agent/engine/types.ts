@@ -2,6 +2,7 @@
 
 import type { Readable, Writable } from "node:stream";
 import type { HealthConfig, Mount, Ulimit } from "../../proto/gen/types.ts";
+import type { ContainerStats } from "./stats.ts";
 
 /** The body of POST /containers/create, without its HostConfig and NetworkingConfig. */
 export interface ContainerConfig {
@@ -19,8 +20,14 @@ export interface ContainerConfig {
   /** Seconds. */
   readonly StopTimeout?: number;
   readonly Healthcheck?: HealthConfig;
-  /** `80/tcp`: what the image says it listens on. Absent in records of older versions. */
+  /** `80/tcp`: what it or its image says it listens on. Absent in records of older versions. */
   readonly ExposedPorts?: readonly string[];
+  readonly Domainname?: string;
+  readonly AttachStdin?: boolean;
+  readonly AttachStdout?: boolean;
+  readonly AttachStderr?: boolean;
+  /** The container's input ends with the first client that leaves it. */
+  readonly StdinOnce?: boolean;
 }
 
 export interface HostConfig {
@@ -50,8 +57,69 @@ export interface HostConfig {
   readonly PublishedPorts?: readonly {
     readonly protocol: string;
     readonly targetPort: number;
+    /** 0: one that is free, chosen at each start. */
     readonly publishedPort: number;
+    /** The end of a range, of which any free one is taken. */
+    readonly publishedPortLast?: number;
+    /** The host's address it is bound to; absent or "": all. */
+    readonly hostIP?: string;
   }[];
+  readonly CpuShares?: number;
+  readonly CpuPeriod?: number;
+  readonly CpuQuota?: number;
+  readonly CpusetCpus?: string;
+  readonly CpusetMems?: string;
+  readonly OomKillDisable?: boolean;
+  /** By place in the container: options as mount(8) has them. */
+  readonly Tmpfs?: Readonly<Record<string, string>>;
+  /** Devices of this machine, under a name of the container's own. */
+  readonly Devices?: readonly {
+    readonly PathOnHost: string;
+    readonly PathInContainer: string;
+    readonly CgroupPermissions: string;
+  }[];
+  /** `c 42:* rmw`. */
+  readonly DeviceCgroupRules?: readonly string[];
+  /** "" its own, host, or container:ID. */
+  readonly PidMode?: string;
+  /** "" its own, host, none. */
+  readonly IpcMode?: string;
+  /** "" its own, or host. */
+  readonly UTSMode?: string;
+  /** "", host or private. */
+  readonly CgroupnsMode?: string;
+  readonly MaskedPaths?: readonly string[];
+  readonly ReadonlyPaths?: readonly string[];
+}
+
+export interface RestartPolicy {
+  readonly Name: "no" | "always" | "unless-stopped" | "on-failure";
+  /** 0: no limit. */
+  readonly MaximumRetryCount: number;
+}
+
+/** How a container is on a network, as it was asked for. */
+export interface EndpointWish {
+  readonly aliases: readonly string[];
+  /** "": any free one. */
+  readonly address: string;
+  /** The default route leads through the network with the highest; absent: 0. */
+  readonly gatewayPriority?: number;
+}
+
+/** What a container has that somebody made by hand, and no task's container. */
+export interface LocalSettings {
+  /** bridge, host, none, container:ID, or the first network's name. */
+  readonly networkMode: string;
+  /** By network name; empty for host, none and container:ID. */
+  readonly endpoints: Readonly<Record<string, EndpointWish>>;
+  readonly restart: RestartPolicy;
+  readonly autoRemove: boolean;
+  /** Docker's HostConfig as inspect shows it. */
+  readonly shown: Readonly<Record<string, unknown>>;
+  /** Stopped or killed by a request: not started again by itself until it is started by one. */
+  readonly isStoppedByHand: boolean;
+  readonly restartCount: number;
 }
 
 export interface CreateContainer {
@@ -70,12 +138,23 @@ export interface CreateContainer {
         readonly IPPrefixLen: number;
         readonly Gateway: string;
         readonly Aliases: readonly string[];
+        /** eth0 …: while it runs; absent for a task's. */
+        readonly Device?: string;
       }
     >
   >;
+  /** Absent for a task's container, whose network namespace is made for it. */
+  readonly local?: Omit<LocalSettings, "isStoppedByHand" | "restartCount">;
 }
 
-export type ContainerPhase = "created" | "running" | "paused" | "exited" | "dead" | "removing";
+export type ContainerPhase =
+  | "created"
+  | "running"
+  | "paused"
+  | "restarting"
+  | "exited"
+  | "dead"
+  | "removing";
 
 export interface Container {
   readonly id: string;
@@ -86,6 +165,9 @@ export interface Container {
   readonly host: HostConfig;
   readonly networks: CreateContainer["networks"];
   readonly networkNamespace: string;
+  readonly local?: LocalSettings;
+  /** The host's ports that lead to it, as they were found at its start; absent for a task's container. */
+  readonly ports?: HostConfig["PublishedPorts"];
   readonly state: {
     readonly Status: ContainerPhase;
     readonly Pid: number;
@@ -107,6 +189,16 @@ export interface ContainerEvent {
   readonly action:
     | "create"
     | "start"
+    | "restart"
+    | "stop"
+    | "kill"
+    | "attach"
+    | "detach"
+    | "pause"
+    | "unpause"
+    | "rename"
+    | "resize"
+    | "update"
     | "die"
     | "oom"
     | "destroy"
@@ -179,12 +271,66 @@ export interface ExecStreams {
   readonly exited: Promise<number>;
 }
 
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+/** A client's ends of a container's own input and output. */
+export interface AttachStreams {
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  /** null with a terminal. */
+  readonly stderr: Readable | null;
+  /** Lets go of all of it; the container goes on. */
+  close(): void;
+}
+
 /** Progress as Docker's JSON lines: {status, id?, progressDetail?, progress?}. */
 export type PullProgress = (line: {
   readonly status: string;
   readonly id?: string;
   readonly progressDetail?: { readonly current?: number; readonly total?: number };
 }) => void;
+
+/** A network of this node alone, made by hand (driver bridge). */
+export interface LocalNetworkObject {
+  readonly id: string;
+  readonly name: string;
+  readonly created: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly options: Readonly<Record<string, string>>;
+  readonly isInternal: boolean;
+  readonly subnets: readonly {
+    readonly cidr: string;
+    readonly prefix: number;
+    readonly gateway: string;
+  }[];
+}
+
+export interface LocalNetworkSpec {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly options: Readonly<Record<string, string>>;
+  readonly isInternal: boolean;
+  /** Empty: a free one is chosen. `gateway` "" is the subnet's first address. */
+  readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
+}
+
+/** What `docker update` may change; absent fields stay. */
+export interface ContainerUpdate {
+  readonly host: Pick<
+    HostConfig,
+    | "Memory"
+    | "MemorySwap"
+    | "MemoryReservation"
+    | "NanoCpus"
+    | "PidsLimit"
+    | "CpuShares"
+    | "CpuPeriod"
+    | "CpuQuota"
+    | "CpusetCpus"
+    | "CpusetMems"
+  >;
+  readonly restart?: RestartPolicy;
+}
 
 /** All methods take an id, a unique id prefix or a name, and throw `not_found` for anything else. */
 export interface Engine {
@@ -230,8 +376,42 @@ export interface Engine {
   ): Promise<void>;
   list(): readonly Container[];
   inspect(id: string): Container;
-  wait(id: string, signal: AbortSignal): Promise<{ readonly exitCode: number }>;
+  /** Without a condition: until it does not run. A container that is restarted runs. */
+  wait(
+    id: string,
+    signal: AbortSignal,
+    condition?: WaitCondition,
+  ): Promise<{ readonly exitCode: number }>;
+  /** Also before the start: what it writes from the start on. Streams end with the process. */
+  attach(
+    id: string,
+    wanted: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean },
+  ): Promise<AttachStreams>;
+  resize(id: string, rows: number, columns: number): Promise<void>;
+  pause(id: string): Promise<void>;
+  unpause(id: string): Promise<void>;
+  rename(id: string, name: string): Promise<void>;
+  /** Limits of what runs too, and the restart policy. */
+  update(id: string, change: ContainerUpdate): Promise<void>;
+  /** Process ids in this machine's numbering. */
+  pids(id: string): Promise<readonly number[]>;
+  /** null when it does not run. */
+  stats(id: string): Promise<ContainerStats | null>;
+  /** Bytes of what it has written into its own layer. */
+  bytes(id: string): Promise<number>;
+  /** Runs with the container's files: those of its process, or its own layers when it does not run. */
+  withFiles<T>(id: string, run: (root: string) => Promise<T>): Promise<T>;
   logs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogRecord>;
+
+  /** This node's own networks that somebody made. */
+  networks(): readonly LocalNetworkObject[];
+  /** Throws `conflict` (name taken), `invalid`, `denied` (subnet overlaps), `exhausted`. */
+  createNetwork(spec: LocalNetworkSpec): Promise<string>;
+  /** Throws `denied` while a container is on it. */
+  removeNetwork(id: string): Promise<void>;
+  /** Of a container made by hand, running or not. */
+  connect(container: string, network: string, wish: EndpointWish): Promise<void>;
+  disconnect(container: string, network: string, force: boolean): Promise<void>;
 
   createExec(id: string, config: ExecConfig): Promise<string>;
   startExec(execId: string, signal: AbortSignal): Promise<ExecStreams>;

@@ -1,13 +1,15 @@
 // The containers whose output is followed: FIFOs in, rotated files out.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { OpenLogs } from "../../proto/kit/keeper.ts";
+import type { OpenLogs, TeeLogs } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { FifoReader } from "./fifo.ts";
 import { encodeLine, LineSplitter, Stamps, type StreamName } from "./lines.ts";
 import { LogFile } from "./logfile.ts";
+import { Tee } from "./tee.ts";
 
 const containersMax = 10_000;
+const teesMax = 64;
 /** One complaint per container for so many failed writes. */
 const complainEvery = 1_000;
 
@@ -37,6 +39,15 @@ export class LogBook {
     await followed.stop();
   }
 
+  /** Throws `not_found` when the container's output is not followed, or a FIFO has no reader. */
+  tee(request: TeeLogs): void {
+    const followed = this.#followed.get(request.container);
+    if (followed === undefined)
+      throw new SwarmError("not_found", `no output of container ${request.container} is followed`);
+    if (request.stdout !== undefined) followed.tee("stdout", request.stdout);
+    if (request.stderr !== undefined) followed.tee("stderr", request.stderr);
+  }
+
   get requests(): readonly OpenLogs[] {
     return [...this.#followed.values()].map((followed) => followed.request);
   }
@@ -49,6 +60,7 @@ export class LogBook {
 class Followed {
   readonly request: OpenLogs;
   readonly #readers: FifoReader[] = [];
+  readonly #tees: Tee[] = [];
   readonly #file: LogFile;
   readonly #stamps: Stamps;
   readonly #log: Log;
@@ -73,8 +85,18 @@ class Followed {
     }
   }
 
+  tee(stream: StreamName, path: string): void {
+    for (let i = this.#tees.length - 1; i >= 0; i--)
+      if (this.#tees[i]?.isGone === true) this.#tees.splice(i, 1);
+    if (this.#tees.length >= teesMax)
+      throw new SwarmError("exhausted", `more than ${teesMax} readers of one container's output`);
+    this.#tees.push(new Tee(stream, path));
+  }
+
   async stop(): Promise<void> {
+    for (const tee of this.#tees) tee.hurry();
     await Promise.all(this.#readers.map((reader) => reader.stop()));
+    for (const tee of this.#tees) tee.end();
     await this.#writing;
     await this.#file.close().catch(() => {});
   }
@@ -84,10 +106,17 @@ class Followed {
     this.#readers.push(
       new FifoReader(
         path,
-        (chunk) => this.#write(splitter.push(chunk), stream),
+        (chunk) => this.#take(chunk, splitter, stream),
         () => this.#write(splitter.end(), stream),
       ),
     );
+  }
+
+  async #take(chunk: Buffer, splitter: LineSplitter, stream: StreamName): Promise<void> {
+    const written = this.#write(splitter.push(chunk), stream);
+    if (this.#tees.length === 0) return written;
+    const tees = this.#tees.filter((tee) => tee.stream === stream);
+    await Promise.all([written, ...tees.map((tee) => tee.write(chunk))]);
   }
 
   /** Both streams go into one file, one batch after the other. A full disk costs lines, never the container. */

@@ -118,6 +118,9 @@ class KeeperProcess {
       case "closeLogs":
         await this.#logs.close(request.container);
         break;
+      case "teeLogs":
+        this.#logs.tee(request);
+        break;
       case "serveNames":
         this.#names.serve(request);
         break;

@@ -22,6 +22,13 @@ export function parseRequest(json: unknown): KeeperRequest {
       };
     case "closeLogs":
       return { do: what, container: text(request, "container") };
+    case "teeLogs":
+      return {
+        do: what,
+        container: text(request, "container"),
+        ...optionalText(request, "stdout"),
+        ...optionalText(request, "stderr"),
+      };
     case "serveNames":
       return {
         do: what,

@@ -13,15 +13,25 @@ import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
 import { firewallObstacles, leaveFirewall, watchFirewall } from "./firewall.ts";
 import { isWithdrawn, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
+import { localFacts, placeLocally, withLocalEndpoints } from "./locals.ts";
 import { Naming } from "./naming.ts";
 import { PeerWatch } from "./peers.ts";
-import { emptyView, freeLocalAddress, localNetwork, networkFacts, sandboxPorts } from "./plan.ts";
+import {
+  emptyView,
+  exitNetwork,
+  localNetwork,
+  type NetworkFacts,
+  networkFacts,
+  publishedPorts,
+  sandboxPorts,
+} from "./plan.ts";
 import { portKey } from "./ports.ts";
 import { attempt, Rules } from "./rules.ts";
 import type {
   Attachment,
   ClusterView,
   Difference,
+  LocalNetwork,
   Network,
   NetworkCheck,
   Sandbox,
@@ -30,6 +40,8 @@ import type {
 import { Wired } from "./wired.ts";
 
 const drainLookMs = 200;
+/** As long as the node is in no swarm, whose way to the peers says it. */
+const mtuDefault = 1_500;
 
 export interface NetworkOptions {
   readonly execRoot: string;
@@ -49,6 +61,7 @@ export class KernelNetwork implements Network, NetworkCheck {
   readonly #check: Check;
   readonly #scope = new Scope("network");
   #view: ClusterView | null = null;
+  #locals: ReadonlyMap<string, NetworkFacts> = new Map([[localNetwork.id, localNetwork]]);
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: NetworkOptions) {
@@ -76,6 +89,17 @@ export class KernelNetwork implements Network, NetworkCheck {
 
   update(view: ClusterView): Promise<void> {
     return this.#serially(() => this.#update(view));
+  }
+
+  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<void> {
+    return this.#serially(async () => {
+      const facts = [localNetwork, ...networks.map(localFacts)];
+      const before = this.#locals;
+      this.#locals = new Map(facts.map((network) => [network.id, network]));
+      for (const id of before.keys())
+        if (!this.#locals.has(id) && this.#wired.router(id) !== undefined)
+          this.#wired.removeRouter(id);
+    });
   }
 
   createSandbox(
@@ -143,11 +167,17 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#serially(async () => {
       const wired = this.#wired;
       this.#view = null;
-      for (const id of wired.leftSandboxes()) await this.#removeSandbox(id);
-      for (const id of wired.leftNetworks()) wired.removeRouter(id);
-      for (const { id } of wired.sandboxes) await this.#removeSandbox(id);
-      this.#rules.clear();
-      leaveFirewall();
+      const isOfNode = (id: string) =>
+        wired.sandbox(id)?.attachments.every(({ networkId }) => this.#locals.has(networkId));
+      const all = new Set([...wired.leftSandboxes(), ...wired.sandboxes.map(({ id }) => id)]);
+      for (const id of all) if (isOfNode(id) !== true) await this.#removeSandbox(id);
+      for (const id of wired.leftNetworks()) if (!wired.isUsed(id)) wired.removeRouter(id);
+      if (wired.routers.length > 0) await this.#rules.apply(null, null);
+      else {
+        this.#rules.clear();
+        leaveFirewall();
+      }
+      await this.#tellTables();
     });
   }
 
@@ -160,7 +190,7 @@ export class KernelNetwork implements Network, NetworkCheck {
   async #update(view: ClusterView): Promise<void> {
     const wired = this.#wired;
     const facts = view.networks.map(networkFacts);
-    if (wired.isUsed(localNetwork.id)) facts.push(localNetwork);
+    for (const local of this.#locals.values()) if (wired.isUsed(local.id)) facts.push(local);
     const before = this.#view;
     this.#view = view;
     if (view.networks.length > 0) {
@@ -195,37 +225,64 @@ export class KernelNetwork implements Network, NetworkCheck {
     asked: Sandbox,
   ): Promise<{ readonly namespace: string; readonly attachments: readonly Attachment[] }> {
     const wired = this.#wired;
-    const sandbox = this.#placed(asked);
-    const isLocal = sandbox.attachments.some(({ networkId }) => networkId === localNetwork.id);
-    if (isLocal) await wired.wireRouter(localNetwork, this.#view ?? emptyView);
+    const before = wired.sandbox(asked.id);
+    const sandbox = placeLocally(asked, before, wired.sandboxes, this.#locals);
+    for (const { networkId } of sandbox.attachments) {
+      const local = this.#locals.get(networkId);
+      if (local === undefined) continue;
+      if (wired.mtu === 0) wired.mtu = this.#options.mtu || mtuDefault;
+      await wired.wireRouter(local, this.#view ?? emptyView);
+    }
     for (const { networkId } of sandbox.attachments) {
       if (wired.router(networkId) !== undefined) continue;
       const message = `this node does not know the network ${networkId} of container ${sandbox.id} yet`;
       throw new SwarmError("unavailable", message);
     }
+    if (sandbox.exclusive === true) this.#checkPorts(sandbox);
     wired.addSandbox(sandbox);
     const problems = await this.#rules.hold(this.#view);
     const taken = sandboxPorts(sandbox).find((port) => problems.has(portKey(port)));
     if (taken !== undefined) {
-      wired.dropSandbox(sandbox.id);
+      if (before === undefined) wired.dropSandbox(sandbox.id);
+      else wired.addSandbox(before);
       throw problems.get(portKey(taken));
     }
     wired.saveSandbox(sandbox);
+    for (const attachment of before?.attachments ?? [])
+      if (!sandbox.attachments.some(({ networkId }) => networkId === attachment.networkId))
+        wired.unwire(attachment);
     wired.wireSandbox(sandbox);
-    const { failures } = await this.#rules.apply(this.#view, sandbox);
+    const { failures } = await this.#rules.apply(this.#view, both(before, sandbox));
     if (failures.length > 0) throw failures[0];
     const namespace = wired.sandboxPath(sandbox.id);
     await this.#naming.serve(sandbox, namespace, wired.networks);
+    if (hasLocalNames(before) || hasLocalNames(sandbox)) await this.#tellTables();
     return { namespace, attachments: sandbox.attachments };
   }
 
-  /** With its address on the local network, the same as before if it had one. */
-  #placed(sandbox: Sandbox): Sandbox {
-    if (sandbox.attachments.length > 0 || sandbox.isolated === true) return sandbox;
-    const before = this.#wired.sandbox(sandbox.id)?.attachments ?? [];
-    if (before.length > 0) return { ...sandbox, attachments: before };
-    const address = freeLocalAddress(this.#wired.sandboxes);
-    return { ...sandbox, attachments: [{ networkId: localNetwork.id, address }] };
+  /** Throws `conflict` with Docker's sentence when something else of ours is published there. */
+  #checkPorts(sandbox: Sandbox): void {
+    const { networks, sandboxes } = this.#wired;
+    const others = sandboxes.filter(({ id }) => id !== sandbox.id);
+    const published = publishedPorts(this.#view ?? emptyView, networks, others);
+    const exit = exitNetwork(sandbox, networks)?.id;
+    for (const { protocol, port, hostIP } of sandboxPorts(sandbox)) {
+      // A router knows a port by its number alone: another of its containers cannot have it on another address.
+      const isTaken = published.some(
+        (other) =>
+          other.protocol === protocol &&
+          other.port === port &&
+          (other.hostIP === hostIP ||
+            other.hostIP === "" ||
+            hostIP === "" ||
+            other.networkId === exit),
+      );
+      if (isTaken)
+        throw new SwarmError(
+          "conflict",
+          `Bind for ${hostIP || "0.0.0.0"}:${port} failed: port is already allocated`,
+        );
+    }
   }
 
   async #removeSandbox(id: string): Promise<void> {
@@ -238,6 +295,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       const error = messageOf(problem);
       this.#options.log.warn({ sandbox: id, error }, "not all of it was removed");
     }
+    if (hasLocalNames(sandbox)) await this.#tellTables();
   }
 
   /** Where endpoints serve no more (at a start nothing is known of before), flows may lead astray. */
@@ -278,7 +336,8 @@ export class KernelNetwork implements Network, NetworkCheck {
     if (this.#view === null) return null;
     const { networks, sandboxes } = this.#wired;
     const placed = sandboxes.map((each) => [each, this.#wired.sandboxPath(each.id)] as const);
-    return this.#naming.digests(this.#view, networks, placed);
+    const view = withLocalEndpoints(this.#view, this.#locals, sandboxes);
+    return this.#naming.digests(view, networks, placed);
   }
 
   /** Forgets what was believed of the places, and makes all agree as an update does. */
@@ -304,9 +363,15 @@ export class KernelNetwork implements Network, NetworkCheck {
     await this.#update(this.#view);
   }
 
+  async #tellTables(): Promise<void> {
+    const { networks, sandboxes } = this.#wired;
+    const view = withLocalEndpoints(this.#view ?? emptyView, this.#locals, sandboxes);
+    if (this.#view !== null || view !== emptyView) await this.#naming.tellTables(view, networks);
+  }
+
   async #tellKeeper(): Promise<void> {
     const { networks, sandboxes } = this.#wired;
-    if (this.#view !== null) await this.#naming.tellTables(this.#view, networks);
+    await this.#tellTables();
     for (const sandbox of sandboxes) {
       await this.#naming.serve(sandbox, this.#wired.sandboxPath(sandbox.id), networks);
     }
@@ -320,4 +385,13 @@ export class KernelNetwork implements Network, NetworkCheck {
     this.#last = next.catch(() => {});
     return next;
   }
+}
+
+/** The sandbox as it was and as it is, for what has to change in the routers of both. */
+function both(before: Sandbox | undefined, after: Sandbox): Sandbox {
+  return { ...after, attachments: [...(before?.attachments ?? []), ...after.attachments] };
+}
+
+function hasLocalNames(sandbox: Sandbox | undefined): boolean {
+  return sandbox?.attachments.some(({ names = [] }) => names.length > 0) === true;
 }

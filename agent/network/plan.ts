@@ -16,7 +16,7 @@ import {
   routerPrefix,
 } from "./addresses.ts";
 import { describe, type KernelObject, parseCidr } from "./netlink.ts";
-import type { ClusterView, Sandbox } from "./types.ts";
+import type { Attachment, ClusterView, Sandbox } from "./types.ts";
 
 const replyTable = 100;
 /** VXLAN over IPv4: outer Ethernet is not counted; IP 20, UDP 8, VXLAN 8, inner Ethernet 14. */
@@ -78,21 +78,6 @@ export const localNetwork: NetworkFacts = {
   subnets: [{ cidr: "172.29.0.0/16", prefix: 16, gateway: "172.29.0.1" }],
 };
 
-/** The lowest address of the local network that no sandbox has. Throws `exhausted` when there is none. */
-export function freeLocalAddress(sandboxes: Iterable<Sandbox>): string {
-  const taken = new Set<string>();
-  for (const { attachments } of sandboxes)
-    for (const { address } of attachments) taken.add(address);
-  for (let i = 2; i < 65_535; i++) {
-    const address = `172.29.${i >> 8}.${i & 0xff}`;
-    if (!taken.has(address)) return address;
-  }
-  throw new SwarmError(
-    "exhausted",
-    "no address is left in this node's local network 172.29.0.0/16",
-  );
-}
-
 /** What there is before any manager said anything. */
 export const emptyView: ClusterView = {
   self: { nodeId: "", index: 0, dataPathAddr: "", dataPathPort: 0 },
@@ -130,11 +115,15 @@ export interface Attached {
   readonly address: string;
 }
 
+export function deviceOf(attachment: Attachment, place: number): string {
+  return attachment.device ?? `eth${place}`;
+}
+
 export function attachedTo(networkId: string, sandboxes: readonly Sandbox[]): readonly Attached[] {
   return sandboxes.flatMap((sandbox) =>
     sandbox.attachments.flatMap((attachment, i) =>
       attachment.networkId === networkId
-        ? [{ sandbox: sandbox.id, device: `eth${i}`, address: attachment.address }]
+        ? [{ sandbox: sandbox.id, device: deviceOf(attachment, i), address: attachment.address }]
         : [],
     ),
   );
@@ -209,7 +198,7 @@ export function sandboxObjects(
   return sandbox.attachments.flatMap((attachment, i) => {
     const network = networks.get(attachment.networkId);
     if (network === undefined) return [];
-    const link = `eth${i}`;
+    const link = deviceOf(attachment, i);
     const { address } = attachment;
     const subnet = subnetOf(network, address);
     const { gateway } = subnet;

@@ -13,6 +13,8 @@ const record = z.object({
       networkId: z.string(),
       address: z.string(),
       gatewayPriority: z.int().exactOptional(),
+      device: z.string().exactOptional(),
+      names: z.array(z.string()).exactOptional(),
     }),
   ),
   isolated: z.boolean().exactOptional(),
@@ -24,6 +26,7 @@ const record = z.object({
       hostIP: z.string().exactOptional(),
     }),
   ),
+  exclusive: z.boolean().exactOptional(),
   upstreamNameServers: z.array(z.string()),
   searchDomains: z.array(z.string()),
 });

@@ -23,9 +23,28 @@ export interface ClusterView {
 
 export interface Attachment {
   readonly networkId: string;
+  /** "" on a network of this node only: any free one. */
   readonly address: string;
   /** The default route leads through the network with the highest, Docker's gw-priority; absent: 0. */
   readonly gatewayPriority?: number;
+  /** The container's device; absent: eth and its place in the list. */
+  readonly device?: string;
+  /** By which others on a network of this node find it. */
+  readonly names?: readonly string[];
+}
+
+/** A network of this node alone, beside the one of containers without any: routed and translated as that one is. */
+export interface LocalNetwork {
+  readonly id: string;
+  readonly name: string;
+  readonly isInternal: boolean;
+  /** Bytes; absent or 0: as much as there is. */
+  readonly mtu?: number;
+  readonly subnets: readonly {
+    readonly cidr: string;
+    readonly prefix: number;
+    readonly gateway: string;
+  }[];
 }
 
 /** A container's network namespace and what is in it. */
@@ -43,6 +62,8 @@ export interface Sandbox {
     readonly publishedPort: number;
     readonly hostIP?: string;
   }[];
+  /** Its ports must be nobody else's: else `conflict`. For tasks the managers see to that. */
+  readonly exclusive?: boolean;
   readonly upstreamNameServers: readonly string[];
   readonly searchDomains: readonly string[];
 }
@@ -102,7 +123,12 @@ export interface NetworkCheck {
 export interface Network {
   /** Makes the kernel and the keeper's name tables agree with the view. Calls are serialised; resolves when they agree. */
   update(view: ClusterView): Promise<void>;
-  /** Makes (or completes, after a crash half-way) a namespace and wires it. Idempotent. The view must hold its networks. */
+  /** The networks of this node alone there are, all of them. */
+  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<void>;
+  /**
+   * Makes (or completes, after a crash half-way) a namespace and wires it. Idempotent. The view must hold its networks.
+   * With other attachments than before it is connected to the new ones and disconnected from those that are gone.
+   */
   createSandbox(sandbox: Sandbox): Promise<{
     readonly namespace: string;
     /** As given, or the address on the local network. */
@@ -116,7 +142,7 @@ export interface Network {
   drained(networkId: string, address: string, msMax: number, signal: AbortSignal): Promise<void>;
   /** Node ids whose router did not answer the last probe. */
   unreachablePeers(): readonly string[];
-  /** Leaves every network: removes all of it from the kernel. */
+  /** Leaves every network of the swarm: removes all of it from the kernel, but for sandboxes on this node's own networks. */
   clear(): Promise<void>;
   close(): Promise<void>;
 }

@@ -6,11 +6,11 @@ import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
 import { containerLink } from "./addresses.ts";
 import { listFolder, NamespaceState } from "./apply.ts";
 import { deleteLink } from "./links.ts";
-import { type NetworkFacts, sandboxObjects } from "./plan.ts";
+import { deviceOf, type NetworkFacts, sandboxObjects } from "./plan.ts";
 import { SandboxRecords } from "./records.ts";
 import { withSocket } from "./socket.ts";
 import { sandboxTable } from "./tables.ts";
-import type { ClusterView, Sandbox } from "./types.ts";
+import type { Attachment, ClusterView, Sandbox } from "./types.ts";
 import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
 
 const routerFile = /^router-(.+)$/;
@@ -149,6 +149,14 @@ export class Wired {
     this.#sandboxes.delete(id);
   }
 
+  /** Takes the sandbox's links away from networks it has left. */
+  unwire({ networkId, address }: Attachment): void {
+    const router = this.#routers.get(networkId);
+    if (router === undefined) return;
+    withSocket(router.state.path, (socket) => socket.batch([deleteLink(containerLink(address))]));
+    router.state.forget();
+  }
+
   saveSandbox(sandbox: Sandbox): void {
     this.#records.save(sandbox);
   }
@@ -162,12 +170,14 @@ export class Wired {
     // Of a network that is being left: nothing is taken from what runs.
     if (facts.includes(null) && isNamespace(path)) return;
     ensureSandboxNamespace(path);
-    for (const [i, { networkId, address }] of sandbox.attachments.entries()) {
+    for (const [i, attachment] of sandbox.attachments.entries()) {
+      const { networkId, address } = attachment;
       const router = this.#routers.get(networkId);
       if (router === undefined) continue;
       const routerPath = this.routerPath(networkId);
       const mtu = this.mtuOf(router.facts);
-      const end = { routerPath, sandboxPath: path, device: `eth${i}`, address, mtu };
+      const device = deviceOf(attachment, i);
+      const end = { routerPath, sandboxPath: path, device, address, mtu };
       if (ensureContainerLink(end)) router.state.forgetLink(containerLink(address));
     }
     const state = new NamespaceState(path, this.#log);

@@ -5,6 +5,7 @@ import type { WantedLink } from "./differences.ts";
 import type { KernelObject } from "./netlink.ts";
 import {
   attachedTo,
+  deviceOf,
   type NetworkFacts,
   type PublishedPort,
   type RouterInput,
@@ -64,9 +65,9 @@ export function sandboxWish(
   networks: ReadonlyMap<string, NetworkFacts>,
   mtuOf: (networkId: string) => number,
 ): Wish {
-  const devices = sandbox.attachments.map(({ networkId }, i) => ({
-    name: `eth${i}`,
-    mtu: mtuOf(networkId),
+  const devices = sandbox.attachments.map((attachment, i) => ({
+    name: deviceOf(attachment, i),
+    mtu: mtuOf(attachment.networkId),
   }));
   return {
     where: `container ${sandbox.id}`,

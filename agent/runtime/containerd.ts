@@ -16,7 +16,7 @@ import {
   timeOf,
 } from "./convert.ts";
 import { endShim, findShims, type Shim } from "./shims.ts";
-import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
+import type { RuntimeSpec, SpecProcess, SpecResources } from "./spec-types.ts";
 import type {
   BlobSource,
   ContainerRecord,
@@ -32,6 +32,7 @@ import type {
 
 const runtimeName = "io.containerd.runc.v2";
 const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /** What a pull leaves behind when the agent dies in the middle of it is collected after this. */
 const leaseHoursMax = 24;
@@ -312,6 +313,18 @@ class Containerd implements Runtime {
     await this.#calls.unary(containersService, "Delete", { id }).catch(ignore("not_found"));
   }
 
+  async containerSpec(id: string): Promise<RuntimeSpec> {
+    const { container } = await this.#calls.unary(containersService, "Get", { id });
+    return JSON.parse(Buffer.from(container?.spec?.value ?? []).toString("utf8")) as RuntimeSpec;
+  }
+
+  async putContainerSpec(id: string, spec: RuntimeSpec): Promise<void> {
+    await this.#calls.unary(containersService, "Update", {
+      container: { id, spec: anyOf(specType, spec) },
+      update_mask: { paths: ["spec"] },
+    });
+  }
+
   async endOrphans(id: string): Promise<readonly string[]> {
     const lost = async (): Promise<readonly Shim[]> => {
       const shims = (await findShims(this.#address, this.#namespace)).filter(
@@ -419,6 +432,26 @@ class Containerd implements Runtime {
       { timeoutMs: taskTimeoutMs },
     );
     return answer.pid;
+  }
+
+  async pause(id: string): Promise<void> {
+    await this.#calls.unary(tasksService, "Pause", { container_id: id });
+  }
+
+  async resume(id: string): Promise<void> {
+    await this.#calls.unary(tasksService, "Resume", { container_id: id });
+  }
+
+  async updateTask(id: string, resources: SpecResources): Promise<void> {
+    await this.#calls.unary(tasksService, "Update", {
+      container_id: id,
+      resources: anyOf(resourcesType, resources),
+    });
+  }
+
+  async pids(id: string): Promise<readonly number[]> {
+    const answer = await this.#calls.unary(tasksService, "ListPids", { container_id: id });
+    return answer.processes.map((process) => process.pid);
   }
 
   async resize(id: string, execId: string, rows: number, columns: number): Promise<void> {

@@ -65,6 +65,17 @@ export interface SpecDevice {
   readonly access: string;
 }
 
+/** A device node to make in the container. */
+export interface SpecDeviceNode {
+  readonly path: string;
+  readonly type: "b" | "c" | "p";
+  readonly major: number;
+  readonly minor: number;
+  readonly fileMode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 export interface SpecResources {
   readonly devices: readonly SpecDevice[];
   readonly memory?: {
@@ -72,8 +83,15 @@ export interface SpecResources {
     readonly reservation?: number;
     readonly swap?: number;
     readonly swappiness?: number;
+    readonly disableOOMKiller?: boolean;
   };
-  readonly cpu?: { readonly quota?: number; readonly period?: number; readonly shares?: number };
+  readonly cpu?: {
+    readonly quota?: number;
+    readonly period?: number;
+    readonly shares?: number;
+    readonly cpus?: string;
+    readonly mems?: string;
+  };
   readonly pids?: { readonly limit: number };
 }
 
@@ -87,6 +105,7 @@ export interface RuntimeSpec {
     readonly cgroupsPath: string;
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
     readonly resources: SpecResources;
+    readonly devices?: readonly SpecDeviceNode[];
     readonly sysctl: Readonly<Record<string, string>>;
     readonly rootfsPropagation?: string;
     readonly seccomp?: SpecSeccomp | Readonly<Record<string, unknown>>;

@@ -8,6 +8,7 @@ import type {
   RuntimeSpec,
   SpecCapabilities,
   SpecDevice,
+  SpecDeviceNode,
   SpecMount,
   SpecProcess,
   SpecResources,
@@ -50,6 +51,27 @@ export interface SpecInput {
   readonly nanoCpus: number;
   readonly pidsMax: number;
   readonly shmBytes: number;
+  readonly cpu?: {
+    readonly shares?: number;
+    readonly periodUs?: number;
+    readonly quotaUs?: number;
+    readonly cpus?: string;
+    readonly mems?: string;
+  };
+  readonly isOomKillDisabled?: boolean;
+  readonly devices?: readonly SpecDeviceNode[];
+  /** Further rules of the device cgroup. */
+  readonly deviceRules?: readonly SpecDevice[];
+  /** "host", or the path of another container's; absent: its own. */
+  readonly namespaces?: {
+    readonly pid?: string;
+    readonly ipc?: string;
+    readonly uts?: string;
+    readonly cgroup?: string;
+  };
+  /** In place of the usual ones. */
+  readonly maskedPaths?: readonly string[];
+  readonly readonlyPaths?: readonly string[];
 }
 
 export const appArmorProfile = "tsswarm-default";
@@ -71,12 +93,16 @@ export function buildSpec(
     ociVersion: "1.0.2",
     process,
     root: { path: "rootfs", readonly: input.isRootReadonly },
-    hostname: input.hostname,
+    // Who shares the host's name cannot set it.
+    ...(input.namespaces?.uts === "host" ? {} : { hostname: input.hostname }),
     mounts: orderMounts(baseMounts(input, host), input.mounts),
     linux: {
       cgroupsPath: input.cgroupsPath,
       namespaces: namespacesOf(input, host),
       resources: resourcesOf(input),
+      ...(input.devices === undefined || input.devices.length === 0
+        ? {}
+        : { devices: input.devices }),
       sysctl: isOnHost
         ? { ...input.sysctls }
         : {
@@ -86,8 +112,8 @@ export function buildSpec(
           },
       ...(propagates(input.mounts) ? { rootfsPropagation: "rshared" } : {}),
       ...(seccomp === null ? {} : { seccomp }),
-      maskedPaths: input.privileged ? [] : maskedPaths,
-      readonlyPaths: input.privileged ? [] : readonlyPaths,
+      maskedPaths: input.privileged ? [] : (input.maskedPaths ?? maskedPaths),
+      readonlyPaths: input.privileged ? [] : (input.readonlyPaths ?? readonlyPaths),
     },
   };
   return { spec, warnings };
@@ -212,20 +238,35 @@ function seccompOf(
 }
 
 function namespacesOf(input: SpecInput, host: HostFacts): RuntimeSpec["linux"]["namespaces"] {
-  const namespaces: { type: string; path?: string }[] = [
-    { type: "mount" },
-    { type: "uts" },
-    { type: "ipc" },
-    { type: "pid" },
-  ];
+  const namespaces: { type: string; path?: string }[] = [{ type: "mount" }];
+  const wanted = input.namespaces ?? {};
+  for (const type of ["uts", "ipc", "pid"] as const) {
+    const path = wanted[type] ?? "";
+    if (path !== "host") namespaces.push(path === "" ? { type } : { type, path });
+  }
   if (input.networkNamespace !== "")
     namespaces.push({ type: "network", path: input.networkNamespace });
   // As Docker: on v1 programs expect to see the host's hierarchy, on v2 their own.
-  if (host.cgroups === "v2" && !input.privileged) namespaces.push({ type: "cgroup" });
+  const isOwnCgroup =
+    wanted.cgroup === "private" ||
+    (host.cgroups === "v2" && !input.privileged && wanted.cgroup !== "host");
+  if (isOwnCgroup) namespaces.push({ type: "cgroup" });
   return namespaces;
 }
 
-function resourcesOf(input: SpecInput): SpecResources {
+/** The limits alone, as an update of what runs takes them. */
+export function limitsOfResources(
+  input: Pick<
+    SpecInput,
+    | "memoryBytes"
+    | "memoryReservationBytes"
+    | "memorySwapBytes"
+    | "nanoCpus"
+    | "pidsMax"
+    | "cpu"
+    | "isOomKillDisabled"
+  >,
+): Omit<SpecResources, "devices"> {
   const memory = {
     ...(input.memoryBytes > 0 ? { limit: input.memoryBytes } : {}),
     ...(input.memoryReservationBytes > 0 ? { reservation: input.memoryReservationBytes } : {}),
@@ -234,13 +275,35 @@ function resourcesOf(input: SpecInput): SpecResources {
       : input.memoryBytes > 0
         ? { swap: input.memoryBytes * 2 }
         : {}),
+    ...(input.isOomKillDisabled === true ? { disableOOMKiller: true } : {}),
   };
+  const { shares = 0, periodUs = 0, quotaUs = 0, cpus = "", mems = "" } = input.cpu ?? {};
   const quota = Math.max(cpuQuotaUsMin, Math.round((input.nanoCpus / 1e9) * cpuPeriodUs));
+  const cpu = {
+    ...(input.nanoCpus > 0 ? { quota, period: cpuPeriodUs } : {}),
+    ...(quotaUs !== 0 ? { quota: quotaUs } : {}),
+    ...(periodUs > 0 ? { period: periodUs } : {}),
+    ...(shares > 0 ? { shares } : {}),
+    ...(cpus === "" ? {} : { cpus }),
+    ...(mems === "" ? {} : { mems }),
+  };
   return {
-    devices: input.privileged ? [{ allow: true, access: "rwm" }] : devices,
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
-    ...(input.nanoCpus > 0 ? { cpu: { quota, period: cpuPeriodUs } } : {}),
+    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
     ...(input.pidsMax > 0 ? { pids: { limit: input.pidsMax } } : {}),
+  };
+}
+
+function resourcesOf(input: SpecInput): SpecResources {
+  const allowed = (input.devices ?? []).map(({ type, major, minor }) => ({
+    ...{ allow: true, type, major, minor },
+    access: "rwm",
+  }));
+  return {
+    devices: input.privileged
+      ? [{ allow: true, access: "rwm" }]
+      : [...devices, ...(input.deviceRules ?? allowed)],
+    ...limitsOfResources(input),
   };
 }
 

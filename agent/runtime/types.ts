@@ -1,6 +1,6 @@
 // What the engine needs of a container runtime: blobs, images, snapshots, containers and their processes.
 
-import type { RuntimeSpec, SpecProcess } from "./spec-types.ts";
+import type { RuntimeSpec, SpecProcess, SpecResources } from "./spec-types.ts";
 
 /** A blob by its digest, as registries and containerd name it. */
 export interface Descriptor {
@@ -128,6 +128,9 @@ export interface Runtime {
   }): Promise<void>;
   containers(): Promise<readonly ContainerRecord[]>;
   deleteContainer(id: string): Promise<void>;
+  /** What the next process of the container is made from. */
+  containerSpec(id: string): Promise<RuntimeSpec>;
+  putContainerSpec(id: string, spec: RuntimeSpec): Promise<void>;
 
   /**
    * Ends what an abandoned create has left behind and the runtime does not know of: of one container, or of all with "".
@@ -148,6 +151,12 @@ export interface Runtime {
   deleteTask(id: string, execId: string): Promise<Exit | null>;
   createExec(id: string, execId: string, process: SpecProcess, stdio: Stdio): Promise<void>;
   startExec(id: string, execId: string): Promise<number>;
+  pause(id: string): Promise<void>;
+  resume(id: string): Promise<void>;
+  /** Changes the limits of what runs. */
+  updateTask(id: string, resources: SpecResources): Promise<void>;
+  /** In our pid namespace. */
+  pids(id: string): Promise<readonly number[]>;
   resize(id: string, execId: string, rows: number, columns: number): Promise<void>;
   closeStdin(id: string, execId: string): Promise<void>;
 

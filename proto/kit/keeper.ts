@@ -21,6 +21,17 @@ export interface CloseLogs {
   readonly container: string;
 }
 
+/**
+ * Hands a container's output, as it comes, to one more reader too: through FIFOs that have a reader already. The container
+ * waits for a slow one. Ends with the logs, or when the reader goes.
+ */
+export interface TeeLogs {
+  readonly do: "teeLogs";
+  readonly container: string;
+  readonly stdout?: string;
+  readonly stderr?: string;
+}
+
 /** Answer DNS at 127.0.0.11 in a container's network namespace. Serving twice is serving once, with the newer settings. */
 export interface ServeNames {
   readonly do: "serveNames";
@@ -79,6 +90,7 @@ export interface GetStatus {
 export type KeeperRequest =
   | OpenLogs
   | CloseLogs
+  | TeeLogs
   | ServeNames
   | ForgetNames
   | SetNames

@@ -240,6 +240,7 @@ export class TestKeeper implements Keeper {
 
   async ask(request: KeeperRequest): Promise<{ readonly ok: true }> {
     if (request.do === "openLogs") this.#book.open(request);
+    if (request.do === "teeLogs") this.#book.tee(request);
     if (request.do === "closeLogs") await this.#book.close(request.container);
     return { ok: true };
   }

@@ -146,8 +146,9 @@ class Fake {
   }
 
   #put(wanted: CreateContainer, phase: ContainerPhase): void {
+    const { local: _, ...container } = wanted;
     this.#containers.set(wanted.name, {
-      ...wanted,
+      ...container,
       id: wanted.name,
       created: "",
       imageId: "",

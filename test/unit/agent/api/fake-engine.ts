@@ -9,6 +9,7 @@ import type {
   Engine,
   ExecConfig,
   ExecState,
+  LocalNetworkObject,
 } from "../../../../agent/engine/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
@@ -112,8 +113,21 @@ export class FakeEngine implements Engine {
       Platforms: [{ architecture: "amd64", os: "linux" }],
     };
   };
-  create: Engine["create"] = async () => {
-    throw new SwarmError("unsupported", "the fake creates nothing");
+  create: Engine["create"] = async (wanted) => {
+    if (wanted.config.Image.includes("missing"))
+      throw new SwarmError("not_found", `No such image: ${wanted.config.Image}`);
+    if (this.list().some(({ name }) => name === wanted.name))
+      throw new SwarmError(
+        "conflict",
+        `Conflict. The container name "/${wanted.name}" is already in use by container "x".`,
+      );
+    const { id, ...made } = this.add(wanted.name, wanted.config);
+    const local = wanted.local && { ...wanted.local, isStoppedByHand: false, restartCount: 0 };
+    const { config, host, networks } = wanted;
+    const state = { ...made.state, Status: "created", Pid: 0 } as const;
+    const container = { ...made, id, config, host, networks, state };
+    this.containers.set(id, local === undefined ? container : { ...container, local });
+    return id;
   };
   start: Engine["start"] = async (id) => this.#change(id, { Status: "running" });
   stop: Engine["stop"] = async (id) =>
@@ -152,6 +166,52 @@ export class FakeEngine implements Engine {
     if (query.follow && !signal.aborted)
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
   }
+  attach: Engine["attach"] = async (id, wanted) => {
+    this.inspect(id);
+    const stdin = wanted.stdin ? new PassThrough() : null;
+    const stdout = wanted.stdout ? new PassThrough() : null;
+    // What is typed comes back.
+    if (stdout !== null) stdin === null ? stdout.end("hello\n") : stdin.pipe(stdout);
+    return { stdin, stdout, stderr: null, close: () => {} };
+  };
+  resize: Engine["resize"] = async (id, rows, columns) => {
+    this.inspect(id);
+    this.resized.push(`${rows}x${columns}`);
+  };
+  pause: Engine["pause"] = async (id) => this.#change(id, { Status: "paused" });
+  unpause: Engine["unpause"] = async (id) => this.#change(id, { Status: "running" });
+  rename: Engine["rename"] = async (id, name) => {
+    const before = this.inspect(id);
+    this.containers.set(before.id, { ...before, name });
+  };
+  readonly updates: Parameters<Engine["update"]>[1][] = [];
+  update: Engine["update"] = async (_id, change) => void this.updates.push(change);
+  pids: Engine["pids"] = async () => [process.pid];
+  stats: Engine["stats"] = async () => null;
+  bytes: Engine["bytes"] = async () => 4_096;
+  withFiles: Engine["withFiles"] = async (id, run) => {
+    this.inspect(id);
+    return run(this.root);
+  };
+  /** Where the files of all containers are. */
+  root = "/nonexistent";
+  readonly localNetworks = new Map<string, LocalNetworkObject>();
+  networks: Engine["networks"] = () => [...this.localNetworks.values()];
+  createNetwork: Engine["createNetwork"] = async (spec) => {
+    const id = Buffer.from(spec.name.padEnd(32, "\0")).toString("hex");
+    const subnets = spec.subnets.map(({ subnet, gateway }) => ({
+      ...{ cidr: subnet, prefix: Number(subnet.split("/")[1]), gateway },
+    }));
+    const created = timestamp(Date.now());
+    this.localNetworks.set(id, { ...spec, id, created, subnets });
+    return id;
+  };
+  removeNetwork: Engine["removeNetwork"] = async (id) => void this.localNetworks.delete(id);
+  readonly connections: string[] = [];
+  connect: Engine["connect"] = async (container, network, wish) =>
+    void this.connections.push(`+${container} ${network} ${wish.aliases.join(",")}`);
+  disconnect: Engine["disconnect"] = async (container, network, force) =>
+    void this.connections.push(`-${container} ${network} ${force}`);
   createExec: Engine["createExec"] = async (id, config) => {
     const container = this.inspect(id);
     const state: ExecState = {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
+  constants,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -153,3 +154,61 @@ test("half a line left by a killed keeper does not spoil the next", async () => 
   await file.close();
   assert.equal(readFileSync(join(folder, "logs", "current.log"), "utf8"), "whole\nha\nnext\n");
 });
+
+test("who is attached gets the output as it comes, and its end when the logs are closed", async () => {
+  const [stdout] = [fifo("stdout"), fifo("stderr")];
+  const book = new LogBook(silentLog, Date.now);
+  book.open(request());
+  const reader = spawn("cat", [fifo("tee")], { stdio: ["ignore", "pipe", "ignore"] });
+  let seen = "";
+  const prompt = new Promise<void>((resolve) =>
+    reader.stdout.on("data", (chunk: Buffer) => {
+      seen += chunk.toString();
+      if (seen.endsWith("$ ")) resolve();
+    }),
+  );
+  const tee = { do: "teeLogs", container: "c1", stdout: join(folder, "tee") } as const;
+  await until(() => {
+    try {
+      book.tee(tee);
+      return true;
+    } catch {
+      // cat has not opened its end yet.
+      return false;
+    }
+  });
+  const out = openSync(stdout, "w");
+  writeSync(out, "a prompt without an end of line $ ");
+  await prompt;
+  writeSync(out, "last\n");
+  closeSync(out);
+  await book.close("c1");
+  await new Promise((resolve) => reader.once("close", resolve));
+  assert.equal(seen, "a prompt without an end of line $ last\n");
+  assert.equal(linesOf()[0]?.log, "a prompt without an end of line $ last\n");
+});
+
+test("a reader that leaves holds nothing up, and nobody is teed to who is not followed", async () => {
+  const [stdout] = [fifo("stdout"), fifo("stderr")];
+  const book = new LogBook(silentLog, Date.now);
+  const path = fifo("tee");
+  const tee = { do: "teeLogs", container: "c1", stdout: path } as const;
+  assert.throws(() => book.tee(tee), /no output of container c1 is followed/);
+  book.open(request());
+  assert.throws(() => book.tee(tee), /nobody reads from/);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  book.tee(tee);
+  closeSync(reader);
+  const out = openSync(stdout, "w");
+  writeSync(out, "still logged\n");
+  closeSync(out);
+  await book.close("c1");
+  assert.deepEqual(
+    linesOf().map((line) => line.log),
+    ["still logged\n"],
+  );
+});
+
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5));
+}

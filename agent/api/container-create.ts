@@ -1,0 +1,36 @@
+// POST /containers/create: a container of its own, made but not started.
+
+import type { FastifyInstance } from "fastify";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { parseCreate } from "./create.ts";
+import { withStatus } from "./errors.ts";
+import { randomName } from "./random-name.ts";
+import { jsonBody, Query } from "./request.ts";
+import { clientGone } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+
+const namesTriedMax = 20;
+
+export function addCreate(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+
+  app.post("/containers/create", async (request, reply) => {
+    const asked = new Query(request).text("name").replace(/^\//, "");
+    const json = jsonBody(request);
+    const signal = clientGone(reply.raw);
+    for (let tries = 1; ; tries++) {
+      const name = asked === "" ? randomName() : asked;
+      const { container, warnings } = parseCreate(json, name);
+      try {
+        const id = await withStatus({ precondition: 409 }, () => engine.create(container, signal));
+        return reply.code(201).send({ Id: id, Warnings: warnings });
+      } catch (error) {
+        const { code, message } = asSwarmError(error);
+        const isNameTaken = code === "conflict" && message.includes("is already in use by");
+        if (asked !== "" || !isNameTaken) throw error;
+        if (tries >= namesTriedMax)
+          throw new SwarmError("exhausted", "no free name was found: give one with --name");
+      }
+    }
+  });
+}

@@ -1,0 +1,155 @@
+// POST /containers/create: the shape of its body. What Docker has and nobody here reads stays out.
+
+import { z } from "zod";
+
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? "");
+const texts = z
+  .array(z.string())
+  .nullish()
+  .transform((value) => value ?? []);
+const flag = z
+  .boolean()
+  .nullish()
+  .transform((value) => value ?? false);
+const whole = z
+  .int()
+  .nullish()
+  .transform((value) => value ?? 0);
+const marks = z
+  .record(z.string(), z.unknown())
+  .nullish()
+  .transform((value) => Object.keys(value ?? {}));
+const map = z
+  .record(z.string(), z.string())
+  .nullish()
+  .transform((value) => value ?? {});
+/** Old clients send one word for a list. */
+const words = z
+  .union([z.string(), z.array(z.string())])
+  .nullish()
+  .transform((value) => (typeof value === "string" ? [value] : (value ?? null)));
+const list = z
+  .array(z.record(z.string(), z.unknown()))
+  .nullish()
+  .transform((value) => value ?? []);
+
+const binding = z.object({ HostIp: text, HostPort: text });
+
+export const endpointBody = z.object({
+  IPAMConfig: z.object({ IPv4Address: text, IPv6Address: text }).nullish(),
+  Aliases: texts,
+  Links: texts,
+  MacAddress: text,
+  GwPriority: whole,
+});
+
+const hostBody = z.object({
+  Binds: texts,
+  LogConfig: z.object({ Type: text, Config: map }).nullish(),
+  NetworkMode: text,
+  PortBindings: z
+    .record(z.string(), z.array(binding).nullable())
+    .nullish()
+    .transform((value) => value ?? {}),
+  RestartPolicy: z.object({ Name: text, MaximumRetryCount: whole }).nullish(),
+  AutoRemove: flag,
+  VolumeDriver: text,
+  VolumesFrom: texts,
+  CapAdd: words.transform((value) => value ?? []),
+  CapDrop: words.transform((value) => value ?? []),
+  CgroupnsMode: text,
+  Dns: texts,
+  DnsOptions: texts,
+  DnsSearch: texts,
+  ExtraHosts: texts,
+  GroupAdd: texts,
+  IpcMode: text,
+  Links: texts,
+  OomScoreAdj: whole,
+  PidMode: text,
+  Privileged: flag,
+  PublishAllPorts: flag,
+  ReadonlyRootfs: flag,
+  SecurityOpt: texts,
+  StorageOpt: map,
+  Tmpfs: map,
+  UTSMode: text,
+  UsernsMode: text,
+  ShmSize: whole,
+  Sysctls: map,
+  Runtime: text,
+  CpuShares: whole,
+  Memory: whole,
+  NanoCpus: whole,
+  CgroupParent: text,
+  BlkioWeight: whole,
+  BlkioWeightDevice: list,
+  BlkioDeviceReadBps: list,
+  BlkioDeviceWriteBps: list,
+  BlkioDeviceReadIOps: list,
+  BlkioDeviceWriteIOps: list,
+  CpuPeriod: whole,
+  CpuQuota: whole,
+  CpuRealtimePeriod: whole,
+  CpuRealtimeRuntime: whole,
+  CpusetCpus: text,
+  CpusetMems: text,
+  Devices: z
+    .array(z.object({ PathOnHost: text, PathInContainer: text, CgroupPermissions: text }))
+    .nullish()
+    .transform((value) => value ?? []),
+  DeviceCgroupRules: texts,
+  DeviceRequests: list,
+  MemoryReservation: whole,
+  MemorySwap: whole,
+  MemorySwappiness: z.int().nullish(),
+  OomKillDisable: flag,
+  PidsLimit: whole,
+  Ulimits: list,
+  Mounts: list,
+  MaskedPaths: z.array(z.string()).nullish(),
+  ReadonlyPaths: z.array(z.string()).nullish(),
+  Init: z.boolean().nullish(),
+});
+
+export const createBody = z.object({
+  Hostname: text,
+  Domainname: text,
+  User: text,
+  AttachStdin: flag,
+  AttachStdout: flag,
+  AttachStderr: flag,
+  ExposedPorts: marks,
+  Tty: flag,
+  OpenStdin: flag,
+  StdinOnce: flag,
+  Env: texts,
+  Cmd: words,
+  Healthcheck: z.record(z.string(), z.unknown()).nullish(),
+  Image: text,
+  Volumes: marks,
+  WorkingDir: text,
+  Entrypoint: words,
+  NetworkDisabled: flag,
+  MacAddress: text,
+  Labels: map,
+  StopSignal: text,
+  StopTimeout: z.int().nullish(),
+  HostConfig: hostBody.nullish().transform((value) => value ?? hostBody.parse({})),
+  NetworkingConfig: z
+    .object({
+      EndpointsConfig: z
+        .record(z.string(), endpointBody.nullable())
+        .nullish()
+        .transform((value) => value ?? {}),
+    })
+    .nullish()
+    .transform((value) => value?.EndpointsConfig ?? {}),
+});
+
+export type CreateBody = z.infer<typeof createBody>;
+export type HostBody = z.infer<typeof hostBody>;
+export type EndpointBody = z.infer<typeof endpointBody>;

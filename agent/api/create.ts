@@ -1,0 +1,322 @@
+// From the body of POST /containers/create to what the engine makes: defaults, checks in Docker's sentences, and a clear
+// refusal of what cannot be. Pure.
+
+import { isIPv4 } from "node:net";
+import { codec } from "../../proto/codec.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type {
+  ContainerConfig,
+  CreateContainer,
+  EndpointWish,
+  HostConfig,
+  LocalSettings,
+  RestartPolicy,
+} from "../engine/types.ts";
+import type { Json } from "./adapt.ts";
+import { type CreateBody, createBody, type HostBody } from "./create-body.ts";
+import { checkLimits } from "./create-limits.ts";
+import { mountsOf } from "./create-mounts.ts";
+import { parsePort, portsOf } from "./create-ports.ts";
+import { parseBody } from "./request.ts";
+
+export interface CreateRequest {
+  readonly container: CreateContainer;
+  readonly warnings: readonly string[];
+}
+
+const nsPerMs = 1e6;
+
+/** Throws `invalid`, `unsupported`. Names of networks and containers are not looked up here. */
+export function parseCreate(json: unknown, name: string): CreateRequest {
+  const body = parseBody(createBody, json);
+  const { HostConfig: host } = body;
+  if (body.Image === "") throw new SwarmError("invalid", "no image specified");
+  refuseWhatCannotBe(body);
+  const mode = networkMode(host.NetworkMode, body.NetworkDisabled);
+  checkNetwork(body, mode);
+  const warnings: string[] = [];
+  const exposed = [...new Set([...body.ExposedPorts, ...Object.keys(host.PortBindings)])];
+  for (const port of exposed) parsePort(port);
+  const ports = portsOf(host.PortBindings, exposed, host.PublishAllPorts);
+  if (mode === "host" && ports.length > 0)
+    warnings.push("Published ports are discarded when using host network mode");
+  const isWired = mode !== "host" && !mode.startsWith("container:");
+  const restart = restartPolicy(host);
+  return {
+    warnings,
+    container: {
+      name,
+      config: configOf(body, exposed),
+      host: { ...hostOf(body), PublishedPorts: isWired ? ports : [] },
+      networkNamespace: "",
+      networks: {},
+      local: {
+        networkMode: mode,
+        endpoints: endpointsOf(body, mode),
+        restart,
+        autoRemove: host.AutoRemove,
+        shown: shownHost(host, json, mode, restart),
+      },
+    },
+  };
+}
+
+function configOf(body: CreateBody, exposed: readonly string[]): ContainerConfig {
+  for (const entry of body.Env)
+    if (entry === "" || entry.startsWith("="))
+      throw new SwarmError("invalid", `invalid environment variable: ${entry}`);
+  if (body.WorkingDir !== "" && !body.WorkingDir.startsWith("/"))
+    throw new SwarmError(
+      "invalid",
+      `the working directory '${body.WorkingDir}' is invalid, it needs to be an absolute path`,
+    );
+  const health = healthOf(body);
+  return {
+    Image: body.Image,
+    Hostname: body.Hostname,
+    Domainname: body.Domainname,
+    User: body.User,
+    AttachStdin: body.AttachStdin,
+    AttachStdout: body.AttachStdout,
+    AttachStderr: body.AttachStderr,
+    ExposedPorts: exposed.map((port) => (port.includes("/") ? port : `${port}/tcp`)),
+    Tty: body.Tty,
+    OpenStdin: body.OpenStdin,
+    StdinOnce: body.StdinOnce,
+    Env: body.Env,
+    Cmd: body.Cmd,
+    Entrypoint: body.Entrypoint,
+    WorkingDir: body.WorkingDir,
+    Labels: body.Labels,
+    StopSignal: body.StopSignal,
+    ...(typeof body.StopTimeout === "number" ? { StopTimeout: body.StopTimeout } : {}),
+    ...(health === undefined ? {} : { Healthcheck: health }),
+  };
+}
+
+function healthOf(body: CreateBody): ContainerConfig["Healthcheck"] {
+  if (body.Healthcheck === null || body.Healthcheck === undefined) return undefined;
+  const health = codec("HealthConfig").parse(body.Healthcheck);
+  for (const name of ["Interval", "Timeout", "StartPeriod", "StartInterval"] as const) {
+    const value = health[name] ?? 0;
+    if (value !== 0 && value < nsPerMs)
+      throw new SwarmError("invalid", `${name} in Healthcheck cannot be less than 1ms`);
+  }
+  if ((health.Retries ?? 0) < 0)
+    throw new SwarmError("invalid", "Retries in Healthcheck cannot be negative");
+  return health;
+}
+
+function hostOf(body: CreateBody): HostConfig {
+  const { HostConfig: host } = body;
+  const limits = {
+    Memory: host.Memory,
+    MemorySwap: host.MemorySwap,
+    MemoryReservation: host.MemoryReservation,
+    NanoCpus: host.NanoCpus,
+    CpuPeriod: host.CpuPeriod,
+    CpuQuota: host.CpuQuota,
+    CpuShares: host.CpuShares,
+    CpusetCpus: host.CpusetCpus,
+    CpusetMems: host.CpusetMems,
+    PidsLimit: host.PidsLimit,
+  };
+  checkLimits(limits);
+  if (host.ShmSize < 0) throw new SwarmError("invalid", "SHM size can not be less than 0");
+  if (host.OomScoreAdj < -1000 || host.OomScoreAdj > 1000)
+    throw new SwarmError(
+      "invalid",
+      `Invalid value ${host.OomScoreAdj}, range for oom score adj is [-1000, 1000]`,
+    );
+  return {
+    ...limits,
+    ReadonlyRootfs: host.ReadonlyRootfs,
+    Init: host.Init ?? false,
+    CapAdd: host.CapAdd,
+    CapDrop: host.CapDrop,
+    GroupAdd: host.GroupAdd,
+    Sysctls: host.Sysctls,
+    Ulimits: host.Ulimits.map((ulimit) => codec("Ulimit").parse(ulimit)),
+    OomScoreAdj: host.OomScoreAdj,
+    OomKillDisable: host.OomKillDisable,
+    Privileged: host.Privileged,
+    SecurityOpt: host.SecurityOpt,
+    ExtraHosts: host.ExtraHosts.map(extraHost),
+    Dns: host.Dns,
+    DnsSearch: host.DnsSearch,
+    DnsOptions: host.DnsOptions,
+    Mounts: mountsOf(body),
+    Tmpfs: host.Tmpfs,
+    ShmSize: host.ShmSize,
+    CgroupParent: host.CgroupParent,
+    Devices: host.Devices,
+    DeviceCgroupRules: host.DeviceCgroupRules,
+    PidMode: host.PidMode,
+    IpcMode: host.IpcMode === "host" ? "host" : "",
+    UTSMode: host.UTSMode,
+    CgroupnsMode: host.CgroupnsMode,
+    ...(host.MaskedPaths ? { MaskedPaths: host.MaskedPaths } : {}),
+    ...(host.ReadonlyPaths ? { ReadonlyPaths: host.ReadonlyPaths } : {}),
+  };
+}
+
+function extraHost(line: string): string {
+  const at = line.search(/[:=]/);
+  if (at <= 0) throw new SwarmError("invalid", `bad format for add-host: "${line}"`);
+  return `${line.slice(0, at)}:${line.slice(at + 1)}`;
+}
+
+/** "default" and nothing are the bridge. */
+function networkMode(mode: string, isDisabled: boolean): string {
+  if (isDisabled) return "none";
+  return mode === "" || mode === "default" ? "bridge" : mode;
+}
+
+function checkNetwork({ HostConfig: host, Hostname }: CreateBody, mode: string): void {
+  if (host.UTSMode === "host" && Hostname !== "")
+    throw new SwarmError("invalid", "conflicting options: hostname and the UTS mode");
+  if (!mode.startsWith("container:")) return;
+  if (mode === "container:")
+    throw new SwarmError(
+      "invalid",
+      "Invalid network mode: invalid container format container:<name|id>",
+    );
+  const conflicts: readonly (readonly [boolean, string])[] = [
+    [Hostname !== "", "hostname and the network mode"],
+    [host.Dns.length > 0, "dns and the network mode"],
+    [host.ExtraHosts.length > 0, "custom host-to-IP mapping and the network mode"],
+    [
+      Object.keys(host.PortBindings).length > 0 || host.PublishAllPorts,
+      "port publishing and the container type network mode",
+    ],
+  ];
+  for (const [isWrong, what] of conflicts)
+    if (isWrong) throw new SwarmError("invalid", `conflicting options: ${what}`);
+}
+
+function endpointsOf(body: CreateBody, mode: string): LocalSettings["endpoints"] {
+  if (mode === "none" || mode === "host" || mode.startsWith("container:")) return {};
+  const endpoints: Record<string, EndpointWish> = { [mode]: { aliases: [], address: "" } };
+  for (const [name, asked] of Object.entries(body.NetworkingConfig)) {
+    const key = name === "default" ? "bridge" : name;
+    const wish = endpointWish(key, asked ?? {});
+    endpoints[key] = wish;
+  }
+  return endpoints;
+}
+
+/** Also for network connect. Throws `invalid`, `unsupported`. */
+export function endpointWish(
+  network: string,
+  asked: {
+    readonly Aliases?: readonly string[];
+    readonly Links?: readonly string[];
+    readonly MacAddress?: string;
+    readonly GwPriority?: number;
+    readonly IPAMConfig?:
+      | { readonly IPv4Address: string; readonly IPv6Address: string }
+      | null
+      | undefined;
+  },
+): EndpointWish {
+  const address = asked.IPAMConfig?.IPv4Address ?? "";
+  const aliases = asked.Aliases ?? [];
+  if (network === "bridge" && address !== "")
+    throw new SwarmError(
+      "invalid",
+      "user specified IP address is supported on user defined networks only",
+    );
+  if (network === "bridge" && aliases.length > 0)
+    throw new SwarmError(
+      "invalid",
+      "network-scoped alias is supported only for containers in user defined networks",
+    );
+  if (address !== "" && !isIPv4(address))
+    throw new SwarmError("invalid", `invalid IPv4 address: ${address}`);
+  refuse((asked.IPAMConfig?.IPv6Address ?? "") !== "", "a fixed IPv6 address (--ip6)");
+  refuse((asked.Links ?? []).length > 0, "links (--link): give the network an alias instead");
+  refuse((asked.MacAddress ?? "") !== "", "a fixed MAC address: it follows from the IP address");
+  const priority = asked.GwPriority ?? 0;
+  return { aliases, address, ...(priority === 0 ? {} : { gatewayPriority: priority }) };
+}
+
+function restartPolicy({ RestartPolicy: asked, AutoRemove }: HostBody): RestartPolicy {
+  return parseRestart(asked?.Name ?? "", asked?.MaximumRetryCount ?? 0, AutoRemove);
+}
+
+export function parseRestart(name: string, retries: number, autoRemove: boolean): RestartPolicy {
+  const Name = name === "" ? "no" : name;
+  const wrong = (why: string) => new SwarmError("invalid", `invalid restart policy: ${why}`);
+  if (Name !== "no" && Name !== "always" && Name !== "unless-stopped" && Name !== "on-failure")
+    throw wrong(
+      `unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
+    );
+  if (retries !== 0 && Name !== "on-failure")
+    throw wrong("maximum retry count can only be used with 'on-failure'");
+  if (retries < 0) throw wrong("maximum retry count cannot be negative");
+  if (autoRemove && Name !== "no")
+    throw new SwarmError("invalid", "can't create 'AutoRemove' container with restart policy");
+  return { Name, MaximumRetryCount: retries };
+}
+
+/** Everything that would be accepted and not done. */
+function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void {
+  const log = host.LogConfig?.Type ?? "";
+  if (log !== "" && log !== "json-file")
+    throw new SwarmError(
+      "invalid",
+      `logger: no log driver named '${log}' is registered: this node has json-file`,
+    );
+  refuse(
+    Object.keys(host.LogConfig?.Config ?? {}).length > 0,
+    "log options of one container (set log-opts of the daemon)",
+  );
+  refuse(host.Links.length > 0, "links (--link): use a network of your own, where names resolve");
+  refuse(host.VolumesFrom.length > 0, "--volumes-from: name the volumes instead");
+  refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
+  refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
+  refuse(!["", "host"].includes(host.UsernsMode), `user namespace mode ${host.UsernsMode}`);
+  refuse(!["", "runc"].includes(host.Runtime), `runtime ${host.Runtime}: only runc`);
+  refuse(!["", "host"].includes(host.PidMode), `PID mode ${host.PidMode}: only host`);
+  refuse(host.IpcMode.startsWith("container:"), `IPC mode ${host.IpcMode}`);
+  refuse(!["", "host"].includes(host.UTSMode), `UTS mode ${host.UTSMode}: only host`);
+  refuse(MacAddress !== "", "a fixed MAC address: it follows from the IP address");
+  refuse(host.BlkioWeight > 0, "block I/O weight");
+  const blkio = [
+    ...host.BlkioWeightDevice,
+    ...host.BlkioDeviceReadBps,
+    ...host.BlkioDeviceWriteBps,
+    ...host.BlkioDeviceReadIOps,
+    ...host.BlkioDeviceWriteIOps,
+  ];
+  refuse(blkio.length > 0, "block I/O limits");
+  refuse(host.CpuRealtimePeriod + host.CpuRealtimeRuntime !== 0, "CPU real-time limits");
+  const swappiness = host.MemorySwappiness ?? -1;
+  refuse(swappiness !== -1, "memory swappiness of one container");
+}
+
+function refuse(isAsked: boolean, what: string): void {
+  if (isAsked)
+    throw new SwarmError("unsupported", `${what} is not available in this version of tsswarm`);
+}
+
+/** HostConfig as inspect shows it: as sent, with Docker's defaults for what was not. */
+function shownHost(host: HostBody, json: unknown, mode: string, restart: RestartPolicy): Json {
+  const sent = (json as { HostConfig?: Json | null }).HostConfig ?? {};
+  return {
+    ...host,
+    Binds: host.Binds.length === 0 ? null : host.Binds,
+    Annotations: sent["Annotations"] ?? null,
+    NetworkMode: mode,
+    RestartPolicy: restart,
+    LogConfig: { Type: "json-file", Config: {} },
+    IpcMode: host.IpcMode || "private",
+    CgroupnsMode: host.CgroupnsMode || "host",
+    ShmSize: host.ShmSize || 64 * 1024 * 1024,
+    Runtime: "runc",
+    ConsoleSize: Array.isArray(sent["ConsoleSize"]) ? sent["ConsoleSize"] : [0, 0],
+    PidsLimit: host.PidsLimit === 0 ? null : host.PidsLimit,
+    MemorySwappiness: null,
+    Init: host.Init ?? null,
+  };
+}

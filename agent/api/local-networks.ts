@@ -1,0 +1,161 @@
+// The networks of this node alone: the three predefined ones, and those somebody made with driver bridge.
+
+import { z } from "zod";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Container, LocalNetworkObject } from "../engine/types.ts";
+import type { Json } from "./adapt.ts";
+import { notYet, withStatus } from "./errors.ts";
+import { predefined, predefinedId, shownNetworkId } from "./predefined.ts";
+import { parseBody } from "./request.ts";
+import type { ApiContext } from "./types.ts";
+
+const map = z
+  .record(z.string(), z.string())
+  .nullish()
+  .transform((value) => value ?? {});
+
+const createBody = z.object({
+  Name: z.string(),
+  Internal: z.boolean().nullish(),
+  EnableIPv6: z.boolean().nullish(),
+  Attachable: z.boolean().nullish(),
+  Labels: map,
+  Options: map,
+  IPAM: z
+    .object({
+      Driver: z.string().nullish(),
+      Config: z
+        .array(
+          z.object({
+            Subnet: z.string().nullish(),
+            Gateway: z.string().nullish(),
+            IPRange: z.string().nullish(),
+            AuxiliaryAddresses: z.record(z.string(), z.string()).nullish(),
+          }),
+        )
+        .nullish(),
+    })
+    .nullish(),
+});
+/** Said by clients that mean the usual. */
+const harmlessOptions = [
+  "com.docker.network.bridge.enable_icc",
+  "com.docker.network.bridge.enable_ip_masquerade",
+];
+
+/** The new network's id. Throws `invalid`, `conflict`, `denied` (403: its subnet overlaps), `unsupported`. */
+export async function createLocal(context: ApiContext, json: unknown): Promise<string> {
+  const body = parseBody(createBody, json);
+  if (body.EnableIPv6 === true) throw notYet("IPv6 on a bridge network");
+  for (const [name, value] of Object.entries(body.Options))
+    if (name === "com.docker.network.driver.mtu") {
+      if (!/^\d{2,5}$/.test(value))
+        throw new SwarmError("invalid", `invalid MTU ${value}: a number of bytes is expected`);
+    } else if (!harmlessOptions.includes(name) || value !== "true")
+      throw notYet(`the option ${name} of a bridge network`);
+  const driver = body.IPAM?.Driver ?? "";
+  if (driver !== "" && driver !== "default") throw notYet(`the IPAM driver ${driver}`);
+  const subnets = (body.IPAM?.Config ?? []).map((config) => {
+    if (config.IPRange) throw notYet("an IP range within a bridge network's subnet");
+    if (Object.keys(config.AuxiliaryAddresses ?? {}).length > 0)
+      throw notYet("auxiliary addresses");
+    return { subnet: config.Subnet ?? "", gateway: config.Gateway ?? "" };
+  });
+  return withStatus({ denied: 403 }, () =>
+    context.engine.createNetwork({
+      name: body.Name,
+      labels: body.Labels,
+      options: body.Options,
+      isInternal: body.Internal === true,
+      subnets: subnets.filter(({ subnet }) => subnet !== ""),
+    }),
+  );
+}
+
+export function localNetworks(context: ApiContext): Json[] {
+  const own = predefined.map(({ name, driver }) => ({
+    ...common,
+    Name: name,
+    Id: predefinedId(name),
+    Created: "1970-01-01T00:00:00Z",
+    Driver: driver,
+    IPAM: { Driver: "default", Options: null, Config: name === "bridge" ? [bridgeIpam] : [] },
+    Internal: false,
+    Containers: containersOn(context, predefinedId(name)),
+    Options: {},
+    Labels: {},
+  }));
+  return [...own, ...context.engine.networks().map((network) => networkOf(context, network))];
+}
+
+const common = {
+  Scope: "local",
+  EnableIPv4: true,
+  EnableIPv6: false,
+  Attachable: false,
+  Ingress: false,
+  ConfigFrom: { Network: "" },
+  ConfigOnly: false,
+};
+const bridgeIpam = { Subnet: "172.29.0.0/16", Gateway: "172.29.0.1" };
+
+function networkOf(context: ApiContext, network: LocalNetworkObject): Json {
+  return {
+    ...common,
+    Name: network.name,
+    Id: network.id,
+    Created: network.created,
+    Driver: "bridge",
+    IPAM: {
+      Driver: "default",
+      Options: {},
+      Config: network.subnets.map(({ cidr, gateway }) => ({ Subnet: cidr, Gateway: gateway })),
+    },
+    Internal: network.isInternal,
+    Containers: containersOn(context, network.id),
+    Options: network.options,
+    Labels: network.labels,
+  };
+}
+
+export function isPredefined(name: unknown): boolean {
+  return predefined.some((network) => network.name === name);
+}
+
+/** By name, id, or the beginning of an id. */
+export function findLocal(context: ApiContext, id: string): Json | undefined {
+  const all = localNetworks(context);
+  const exact =
+    all.find((network) => network["Id"] === id) ?? all.find((network) => network["Name"] === id);
+  if (exact !== undefined || !/^[0-9a-f]{4,64}$/.test(id)) return exact;
+  return all.find((network) => String(network["Id"]).startsWith(id));
+}
+
+/** Whether a container, running or not, is on it. */
+export function isInUse(context: ApiContext, networkId: string): boolean {
+  return context.engine.list().some((container) => isOn(container, networkId));
+}
+
+function isOn(container: Container, networkId: string): boolean {
+  return Object.values(container.networks).some(
+    ({ NetworkID }) => shownNetworkId(NetworkID) === networkId,
+  );
+}
+
+/** Running containers on a network, in the shape of network inspect. */
+export function containersOn(context: ApiContext, networkId: string): Json {
+  const found: Json = {};
+  for (const container of context.engine.list()) {
+    if (container.state.Status !== "running") continue;
+    for (const attachment of Object.values(container.networks))
+      if (shownNetworkId(attachment.NetworkID) === networkId)
+        found[container.id] = {
+          Name: container.name,
+          EndpointID: "",
+          MacAddress: "",
+          IPv4Address: `${attachment.IPAddress}/${attachment.IPPrefixLen}`,
+          IPv6Address: "",
+        };
+  }
+  return found;
+}

@@ -1,0 +1,212 @@
+// Containers made by hand (docker run): their networks before every start, and what follows their end — a restart by
+// their policy, or their removal.
+
+import { join } from "node:path";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { Log } from "../../proto/kit/log.ts";
+import type { Scope } from "../../proto/kit/scope.ts";
+import type { World } from "../../proto/kit/world.ts";
+import type { Containers, LocalHooks } from "./containers.ts";
+import { zeroTime } from "./create.ts";
+import type { ContainerFile } from "./records.ts";
+import { isRestarted, isRevived, restartWaitMs } from "./restarts.ts";
+import type { CreateContainer, LocalSettings } from "./types.ts";
+import type { Wiring } from "./wiring.ts";
+
+export interface LocalsParts {
+  readonly containers: () => Containers;
+  readonly wiring: Wiring;
+  readonly execRoot: string;
+  readonly scope: Scope;
+  readonly world: World;
+  readonly log: Log;
+}
+
+export class Locals implements LocalHooks {
+  readonly #parts: LocalsParts;
+  /** By container: its last wait, and how to end one that is under way. */
+  readonly #waits = new Map<string, { readonly ms: number; readonly stop: AbortController }>();
+  /** Ended while nobody watched: decided about once the engine is open. */
+  #isAdopting = true;
+
+  constructor(parts: LocalsParts) {
+    this.#parts = parts;
+  }
+
+  place(wanted: CreateContainer, id: string): CreateContainer {
+    const { local } = wanted;
+    if (local === undefined) return wanted;
+    const { networkMode } = local;
+    const other = /^container:(.+)$/.exec(networkMode)?.[1];
+    if (networkMode === "host") return { ...wanted, networkNamespace: "", networks: {} };
+    if (other !== undefined) {
+      const target = this.#joined(other);
+      return {
+        ...wanted,
+        networkNamespace: target.networkNamespace,
+        networks: {},
+        local: { ...local, networkMode: `container:${target.id}` },
+      };
+    }
+    return {
+      ...wanted,
+      networkNamespace: join(this.#parts.execRoot, "netns", id),
+      networks: this.#parts.wiring.unwired(local.endpoints),
+    };
+  }
+
+  /** Not `not_found`: for clients that would mean the image. */
+  #joined(text: string): ContainerFile {
+    try {
+      return this.#parts.containers().find(text);
+    } catch (cause) {
+      const message = `joining network namespace of container: ${messageOf(cause)}`;
+      throw new SwarmError("invalid", message, { cause });
+    }
+  }
+
+  async wire(record: ContainerFile): Promise<ContainerFile> {
+    return this.#parts.wiring.wire(record);
+  }
+
+  async unwire(id: string): Promise<void> {
+    await this.#parts.wiring.unwire(id);
+  }
+
+  restarts(record: ContainerFile, exitCode: number): boolean {
+    const { local } = record;
+    if (local === undefined || this.#isAdopting) return false;
+    return isRestarted({ exitCode, local });
+  }
+
+  ended(record: ContainerFile): void {
+    if (this.#isAdopting) return;
+    if (record.state.Status === "restarting") this.#restartLater(record);
+    else if (record.local?.autoRemove === true && record.state.StartedAt !== zeroTime)
+      this.#remove(record.id);
+  }
+
+  /** A request starts it: whatever was waited for is over, and its restarts count from 0. */
+  async start(text: string): Promise<void> {
+    const { containers } = this.#parts;
+    const { id, local } = containers().find(text);
+    await this.#note(id, { isStoppedByHand: false, restartCount: 0 });
+    try {
+      await containers().start(id);
+    } catch (error) {
+      if (local?.autoRemove === true) this.#remove(id);
+      throw error;
+    }
+  }
+
+  /** A request ends it: it stays ended. */
+  async noteStopped(text: string): Promise<void> {
+    await this.#note(text, { isStoppedByHand: true });
+  }
+
+  /** Once all is adopted: what has to run again is started, what was to be removed is removed. */
+  async revive(): Promise<void> {
+    this.#isAdopting = false;
+    const { containers, log } = this.#parts;
+    for (const record of containers().list()) {
+      const { local, state } = record;
+      if (local === undefined) continue;
+      if (state.Status === "running" || state.Status === "paused") {
+        await this.#rewire(record);
+        continue;
+      }
+      const hasRun = state.StartedAt !== zeroTime;
+      if (isRevived({ exitCode: state.ExitCode, local }, hasRun)) {
+        log.info({ container: record.id }, "started again by its restart policy");
+        this.#parts.scope.spawn(`revive ${record.id}`, async () => this.#start(record.id));
+      } else if (local.autoRemove && hasRun) this.#remove(record.id);
+      else if (state.Status === "restarting") await this.#settle(record.id);
+    }
+  }
+
+  /** What routes and rules a former agent left for it are looked after from now on. */
+  async #rewire(record: ContainerFile): Promise<void> {
+    await this.#parts.wiring.rewire(record).catch((error: unknown) => {
+      const details = { container: record.id, error: messageOf(error) };
+      this.#parts.log.warn(details, "the network of a container is not looked after yet");
+    });
+  }
+
+  async #note(text: string, change: Partial<LocalSettings>): Promise<void> {
+    const record = this.#parts.containers().find(text);
+    if (record.local === undefined) return;
+    this.#waits.get(record.id)?.stop.abort();
+    this.#waits.delete(record.id);
+    await this.#parts.containers().modify(record.id, (now) => withLocal(now, change));
+    if (change.isStoppedByHand === true) await this.#settle(record.id);
+  }
+
+  /** One that only waited for its restart has ended. */
+  async #settle(id: string): Promise<void> {
+    const containers = this.#parts.containers();
+    if (containers.find(id).state.Status !== "restarting") return;
+    await containers.modify(
+      id,
+      (now) => ({ ...now, state: { ...now.state, Status: "exited" } }),
+      "stop",
+    );
+    this.ended(containers.find(id));
+  }
+
+  #restartLater(record: ContainerFile): void {
+    const { scope, world } = this.#parts;
+    const { StartedAt, FinishedAt } = record.state;
+    const ranMs = Date.parse(FinishedAt) - Date.parse(StartedAt);
+    const ms = restartWaitMs(this.#waits.get(record.id)?.ms ?? 0, ranMs);
+    const stop = new AbortController();
+    this.#waits.set(record.id, { ms, stop });
+    scope.spawn(`restart ${record.id}`, async (closing) => {
+      const signal = AbortSignal.any([closing, stop.signal]);
+      const isDue = await world.sleep(ms, signal).then(
+        () => true,
+        () => false,
+      );
+      if (isDue) await this.#start(record.id);
+    });
+  }
+
+  async #start(id: string): Promise<void> {
+    const { containers, log } = this.#parts;
+    try {
+      await containers().modify(id, (now) =>
+        withLocal(now, { restartCount: (now.local?.restartCount ?? 0) + 1 }),
+      );
+      await containers().start(id, (now) => now.local?.isStoppedByHand !== true);
+    } catch (error) {
+      log.warn({ container: id, error: messageOf(error) }, "a restart failed");
+      await this.#startFailed(id).catch(() => {});
+    }
+  }
+
+  /** As an end with a failure: the policy says whether it is tried again. */
+  async #startFailed(id: string): Promise<void> {
+    const record = this.#parts.containers().find(id);
+    const isAgain = this.restarts(record, record.state.ExitCode);
+    const Status = isAgain ? "restarting" : "exited";
+    const { world } = this.#parts;
+    const FinishedAt = new Date(world.now()).toISOString();
+    const state = { ...record.state, Status, StartedAt: FinishedAt, FinishedAt } as const;
+    this.ended(await this.#parts.containers().modify(id, (now) => ({ ...now, state })));
+  }
+
+  #remove(id: string): void {
+    const { scope, containers, log } = this.#parts;
+    scope.spawn(`remove ${id}`, async () => {
+      await containers()
+        .remove(id, { force: true, volumes: true })
+        .catch((error: unknown) => {
+          if (!(error instanceof SwarmError && error.code === "not_found"))
+            log.warn({ container: id, error: messageOf(error) }, "cannot remove a container");
+        });
+    });
+  }
+}
+
+function withLocal(record: ContainerFile, change: Partial<LocalSettings>): ContainerFile {
+  return record.local === undefined ? record : { ...record, local: { ...record.local, ...change } };
+}

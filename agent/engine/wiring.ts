@@ -1,0 +1,388 @@
+// The networks of containers made by hand: from what was asked for to a sandbox of agent/network, at every start and at
+// every connect and disconnect.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import type { Attachment, Network, Sandbox } from "../network/types.ts";
+import { hostsFile } from "./etc.ts";
+import type { LocalNetworks } from "./local-networks.ts";
+import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
+import type { ContainerFile, Records } from "./records.ts";
+import { localPool } from "./subnets.ts";
+import type { Container, CreateContainer, EndpointWish, HostConfig } from "./types.ts";
+
+/** What agent/network calls the network of containers that name none. */
+const bridgeId = "local";
+const bridge = {
+  id: bridgeId,
+  name: "bridge",
+  isInternal: false,
+  subnets: [{ cidr: localPool, prefix: 16, gateway: "172.29.0.1" }],
+};
+const mtuOption = "com.docker.network.driver.mtu";
+/** Linux' own range of ports given at will. */
+const portMin = 32_768;
+const portMax = 60_999;
+const portTriesMax = 100;
+
+type Ports = NonNullable<HostConfig["PublishedPorts"]>;
+type Shown = CreateContainer["networks"];
+
+export interface WiringParts {
+  /** Null where there is no network to wire (in tests of the engine alone). */
+  readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "setLocalNetworks"> | null;
+  readonly networks: LocalNetworks;
+  readonly records: Records;
+  readonly list: () => readonly Container[];
+}
+
+export class Wiring {
+  readonly #parts: WiringParts;
+  #overlay: OverlayDoor | null = null;
+  #lastPort = portMin - 1;
+
+  constructor(parts: WiringParts) {
+    this.#parts = parts;
+  }
+
+  /** How containers get onto the swarm's networks; null while this node is in no swarm. */
+  attachThrough(overlay: OverlayDoor | null): void {
+    this.#overlay = overlay;
+  }
+
+  /** Tells agent/network which networks of this node alone there are. */
+  async announce(): Promise<void> {
+    const networks = this.#parts.networks
+      .list()
+      .map((network) => ({ ...network, mtu: Number(network.options[mtuOption] ?? 0) }));
+    await this.#parts.network?.setLocalNetworks(networks);
+  }
+
+  /** What inspect shows of networks before the start: one that nobody knows may be made until then. */
+  unwired(endpoints: Readonly<Record<string, EndpointWish>>): Shown {
+    const shown: Record<string, Shown[string]> = {};
+    for (const [name, { aliases }] of Object.entries(endpoints)) {
+      const found = this.#look(name);
+      shown[found?.name ?? name] = {
+        ...{ NetworkID: found?.id ?? "", IPAddress: "", IPPrefixLen: 0, Gateway: "" },
+        Aliases: aliases,
+      };
+    }
+    return shown;
+  }
+
+  async wire(record: ContainerFile): Promise<ContainerFile> {
+    const { local } = record;
+    const { network, list } = this.#parts;
+    if (local === undefined || local.networkMode === "host") return record;
+    const other = /^container:(.+)$/.exec(local.networkMode)?.[1];
+    if (other !== undefined) {
+      const target = list().find(({ id }) => id === other);
+      if (target?.state.Status !== "running")
+        throw new SwarmError(
+          "conflict",
+          `cannot join network namespace of a non running container: ${other}`,
+        );
+      return record;
+    }
+    if (network === null)
+      throw new SwarmError("unsupported", "this engine was started without networks");
+    const places = await this.#places(record, Object.entries(local.endpoints));
+    try {
+      // Ports given at will are given anew at each start.
+      const { ports: _, ...fresh } = record;
+      return await this.#sandbox(fresh, places);
+    } catch (error) {
+      await this.unwire(record.id).catch(() => {});
+      throw error;
+    }
+  }
+
+  async unwire(id: string): Promise<void> {
+    await this.#parts.network?.removeSandbox(id);
+    await this.#overlay?.release(id, null);
+  }
+
+  /** A container that runs since before the agent was started: its sandbox again, as it is. */
+  async rewire(record: ContainerFile): Promise<void> {
+    const { network } = this.#parts;
+    if (network === null || !hasSandbox(record)) return;
+    // Those on the swarm's networks are wired anew when the managers have spoken.
+    const networks = Object.values(record.networks);
+    if (networks.some(({ NetworkID }) => !this.#isLocal(NetworkID))) return;
+    await network.createSandbox(sandboxOf(record, attachmentsOf(record), record.ports ?? []));
+  }
+
+  /** The record with one more network, wired at once when it runs. */
+  async connect(record: ContainerFile, name: string, wish: EndpointWish): Promise<ContainerFile> {
+    const { local } = record;
+    const found = this.#find(name);
+    if (local === undefined || local.networkMode === "host" || !hasSandbox(record))
+      throw new SwarmError(
+        "denied",
+        `container ${record.name} shares a network namespace or is a task's: it cannot be connected to network ${found.name}`,
+      );
+    if (local.endpoints[found.name] !== undefined)
+      throw new SwarmError(
+        "denied",
+        `endpoint with name ${record.name} already exists in network ${found.name}`,
+      );
+    const { none: _, ...before } = local.endpoints;
+    const endpoints = { ...before, [found.name]: wish };
+    const changed = { ...record, local: { ...local, endpoints } };
+    const shown = this.unwired({ [found.name]: wish });
+    if (record.state.Pid === 0) return { ...changed, networks: { ...record.networks, ...shown } };
+    const [place] = await this.#places(record, [[found.name, wish]]);
+    if (place === undefined) return changed;
+    try {
+      return await this.#sandbox(changed, [...shownPlaces(record), place]);
+    } catch (error) {
+      await this.#overlay?.release(record.id, place.networkId).catch(() => {});
+      throw error;
+    }
+  }
+
+  async disconnect(record: ContainerFile, name: string): Promise<ContainerFile> {
+    const { local } = record;
+    const key = Object.entries(record.networks).find(
+      ([own, { NetworkID }]) => own === name || (name.length > 5 && NetworkID.startsWith(name)),
+    )?.[0];
+    if (local === undefined || key === undefined)
+      throw new SwarmError("denied", `container ${record.id} is not connected to network ${name}`);
+    const { [key]: gone, ...networks } = record.networks;
+    const { [key]: _, ...endpoints } = local.endpoints;
+    const changed = { ...record, networks, local: { ...local, endpoints } };
+    const wired =
+      record.state.Pid === 0 ? changed : await this.#sandbox(changed, shownPlaces(changed));
+    await this.#overlay?.release(record.id, gone?.NetworkID ?? "");
+    return wired;
+  }
+
+  async #places(
+    record: ContainerFile,
+    endpoints: readonly (readonly [string, EndpointWish])[],
+  ): Promise<readonly Place[]> {
+    const places: Place[] = [];
+    for (const [name, wish] of endpoints) {
+      const found = this.#find(name);
+      if (found.overlay !== null) {
+        const place = await found.overlay.attach(record.id, found.id, wish, namesOf(record, wish));
+        places.push({ ...place, name: found.name, aliases: wish.aliases, names: [] });
+      } else
+        places.push({
+          ...{ networkId: found.id, name: found.name, aliases: wish.aliases },
+          ...{ address: wish.address, prefix: 0, gateway: "" },
+          names: found.id === bridgeId ? [] : namesOf(record, wish),
+        });
+    }
+    return places;
+  }
+
+  async #sandbox(record: ContainerFile, places: readonly Place[]): Promise<ContainerFile> {
+    const { network } = this.#parts;
+    if (network === null) return record;
+    const attachments = withPriorities(record, places, withDevices(record, places));
+    const isAtWill = record.ports === undefined && (record.host.PublishedPorts ?? []).some(atWill);
+    /** Found to be a program's. */
+    const foreign = new Set<number>();
+    for (let tries = 1; ; tries++) {
+      const ports = record.ports ?? this.#portsOf(record, foreign);
+      try {
+        const made = await network.createSandbox(sandboxOf(record, attachments, ports));
+        const networks = this.#networks(places, attachments, made.attachments ?? []);
+        await this.#writeHosts(record, networks);
+        return { ...record, networks, ports };
+      } catch (error) {
+        const isTaken = asSwarmError(error).code === "conflict";
+        if (!isTaken || !isAtWill || tries >= portTriesMax) throw error;
+        for (const { publishedPort } of ports) foreign.add(publishedPort);
+      }
+    }
+  }
+
+  #networks(
+    places: readonly Place[],
+    attachments: readonly Attachment[],
+    made: readonly Attachment[],
+  ): Shown {
+    const addresses = new Map(made.map(({ networkId, address }) => [networkId, address]));
+    return Object.fromEntries(
+      places.map((place, i) => [
+        place.name,
+        { ...this.#shown(place, addresses), Device: attachments[i]?.device ?? "" },
+      ]),
+    );
+  }
+
+  #shown(place: Place, addresses: ReadonlyMap<string, string>): Shown[string] {
+    const local = this.#parts.networks.list().find(({ id }) => id === place.networkId);
+    const [subnet] = local?.subnets ?? (place.networkId === bridgeId ? bridge.subnets : []);
+    return {
+      NetworkID: place.networkId,
+      IPAddress: addresses.get(place.networkId) ?? place.address,
+      IPPrefixLen: subnet?.prefix ?? place.prefix,
+      Gateway: subnet?.gateway ?? place.gateway,
+      Aliases: place.aliases,
+    };
+  }
+
+  /** Ports given at will, and ranges, get one that nobody of ours has. */
+  #portsOf(record: ContainerFile, foreign: ReadonlySet<number>): Ports {
+    const taken = new Set([
+      ...foreign,
+      ...this.#parts.list().flatMap((other) => {
+        const runs = other.state.Pid !== 0 && other.id !== record.id;
+        const ports = runs ? (other.ports ?? other.host.PublishedPorts ?? []) : [];
+        return ports.map((port) => port.publishedPort);
+      }),
+    ]);
+    return (record.host.PublishedPorts ?? []).map((port) => {
+      if (!atWill(port)) return port;
+      const { publishedPortLast, ...single } = port;
+      const chosen =
+        publishedPortLast === undefined
+          ? this.#nextPort(taken)
+          : firstFree(port.publishedPort, publishedPortLast, taken);
+      taken.add(chosen);
+      return { ...single, publishedPort: chosen };
+    });
+  }
+
+  #nextPort(taken: ReadonlySet<number>): number {
+    for (let tries = portMin; tries <= portMax; tries++) {
+      this.#lastPort = this.#lastPort >= portMax ? portMin : this.#lastPort + 1;
+      if (!taken.has(this.#lastPort)) return this.#lastPort;
+    }
+    throw allTaken();
+  }
+
+  async #writeHosts(record: ContainerFile, networks: Shown): Promise<void> {
+    const path = join(this.#parts.records.path(record.id), "hosts");
+    const { Hostname = "" } = record.config;
+    const gateway = Object.values(networks)[0]?.Gateway ?? "127.0.0.1";
+    const text = hostsFile(Hostname, networks, record.host.ExtraHosts ?? [], gateway);
+    // In place: the file is mounted.
+    if ((await readFile(path, "utf8").catch(() => "")) !== text) await writeFile(path, text);
+  }
+
+  #isLocal(networkId: string): boolean {
+    return networkId === bridgeId || this.#parts.networks.list().some(({ id }) => id === networkId);
+  }
+
+  #find(name: string): Found {
+    const found = this.#look(name);
+    if (found !== null) return found;
+    throw new SwarmError("not_found", `network ${name} not found`);
+  }
+
+  #look(name: string): Found | null {
+    if (name === "bridge" || name === "default" || name === bridgeId)
+      return { id: bridgeId, name: "bridge", overlay: null };
+    const local = this.#parts.networks.find(name);
+    if (local !== undefined) return { id: local.id, name: local.name, overlay: null };
+    const swarm = this.#overlay?.find(name) ?? null;
+    if (swarm !== null && this.#overlay !== null) return { ...swarm, overlay: this.#overlay };
+    return null;
+  }
+}
+
+interface Found {
+  readonly id: string;
+  readonly name: string;
+  readonly overlay: OverlayDoor | null;
+}
+
+function atWill(port: Ports[number]): boolean {
+  return port.publishedPort === 0 || port.publishedPortLast !== undefined;
+}
+
+function firstFree(first: number, last: number, taken: ReadonlySet<number>): number {
+  for (let port = first; port <= last; port++) if (!taken.has(port)) return port;
+  throw allTaken();
+}
+
+function allTaken(): SwarmError {
+  return new SwarmError("exhausted", "all dynamic ports have been allocated");
+}
+
+interface Place extends OverlayPlace {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  /** For the names of this node's own networks; those of the swarm's come from the managers. */
+  readonly names: readonly string[];
+}
+
+/** Networks it is on, as they stand in its record. */
+function shownPlaces(record: ContainerFile): readonly Place[] {
+  return Object.entries(record.networks).map(([name, shown]) => ({
+    name,
+    networkId: shown.NetworkID,
+    address: shown.IPAddress,
+    prefix: shown.IPPrefixLen,
+    gateway: shown.Gateway,
+    aliases: shown.Aliases,
+    names:
+      shown.NetworkID === bridgeId
+        ? []
+        : namesOf(record, { aliases: shown.Aliases, address: shown.IPAddress }),
+  }));
+}
+
+function withPriorities(
+  { local }: ContainerFile,
+  places: readonly Place[],
+  attachments: readonly Attachment[],
+): readonly Attachment[] {
+  return attachments.map((attachment, i) => {
+    const gatewayPriority = local?.endpoints[places[i]?.name ?? ""]?.gatewayPriority;
+    return gatewayPriority === undefined ? attachment : { ...attachment, gatewayPriority };
+  });
+}
+
+/** A device keeps its name as long as its container is on the network; others get the lowest free one. */
+function withDevices(record: ContainerFile, places: readonly Place[]): readonly Attachment[] {
+  const isRunning = record.state.Pid !== 0;
+  const devices = new Map(
+    isRunning ? Object.values(record.networks).map((n) => [n.NetworkID, n.Device ?? ""]) : [],
+  );
+  const taken = new Set(devices.values());
+  return places.map(({ networkId, address, names }) => {
+    let device = devices.get(networkId) ?? "";
+    for (let i = 0; device === ""; i++) if (!taken.has(`eth${i}`)) device = `eth${i}`;
+    taken.add(device);
+    return { networkId, address, device, ...(names.length === 0 ? {} : { names }) };
+  });
+}
+
+function attachmentsOf(record: ContainerFile): readonly Attachment[] {
+  const places = shownPlaces(record);
+  return withPriorities(record, places, withDevices(record, places));
+}
+
+function sandboxOf(
+  record: ContainerFile,
+  attachments: readonly Attachment[],
+  ports: Ports,
+): Sandbox {
+  return {
+    id: record.id,
+    attachments,
+    ...(attachments.length === 0 ? { isolated: true } : {}),
+    ports: ports.map((port) => ({ ...port })),
+    exclusive: true,
+    upstreamNameServers: (record.host.Dns ?? []).map(serverAddress),
+    searchDomains: record.host.DnsSearch ?? [],
+  };
+}
+
+function hasSandbox({ local }: ContainerFile): boolean {
+  return local !== undefined && !/^(host$|container:)/.test(local.networkMode);
+}
+
+/** By which other containers of the network find it. */
+function namesOf({ id, name, config }: ContainerFile, wish: EndpointWish): readonly string[] {
+  return [...new Set([name, ...wish.aliases, id.slice(0, 12), config.Hostname ?? ""])].filter(
+    (each) => each !== "",
+  );
+}

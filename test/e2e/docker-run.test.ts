@@ -1,0 +1,237 @@
+// Containers of one host, made by hand with the unmodified docker command: run, attach, networks, ports, restarts.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { after, before, test } from "node:test";
+import { machine, socketOf } from "../../deploy/lab/names.ts";
+import { attempt, attemptDocker, docker, lab, until, withLab } from "./harness.ts";
+
+const host = "h1";
+const image = "registry.lab:5000/busybox";
+const msMax = 30_000;
+const network = "run-back";
+
+let down: () => Promise<void> = async () => {};
+
+before(async () => {
+  down = await withLab();
+  await docker(host, "pull", "-q", image);
+});
+
+after(async () => {
+  const left = (await docker(host, "ps", "-aq", "--filter", "label=run-test")).split("\n");
+  for (const id of left) if (id !== "") await attemptDocker(host, "rm", "-f", "-v", id);
+  await attemptDocker(host, "network", "rm", network);
+  await attemptDocker(host, "volume", "rm", "run-data");
+  await down();
+});
+
+function run(...args: readonly string[]) {
+  return attemptDocker(host, "run", "--label", "run-test", ...args);
+}
+
+/** In the background; its id. */
+async function start(name: string, ...args: readonly string[]): Promise<string> {
+  return docker(host, "run", "-d", "--label", "run-test", "--name", name, ...args);
+}
+
+async function inspect(name: string, format: string): Promise<string> {
+  return docker(host, "inspect", "-f", format, name);
+}
+
+/** The docker command with something on its standard input. */
+async function typed(input: string, ...args: readonly string[]): Promise<string> {
+  const child = spawn("docker", ["-H", `unix://${socketOf(machine(host))}`, ...args], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  child.stdin.end(input);
+  await new Promise((resolve) => child.once("close", resolve));
+  return output;
+}
+
+test("docker run gives the command's output and exit code, and --rm leaves nothing", async () => {
+  const both = await run("--rm", image, "sh", "-c", "echo out; echo err >&2; exit 7");
+  assert.deepEqual(both, { code: 7, stdout: "out\n", stderr: "err\n" });
+  const codes = [
+    [127, /executable file not found in \$PATH/, "no-such-program"],
+    [126, /permission denied/, "/etc/passwd"],
+  ] as const;
+  for (const [code, sentence, program] of codes) {
+    const ran = await run("--rm", image, program);
+    assert.match(ran.stderr, sentence);
+    assert.equal(ran.code, code);
+  }
+  const refused = await run("--rm", "--network", "container:nobody", image, "true");
+  assert.match(refused.stderr, /No such container: nobody/);
+  assert.equal(refused.code, 125);
+  assert.equal(await docker(host, "ps", "-aq", "--filter", "label=run-test"), "");
+});
+
+test("what is typed reaches the container, whole, and its end too", async () => {
+  const input = "x".repeat(1_000_000);
+  const args = ["run", "-i", "--rm", "--label", "run-test", image, "sh", "-c", "wc -c; echo done"];
+  assert.equal(await typed(input, ...args), "1000000\ndone\n");
+});
+
+test("options of docker run are in the container", async () => {
+  const options = ["-e", "A=b", "-w", "/tmp", "-u", "1000:1000", "-h", "myhost", "--read-only"];
+  const more = ["--add-host", "foo:1.2.3.4", "--tmpfs", "/scratch:size=1m", "--shm-size", "32m"];
+  const limits = ["-m", "64m", "--ulimit", "nofile=100:200", "--cap-drop", "ALL"];
+  const ask =
+    "id -u; pwd; echo $A; hostname; grep -c foo /etc/hosts; ulimit -n; grep CapBnd /proc/self/status; df /scratch /dev/shm | awk 'NR>1{print $2}'; touch /x";
+  const ran = await run("--rm", ...options, ...more, ...limits, image, "sh", "-c", ask);
+  const lines = ran.stdout.trim().split("\n");
+  const capabilities = "CapBnd:\t0000000000000000";
+  const wanted = ["1000", "/tmp", "b", "myhost", "1", "100", capabilities, "1024", "32768"];
+  assert.deepEqual(lines, wanted);
+  assert.match(ran.stderr, /Read-only file system/);
+  const volume = ["-v", "run-data:/data"];
+  await run("--rm", ...volume, image, "sh", "-c", "echo kept > /data/file");
+  const read = await run(
+    "--rm",
+    ...volume,
+    "--init",
+    image,
+    "sh",
+    "-c",
+    "cat /data/file; ps -o args",
+  );
+  assert.match(read.stdout, /^kept\n/);
+  assert.match(read.stdout, /docker-init -- sh/);
+});
+
+test("published ports answer on the addresses they were bound to, and are nobody else's", async () => {
+  const serve = ["sh", "-c", "mkdir /w; echo page > /w/index.html; httpd -f -p 80 -h /w"];
+  await start("run-web", "-p", "18080:80", image, ...serve);
+  await start("run-own", "-p", "127.0.0.1:18081:80", image, ...serve);
+  const get = (from: string, url: string) =>
+    attempt(process.execPath, [
+      ...[new URL("../../cli/main.js", import.meta.url).pathname, "lab", "exec", from, "--"],
+      ...["timeout", "5", "busybox", "wget", "-qO-", url],
+    ]);
+  await until("the page is there", msMax, async () =>
+    (await get(host, "http://127.0.0.1:18080/")).stdout === "page\n" ? true : undefined,
+  );
+  assert.equal((await get("outside", "http://10.77.0.11:18080/")).stdout, "page\n");
+  assert.equal((await get(host, "http://127.0.0.1:18081/")).stdout, "page\n");
+  assert.notEqual((await get("outside", "http://10.77.0.11:18081/")).code, 0);
+  assert.match(await docker(host, "port", "run-web"), /80\/tcp -> 0\.0\.0\.0:18080/);
+  const taken = await run("--rm", "-p", "18080:81", image, "true");
+  assert.match(taken.stderr, /Bind for 0\.0\.0\.0:18080 failed: port is already allocated/);
+  assert.equal(taken.code, 125);
+  await docker(host, "rm", "-f", "run-web", "run-own");
+});
+
+test("a network of one's own has names, and containers come and go while they run", async () => {
+  await docker(host, "network", "create", "--subnet", "172.40.0.0/24", network);
+  await start("run-db", "--network", network, "--network-alias", "db", image, "sleep", "1000");
+  const lookups = ["run-db", "db"].map((name) => `ping -c1 -w5 ${name} >/dev/null && echo ${name}`);
+  const seen = await run("--rm", "--network", network, image, "sh", "-c", lookups.join(";"));
+  assert.equal(seen.stdout, "run-db\ndb\n");
+  await start("run-late", image, "sleep", "1000");
+  assert.notEqual(
+    (await attemptDocker(host, "exec", "run-late", "ping", "-c1", "-w2", "db")).code,
+    0,
+  );
+  await docker(host, "network", "connect", "--ip", "172.40.0.9", network, "run-late");
+  await docker(host, "exec", "run-late", "ping", "-c1", "-w5", "db");
+  const address = `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`;
+  assert.equal(await inspect("run-late", address), "172.40.0.9");
+  const joined = await run(
+    "--rm",
+    "--network",
+    "container:run-db",
+    image,
+    "ip",
+    "-o",
+    "-4",
+    "addr",
+  );
+  assert.match(joined.stdout, /172\.40\.0\.2\/24/);
+  const busy = await attemptDocker(host, "network", "rm", network);
+  assert.match(busy.stderr, /has active endpoints/);
+  await docker(host, "network", "disconnect", network, "run-late");
+  assert.equal((await docker(host, "exec", "run-late", "ip", "-o", "link")).split("\n").length, 2);
+  await docker(host, "rm", "-f", "run-db", "run-late");
+  await docker(host, "network", "rm", network);
+  const alone = await run("--rm", "--network", "none", image, "ip", "-o", "link");
+  assert.equal(alone.stdout.trim().split("\n").length, 1);
+  assert.match((await run("--rm", "--network", "host", image, "hostname")).stdout, /^h1\n$/);
+});
+
+test("restart policies: as often as allowed, and not after a stop", async () => {
+  await start("run-fails", "--restart", "on-failure:2", image, "sh", "-c", "echo once; exit 3");
+  await until("given up", msMax, async () => {
+    const state = await inspect(
+      "run-fails",
+      "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}",
+    );
+    return state === "exited 2 3" ? true : undefined;
+  });
+  assert.equal(await docker(host, "logs", "run-fails"), "once\nonce\nonce");
+  await start("run-again", "--restart", "always", image, "sh", "-c", "exit 0");
+  await until("restarted", msMax, async () =>
+    Number(await inspect("run-again", "{{.RestartCount}}")) > 1 ? true : undefined,
+  );
+  await docker(host, "stop", "run-again");
+  const stopped = await inspect("run-again", "{{.State.Status}} {{.RestartCount}}");
+  assert.match(stopped, /^exited /);
+  await docker(host, "rm", "run-fails", "run-again");
+});
+
+test("a container survives the agent, with its network, its ports' rules and its policy", async () => {
+  const loop = "trap 'exit 4' TERM; while :; do sleep 0.1; done";
+  const options = ["--restart", "unless-stopped", "-p", "18082:80"];
+  const id = await start("run-kept", ...options, image, "sh", "-c", loop);
+  await start(
+    "run-health",
+    "--health-cmd",
+    "true",
+    "--health-interval",
+    "1s",
+    image,
+    "sleep",
+    "99",
+  );
+  const pid = await inspect(id, "{{.State.Pid}}");
+  await lab("crash", host, "agent");
+  await until("the agent is back", msMax, async () => {
+    const { stdout } = await attemptDocker(host, "inspect", "-f", "{{.State.Pid}}", id);
+    return stdout.trim() === pid ? true : undefined;
+  });
+  assert.match(await docker(host, "ps", "--filter", "name=run-kept"), /0\.0\.0\.0:18082->80\/tcp/);
+  await until("healthy", msMax, async () =>
+    (await docker(host, "ps", "-q", "--filter", "health=healthy")) === "" ? undefined : true,
+  );
+  await docker(host, "exec", "run-kept", "ping", "-c1", "-w5", "172.29.0.1");
+  // The agent that found it running sees its end, too.
+  await docker(host, "exec", "run-kept", "kill", "1");
+  await until("restarted", msMax, async () =>
+    (await inspect(id, "{{.RestartCount}} {{.State.Status}}")) === "1 running" ? true : undefined,
+  );
+  await docker(host, "rm", "-f", "run-kept", "run-health");
+});
+
+test("pause, top, stats, update, rename, wait, and what they refuse", async () => {
+  await start("run-old", image, "sleep", "1000");
+  await docker(host, "pause", "run-old");
+  assert.match(await docker(host, "ps", "--filter", "status=paused"), /\(Paused\)/);
+  const frozen = await attemptDocker(host, "exec", "run-old", "true");
+  assert.match(frozen.stderr, /is (paused|not running)/);
+  await docker(host, "unpause", "run-old");
+  assert.match(await docker(host, "top", "run-old"), /sleep 1000/);
+  assert.match(await docker(host, "stats", "--no-stream", "run-old"), /run-old .* 1\n?$/m);
+  await docker(host, "update", "-m", "64m", "--memory-swap", "64m", "run-old");
+  assert.equal(await inspect("run-old", "{{.HostConfig.Memory}}"), "67108864");
+  await docker(host, "rename", "run-old", "run-new");
+  const waiting = docker(host, "wait", "run-new");
+  await docker(host, "kill", "run-new");
+  assert.equal(await waiting, "137");
+  const again = await attemptDocker(host, "kill", "run-new");
+  assert.match(again.stderr, /is not running/);
+  await docker(host, "rm", "run-new");
+});

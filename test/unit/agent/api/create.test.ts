@@ -1,0 +1,275 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseCreate } from "../../../../agent/api/create.ts";
+import { toAnswer } from "../../../../agent/api/errors.ts";
+import type { CreateContainer } from "../../../../agent/engine/types.ts";
+
+function made(body: object, host: object = {}): CreateContainer {
+  return parseCreate({ Image: "busybox", ...body, HostConfig: host }, "demo").container;
+}
+
+test("an image alone gives a container on the bridge with nothing else", () => {
+  const { config, local, host, networkNamespace } = made({});
+  assert.equal(config.Image, "busybox");
+  assert.deepEqual([config.Cmd, config.Entrypoint, config.Env], [null, null, []]);
+  assert.equal(networkNamespace, "");
+  assert.deepEqual(local?.endpoints, { bridge: { aliases: [], address: "" } });
+  assert.deepEqual(local?.restart, { Name: "no", MaximumRetryCount: 0 });
+  assert.deepEqual([host.PublishedPorts, host.Mounts], [[], []]);
+});
+
+test("a command may be one word, as old clients send it", () => {
+  assert.deepEqual(made({ Cmd: "ls", Entrypoint: ["sh"] }).config.Cmd, ["ls"]);
+});
+
+test("published ports: with an address, any free one, a range, and all that are exposed", () => {
+  const ports = made(
+    { ExposedPorts: { "53/udp": {}, "80/tcp": {} } },
+    {
+      PublishAllPorts: true,
+      PortBindings: {
+        "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "8080" }, { HostPort: "8000-8010" }],
+        "90": [{ HostIp: "", HostPort: "" }],
+      },
+    },
+  ).host.PublishedPorts;
+  assert.deepEqual(
+    ports?.map((port) => [
+      port.targetPort,
+      port.protocol,
+      port.hostIP ?? "",
+      port.publishedPort,
+      port.publishedPortLast ?? 0,
+    ]),
+    [
+      [90, "tcp", "", 0, 0],
+      [80, "tcp", "127.0.0.1", 8080, 0],
+      [80, "tcp", "", 8000, 8010],
+      [53, "udp", "", 0, 0],
+    ],
+  );
+});
+
+test("on the host's network published ports are discarded with a warning", () => {
+  const { container, warnings } = parseCreate(
+    { Image: "x", HostConfig: { NetworkMode: "host", PortBindings: { "80/tcp": null } } },
+    "demo",
+  );
+  assert.deepEqual(warnings, ["Published ports are discarded when using host network mode"]);
+  assert.deepEqual(container.host.PublishedPorts, []);
+  assert.deepEqual(container.local?.endpoints, {});
+});
+
+const binds: readonly (readonly [string, string, string, string, boolean])[] = [
+  ["/a:/b", "bind", "/a", "/b", false],
+  ["/a:/b:ro,z", "bind", "/a", "/b", true],
+  ["data:/b:rw,nocopy", "volume", "data", "/b", false],
+  ["/b", "volume", "", "/b", false],
+];
+for (const [bind, type, source, target, isReadonly] of binds)
+  test(`-v ${bind} is a ${type}`, () => {
+    const [mount] = made({}, { Binds: [bind] }).host.Mounts ?? [];
+    assert.deepEqual(
+      [mount?.Type, mount?.Source, mount?.Target, mount?.ReadOnly],
+      [type, source, target, isReadonly],
+    );
+  });
+
+test("a folder that a bind names is made, one that a mount names is not", () => {
+  const mounts =
+    made(
+      {},
+      { Binds: ["/a:/b"], Mounts: [{ Type: "bind", Source: "/c", Target: "/d", ReadOnly: false }] },
+    ).host.Mounts ?? [];
+  assert.deepEqual(
+    mounts.map((mount) => mount.BindOptions?.CreateMountpoint ?? false),
+    [true, false],
+  );
+});
+
+test("networks: aliases, fixed addresses, several at once", () => {
+  const body = {
+    NetworkingConfig: {
+      EndpointsConfig: {
+        front: { Aliases: ["www"], IPAMConfig: { IPv4Address: "10.1.0.9" } },
+        back: null,
+      },
+    },
+  };
+  assert.deepEqual(made(body, { NetworkMode: "front" }).local?.endpoints, {
+    front: { aliases: ["www"], address: "10.1.0.9" },
+    back: { aliases: [], address: "" },
+  });
+});
+
+test("what inspect shows is what was sent, with Docker's defaults", () => {
+  const shown = made({}, { Memory: 64 * 1024 * 1024, NetworkMode: "default" }).local?.shown ?? {};
+  assert.deepEqual(
+    [shown["Memory"], shown["NetworkMode"], shown["ShmSize"], shown["Runtime"], shown["Binds"]],
+    [67_108_864, "bridge", 67_108_864, "runc", null],
+  );
+});
+
+const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
+  ["no image", { Image: "" }, {}, 400, /no image specified/],
+  ["a number for an image", { Image: 7 }, {}, 400, /^Image: .*string/],
+  ["a list for labels", { Labels: ["a"] }, {}, 400, /^Labels: /],
+  ["a variable without a name", { Env: ["=x"] }, {}, 400, /invalid environment variable: =x/],
+  [
+    "a relative folder to work in",
+    { WorkingDir: "a/b" },
+    {},
+    400,
+    /the working directory 'a\/b' is invalid, it needs to be an absolute path/,
+  ],
+  ["a port that is none", {}, { PortBindings: { "x/tcp": null } }, 400, /invalid port spec/],
+  ["port 0", { ExposedPorts: { "0/tcp": {} } }, {}, 400, /invalid port specification: "0\/tcp"/],
+  ["port 70000", { ExposedPorts: { "70000": {} } }, {}, 400, /invalid port specification/],
+  [
+    "a range that goes down",
+    {},
+    { PortBindings: { "80/tcp": [{ HostPort: "90-80" }] } },
+    400,
+    /invalid port specification: "90-80"/,
+  ],
+  [
+    "a host address that is none",
+    {},
+    { PortBindings: { "80/tcp": [{ HostIp: "1.2.3", HostPort: "80" }] } },
+    400,
+    /invalid IP address: 1\.2\.3/,
+  ],
+  ["SCTP", {}, { PortBindings: { "80/sctp": null } }, 501, /SCTP ports cannot be published/],
+  ["a bind of four parts", {}, { Binds: ["/a:/b:ro:x"] }, 400, /invalid volume specification/],
+  ["a relative target", {}, { Binds: ["/a:b"] }, 400, /mount path must be absolute/],
+  ["a relative source", {}, { Binds: ["./a:/b"] }, 400, /use absolute path/],
+  ["a mode nobody knows", {}, { Binds: ["/a:/b:xx"] }, 400, /invalid mode: xx/],
+  ["two mounts at one place", {}, { Binds: ["/a:/c", "/b:/c"] }, 400, /Duplicate mount point: \/c/],
+  [
+    "a mount of a type nobody knows",
+    {},
+    { Mounts: [{ Type: "floppy", Target: "/a" }] },
+    400,
+    /mount type unknown: "floppy"/,
+  ],
+  [
+    "a bind mount without a source",
+    {},
+    { Mounts: [{ Type: "bind", Target: "/a" }] },
+    400,
+    /field Source must not be empty/,
+  ],
+  [
+    "a restart policy nobody knows",
+    {},
+    { RestartPolicy: { Name: "often" } },
+    400,
+    /invalid restart policy: unknown policy 'often'/,
+  ],
+  [
+    "retries for always",
+    {},
+    { RestartPolicy: { Name: "always", MaximumRetryCount: 3 } },
+    400,
+    /maximum retry count can only be used with 'on-failure'/,
+  ],
+  [
+    "negative retries",
+    {},
+    { RestartPolicy: { Name: "on-failure", MaximumRetryCount: -1 } },
+    400,
+    /maximum retry count cannot be negative/,
+  ],
+  [
+    "--rm with a restart policy",
+    {},
+    { AutoRemove: true, RestartPolicy: { Name: "always" } },
+    400,
+    /can't create 'AutoRemove' container with restart policy/,
+  ],
+  ["too little memory", {}, { Memory: 1024 }, 400, /Minimum memory limit allowed is 6MB/],
+  [
+    "swap without memory",
+    {},
+    { MemorySwap: 64 * 1024 * 1024 },
+    400,
+    /always set the Memory limit when using Memoryswap limit/,
+  ],
+  [
+    "less swap than memory",
+    {},
+    { Memory: 64 * 1024 * 1024, MemorySwap: 32 * 1024 * 1024 },
+    400,
+    /memoryswap limit should be larger than memory limit/,
+  ],
+  ["more cores than there are", {}, { NanoCpus: 1e13 }, 400, /range of CPUs is from 0\.01 to/],
+  ["a quota beside cores", {}, { NanoCpus: 1e7, CpuQuota: 5000 }, 400, /cannot both be set/],
+  ["a set of cores that is none", {}, { CpusetCpus: "a-b" }, 400, /Invalid value a-b for cpuset/],
+  ["a negative shm size", {}, { ShmSize: -1 }, 400, /SHM size can not be less than 0/],
+  ["an OOM score out of range", {}, { OomScoreAdj: 1001 }, 400, /range for oom score adj/],
+  [
+    "a health check every nanosecond",
+    { Healthcheck: { Test: ["CMD", "x"], Interval: 1 } },
+    {},
+    400,
+    /Interval in Healthcheck cannot be less than 1ms/,
+  ],
+  [
+    "an alias on the default bridge",
+    { NetworkingConfig: { EndpointsConfig: { bridge: { Aliases: ["a"] } } } },
+    {},
+    400,
+    /network-scoped alias is supported only for containers in user defined networks/,
+  ],
+  [
+    "a fixed address on the default bridge",
+    {
+      NetworkingConfig: {
+        EndpointsConfig: { default: { IPAMConfig: { IPv4Address: "1.2.3.4" } } },
+      },
+    },
+    {},
+    400,
+    /user specified IP address is supported on user defined networks only/,
+  ],
+  [
+    "a name in another's network namespace",
+    { Hostname: "a" },
+    { NetworkMode: "container:x" },
+    400,
+    /conflicting options: hostname and the network mode/,
+  ],
+  [
+    "ports in another's network namespace",
+    {},
+    { NetworkMode: "container:x", PortBindings: { "80/tcp": null } },
+    400,
+    /conflicting options: port publishing and the container type network mode/,
+  ],
+  ["nobody's namespace", {}, { NetworkMode: "container:" }, 400, /invalid container format/],
+  ["a host without an address", {}, { ExtraHosts: ["foo"] }, 400, /bad format for add-host: "foo"/],
+  [
+    "a log driver there is not",
+    {},
+    { LogConfig: { Type: "syslog" } },
+    400,
+    /no log driver named 'syslog' is registered/,
+  ],
+  ["links", {}, { Links: ["a:b"] }, 501, /links .* is not available/],
+  ["GPUs", {}, { DeviceRequests: [{ Count: -1 }] }, 501, /--gpus/],
+  ["another runtime", {}, { Runtime: "kata" }, 501, /runtime kata/],
+  ["another's processes", {}, { PidMode: "container:a" }, 501, /PID mode container:a/],
+  ["volumes of another", {}, { VolumesFrom: ["a"] }, 501, /--volumes-from/],
+];
+for (const [name, body, host, status, sentence] of wrong)
+  test(`refused: ${name}`, () => {
+    try {
+      made(body, host);
+    } catch (error) {
+      const answer = toAnswer(error);
+      assert.match(answer.message, sentence);
+      assert.equal(answer.status, status);
+      return;
+    }
+    assert.fail("it was taken");
+  });

@@ -1,0 +1,146 @@
+// The unmodified docker command makes and asks after containers of its own, on a daemon with a fake engine.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Answer, ask, dockerPath, startFakeDaemon } from "./fakes.ts";
+
+const skip = dockerPath === undefined ? "there is no docker command here" : false;
+const image = "registry.lab:5000/whoami:latest";
+
+test("docker create hands on what was asked for, and its id comes back", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const options = ["--name", "web", "-e", "A=b", "-p", "8080:80", "--restart", "on-failure:3"];
+  const more = ["--network-alias", "www", "--network", "front", "-v", "data:/data:ro"];
+  const limits = ["-m", "64m", "--cpus", "0.5", "--init", "--tmpfs", "/scratch:size=1m"];
+  const ran = await daemon.docker("create", ...options, ...more, ...limits, image, "sleep", "9");
+  assert.equal(ran.code, 0, ran.stderr);
+  const container = daemon.engine.inspect("web");
+  assert.equal(ran.stdout.trim(), container.id);
+  const { config, host, local } = container;
+  assert.deepEqual([config.Cmd, config.Env], [["sleep", "9"], ["A=b"]]);
+  assert.deepEqual(host.PublishedPorts, [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }]);
+  assert.deepEqual([host.Memory, host.NanoCpus, host.Init], [67_108_864, 5e8, true]);
+  assert.deepEqual(host.Tmpfs, { "/scratch": "size=1m" });
+  assert.deepEqual([host.Mounts?.[0]?.Source, host.Mounts?.[0]?.ReadOnly], ["data", true]);
+  assert.deepEqual(local?.restart, { Name: "on-failure", MaximumRetryCount: 3 });
+  assert.deepEqual(local?.endpoints["front"], { aliases: ["www"], address: "" });
+  const shown = await daemon.docker("inspect", "-f", "{{json .HostConfig.RestartPolicy}}", "web");
+  assert.equal(shown.stdout.trim(), '{"Name":"on-failure","MaximumRetryCount":3}');
+});
+
+test("without a name one is made up; a taken one is a conflict", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  assert.equal((await daemon.docker("create", image)).code, 0);
+  assert.match(daemon.engine.list()[0]?.name ?? "", /^[a-z]+_[a-z]+$/);
+  await daemon.docker("create", "--name", "web", image);
+  const again = await daemon.docker("create", "--name", "web", image);
+  assert.match(again.stderr, /Conflict\. The container name "\/web" is already in use/);
+  assert.equal(again.code, 1);
+});
+
+test("docker run shows what an attached container writes, and ends with its code", {
+  skip,
+}, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const ran = await daemon.docker("run", image);
+  assert.equal(ran.stdout, "hello\n");
+  assert.equal(ran.code, 0, ran.stderr);
+  const missing = await daemon.docker("run", "--pull", "never", "missing");
+  assert.match(missing.stderr, /No such image: missing/);
+  assert.equal(missing.code, 125);
+});
+
+test("docker pause, rename, update, resize, prune", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const { id } = daemon.engine.add("web");
+  await daemon.docker("pause", "web");
+  assert.equal(daemon.engine.inspect(id).state.Status, "paused");
+  await daemon.docker("unpause", "web");
+  assert.equal(daemon.engine.inspect(id).state.Status, "running");
+  assert.equal((await daemon.docker("rename", "web", "site")).code, 0);
+  assert.equal(daemon.engine.inspect(id).name, "site");
+  const same = await daemon.docker("rename", "site", "site");
+  assert.match(same.stderr, /Renaming a container with the same name as its current name/);
+  assert.equal((await daemon.docker("update", "-m", "64m", "site")).code, 0);
+  assert.deepEqual(daemon.engine.updates, [{ host: { Memory: 67_108_864 } }]);
+  const policy = await daemon.docker("update", "--restart", "always", "site");
+  assert.match(policy.stderr, /a task's container is restarted by its service's policy/);
+  const little = await daemon.docker("update", "-m", "1m", "site");
+  assert.match(little.stderr, /Minimum memory limit allowed is 6MB/);
+  // A task's container is the managers' affair.
+  await daemon.docker("stop", "site");
+  const pruned = await daemon.docker("container", "prune", "-f");
+  assert.match(pruned.stdout, /Total reclaimed space: 0B/);
+  await daemon.docker("create", "--name", "mine", image);
+  const mine = await daemon.docker("container", "prune", "-f");
+  assert.match(mine.stdout, /Deleted Containers:\n[0-9a-f]{64}\n\nTotal reclaimed space: 4\.096kB/);
+  assert.deepEqual(
+    daemon.engine.list().map(({ name }) => name),
+    ["site"],
+  );
+});
+
+const refused: readonly (readonly [string, string, unknown, number, RegExp])[] = [
+  ["POST", "/containers/x/pause", undefined, 404, /No such container: x/],
+  ["POST", "/containers/web/resize?h=-1&w=2", undefined, 400, /a terminal has 0 to 65535 rows/],
+  ["POST", "/containers/web/resize?h=a&w=2", undefined, 400, /invalid h: "a"/],
+  ["POST", "/containers/web/rename?name=", undefined, 400, /names may be empty/],
+  ["POST", "/containers/web/wait?condition=bored", undefined, 400, /invalid condition: "bored"/],
+  ["POST", "/containers/web/update", { Memory: "much" }, 400, /^Memory: /],
+  ["POST", "/containers/prune?filters=%7B%22colour%22%3A%5B%5D%7D", undefined, 400, /colour/],
+  ["GET", "/containers/web/top?ps_args=%3B+ls", undefined, 400, /these options are not taken/],
+  ["POST", "/containers/create", "{", 400, /invalid JSON/],
+  ["POST", "/containers/create", { Image: "missing" }, 404, /No such image: missing/],
+  ["POST", "/networks/create", { Name: "n", EnableIPv6: true }, 501, /IPv6 on a bridge network/],
+  [
+    "POST",
+    "/networks/create",
+    { Name: "n", Options: { "com.docker.network.bridge.name": "br1" } },
+    501,
+    /the option com\.docker\.network\.bridge\.name/,
+  ],
+  ["POST", "/networks/bridge/connect", { Container: 7 }, 400, /^Container: /],
+  ["POST", "/networks/host/connect", { Container: "web" }, 403, /network host/],
+  ["POST", "/networks/nope/connect", { Container: "web" }, 404, /network nope not found/],
+];
+for (const [method, path, body, status, sentence] of refused)
+  test(`${method} ${path} with ${JSON.stringify(body)} is refused with ${status}`, async () => {
+    await using daemon = await startFakeDaemon(false);
+    daemon.engine.add("web");
+    const answer = await daemon.ask(method, path, body);
+    assert.match(answer.json.message, sentence);
+    assert.equal(answer.status, status);
+  });
+
+test("a client that waits is answered before the end, so that it may start the container", async () => {
+  await using daemon = await startFakeDaemon(false);
+  daemon.engine.add("web");
+  const answer: Answer = ask(daemon.socket, "POST", "/containers/web/wait?condition=next-exit");
+  assert.deepEqual((await answer).json, { StatusCode: 0 });
+});
+
+test("bridge networks of this node: made, listed, connected, removed", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  daemon.engine.add("web");
+  const create = ["network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "back"];
+  assert.equal((await daemon.docker(...create)).code, 0);
+  const format = "{{.Name}} {{.Driver}} {{.Scope}}";
+  const listed = await daemon.docker(
+    "network",
+    "ls",
+    "--filter",
+    "type=custom",
+    "--format",
+    format,
+  );
+  assert.equal(listed.stdout.trim(), "back bridge local");
+  const subnet = "{{(index .IPAM.Config 0).Subnet}} {{.Labels.a}}";
+  const inspected = await daemon.docker("network", "inspect", "-f", subnet, "back");
+  assert.equal(inspected.stdout.trim(), "10.9.0.0/24 b");
+  await daemon.docker("network", "connect", "--alias", "db", "back", "web");
+  await daemon.docker("network", "disconnect", "-f", "back", "web");
+  assert.deepEqual(daemon.engine.connections, ["+web back db", "-web back true"]);
+  assert.equal((await daemon.docker("network", "rm", "back")).code, 0);
+  const predefined = await daemon.docker("network", "rm", "bridge");
+  assert.match(predefined.stderr, /bridge is a pre-defined network and cannot be removed/);
+});

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { localFacts, placeLocally, withLocalEndpoints } from "../../../../agent/network/locals.ts";
+import { nameTable, networkNames } from "../../../../agent/network/names.ts";
+import {
+  attachedTo,
+  emptyView,
+  localNetwork,
+  sandboxObjects,
+} from "../../../../agent/network/plan.ts";
+import type { Attachment, Sandbox } from "../../../../agent/network/types.ts";
+
+const back = localFacts({
+  ...{ id: "b".repeat(64), name: "back", isInternal: false },
+  subnets: [{ cidr: "172.40.0.0/30", prefix: 30, gateway: "172.40.0.1" }],
+});
+const networks = new Map([localNetwork, back].map((network) => [network.id, network]));
+
+function sandbox(id: string, attachments: readonly Attachment[] = [], isolated = false): Sandbox {
+  return {
+    ...{ id, attachments, ports: [], upstreamNameServers: [], searchDomains: [] },
+    ...(isolated ? { isolated } : {}),
+  };
+}
+const on = (networkId: string, address = ""): Attachment => ({ networkId, address });
+const placed = (wanted: Sandbox, others: readonly Sandbox[] = [], before?: Sandbox) =>
+  placeLocally(wanted, before, others, networks).attachments.map(({ address }) => address);
+
+test("the lowest free address, that of the gateway and the ends left out", () => {
+  assert.deepEqual(placed(sandbox("a")), ["172.29.0.2"]);
+  const others = ["172.29.0.2", "172.29.0.3"].map((at) => sandbox(at, [on("local", at)]));
+  assert.deepEqual(placed(sandbox("a"), others), ["172.29.0.4"]);
+  assert.deepEqual(placed(sandbox("a", [on(back.id)])), ["172.40.0.2"]);
+  const full = [sandbox("b", [on(back.id, "172.40.0.2")])];
+  assert.throws(
+    () => placed(sandbox("a", [on(back.id)]), full),
+    /no address is left in network back/,
+  );
+});
+
+test("a sandbox keeps the address it has, and an isolated one has none", () => {
+  const before = sandbox("a", [on("local", "172.29.0.9")]);
+  assert.deepEqual(placed(sandbox("a"), [before], before), ["172.29.0.9"]);
+  assert.deepEqual(placed(sandbox("a", [], true)), []);
+});
+
+test("an address asked for is given, unless another has it", () => {
+  const wanted = sandbox("a", [on(back.id, "172.40.0.2")]);
+  assert.deepEqual(placed(wanted), ["172.40.0.2"]);
+  assert.throws(
+    () => placed(wanted, [sandbox("b", [on(back.id, "172.40.0.2")])]),
+    /Address already in use: 172\.40\.0\.2/,
+  );
+});
+
+test("addresses on networks of the swarm are left alone", () => {
+  assert.deepEqual(placed(sandbox("a", [on("overlay", "10.0.1.5")])), ["10.0.1.5"]);
+});
+
+test("containers on a network of this node have their names there, and nowhere else", () => {
+  const named = { ...on(back.id, "172.40.0.2"), names: ["web", "db"] };
+  const view = withLocalEndpoints(emptyView, networks, [
+    sandbox("a", [on("local", "172.29.0.2"), named]),
+    sandbox("b", [on("local", "172.29.0.3")]),
+  ]);
+  assert.deepEqual(nameTable(networkNames(view, back)).names, {
+    db: ["172.40.0.2"],
+    web: ["172.40.0.2"],
+  });
+  assert.deepEqual(nameTable(networkNames(view, localNetwork)).names, {});
+  assert.equal(withLocalEndpoints(emptyView, networks, [sandbox("b")]), emptyView);
+});
+
+test("a device keeps its name when one before it is gone", () => {
+  const left = sandbox("a", [{ ...on(back.id, "172.40.0.2"), device: "eth1" }]);
+  assert.deepEqual(
+    attachedTo(back.id, [left]).map(({ device }) => device),
+    ["eth1"],
+  );
+  const links = sandboxObjects(left, networks).flatMap((o) => ("link" in o ? [o.link] : []));
+  assert.deepEqual([...new Set(links)], ["eth1"]);
+});
