@@ -76,7 +76,7 @@ export function ofPeer(peer: SilentPeer): Finding {
 }
 
 function ofObstacle(Sentence: string): Finding {
-  const where = { What: "firewall", Where: "this host" };
+  const where = { What: Sentence.startsWith("port ") ? "port" : "firewall", Where: "this host" };
   return { ...where, Wanted: "", Actual: "", Sentence, Repaired: false };
 }
 

@@ -293,6 +293,7 @@ export class NodeMembership implements Membership {
         Tasks: swarm.held(),
       }),
       unreachablePeers: () => network.unreachablePeers(),
+      unheldPorts: () => network.unheldPorts(),
       opened: () => network.checkSoon(),
       roleChanged: (role) => this.#wantRole(role),
       world,

@@ -79,7 +79,7 @@ What differs in this node's networks is put right by itself within some minutes;
 `;
 
 function isOfNetwork({ What }: Finding): boolean {
-  return !["firewall", "peer", "manager", "session"].includes(What);
+  return !["firewall", "port", "peer", "manager", "session"].includes(What);
 }
 
 function row({ What, Where, Wanted, Actual, Sentence, Repaired }: Finding): Row {

@@ -62,6 +62,7 @@ export class KernelNetwork implements Network, NetworkCheck {
   readonly #scope = new Scope("network");
   #view: ClusterView | null = null;
   #locals: ReadonlyMap<string, NetworkFacts> = new Map([[localNetwork.id, localNetwork]]);
+  #unheldPorts: readonly string[] = [];
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: NetworkOptions) {
@@ -155,9 +156,13 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#peers.ask(signal);
   }
 
+  unheldPorts(): readonly string[] {
+    return this.#unheldPorts;
+  }
+
   obstacles(): readonly string[] {
     try {
-      return firewallObstacles();
+      return [...firewallObstacles(), ...this.#unheldPorts];
     } catch (error) {
       return [`this host's firewall cannot be looked at: ${messageOf(error)}`];
     }
@@ -167,6 +172,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#serially(async () => {
       const wired = this.#wired;
       this.#view = null;
+      this.#unheldPorts = [];
       const isOfNode = (id: string) =>
         wired.sandbox(id)?.attachments.every(({ networkId }) => this.#locals.has(networkId));
       const all = new Set([...wired.leftSandboxes(), ...wired.sandboxes.map(({ id }) => id)]);
@@ -212,6 +218,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     const { taken, failures } = await this.#rules.apply(view, null);
     // A port of an address that is another node's is that node's alone.
     const unheld = [...taken.values()].filter(({ code }) => code !== "not_found");
+    this.#unheldPorts = unheld.map(({ message }) => message);
     problems.push(...failures, ...unheld);
     attempt(problems, () => this.#forgetFlows(before, view));
     await this.#tellKeeper();

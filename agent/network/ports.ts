@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Port } from "./plan.ts";
+import { holderOf } from "./port-holder.ts";
 
 export function portKey({ protocol, port, hostIP }: Port): string {
   return `${hostIP === "" ? "" : `${hostIP}:`}${port}/${protocol}`;
@@ -13,6 +14,8 @@ export function portKey({ protocol, port, hostIP }: Port): string {
 
 export class HeldPorts {
   readonly #held = new Map<string, () => void>();
+  /** Who has a port, in words, by its key. */
+  readonly #taken = new Map<string, string>();
 
   /** Holds these and lets go of all others. Returns an error, by the port's key, for each that cannot be held. */
   async hold(ports: readonly Port[]): Promise<ReadonlyMap<string, SwarmError>> {
@@ -22,16 +25,25 @@ export class HeldPorts {
       release();
       this.#held.delete(key);
     }
+    for (const key of this.#taken.keys()) if (!wanted.has(key)) this.#taken.delete(key);
     const errors = new Map<string, SwarmError>();
     for (const [key, port] of wanted) {
       try {
         await this.#take(port);
+        this.#taken.delete(key);
       } catch (error) {
         if (!(error instanceof SwarmError)) throw error;
         errors.set(key, error);
       }
     }
     return errors;
+  }
+
+  /** Looked for once, as long as the port is wanted and taken. */
+  #whyTaken(key: string, port: Port): string {
+    const why = this.#taken.get(key) ?? `${holderOf(port)} on this node uses it already`;
+    this.#taken.set(key, why);
+    return why;
   }
 
   release(): void {
@@ -52,7 +64,7 @@ export class HeldPorts {
         throw new SwarmError("not_found", `${cannot}: this node has no address ${port.hostIP}`, {
           cause,
         });
-      const why = code === "EADDRINUSE" ? "a program on this node uses it already" : code;
+      const why = code === "EADDRINUSE" ? this.#whyTaken(key, port) : code;
       throw new SwarmError("conflict", `${cannot}: ${why}`, { cause });
     }
   }

@@ -114,7 +114,7 @@ export interface NetworkCheck {
   repair(): Promise<readonly Difference[]>;
   /** Has the repair that runs by itself now and then begin now. */
   checkSoon(): void;
-  /** What else on this host keeps packets from our networks, in sentences. */
+  /** What else on this host keeps packets from our networks, in sentences: firewalls, programs that have a port. */
   obstacles(): readonly string[];
   /** Asks every peer now; takes up to 5 s. */
   silentPeers(signal: AbortSignal): Promise<readonly SilentPeer[]>;
@@ -142,6 +142,8 @@ export interface Network {
   drained(networkId: string, address: string, msMax: number, signal: AbortSignal): Promise<void>;
   /** Node ids whose router did not answer the last probe. */
   unreachablePeers(): readonly string[];
+  /** A sentence for each published port that a program of this host has. */
+  unheldPorts(): readonly string[];
   /** Leaves every network of the swarm: removes all of it from the kernel, but for sandboxes on this node's own networks. */
   clear(): Promise<void>;
   close(): Promise<void>;

@@ -6,8 +6,10 @@ import { Queue } from "../../proto/kit/queue.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Client } from "../../proto/rpc.ts";
 
+/** A beat stays small. */
+const portsToldMax = 8;
 /** Half of the manager's heartbeat period: how exactly it knows when a host fell silent. It answers every other beat. */
-export const beatMs = 500;
+const beatMs = 500;
 /** Two seconds and a half without a word of the manager: TCP alone would wait far longer after a cut. */
 const unansweredBeatsMax = 5;
 /** So many are unanswered only if something is wrong. */
@@ -22,6 +24,8 @@ export interface LineOptions {
   /** How long the manager may take for its first message. */
   readonly firstAnswerMs: number;
   readonly unreachablePeers: () => readonly string[];
+  /** Absent: none. */
+  readonly unheldPorts?: () => readonly string[];
   /** Whether the manager's host accepts a connection within some tenths of a second. */
   readonly knock: (signal: AbortSignal) => Promise<boolean>;
   /** Over how many milliseconds the nodes spread what all of them do at once. */
@@ -81,7 +85,7 @@ export class Line {
 
   /** Beats, and counts those that had no answer: counting, unlike comparing times, survives a pause of this process. */
   async #watch(broken: AbortController): Promise<void> {
-    const { world, firstAnswerMs, unreachablePeers } = this.#options;
+    const { world, firstAnswerMs, unreachablePeers, unheldPorts = () => [] } = this.#options;
     const silent = (ms: number) =>
       broken.abort(new SwarmError("unavailable", `the manager did not answer for ${ms} ms`));
     try {
@@ -93,7 +97,8 @@ export class Line {
         if (this.#unanswered >= unansweredBeatsMax) return silent(unansweredBeatsMax * beatMs);
         if (this.#unanswered >= doubtfulBeats) void this.#watchWay(broken);
         this.#unanswered += 1;
-        this.send({ Beat: { UnreachablePeers: unreachablePeers() } });
+        const UnheldPorts = unheldPorts().slice(0, portsToldMax);
+        this.send({ Beat: { UnreachablePeers: unreachablePeers(), UnheldPorts } });
         await world.sleep(beatMs, broken.signal);
       }
     } catch (error) {

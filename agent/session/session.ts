@@ -42,6 +42,8 @@ export interface SessionOptions {
   /** Asked at every connect. `Tasks`: what is still held and has not been `report`ed. */
   readonly hello: () => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
   readonly unreachablePeers: () => readonly string[];
+  /** Absent: none. */
+  readonly unheldPorts?: () => readonly string[];
   /** Called whenever a manager has answered on a new connection. */
   readonly opened?: () => void;
   /** Called when the managers want this node to have another role than its certificate says. */
@@ -230,7 +232,7 @@ export class AgentSession implements Session {
   }
 
   async #runLine(manager: string, failures: number, signal: AbortSignal): Promise<void> {
-    const { world, unreachablePeers, hello, bootId } = this.#options;
+    const { world, unreachablePeers, unheldPorts = () => [], hello, bootId } = this.#options;
     const client = new Client(
       "Dispatch",
       manager,
@@ -249,6 +251,7 @@ export class AgentSession implements Session {
       },
       firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),
       unreachablePeers,
+      unheldPorts,
       knock: (stop) => accepts(manager, knockEveryMs, stop),
       spreadMs: () => this.#spreadMs(),
       receive: async (message) => {

@@ -2,7 +2,8 @@
 
 import type { ListRequest, Task } from "../../proto/gen/types.ts";
 import type { Handlers } from "../../proto/rpc.ts";
-import { expandTask, isUpToDate } from "../plan/tasks.ts";
+import { isIngressPort, protocolOf } from "../plan/ports.ts";
+import { expandTask, hasEnded, isUpToDate } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { type ControlContext, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
@@ -14,7 +15,7 @@ export function taskHandlers(context: ControlContext): TaskHandlers {
   return {
     GetTask: async (request, caller) => {
       const state = await fresh(context, caller);
-      return expandTask(state, find(state, "task", request.ID));
+      return shown(state, find(state, "task", request.ID));
     },
     ListTasks: async (request, caller) => {
       const state = await fresh(context, caller);
@@ -27,7 +28,28 @@ function listTasks(state: State, request: ListRequest): Task[] {
   const passes = filterBy(request.Filters, matchersOf(state));
   return candidates(state, request)
     .filter(passes)
-    .map((task) => expandTask(state, task));
+    .map((task) => shown(state, task));
+}
+
+/** A port of its service that its node cannot publish is its error too, as long as it has none of its own. */
+function shown(state: State, task: Task): Task {
+  const expanded = expandTask(state, task);
+  const Err = expanded.Status?.Err === "" && !hasEnded(task) ? portTrouble(state, task) : "";
+  if (expanded.Status === undefined || Err === "") return expanded;
+  return { ...expanded, Status: { ...expanded.Status, Err } };
+}
+
+/** From what the node says of itself (see the dispatcher's Message). */
+function portTrouble(state: State, task: Task): string {
+  const troubles = state.table("node").get(task.NodeID)?.Status?.Message.split("; ") ?? [];
+  if (troubles.every((trouble) => !trouble.startsWith("port "))) return "";
+  const ports = state.table("service").get(task.ServiceID)?.Endpoint?.Ports ?? [];
+  const keys = ports
+    .filter((port) => isIngressPort(port))
+    .map(({ PublishedPort, Protocol }) => `${PublishedPort}/${protocolOf({ Protocol })}`);
+  const isOwn = (trouble: string) =>
+    keys.some((key) => new RegExp(`^port (\\S+:)?${key} `).test(trouble));
+  return troubles.filter(isOwn).join("; ");
 }
 
 /** Most lists are of one service or node: no need to look at every task. */

@@ -1,6 +1,13 @@
 // Agents' sessions with this manager: what changes in the state goes down to those whom it concerns, what they say up to the leader.
 
-import type { FromAgent, Hello, Node, PublishLogsMessage, ToAgent } from "../../proto/gen/types.ts";
+import type {
+  Beat,
+  FromAgent,
+  Hello,
+  Node,
+  PublishLogsMessage,
+  ToAgent,
+} from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -267,7 +274,7 @@ export class Dispatcher implements Downward {
     this.#leader?.heard(session.nodeId);
     if (message.Beat !== undefined) {
       session.answerBeat();
-      this.#hearOfPeers(session, message.Beat.UnreachablePeers);
+      this.#hearOfTroubles(session, message.Beat);
     }
     this.#report(session, message.Tasks);
     if (message.Acknowledged !== undefined) {
@@ -281,17 +288,19 @@ export class Dispatcher implements Downward {
     }
   }
 
-  /** Shown with the node: its data path to others is broken though its session stands. */
-  #hearOfPeers(session: NodeSession, unreachable: readonly string[]): void {
-    const silent = [...unreachable].sort();
-    // A session's first word counts even when all answer: an earlier session may have said otherwise.
-    if (silent.join() === session.unreachablePeers?.join()) return;
-    session.unreachablePeers = silent;
+  /** Shown with the node: its data path to others is broken though its session stands, or a port is not its to publish. */
+  #hearOfTroubles(session: NodeSession, { UnreachablePeers, UnheldPorts }: Beat): void {
+    const silent = [...UnreachablePeers].sort();
+    const troubles = [...silent, ...UnheldPorts];
+    // A session's first word counts even when all is well: an earlier session may have said otherwise.
+    if (troubles.join() === session.troubles?.join()) return;
+    session.troubles = troubles;
     const nodes = this.#state.table("node");
     const names = silent.map((id) => nodes.get(id)?.Description?.Hostname || id);
     const port = this.#state.cluster?.DataPathPort ?? 0;
-    const Message =
-      names.length === 0 ? "" : `no answer over UDP port ${port} from ${names.join(", ")}`;
+    const noAnswer =
+      names.length === 0 ? [] : [`no answer over UDP port ${port} from ${names.join(", ")}`];
+    const Message = [...noAnswer, ...UnheldPorts].join("; ");
     this.#outbox.facts(this.#state, session.nodeId, { Message });
   }
 

@@ -48,8 +48,8 @@ export class NodeSession {
   readonly outgoing: Queue<ToAgent | Encoded>;
   /** Of the last message with assignments. */
   version = 0;
-  /** Node ids, sorted: whose routers did not answer this node's last probe. null before its first beat. */
-  unreachablePeers: readonly string[] | null = null;
+  /** What its last beat told: node ids whose routers do not answer, ports it cannot publish. null before the first. */
+  troubles: readonly string[] | null = null;
   #isBeatAnswered = false;
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();

@@ -7,7 +7,7 @@ import type { State } from "../store/types.ts";
 export const dynamicPortMin = 30_000;
 export const dynamicPortMax = 32_767;
 
-export function protocolOf(port: PortConfig): string {
+export function protocolOf(port: Pick<PortConfig, "Protocol">): string {
   return port.Protocol === "" ? "tcp" : port.Protocol;
 }
 

@@ -179,7 +179,10 @@ test("a port that cannot be had is an error that names it and says why", { skip 
     const port = { protocol: "tcp", targetPort: 80, publishedPort, hostIP };
     return a.do("createSandbox", { id, ports: [port], ...rest });
   };
-  await assert.rejects(create("x", 2222), /2222\/tcp .* a program on this node uses it already/);
+  await assert.rejects(
+    create("x", 2222),
+    /2222\/tcp .*: \S+ \(process \d+\) on this node uses it already/,
+  );
   await assert.rejects(create("y", 2222, "192.0.2.1"), /2222\/tcp .* no address 192\.0\.2\.1/);
   await create("z", 8081, "10.88.0.11");
 });

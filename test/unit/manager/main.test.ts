@@ -102,6 +102,11 @@ const webSpec = codec("ServiceSpec").parse({
   Mode: { Replicated: { Replicas: 2 } },
 });
 
+const publishedSpec = codec("ServiceSpec").parse({
+  ...webSpec,
+  EndpointSpec: { Ports: [{ Protocol: "tcp", TargetPort: 80, PublishedPort: 8080 }] },
+});
+
 test("a manager makes a cluster, and has all of it after a restart", async () => {
   await inFolder(async (config) => {
     let serviceId = "";
@@ -166,6 +171,7 @@ test("a service's tasks are planned onto a joined worker and reach it within the
       forever,
     );
     let silentPeers: readonly string[] = ["h1"];
+    const troubles: string[] = [];
     const session = await openSession({
       identity,
       identityDirectory: directory,
@@ -173,6 +179,7 @@ test("a service's tasks are planned onto a joined worker and reach it within the
       bootId: "boot",
       hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
       unreachablePeers: () => silentPeers,
+      unheldPorts: () => troubles,
       world: realWorld,
       log: silentLog,
     });
@@ -188,7 +195,7 @@ test("a service's tasks are planned onto a joined worker and reach it within the
       await untilMessage(/^no answer over UDP port \d+ from h1$/);
       silentPeers = [];
       await untilMessage(/^$/);
-      await manager.control.unary("CreateService", { Spec: webSpec, RegistryAuth: "" });
+      await manager.control.unary("CreateService", { Spec: publishedSpec, RegistryAuth: "" });
       await until("both tasks came", () => session.wanted?.tasks.size === 2);
       for (const id of session.wanted?.tasks.keys() ?? [])
         session.report(id, { Timestamp: "", State: "running", Message: "started", Err: "" });
@@ -196,6 +203,17 @@ test("a service's tasks are planned onto a joined worker and reach it within the
         (await manager.control.unary("ListServices", { Filters: {}, Status: true })).Items[0]
           ?.ServiceStatus?.RunningTasks;
       while ((await running()) !== 2) await new Promise((resolve) => setTimeout(resolve, 10));
+      const errors = async () =>
+        (await manager.control.unary("ListTasks", { Filters: {}, Status: false })).Items.map(
+          ({ Status }) => Status?.Err,
+        );
+      const ours = "port 8080/tcp cannot be published: docker-proxy (process 7) uses it already";
+      troubles.push(ours, "port 18080/tcp cannot be published: another service's");
+      await untilMessage(/^port 8080\/tcp .*; port 18080/);
+      assert.deepEqual(await errors(), [ours, ours]);
+      troubles.length = 0;
+      await untilMessage(/^$/);
+      assert.deepEqual(await errors(), ["", ""]);
       await manager.control.unary("RemoveService", { ID: "web", InsertDefaults: false });
       await until("they should stop", () =>
         [...(session.wanted?.tasks.values() ?? [])].every(
