@@ -55,6 +55,13 @@ export class ManagerProcess {
     await this.#local.unary("Init", request, { timeoutMs: initMsMax, signal });
   }
 
+  /** A cluster from a backup that lies at `path` on this machine. */
+  async restore(path: string, request: InitRequest): Promise<void> {
+    const { signal } = this.#options;
+    const whole = { Path: path, Init: request };
+    await this.#local.unary("Restore", whole, { timeoutMs: initMsMax, signal });
+  }
+
   /** Takes part with this node's certificate, or goes on under another address. "" to listen: as before, or everywhere. */
   async join(listenAddr: string, advertiseAddr: string): Promise<void> {
     const { signal } = this.#options;

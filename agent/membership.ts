@@ -6,8 +6,13 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { codec } from "../proto/codec.ts";
 import type { DaemonConfig } from "../proto/config.ts";
-import type { Network as NetworkObject } from "../proto/gen/types.ts";
-import { type NodeIdentity, readIdentity, removeIdentity } from "../proto/identity.ts";
+import type { InitRequest, Network as NetworkObject } from "../proto/gen/types.ts";
+import {
+  type NodeIdentity,
+  readIdentity,
+  removeIdentity,
+  writePrivately,
+} from "../proto/identity.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { Log } from "../proto/kit/log.ts";
@@ -134,11 +139,31 @@ export class NodeMembership implements Membership {
   }
 
   async init(request: SwarmInit): Promise<string> {
+    if (request.ForceNewCluster && this.#state.kind === "in")
+      return this.#forceNewCluster(this.#state.member, request);
+    return this.#found(request, (init) => this.#manager.init(init));
+  }
+
+  async restore(request: SwarmInit, backup: Uint8Array): Promise<string> {
+    const path = join(this.#folder("agent"), "restore.backup");
+    return this.#found(request, async (init) => {
+      // It holds the CA's key.
+      await writePrivately(path, backup, false);
+      try {
+        await this.#manager.restore(path, init);
+      } finally {
+        await rm(path, { force: true });
+      }
+    });
+  }
+
+  /** A cluster of which this node is the first: nothing of it is left where that fails. */
+  async #found(request: SwarmInit, make: (init: InitRequest) => Promise<void>): Promise<string> {
     const identity = await this.#getIn(async () => {
       const addresses = this.#addressesFor(request);
       await this.#manager.remove();
       try {
-        const made = await this.#makeCluster(request, addresses);
+        const made = await this.#makeCluster(request, addresses, make);
         await this.#saveAddresses(addresses);
         return made;
       } catch (error) {
@@ -146,6 +171,17 @@ export class NodeMembership implements Membership {
         await removeIdentity(this.#folder("identity"));
         throw error;
       }
+    });
+    return identity.nodeId;
+  }
+
+  async #forceNewCluster({ session }: Member, request: SwarmInit): Promise<string> {
+    const { identity } = session;
+    if (identity.role !== "manager") throw new SwarmError("precondition", onlyWorker);
+    await this.#manager.init({
+      ...noInit,
+      AdvertiseAddr: request.AdvertiseAddr === "" ? "" : this.#addressesFor(request).advertiseAddr,
+      ForceNewCluster: true,
     });
     return identity.nodeId;
   }
@@ -309,11 +345,15 @@ export class NodeMembership implements Membership {
     return session;
   }
 
-  async #makeCluster(request: SwarmInit, addresses: Addresses): Promise<NodeIdentity> {
+  async #makeCluster(
+    request: SwarmInit,
+    addresses: Addresses,
+    make: (init: InitRequest) => Promise<void>,
+  ): Promise<NodeIdentity> {
     const { config } = this.#options;
     const csr = await createKeyAndCsr(this.#folder("identity"));
     await this.#manager.start();
-    await this.#manager.init({
+    await make({
       CSR: csr,
       Description: describeNode(config.labels, ""),
       ListenAddr: addresses.listenAddr,
@@ -325,7 +365,7 @@ export class NodeMembership implements Membership {
       Availability: request.Availability,
       Spec: codec("ClusterSpec").parse(request.Spec ?? {}),
       Routes: ownRoutes(networkInterfaces()),
-      ForceNewCluster: request.ForceNewCluster,
+      ForceNewCluster: false,
     });
     const identity = await readIdentity(this.#folder("identity"));
     if (identity === null)
@@ -379,6 +419,19 @@ export class NodeMembership implements Membership {
     return join(this.#options.config["data-root"], name);
   }
 }
+
+const noInit: InitRequest = {
+  CSR: "",
+  ListenAddr: "",
+  AdvertiseAddr: "",
+  DataPathAddr: "",
+  DataPathPort: 0,
+  DefaultAddrPool: [],
+  SubnetSize: 0,
+  Availability: "",
+  Routes: [],
+  ForceNewCluster: false,
+};
 
 const outside = {
   error: "",

@@ -32,12 +32,16 @@ export interface Query {
 export interface CallOptions {
   readonly query?: Query;
   readonly body?: unknown;
+  /** Sent as they are, instead of a JSON body. */
+  readonly bytes?: Buffer;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
 
 export class DaemonClient {
   readonly host: string;
+  /** Hears what the daemon warns of beside its answers. */
+  onWarning: ((sentence: string) => void) | null = null;
   readonly #version: string;
   readonly #target:
     | { readonly socketPath: string }
@@ -78,6 +82,8 @@ export class DaemonClient {
       request.end(body);
     });
     if ((response.statusCode ?? 500) >= 400) throw await errorOf(response);
+    const warning = /^\d+ \S+ "(.*)"$/.exec(response.headers["warning"]?.toString() ?? "")?.[1];
+    if (warning !== undefined) this.onWarning?.(warning);
     return response;
   }
 
@@ -103,7 +109,9 @@ export class DaemonClient {
     path: string,
     options: CallOptions,
   ): { request: ClientRequest; body: Buffer | null } {
-    const body = options.body === undefined ? null : Buffer.from(JSON.stringify(options.body));
+    const json = options.body === undefined ? null : Buffer.from(JSON.stringify(options.body));
+    const body = options.bytes ?? json;
+    const type = options.bytes === undefined ? "application/json" : "application/octet-stream";
     const request = httpRequest({
       ...this.#target,
       method,
@@ -111,9 +119,7 @@ export class DaemonClient {
       headers: {
         Host: "tsswarm",
         "User-Agent": "tsswarm",
-        ...(body === null
-          ? {}
-          : { "Content-Type": "application/json", "Content-Length": body.length }),
+        ...(body === null ? {} : { "Content-Type": type, "Content-Length": body.length }),
         ...options.headers,
       },
       ...(options.signal === undefined ? {} : { signal: options.signal }),

@@ -1,6 +1,7 @@
 // `tsswarm swarm …`
 
 import type { DockerCommand } from "./command.ts";
+import { addBackupCommands } from "./swarm-backup.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, count, duration } from "./values.ts";
 
@@ -43,6 +44,7 @@ interface Info {
 export function addSwarmCommands(program: DockerCommand, open: () => Terminal): void {
   const swarm = program.command("swarm").description("Manage Swarm") as DockerCommand;
   addInitAndJoin(swarm, open);
+  addBackupCommands(swarm, open);
   swarm
     .command("leave")
     .description("Leave the swarm")

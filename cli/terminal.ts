@@ -16,8 +16,14 @@ export interface Terminal {
 export function openTerminal(host: string | undefined): Terminal {
   const { env } = process;
   const named = host ?? env["TSSWARM_HOST"] ?? env["DOCKER_HOST"];
+  const client = new DaemonClient(named === undefined || named === "" ? defaultHost : named);
+  const told = new Set<string>();
+  client.onWarning = (sentence) => {
+    if (!told.has(sentence)) process.stderr.write(`WARNING: ${sentence}\n`);
+    told.add(sentence);
+  };
   return {
-    client: new DaemonClient(named === undefined || named === "" ? defaultHost : named),
+    client,
     print: (text) => process.stdout.write(text),
     warn: (text) => process.stderr.write(text),
     isInteractive: process.stdout.isTTY === true,

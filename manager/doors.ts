@@ -5,6 +5,7 @@ import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { type Caller, type Handlers, serve } from "../proto/rpc.ts";
+import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
 import { controlHandlers, isForLeader } from "./control/handlers.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
@@ -25,6 +26,9 @@ export interface DoorsOptions {
   readonly forward: Forward;
   /** ip:port of this manager. */
   readonly advertiseAddr: string;
+  readonly epoch: number;
+  /** Ends with this manager. */
+  readonly signal: AbortSignal;
   /** Throws `no_leader` until this manager knows what was committed before it started. */
   readonly dispatcher: () => Dispatcher;
   /** Throws `no_leader` on a manager that does not lead. */
@@ -41,13 +45,14 @@ export interface Doors {
 /** Adds the services to the cluster port's server. */
 export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   const { raft, store, world, log, forward, lead, dispatcher } = options;
-  const barrier = (signal: AbortSignal) => raft.read(signal);
+  const barrier = readBarrier(raft, world, options.signal);
   const context: ControlContext = {
     store,
     world,
     log,
     barrier,
     settled: (signal: AbortSignal) => raft.settled(signal),
+    place: () => ({ epoch: options.epoch, term: raft.status().term }),
     readLogs: (request, signal) => lead().lead.logs.read(request, signal),
   };
   const admit = (caller: Caller) => {

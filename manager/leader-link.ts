@@ -6,6 +6,7 @@ import type { World } from "../proto/kit/world.ts";
 import { Client } from "../proto/rpc.ts";
 import { type Identity, toManager } from "../proto/tls.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
+import type { FormerLeader } from "./dispatch/judge.ts";
 import { Relay } from "./dispatch/relay.ts";
 import type { Raft } from "./raft/types.ts";
 
@@ -20,6 +21,8 @@ export interface LeaderLinkOptions {
   readonly identity: Identity;
   readonly clusterId: string;
   readonly addressOf: (nodeId: string) => string | undefined;
+  /** Called whenever a stream to a leader has ended that had stood. */
+  readonly lost: (leader: FormerLeader) => void;
   readonly world: World;
   readonly log: Log;
 }
@@ -74,6 +77,7 @@ async function follow(
     });
   } finally {
     dispatcher.disconnect(relay);
+    if (relay.heardAt !== null) options.lost({ nodeId: leader, heardAt: relay.heardAt });
     client.close();
   }
 }

@@ -4,6 +4,7 @@ import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import type { World } from "../proto/kit/world.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
+import type { FormerLeader } from "./dispatch/judge.ts";
 import { Lead } from "./dispatch/lead.ts";
 import { keepVoters } from "./keep-voters.ts";
 import { plan } from "./plan/plan.ts";
@@ -19,6 +20,8 @@ export interface LeadershipOptions {
   readonly nodeId: string;
   /** The sessions with this manager. */
   readonly dispatcher: Dispatcher;
+  /** Who led before; null when it was not heard lately. Asked once. */
+  readonly formerLeader: () => FormerLeader | null;
 }
 
 /** Begins when this manager becomes the leader, and lasts until it is not, or a part of it fails. */
@@ -54,7 +57,8 @@ export class Leadership {
   async #begin(signal: AbortSignal): Promise<void> {
     const { raft, store, world, log } = this.#options;
     await raft.read(signal);
-    const lead = new Lead({ store, world, log });
+    const formerLeader = this.#options.formerLeader();
+    const lead = new Lead({ store, world, log, formerLeader });
     this.#scope.spawn("lead", (inner) => lead.run(inner));
     this.#scope.spawn("planner", (inner) => runPlanner({ store, plan, world, log }, inner));
     const { nodeId, dispatcher } = this.#options;

@@ -9,6 +9,7 @@ import type {
   IssueCertificateResponse,
   LocalJoinRequest,
   LocalStatus,
+  RestoreRequest,
 } from "../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
@@ -23,8 +24,16 @@ import {
   serviceDefinition,
 } from "../proto/rpc.ts";
 import { newCluster } from "./identity/bootstrap.ts";
-import { Member, type MemberSettings, memberFolder, readMember, writeMember } from "./member.ts";
+import {
+  Member,
+  type MemberSettings,
+  memberFolder,
+  raftFolder,
+  readMember,
+  writeMember,
+} from "./member.ts";
 import { ingressSpec, newNetwork } from "./plan/write.ts";
+import { type RecoverOptions, refound, restore } from "./recover.ts";
 import type { Change } from "./store/types.ts";
 
 const ingressVni = 4096;
@@ -134,7 +143,13 @@ class Manager {
 
   localHandlers(): Handlers<"Local"> {
     return {
-      Init: (request) => this.#becoming(() => this.#init(request)),
+      Init: (request) =>
+        this.#becoming(() =>
+          request.ForceNewCluster && this.#member !== null
+            ? this.#force(this.#member, request)
+            : this.#init(request),
+        ),
+      Restore: (request) => this.#becoming(() => this.#restore(request)),
       Join: (request) => this.#becoming(() => this.#join(request)),
       Withdraw: async (_request, caller) => {
         await this.#theMember().withdraw(caller);
@@ -163,7 +178,9 @@ class Manager {
 
   #adopt(member: Member): void {
     this.#member = member;
-    member.failed.catch((error: unknown) => this.#fail(error));
+    member.failed.catch((error: unknown) => {
+      if (this.#member === member) this.#fail(error);
+    });
   }
 
   #status(): LocalStatus {
@@ -223,8 +240,6 @@ class Manager {
   async #init(request: InitRequest): Promise<IssueCertificateResponse> {
     if (this.#member !== null)
       throw new SwarmError("precondition", "this manager is in a cluster already");
-    if (request.ForceNewCluster)
-      throw new SwarmError("unsupported", "--force-new-cluster is not supported yet");
     if (request.Spec?.EncryptionConfig?.AutoLockManagers === true)
       throw new SwarmError("unsupported", "--autolock is not supported yet");
     const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
@@ -259,18 +274,64 @@ class Manager {
     }
     this.#adopt(member);
     this.#log.info({ cluster: settings.clusterId, node: settings.nodeId }, "a cluster was made");
-    return {
-      NodeID: identity.nodeId,
-      ClusterID: identity.clusterId,
-      Role: identity.role,
-      Certificate: identity.certificate,
-      RootCA: identity.rootCA,
-      Managers: [...identity.managers],
-      Index: identity.index,
-    };
+    return answerOf(identity);
+  }
+
+  /** Goes on alone with what this manager's log holds. Until the settings are written, nothing has happened. */
+  async #force(member: Member, request: InitRequest): Promise<IssueCertificateResponse> {
+    const identity = await readIdentity(this.#identityFolder);
+    if (identity === null) throw new SwarmError("internal", "this manager has no identity");
+    const before = member.settings;
+    this.#member = null;
+    await member.close();
+    const asked = { ...before, advertiseAddr: request.AdvertiseAddr || before.advertiseAddr };
+    const settings = await refound(this.#recovery(), asked).catch(async (error: unknown) => {
+      this.#adopt(await this.#open(before, identity, false));
+      throw error;
+    });
+    await writeMember(this.#dataRoot, settings);
+    this.#adopt(await this.#open(settings, identity, false));
+    await rm(raftFolder(this.#dataRoot, before.epoch), { recursive: true, force: true });
+    return answerOf(identity);
+  }
+
+  async #restore({ Path, Init }: RestoreRequest): Promise<IssueCertificateResponse> {
+    if (this.#member !== null)
+      throw new SwarmError("precondition", "this manager is in a cluster already");
+    if (Init === undefined) throw new SwarmError("invalid", "where to restore to is not said");
+    await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+    const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
+    try {
+      const listenAddr = Init.ListenAddr || listenDefault;
+      const made = await restore(this.#recovery(), Path, Init, key, listenAddr);
+      await writeMember(this.#dataRoot, made.settings);
+      const member = await this.#open(made.settings, made.identity, false);
+      await writeIdentity(this.#identityFolder, made.identity);
+      this.#adopt(member);
+      return answerOf(made.identity);
+    } catch (error) {
+      await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  #recovery(): RecoverOptions {
+    return { dataRoot: this.#dataRoot, log: this.#log, now: realWorld.now() };
   }
 }
 
 function isSameSettings(a: MemberSettings, b: MemberSettings): boolean {
   return a.listenAddr === b.listenAddr && a.advertiseAddr === b.advertiseAddr;
+}
+
+function answerOf(identity: NodeIdentity): IssueCertificateResponse {
+  return {
+    NodeID: identity.nodeId,
+    ClusterID: identity.clusterId,
+    Role: identity.role,
+    Certificate: identity.certificate,
+    RootCA: identity.rootCA,
+    Managers: [...identity.managers],
+    Index: identity.index,
+  };
 }

@@ -12,6 +12,7 @@ import { type Caller, channelOptions, serve } from "../proto/rpc.ts";
 import { ServerTls, toManager } from "../proto/tls.ts";
 import { announce } from "./announce.ts";
 import { Dispatcher } from "./dispatch/dispatcher.ts";
+import type { FormerLeader } from "./dispatch/judge.ts";
 import type { Lead } from "./dispatch/lead.ts";
 import { type Doors, openDoors } from "./doors.ts";
 import { Forward } from "./forward.ts";
@@ -38,6 +39,8 @@ export type MemberSettings = z.infer<typeof memberFile>;
 
 const handOverMsMax = 1_000;
 const readRetryMs = 200;
+/** After longer without a leader nobody has watched the nodes. */
+const formerMsMax = 10_000;
 
 /** Connections of hosts that vanished are found and closed. */
 const keepaliveOptions: grpc.ServerOptions = {
@@ -47,6 +50,11 @@ const keepaliveOptions: grpc.ServerOptions = {
 
 export function memberFolder(dataRoot: string): string {
   return join(dataRoot, "manager");
+}
+
+/** Each epoch's log has its own: writing the settings is what goes from one to the next. */
+export function raftFolder(dataRoot: string, epoch: number): string {
+  return join(memberFolder(dataRoot), epoch === 1 ? "raft" : `raft-${epoch}`);
 }
 
 /** Null when this machine manages no cluster. */
@@ -92,6 +100,7 @@ export class Member {
   readonly #dispatcher: Dispatcher;
   #servesSessions = false;
   #leadership: Leadership | null = null;
+  #formerLeader: FormerLeader | null = null;
   #fail: (error: unknown) => void = () => {};
 
   /** Rejects with `unavailable` when the port is taken, or with what is wrong with the log. */
@@ -109,10 +118,16 @@ export class Member {
     });
     const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
     const addresses = new Addresses(store);
-    const peers = openPeers(options, addresses, () => raft);
+    let member: Member | null = null;
+    const peers = openPeers(
+      options,
+      addresses,
+      () => raft,
+      (error) => member?.supersede(error),
+    );
     try {
       raft = await openRaft({
-        directory: join(memberFolder(options.dataRoot), "raft"),
+        directory: raftFolder(options.dataRoot, settings.epoch),
         id: settings.nodeId,
         clusterId: settings.clusterId,
         epoch: settings.epoch,
@@ -123,7 +138,7 @@ export class Member {
         transport: peers,
       });
       serve(server, "Raft", peers.handlers);
-      const member = new Member(options, { raft, store, server, stop, addresses });
+      member = new Member(options, { raft, store, server, stop, addresses });
       await bind(server, settings.listenAddr, new ServerTls(identity));
       member.#followRole();
       return member;
@@ -148,7 +163,7 @@ export class Member {
     this.failed.catch(() => {});
     raft.failed.catch((error: unknown) => this.#fail(error));
     const { identity, world, log } = options;
-    const { nodeId, clusterId, advertiseAddr } = options.settings;
+    const { nodeId, clusterId, advertiseAddr, epoch } = options.settings;
     this.#forward = new Forward({
       raft,
       nodeId,
@@ -172,6 +187,8 @@ export class Member {
       log,
       forward: this.#forward,
       advertiseAddr,
+      epoch,
+      signal: stop.signal,
       dispatcher: () => this.#theDispatcher(),
       lead: () => this.#theLead(),
     });
@@ -190,6 +207,11 @@ export class Member {
       { raft, store, world, log, ...this.settings, identity, managers, learned },
       stop.signal,
     );
+  }
+
+  /** What is decided here counts no more: agents find the new cluster's manager sooner when this one does not answer. */
+  supersede(error: SwarmError): void {
+    this.#fail(error);
   }
 
   /** Resolves when the other managers go on without this one. */
@@ -225,7 +247,10 @@ export class Member {
     this.#servesSessions = true;
     const dispatcher = this.#dispatcher;
     const addressOf = (id: string) => addresses.of(id);
-    const link = { raft, dispatcher, nodeId, identity, clusterId, addressOf, world, log };
+    const lost = (leader: FormerLeader) => {
+      this.#formerLeader = leader;
+    };
+    const link = { raft, dispatcher, nodeId, identity, clusterId, addressOf, lost, world, log };
     await Promise.all([dispatcher.run(), linkToLeader(link, signal)]);
   }
 
@@ -258,12 +283,22 @@ export class Member {
     const { raft, store, stop } = this.#parts;
     const { nodeId } = this.settings;
     const dispatcher = this.#dispatcher;
-    const leadership = new Leadership({ raft, store, world, log, nodeId, dispatcher }, stop.signal);
+    const leadership = new Leadership(
+      { raft, store, world, log, nodeId, dispatcher, formerLeader: () => this.#lastLeader() },
+      stop.signal,
+    );
     this.#leadership = leadership;
     leadership.ended.catch((error: unknown) => {
       log.error({ error: messageOf(error) }, "a part of the leadership failed");
       this.#fail(error);
     });
+  }
+
+  #lastLeader(): FormerLeader | null {
+    const former = this.#formerLeader;
+    const isFresh =
+      former !== null && this.#options.world.monotonic() - former.heardAt < formerMsMax;
+    return isFresh ? former : null;
   }
 
   #theDispatcher(): Dispatcher {
@@ -318,7 +353,12 @@ class Addresses {
   }
 }
 
-function openPeers(options: MemberOptions, addresses: Addresses, raft: () => Raft | null): Peers {
+function openPeers(
+  options: MemberOptions,
+  addresses: Addresses,
+  raft: () => Raft | null,
+  superseded: (error: SwarmError) => void,
+): Peers {
   const { settings, identity, world, log } = options;
   const { nodeId, clusterId, epoch } = settings;
   return new Peers({
@@ -331,6 +371,7 @@ function openPeers(options: MemberOptions, addresses: Addresses, raft: () => Raf
     isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),
     // What becomes of it is for the agent beside us to hear, from a manager that is one.
     onRemoved: (error) => log.warn({ error: error.message }, "other managers do not know this one"),
+    onSuperseded: superseded,
     world,
     log: log.child({ room: "peers" }),
   });

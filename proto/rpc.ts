@@ -34,7 +34,12 @@ export interface Caller {
   readonly address: string;
   /** Request metadata, text values only. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** What goes back behind the answer of a unary call. */
+  readonly trailer?: Map<string, string>;
 }
+
+/** Trailer of an answer that may be older than what others were told: a sentence. */
+export const staleKey = "tsswarm-stale";
 
 /** What a server gives for a service: one function per method; streams are async iterables both ways. */
 export type Handlers<S extends ServiceName> = { [M in keyof Methods<S>]: Handler<Shape<S, M>> };
@@ -161,7 +166,7 @@ function adapt(
     (async () => handle(input, caller))().then(
       (response) => {
         caller.isAnswered = true;
-        done(null, response);
+        done(null, response, caller.trailerMetadata());
       },
       (error: unknown) => {
         caller.isAnswered = true;
@@ -200,6 +205,7 @@ class CallerOf implements Caller {
   readonly signal: AbortSignal;
   isAnswered = false;
   readonly #call: AnyCall;
+  #trailer: Map<string, string> | null = null;
 
   constructor(call: AnyCall, signal: AbortSignal) {
     this.#call = call;
@@ -220,9 +226,18 @@ class CallerOf implements Caller {
   }
 
   get metadata(): Readonly<Record<string, string>> {
-    const metadata: Record<string, string> = {};
-    for (const [key, value] of Object.entries(this.#call.metadata.getMap()))
-      if (typeof value === "string") metadata[key] = value;
+    return textsOf(this.#call.metadata);
+  }
+
+  get trailer(): Map<string, string> {
+    this.#trailer ??= new Map();
+    return this.#trailer;
+  }
+
+  trailerMetadata(): grpc.Metadata | undefined {
+    if (this.#trailer === null) return undefined;
+    const metadata = new grpc.Metadata();
+    for (const [key, value] of this.#trailer) metadata.set(key, value);
     return metadata;
   }
 }
@@ -235,6 +250,13 @@ function connectionOf(call: AnyCall): object | null {
   const inner = (call as { readonly call?: { readonly stream?: { readonly session?: object } } })
     .call;
   return inner?.stream?.session ?? null;
+}
+
+function textsOf(metadata: grpc.Metadata): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const [key, value] of Object.entries(metadata.getMap()))
+    if (typeof value === "string") texts[key] = value;
+  return texts;
 }
 
 /** grpc-js writes IPv6 addresses as `fd00::1:2377`. */
@@ -263,6 +285,8 @@ export class Client<S extends ServiceName> {
   readonly #client: grpc.Client;
   readonly #definition: grpc.ServiceDefinition;
   readonly #server: string;
+  /** Asked at each unary call for who hears what comes behind its answer, text values only. */
+  watchTrailers: (() => (trailer: Readonly<Record<string, string>>) => void) | null = null;
 
   /** `target`: `ip:port`, `dns:name:port` or `unix:/path`. `server`: whom errors name when nobody answers there. */
   constructor(
@@ -304,6 +328,7 @@ export class Client<S extends ServiceName> {
   ): Promise<Shape<S, M>["response"]> {
     const shape = this.#shape(method);
     options.signal?.throwIfAborted();
+    const heard = this.watchTrailers?.();
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         shape.path,
@@ -318,6 +343,8 @@ export class Client<S extends ServiceName> {
           else reject(fromStatus(error, this.#server));
         },
       );
+      if (heard !== undefined)
+        call.on("status", ({ metadata }: grpc.StatusObject) => heard(textsOf(metadata)));
       const cancel = () => call.cancel();
       options.signal?.addEventListener("abort", cancel, { once: true });
     });

@@ -31,7 +31,7 @@ const statusOfCode: Readonly<Record<ErrorCode, number>> = {
 };
 
 const noLeader =
-  "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+  "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online. If the others are lost for good, `tsswarm swarm init --force-new-cluster` on this node makes it the only manager, with everything it knows.";
 
 /** Never throws, whatever was thrown at us (fastify's own errors carry `statusCode`). */
 export function toAnswer(error: unknown): { readonly status: number; readonly message: string } {

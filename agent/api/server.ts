@@ -1,9 +1,11 @@
 // The Docker Engine REST door: one HTTP server per host, every object family behind it.
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { staleKey } from "../../proto/rpc.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
 import { addCreate } from "./container-create.ts";
 import { addContainers } from "./containers.ts";
@@ -43,6 +45,7 @@ export async function openApi(
   signal: AbortSignal,
 ): Promise<{ close(): Promise<void> }> {
   const servers: FastifyInstance[] = [];
+  const asked = new AsyncLocalStorage<FastifyReply>();
   let closing: Promise<void> | null = null;
   const close = () => {
     closing ??= Promise.all(servers.map((server) => server.close())).then(() => {});
@@ -52,7 +55,7 @@ export async function openApi(
   signal.addEventListener("abort", () => void close(), { once: true });
   try {
     for (const host of hosts) {
-      const server = build(context);
+      const server = build(withWarnings(context, asked), asked);
       servers.push(server);
       await server.ready();
       await listenOnSocket(server.server, pathOf(host));
@@ -75,7 +78,23 @@ function pathOf(host: string): string {
   return path;
 }
 
-function build(context: ApiContext): FastifyInstance {
+/** Answers that a manager has given without a leader carry a warning. */
+function withWarnings(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): ApiContext {
+  const watch = () => {
+    const reply = asked.getStore();
+    return (trailer: Readonly<Record<string, string>>) => {
+      const sentence = trailer[staleKey];
+      if (sentence !== undefined && reply?.raw.headersSent === false)
+        reply.raw.setHeader("Warning", `110 tsswarm "${sentence}"`);
+    };
+  };
+  return {
+    ...context,
+    control: () => Object.assign(context.control(), { watchTrailers: watch }),
+  };
+}
+
+function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
@@ -94,6 +113,7 @@ function build(context: ApiContext): FastifyInstance {
   app.server.maxConnections = connectionsMax;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addHook("onRequest", (_request, reply, done) => asked.run(reply, done));
   app.addHook("onRequest", async (request, reply) => {
     for (const [name, value] of Object.entries(commonHeaders(context)))
       reply.raw.setHeader(name, value);

@@ -4,10 +4,12 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { codec } from "../../proto/codec.ts";
 import type { ClusterSpec } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import { clusterJson } from "./adapt.ts";
 import { controlOf } from "./control.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
 import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
+import { outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
 const text = z
@@ -49,6 +51,8 @@ const joinBody = z.object({
   Availability: text,
 });
 
+const backupBytesMax = 1024 * 1024 * 1024;
+
 /** A node that is in (or not in) a swarm is answered 503, a token that does not fit 400. */
 const membershipStatuses = { precondition: 503, denied: 400 } as const;
 
@@ -69,6 +73,8 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
     );
     return reply.type("application/json").send(JSON.stringify(id));
   });
+
+  addRecovery(app, context);
 
   app.post("/swarm/join", async (request, reply) => {
     const body = parseBody(joinBody, jsonBody(request));
@@ -107,6 +113,39 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
     if (state !== "active")
       throw new StatusError(503, "precondition", "This node is not part of a swarm");
     throw new StatusError(409, "conflict", "swarm is not locked");
+  });
+}
+
+/** Our own: Docker's users copy the manager's folder, with the daemon stopped. */
+function addRecovery(app: FastifyInstance, context: ApiContext): void {
+  app.get("/tsswarm/swarm/backup", async (_request, reply) => {
+    const control = controlOf(context);
+    await outflow(
+      reply,
+      "application/octet-stream",
+      async (out) => {
+        for await (const { Data } of control.download("Backup", {}, { signal: out.gone }))
+          await out.write(Buffer.from(Data));
+      },
+      () => "",
+    );
+  });
+
+  app.post("/tsswarm/swarm/restore", { bodyLimit: backupBytesMax }, async (request, reply) => {
+    const query = new Query(request);
+    const init = parseBody(initBody, {
+      ListenAddr: query.text("listenAddr"),
+      AdvertiseAddr: query.text("advertiseAddr"),
+      DataPathAddr: query.text("dataPathAddr"),
+    });
+    if (!(request.body instanceof Buffer))
+      throw new SwarmError("invalid", "the body is to be the backup");
+    const { body } = request;
+    const { AutoLockManagers: _, ...wanted } = init;
+    const id = await withStatus(membershipStatuses, () =>
+      context.membership.restore({ ...wanted, Spec: {} }, body),
+    );
+    return reply.type("application/json").send(JSON.stringify(id));
   });
 }
 

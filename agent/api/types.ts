@@ -43,6 +43,8 @@ export interface Membership {
   networks(): readonly Network[];
   /** The new node's id. */
   init(request: SwarmInit): Promise<string>;
+  /** A cluster from a backup (proto/backup.ts), with this node as its only manager; `invalid` when it can not be used. */
+  restore(request: SwarmInit, backup: Uint8Array): Promise<string>;
   join(request: SwarmJoin): Promise<void>;
   leave(force: boolean): Promise<void>;
 }

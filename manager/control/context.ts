@@ -1,10 +1,10 @@
 // What all handlers of the control door share.
 
 import type { ServiceLogsMessage, ServiceLogsRequest } from "../../proto/gen/types.ts";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Caller } from "../../proto/rpc.ts";
+import { type Caller, staleKey } from "../../proto/rpc.ts";
 import type { Change, State, Store } from "../store/types.ts";
 
 export interface ControlContext {
@@ -15,6 +15,8 @@ export interface ControlContext {
   readonly barrier: (signal: AbortSignal) => Promise<void>;
   /** Resolves when the state here is good enough to decide what to write: see Raft.settled. */
   readonly settled: (signal: AbortSignal) => Promise<void>;
+  /** Where the log is, for backups: `epoch` goes up when a new cluster is forced. */
+  readonly place: () => { readonly epoch: number; readonly term: number };
   /** Throws `no_leader` on a manager that does not lead. */
   readonly readLogs: (
     request: ServiceLogsRequest,
@@ -24,10 +26,22 @@ export interface ControlContext {
 
 const attemptsMax = 10;
 
-/** The newest state: everything that was acknowledged to anyone is in it. */
+/**
+ * The newest state: everything that was acknowledged to anyone is in it. While nobody leads it is the last one known here, and the
+ * answer says so.
+ */
 export async function fresh(context: ControlContext, caller: Caller): Promise<State> {
-  await context.barrier(caller.signal);
+  try {
+    await context.barrier(caller.signal);
+  } catch (error) {
+    if (asSwarmError(error).code !== "no_leader") throw error;
+    caller.trailer?.set(staleKey, "the swarm has no leader: this is what this manager knew last");
+  }
   return context.store.state;
+}
+
+export function isStale(caller: Caller): boolean {
+  return caller.trailer?.has(staleKey) === true;
 }
 
 /**

@@ -1,6 +1,7 @@
 // The control door: the cluster's objects for the REST api of a manager node.
 
 import type { Caller, Handlers } from "../../proto/rpc.ts";
+import { backup } from "./backup.ts";
 import { clusterHandlers } from "./cluster.ts";
 import { type ControlContext, fresh } from "./context.ts";
 import { events } from "./events.ts";
@@ -12,7 +13,7 @@ import { taskHandlers } from "./tasks.ts";
 
 /** Whether only the leader can answer it; any manager answers the others. */
 export function isForLeader(method: string): boolean {
-  return !/^(Get|List)|^Events$/.test(method);
+  return !/^(Get|List)|^(Events|Backup)$/.test(method);
 }
 
 /**
@@ -38,6 +39,7 @@ export function controlHandlers(
           : { ...request, TaskID: find(state, "task", request.TaskID).ID };
       yield* context.readLogs(named, caller.signal);
     },
+    Backup: (_request, caller) => backup(context, caller),
     Events: (_request, caller) => events(context, caller),
   };
   return guarded(route(handlers), admit);

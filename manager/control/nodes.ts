@@ -5,7 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc.ts";
 import { checkDemotion } from "../identity/managers.ts";
 import type { Change, State } from "../store/types.ts";
-import { type ControlContext, change, fresh } from "./context.ts";
+import { type ControlContext, change, fresh, isStale } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
 import { checkVersion, find, hostnameOf } from "./find.ts";
 
@@ -16,11 +16,15 @@ type NodeHandlers = Pick<
 
 export function nodeHandlers(context: ControlContext): NodeHandlers {
   return {
-    GetNode: async (request, caller) => find(await fresh(context, caller), "node", request.ID),
+    GetNode: async (request, caller) => {
+      const node = find(await fresh(context, caller), "node", request.ID);
+      return isStale(caller) ? withoutLeader(node) : node;
+    },
     ListNodes: async (request, caller) => {
       const state = await fresh(context, caller);
       const passes = filterBy(request.Filters, matchers);
-      return { Items: [...state.table("node").values()].filter(passes) };
+      const nodes = [...state.table("node").values()].filter(passes);
+      return { Items: isStale(caller) ? nodes.map(withoutLeader) : nodes };
     },
     UpdateNode: (request, caller) =>
       change(context, caller, (state) => {
@@ -37,6 +41,13 @@ export function nodeHandlers(context: ControlContext): NodeHandlers {
         result: {},
       })),
   };
+}
+
+/** What was known of the managers does not hold when none of them leads. */
+function withoutLeader(node: Node): Node {
+  const status = node.ManagerStatus;
+  if (status === undefined) return node;
+  return { ...node, ManagerStatus: { ...status, Leader: false, Reachability: "unknown" } };
 }
 
 const matchers: Matchers<Node> = {

@@ -4,11 +4,17 @@ import type { Node } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { State } from "../store/types.ts";
-import { Liveness, type Outputs, type Transition } from "./liveness.ts";
+import { Liveness, type Outputs, startGraceMs, type Transition } from "./liveness.ts";
 import type { StatusWriter } from "./status.ts";
 
 const probesMax = 512;
 const leavesForGood = "leave";
+
+export interface FormerLeader {
+  readonly nodeId: string;
+  /** Monotonic ms. */
+  readonly heardAt: number;
+}
 
 export interface JudgeOptions {
   readonly world: World;
@@ -17,6 +23,8 @@ export interface JudgeOptions {
   readonly addressOf: (nodeId: string) => string;
   /** Whether the host at the address answers. */
   readonly probe: (address: string, signal: AbortSignal) => Promise<boolean>;
+  /** Who led before, when it was heard by this manager until lately: its own node has been silent since then. */
+  readonly formerLeader: FormerLeader | null;
   /** Called when a node has been declared down. */
   readonly lost: (nodeId: string) => void;
 }
@@ -33,14 +41,25 @@ export class Judge {
     this.#liveness = new Liveness(options.world.monotonic());
   }
 
-  /** All nodes there are, and the cluster's heartbeat; nodes that are known already stay as they are. */
+  /**
+   * All nodes there are, and the cluster's heartbeat; nodes that are known already stay as they are. All get one full grace: most
+   * have a session with another manager, which tells of them at once.
+   */
   begin(state: State): void {
+    const { world, formerLeader } = this.#options;
+    const now = world.monotonic();
     this.#liveness.setPeriod((state.cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0) / 1e6);
-    for (const node of state.table("node").values()) this.expect(node);
+    for (const node of state.table("node").values()) {
+      const isFormer = node.ID === formerLeader?.nodeId;
+      const others = formerLeader === null ? now + startGraceMs : now;
+      this.#liveness.expect(node.ID, isFormer ? formerLeader.heardAt : others, verdictOf(node));
+    }
   }
 
+  /** A node that has just joined. */
   expect(node: Node): void {
-    this.#liveness.expect(node.ID, this.#options.world.monotonic(), verdictOf(node));
+    const at = this.#options.world.monotonic() + startGraceMs;
+    this.#liveness.expect(node.ID, at, verdictOf(node));
   }
 
   forget(nodeId: string): void {

@@ -5,7 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { State, Step, Store } from "../store/types.ts";
-import { Judge } from "./judge.ts";
+import { type FormerLeader, Judge } from "./judge.ts";
 import { LogBroker } from "./logs.ts";
 import { answers } from "./probe.ts";
 import { type NodeFacts, StatusWriter } from "./status.ts";
@@ -15,6 +15,8 @@ export interface LeadOptions {
   readonly store: Store;
   readonly world: World;
   readonly log: Log;
+  /** null when no leader was heard by this manager lately. */
+  readonly formerLeader: FormerLeader | null;
   /** For tests: whether a host answers. */
   readonly probe?: (address: string, signal: AbortSignal) => Promise<boolean>;
 }
@@ -41,6 +43,7 @@ export class Lead {
       status: this.#status,
       addressOf: (nodeId) => this.#state.table("node").get(nodeId)?.Status?.Addr ?? "",
       probe: options.probe ?? answers,
+      formerLeader: options.formerLeader,
       // Its connection is a dead one; should it still be there, it comes back with a new one.
       lost: (nodeId) => this.#places.get(nodeId)?.down.end(nodeId),
     });

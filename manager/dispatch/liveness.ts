@@ -18,8 +18,8 @@ const graceMs = 70_000;
 const probeMs = 100;
 /** A host that answers a probe is asked again after this. */
 const probeAnsweredMs = 1_000;
-/** A manager that just started has not heard anyone: all get this much longer. */
-const startGraceMs = 6_000;
+/** After a time in which nobody watched (all managers were away, a node has just joined) agents get so long to come. */
+export const startGraceMs = 6_000;
 /** When many fall silent at once, it is more likely us or the network: nothing moves for so long. */
 const suspicionMs = 30_000;
 const silentNodesMin = 2;
@@ -73,10 +73,12 @@ export class Liveness {
     this.#periodMs = Math.max(periodMsDefault, ms);
   }
 
-  /** A node that is known but has not been heard by this manager: it gets a full grace. Known ones stay as they are. */
-  expect(nodeId: string, now: number, verdict: Verdict | null): void {
+  /**
+   * A node that is known but has not been heard here: it counts as heard at this time, which may lie ahead. Known ones stay as
+   * they are.
+   */
+  expect(nodeId: string, at: number, verdict: Verdict | null): void {
     if (this.#lives.has(nodeId)) return;
-    const at = now + startGraceMs;
     this.#lives.set(nodeId, {
       verdict,
       agentAt: at,

@@ -53,6 +53,8 @@ export class Relay implements Upward {
   #next: Draft | null = null;
   readonly #heard = new Set<string>();
   #silentMs = 0;
+  /** Monotonic ms of the leader's last word; null before its first. */
+  heardAt: number | null = null;
 
   constructor(world: World, down: Downward, signal: AbortSignal) {
     this.#world = world;
@@ -73,6 +75,7 @@ export class Relay implements Upward {
     try {
       for await (const message of client.duplex("Relay", this.#queue, { signal })) {
         this.#silentMs = 0;
+        this.heardAt = this.#world.monotonic();
         if (!isOpen) opened();
         isOpen = true;
         this.#receive(message);

@@ -93,7 +93,9 @@ export class Lane {
       const error = asSwarmError(cause);
       const wasConnected = this.#isConnected;
       if (signal.aborted || !wasConnected) return reconnectMs;
-      if (["denied", "precondition", "not_manager", "unsupported"].includes(error.code)) {
+      if (
+        ["denied", "precondition", "not_manager", "unsupported", "conflict"].includes(error.code)
+      ) {
         this.#isConnected = false;
         this.#events.refused(error);
         return refusedMs;

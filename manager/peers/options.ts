@@ -21,6 +21,8 @@ export interface PeersOptions {
   readonly isRemoved: (id: string) => boolean;
   /** Another manager says that this one was removed. May be called more than once. */
   readonly onRemoved: (error: SwarmError) => void;
+  /** Another manager says that a new cluster was forced from it. May be called more than once. */
+  readonly onSuperseded: (error: SwarmError) => void;
   readonly world: World;
   readonly log: Log;
   readonly limits?: Partial<PeerLimits>;

@@ -142,6 +142,11 @@ export class Peers implements Transport {
       throw new SwarmError("denied", "only managers of this cluster may do that");
     if (named.nodeId !== hello.From)
       throw new SwarmError("denied", `node ${named.nodeId} can not speak for ${hello.From}`);
+    if (hello.ClusterID === clusterId && hello.Epoch < epoch)
+      throw new SwarmError(
+        "conflict",
+        `a new cluster was forced from another manager (epoch ${epoch}, not ${hello.Epoch}): this one is no part of it`,
+      );
     if (hello.ClusterID !== clusterId || hello.Epoch !== epoch)
       throw new SwarmError(
         "precondition",
@@ -203,6 +208,7 @@ export class Peers implements Transport {
         log.warn({ peer: id, lane, error: messageOf(error) }, "a manager refused our messages");
         this.#receiver?.undelivered(id);
         if (error.code === "not_manager") this.#options.onRemoved(error);
+        if (error.code === "conflict") this.#options.onSuperseded(error);
       },
     };
   }

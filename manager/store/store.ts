@@ -1,5 +1,6 @@
 // The store's door: one object that reads and writes for this process, and the state machine behind it for Raft.
 
+import { assertThat } from "../../proto/kit/assert.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import type { StateMachine } from "../raft/types.ts";
@@ -43,6 +44,12 @@ export function openStore(options: StoreOptions): {
     watch: (signal) => replica.watch(AbortSignal.any([signal, options.signal])),
   };
   return { store, machine: replica };
+}
+
+/** A state as the bytes of a snapshot, in pieces of at most 1 MiB: `machine.restore` takes them. */
+export function snapshotOf(state: State): Iterable<Uint8Array> {
+  assertThat(state instanceof Facts, "a state comes from the store");
+  return encodeSnapshot(state);
 }
 
 /** An empty state, for tests and for callers that plan before there is anything. */

@@ -1,100 +1,17 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, stat } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import grpc from "@grpc/grpc-js";
-import { createKeyAndCsr } from "../../../agent/session/identity.ts";
 import { joinCluster } from "../../../agent/session/join.ts";
 import { openSession } from "../../../agent/session/session.ts";
-import { runManager } from "../../../manager/main.ts";
 import { codec } from "../../../proto/codec.ts";
-import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity } from "../../../proto/identity.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
-import { Client } from "../../../proto/rpc.ts";
+import { inFolder, init, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
 const forever = new AbortController().signal;
-
-class RunningManager implements AsyncDisposable {
-  readonly config: DaemonConfig;
-  readonly #stop = new AbortController();
-  readonly #running: Promise<void>;
-  readonly local: Client<"Local">;
-  readonly control: Client<"Control">;
-
-  constructor(config: DaemonConfig) {
-    this.config = config;
-    this.#running = runManager(config, this.#stop.signal);
-    this.#running.catch(() => {});
-    const socket = `unix:${config["exec-root"]}/manager.sock`;
-    const open = grpc.credentials.createInsecure();
-    this.local = new Client("Local", socket, open);
-    this.control = new Client("Control", socket, open);
-  }
-
-  async ready(): Promise<void> {
-    const socket = join(this.config["exec-root"], "manager.sock");
-    for (;;) {
-      const found = await stat(socket).catch(() => null);
-      if (found !== null && (found.mode & 0o777) === 0o600) return;
-      await Promise.race([this.#running, new Promise((resolve) => setTimeout(resolve, 5))]);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.local.close();
-    this.control.close();
-    this.#stop.abort();
-    await this.#running;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
-
-async function inFolder(run: (config: DaemonConfig) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
-  try {
-    await run(
-      parseDaemonConfig(
-        {
-          "data-root": join(folder, "data"),
-          "exec-root": join(folder, "run"),
-          "log-level": "error",
-        },
-        "the test",
-      ),
-    );
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function init(manager: RunningManager): Promise<IssueCertificateResponse> {
-  const port = await freePort();
-  const csr = await createKeyAndCsr(join(manager.config["data-root"], "identity"));
-  return manager.local.unary(
-    "Init",
-    codec("InitRequest").parse({
-      CSR: csr,
-      Description: { Hostname: "h1" },
-      ListenAddr: `127.0.0.1:${port}`,
-      AdvertiseAddr: `127.0.0.1:${port}`,
-      DataPathAddr: "127.0.0.1",
-    }),
-    { timeoutMs: 20_000 },
-  );
-}
 
 const webSpec = codec("ServiceSpec").parse({
   Name: "web",

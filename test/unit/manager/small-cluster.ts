@@ -55,6 +55,7 @@ export async function smallCluster(): Promise<SmallCluster> {
     store,
     world: realWorld,
     log: silentLog,
+    formerLeader: null,
     probe: async (address) => answering.has(address),
   });
   const dispatcher = new Dispatcher({

@@ -174,6 +174,9 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
     );
   };
   return {
+    Backup: async function* () {
+      for (const text of ["all ", "of it"]) yield { Data: Buffer.from(text) };
+    },
     GetCluster: async () => fake.cluster,
     UpdateCluster: async (request) => {
       if (request.Version !== fake.cluster.Version?.Index) throw stale();

@@ -100,6 +100,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
     local: () => state.node,
     networks: () => state.networks,
     init: async () => enter(true),
+    restore: async (_request, backup) => Buffer.from(backup).toString(),
     join: async ({ JoinToken }) => {
       if (!JoinToken.startsWith("SWMTKN-"))
         throw new SwarmError("denied", "A valid join token is necessary to join this cluster");

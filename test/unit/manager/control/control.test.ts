@@ -48,6 +48,7 @@ async function door(): Promise<{ store: Store; control: Handlers<"Control"> }> {
       log: silentLog,
       barrier: async () => {},
       settled: async () => {},
+      place: () => ({ epoch: 1, term: 1 }),
       readLogs: async function* () {},
     },
     () => {},
@@ -387,6 +388,7 @@ test("a door that does not admit a caller shows nothing", async () => {
       log: silentLog,
       barrier: async () => {},
       settled: async () => {},
+      place: () => ({ epoch: 1, term: 1 }),
       readLogs: async function* () {},
     },
     () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Liveness, tickMs } from "../../../../manager/dispatch/liveness.ts";
+import { Liveness, startGraceMs, tickMs } from "../../../../manager/dispatch/liveness.ts";
 
 interface Run {
   readonly downAt: Map<string, number>;
@@ -152,15 +152,20 @@ test("while everybody beats the manager looks up about once in a heartbeat perio
   assert.ok(looks >= 30 && looks <= 60, `${looks} looks in a minute`);
 });
 
-test("a new manager gives everyone a full grace, and leaves the lost ones lost", () => {
+test("a new leader gives everyone a full grace from when they count as heard, and leaves the lost ones lost", () => {
   const liveness = new Liveness(0);
-  liveness.expect("ready", 0, "ready");
+  liveness.expect("ready", startGraceMs, "ready");
+  liveness.expect("others", 0, "ready");
+  liveness.expect("former leader", -900, "ready");
   liveness.expect("lost", 0, "down");
-  const lostAt: number[] = [];
+  const lostAt: [string, number][] = [];
   for (let now = 0; now <= 15_000; now += tickMs)
-    for (const { nodeId } of liveness.tick(now).transitions)
-      if (nodeId === "ready") lostAt.push(now);
-  assert.deepEqual(lostAt, [10_200]);
+    for (const { nodeId } of liveness.tick(now).transitions) lostAt.push([nodeId, now]);
+  assert.deepEqual(lostAt, [
+    ["former leader", 3_300],
+    ["others", 4_200],
+    ["ready", 10_200],
+  ]);
   assert.equal(liveness.verdict("lost"), "down");
   assert.deepEqual(liveness.heard("lost", 15_000)?.verdict, "ready");
 });

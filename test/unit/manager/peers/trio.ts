@@ -86,6 +86,7 @@ export class Trio {
       addressOf: (to) => this.#links.get(`${id}>${to}`)?.address ?? null,
       credentials: () => toManager(identity, clusterId),
       isRemoved: (from) => this.removed.has(from),
+      onSuperseded: () => {},
       onRemoved: (error) => this.told.push({ id, error }),
       world: realWorld,
       log: silentLog,

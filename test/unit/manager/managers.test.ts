@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createKeyAndCsr } from "../../../agent/session/identity.ts";
+import { decodeBackup } from "../../../proto/backup.ts";
+import { codec } from "../../../proto/codec.ts";
+import { SwarmError } from "../../../proto/kit/errors.ts";
+import { type Client, staleKey } from "../../../proto/rpc.ts";
+import { configIn, freePort, init, joinAsManager, RunningManager } from "./running.ts";
+
+const waitMsMax = 30_000;
+const noFilters = { Filters: {}, Status: false };
+
+class Trio implements AsyncDisposable {
+  readonly folder: string;
+  readonly managers = new Map<string, RunningManager>();
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  async start(name: string): Promise<RunningManager> {
+    const manager = new RunningManager(configIn(join(this.folder, name)));
+    this.managers.set(name, manager);
+    await manager.ready();
+    return manager;
+  }
+
+  /** As SIGTERM does. */
+  async stop(name: string): Promise<void> {
+    const manager = this.managers.get(name);
+    this.managers.delete(name);
+    await manager?.[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of [...this.managers.keys()]) await this.stop(name).catch(() => {});
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function eventually<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+  const until = Date.now() + waitMsMax;
+  let last: unknown = "nothing";
+  while (Date.now() < until) {
+    try {
+      const found = await look();
+      if (found !== undefined) return found;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`did not happen: ${what} (${String(last)})`);
+}
+
+/** Name of the node → what its node object says of it as a manager: "leader", its reachability, or "worker". */
+async function roles(control: Client<"Control">): Promise<Readonly<Record<string, string>>> {
+  const { Items } = await control.unary("ListNodes", noFilters);
+  return Object.fromEntries(
+    Items.map(({ Description, ManagerStatus }) => [
+      Description?.Hostname ?? "",
+      ManagerStatus === undefined
+        ? "worker"
+        : ManagerStatus.Leader
+          ? "leader"
+          : ManagerStatus.Reachability,
+    ]),
+  );
+}
+
+async function untilRoles(
+  control: Client<"Control">,
+  wanted: Readonly<Record<string, string>>,
+): Promise<void> {
+  const what = `the roles ${JSON.stringify(wanted)}`;
+  await eventually(what, async () =>
+    JSON.stringify(Object.entries(await roles(control)).sort()) ===
+    JSON.stringify(Object.entries(wanted).sort())
+      ? true
+      : undefined,
+  );
+}
+
+async function createNetwork(control: Client<"Control">, Name: string): Promise<void> {
+  const Spec = codec("NetworkSpec").parse({ Name, Driver: "overlay" });
+  await control.unary("CreateNetwork", { Spec });
+}
+
+async function networks(control: Client<"Control">): Promise<readonly string[]> {
+  const { Items } = await control.unary("ListNetworks", noFilters);
+  return Items.map(({ Spec }) => Spec?.Name ?? "").sort();
+}
+
+async function setRole(control: Client<"Control">, ID: string, Role: string): Promise<void> {
+  const node = await control.unary("GetNode", { ID, InsertDefaults: false });
+  const Spec = { Name: "", Labels: {}, Availability: "active", ...node.Spec, Role };
+  await control.unary("UpdateNode", { ID, Version: node.Version?.Index ?? 0, Spec });
+}
+
+async function trio(): Promise<Trio> {
+  const all = new Trio(await mkdtemp(join(tmpdir(), "tsswarm-test-")));
+  const first = await all.start("h1");
+  const { Managers } = await init(first);
+  const { JoinTokens } = await first.control.unary("GetCluster", {});
+  for (const name of ["h2", "h3"])
+    await joinAsManager(await all.start(name), name, Managers[0] ?? "", JoinTokens?.Manager ?? "");
+  await untilRoles(first.control, { h1: "leader", h2: "reachable", h3: "reachable" });
+  return all;
+}
+
+test("three managers: each takes writes and sees those of the others; one goes, comes back, is demoted and removed", async () => {
+  await using all = await trio();
+  const control = (name: string) => {
+    const manager = all.managers.get(name);
+    assert.ok(manager !== undefined);
+    return manager.control;
+  };
+  for (const name of ["h1", "h2", "h3"]) {
+    await createNetwork(control(name), `from-${name}`);
+    for (const other of ["h1", "h2", "h3"])
+      assert.ok((await networks(control(other))).includes(`from-${name}`), `${name} → ${other}`);
+  }
+
+  await all.stop("h1");
+  await createNetwork(control("h2"), "without-h1");
+  assert.ok((await networks(control("h3"))).includes("without-h1"));
+  const leader = await eventually(
+    "another leader",
+    async () =>
+      Object.entries(await roles(control("h2"))).find(([, role]) => role === "leader")?.[0],
+  );
+  assert.notEqual(leader, "h1");
+  const other = leader === "h2" ? "h3" : "h2";
+  await untilRoles(control("h2"), { h1: "unreachable", [leader]: "leader", [other]: "reachable" });
+  await assert.rejects(setRole(control("h2"), other, "worker"), {
+    code: "precondition",
+    message: /loss of quorum.*Of the 2 managers left 1 can be reached and 2 are needed/,
+  });
+
+  const back = await all.start("h1");
+  assert.ok((await networks(back.control)).includes("without-h1"), "it reads what it missed");
+  await untilRoles(back.control, { h1: "reachable", [leader]: "leader", [other]: "reachable" });
+
+  // The leader itself is demoted: another takes over and takes it out of Raft.
+  await setRole(control("h1"), leader, "worker");
+  await eventually("the leader is a worker", async () => {
+    const now = await roles(control("h1"));
+    return now[leader] === "worker" && Object.values(now).includes("leader") ? true : undefined;
+  });
+  await createNetwork(control("h1"), "without-the-leader");
+  const removal = { ID: leader, Force: false };
+  await assert.rejects(control("h1").unary("RemoveNode", { ...removal, ID: "h1" }), {
+    code: "precondition",
+    message: /must be demoted to worker before removal/,
+  });
+  await assert.rejects(
+    createNetwork(control(leader), "by-a-worker"),
+    (error) =>
+      error instanceof SwarmError &&
+      ["denied", "no_leader", "unknown_outcome"].includes(error.code),
+  );
+  await control("h1").unary("RemoveNode", { ...removal, Force: true });
+  assert.equal((await control("h1").unary("ListNodes", noFilters)).Items.length, 2);
+});
+
+test("a majority is lost: reads say that they are stale, writes fail soon; a new cluster is forced, and one is restored", async () => {
+  await using all = await trio();
+  const one = all.managers.get("h1")?.control;
+  assert.ok(one !== undefined);
+  await createNetwork(one, "before");
+  await all.stop("h3");
+  await all.stop("h2");
+
+  const trailers: string[] = [];
+  one.watchTrailers = () => (trailer) => trailers.push(trailer[staleKey] ?? "");
+  const started = Date.now();
+  await assert.rejects(createNetwork(one, "nobody-agrees"), { code: "no_leader" });
+  assert.ok(Date.now() - started < 10_000);
+  assert.deepEqual(await networks(one), ["before", "ingress"]);
+  assert.match(trailers.at(-1) ?? "", /no leader/);
+  assert.deepEqual(await roles(one), { h1: "unknown", h2: "unknown", h3: "unknown" });
+  one.watchTrailers = null;
+
+  const force = { CSR: "", AdvertiseAddr: "", ForceNewCluster: true };
+  const survivor = all.managers.get("h1");
+  await survivor?.local.unary("Init", codec("InitRequest").parse(force), { timeoutMs: 20_000 });
+  await untilRoles(one, { h1: "leader", h2: "worker", h3: "worker" });
+  assert.deepEqual(await networks(one), ["before", "ingress"]);
+  await createNetwork(one, "after");
+
+  const parts: Uint8Array[] = [];
+  for await (const { Data } of one.download("Backup", {})) parts.push(Data);
+  const bytes = Buffer.concat(parts);
+  const { header } = decodeBackup(bytes);
+  assert.equal(header.epoch, 2);
+  assert.equal(header.isStale, false);
+  await createNetwork(one, "after-the-backup");
+  await all.stop("h1");
+
+  const restored = await all.start("h4");
+  const CSR = await createKeyAndCsr(join(restored.config["data-root"], "identity"));
+  const path = join(all.folder, "backup");
+  await writeFile(path, bytes);
+  const address = `127.0.0.1:${await freePort()}`;
+  const Init = codec("InitRequest").parse({
+    CSR,
+    Description: { Hostname: "h4" },
+    ListenAddr: address,
+    AdvertiseAddr: address,
+  });
+  const made = await restored.local.unary("Restore", { Path: path, Init }, { timeoutMs: 20_000 });
+  assert.equal(made.ClusterID, header.clusterId);
+  await untilRoles(restored.control, { h1: "worker", h2: "worker", h3: "worker", h4: "leader" });
+  assert.deepEqual(await networks(restored.control), ["after", "before", "ingress"]);
+  await createNetwork(restored.control, "goes-on");
+
+  await all.stop("h4");
+  const again = await all.start("h4");
+  assert.deepEqual(await networks(again.control), ["after", "before", "goes-on", "ingress"]);
+});
