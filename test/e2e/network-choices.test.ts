@@ -185,6 +185,7 @@ test("a port that cannot be had is an error that names it and says why", { skip 
   );
   await assert.rejects(create("y", 2222, "192.0.2.1"), /2222\/tcp .* no address 192\.0\.2\.1/);
   await create("z", 8081, "10.88.0.11");
+  await a.do("removeSandbox", "z");
 });
 
 test("all of it stands the node's own check", { skip }, async () => {

@@ -194,7 +194,7 @@ test("a container's own port of the host, TCP and UDP, and one that a program ha
   await serve(host(1).namespace, "program", 8181);
   await assert.rejects(
     host(1).do("createSandbox", again),
-    /port 8181\/tcp .* a program on this node/,
+    /port 8181\/tcp .* on this node uses it already/,
   );
   assert.deepEqual(await host(1).do("sandboxes"), ["b1", "b2"]);
   await host(0).do("removeSandbox", "h1");
