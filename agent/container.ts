@@ -2,9 +2,9 @@
 
 import { hostname, machine } from "node:os";
 import type { Task } from "../proto/gen/types.ts";
-import { taskContainer } from "./engine/task.ts";
+import { networkEntry, taskContainer } from "./engine/task.ts";
 import type { CreateContainer } from "./engine/types.ts";
-import { localNetwork } from "./network/plan.ts";
+import { localNetwork, subnetOf } from "./network/facts.ts";
 import type { Network } from "./network/types.ts";
 
 export type MadeSandbox = Awaited<ReturnType<Network["createSandbox"]>>;
@@ -16,19 +16,12 @@ export function containerFor(task: Task, nodeId: string, sandbox: MadeSandbox): 
   const [local] = (sandbox.attachments ?? []).filter(
     ({ networkId }) => networkId === localNetwork.id,
   );
-  const [subnet] = localNetwork.subnets;
-  if (local === undefined || subnet === undefined) return container;
-  return {
-    ...container,
-    networks: {
-      ...container.networks,
-      [localNetwork.name]: {
-        NetworkID: localNetwork.id,
-        IPAddress: local.address,
-        IPPrefixLen: subnet.prefix,
-        Gateway: subnet.gateway,
-        Aliases: [],
-      },
-    },
-  };
+  if (local === undefined) return container;
+  const entry = networkEntry({
+    id: localNetwork.id,
+    addresses: local.addresses.map((each) => `${each}/${subnetOf(localNetwork, each).prefix}`),
+    gateways: localNetwork.subnets.map(({ gateway }) => gateway),
+    aliases: [],
+  });
+  return { ...container, networks: { ...container.networks, [localNetwork.name]: entry } };
 }

@@ -213,8 +213,8 @@ export class Performer {
     drain: async (step, _run, signal) => {
       const { network } = this.#options;
       await Promise.all(
-        step.attachments.map(({ networkId, address }) =>
-          network.drained(networkId, address, step.msMax, signal),
+        step.attachments.flatMap(({ networkId, addresses }) =>
+          addresses.map((address) => network.drained(networkId, address, step.msMax, signal)),
         ),
       );
     },

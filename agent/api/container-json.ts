@@ -154,8 +154,7 @@ function networksJson(container: Container): Json {
     Object.entries(container.networks).map(([name, item]) => [
       name,
       {
-        IPAMConfig:
-          container.local === undefined ? { IPv4Address: item.IPAddress } : ipam(container, name),
+        IPAMConfig: container.local === undefined ? taskAddresses(item) : ipam(container, name),
         Links: null,
         Aliases: item.Aliases,
         NetworkID: container.local === undefined ? item.NetworkID : shownNetworkId(item.NetworkID),
@@ -163,9 +162,9 @@ function networksJson(container: Container): Json {
         Gateway: item.Gateway,
         IPAddress: item.IPAddress,
         IPPrefixLen: item.IPPrefixLen,
-        IPv6Gateway: "",
-        GlobalIPv6Address: "",
-        GlobalIPv6PrefixLen: 0,
+        IPv6Gateway: item.IPv6Gateway ?? "",
+        GlobalIPv6Address: item.GlobalIPv6Address ?? "",
+        GlobalIPv6PrefixLen: item.GlobalIPv6PrefixLen ?? 0,
         MacAddress: container.local === undefined ? "" : macOf(item.IPAddress),
         DriverOpts: null,
         DNSNames:
@@ -175,6 +174,13 @@ function networksJson(container: Container): Json {
       },
     ]),
   );
+}
+
+function taskAddresses({ IPAddress, GlobalIPv6Address }: Container["networks"][string]): Json {
+  return {
+    IPv4Address: IPAddress,
+    ...(GlobalIPv6Address ? { IPv6Address: GlobalIPv6Address } : {}),
+  };
 }
 
 function ipam(container: Container, name: string): Json | null {

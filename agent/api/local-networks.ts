@@ -154,7 +154,9 @@ export function containersOn(context: ApiContext, networkId: string): Json {
           EndpointID: "",
           MacAddress: "",
           IPv4Address: `${attachment.IPAddress}/${attachment.IPPrefixLen}`,
-          IPv6Address: "",
+          IPv6Address: attachment.GlobalIPv6Address
+            ? `${attachment.GlobalIPv6Address}/${attachment.GlobalIPv6PrefixLen}`
+            : "",
         };
   }
   return found;

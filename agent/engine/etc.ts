@@ -27,8 +27,9 @@ export function hostsFile(
     lines.push(`${address === "host-gateway" ? hostIp : address}\t${name}`);
   }
   for (const name of Object.keys(networks).sort()) {
-    const address = networks[name]?.IPAddress ?? "";
-    if (address !== "") lines.push(`${address}\t${hostname}`);
+    const { IPAddress = "", GlobalIPv6Address = "" } = networks[name] ?? {};
+    for (const address of [IPAddress, GlobalIPv6Address])
+      if (address !== "") lines.push(`${address}\t${hostname}`);
   }
   return `${lines.join("\n")}\n`;
 }

@@ -1,7 +1,8 @@
 // From a swarm's task to the container that runs it. Pure.
 
-import type { ContainerSpec, Mount, Privileges, Task } from "../../proto/gen/types.ts";
+import type { ContainerSpec, Mount, Network, Privileges, Task } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { contains, type Family, ofFamily } from "../../proto/kit/ip.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 
@@ -149,14 +150,45 @@ function networksOf(task: Task): CreateContainer["networks"] {
   const networks: Record<string, CreateContainer["networks"][string]> = {};
   for (const { Network, Addresses, Aliases } of task.NetworksAttachments) {
     if (Network === undefined) continue;
-    const [address = "", prefix = "0"] = (Addresses[0] ?? "").split("/");
-    networks[Network.Spec?.Name ?? Network.ID] = {
-      NetworkID: Network.ID,
-      IPAddress: address,
-      IPPrefixLen: Number(prefix),
-      Gateway: Network.IPAM?.Config[0]?.Gateway.split("/")[0] ?? "",
-      Aliases,
-    };
+    networks[Network.Spec?.Name ?? Network.ID] = networkEntry({
+      id: Network.ID,
+      addresses: Addresses,
+      gateways: gatewaysOf(Network, Addresses),
+      aliases: Aliases,
+    });
   }
   return networks;
+}
+
+/** Those of the subnets that the addresses are in: a network may have many. */
+function gatewaysOf(network: Network, addresses: readonly string[]): readonly string[] {
+  return (network.IPAM?.Config ?? [])
+    .filter(({ Subnet }) => addresses.some((each) => contains(Subnet, withoutMask(each))))
+    .map(({ Gateway }) => withoutMask(Gateway));
+}
+
+function withoutMask(address: string): string {
+  return address.split("/")[0] ?? "";
+}
+
+/** What inspect shows of a container's place on a network. `addresses` with their prefix lengths, `gateways` without. */
+export function networkEntry(place: {
+  readonly id: string;
+  readonly addresses: readonly string[];
+  readonly gateways: readonly string[];
+  readonly aliases: readonly string[];
+}): CreateContainer["networks"][string] {
+  const parts = (family: Family) => (ofFamily(place.addresses, family) ?? "").split("/");
+  const [address = "", prefix = "0"] = parts(4);
+  const [address6 = "", prefix6 = "0"] = parts(6);
+  return {
+    NetworkID: place.id,
+    IPAddress: address,
+    IPPrefixLen: Number(prefix),
+    Gateway: ofFamily(place.gateways, 4) ?? "",
+    GlobalIPv6Address: address6,
+    GlobalIPv6PrefixLen: Number(prefix6),
+    IPv6Gateway: ofFamily(place.gateways, 6) ?? "",
+    Aliases: place.aliases,
+  };
 }

@@ -137,6 +137,10 @@ export interface CreateContainer {
         readonly IPAddress: string;
         readonly IPPrefixLen: number;
         readonly Gateway: string;
+        /** Absent or "" on a network without IPv6. */
+        readonly GlobalIPv6Address?: string;
+        readonly GlobalIPv6PrefixLen?: number;
+        readonly IPv6Gateway?: string;
         readonly Aliases: readonly string[];
         /** eth0 …: while it runs; absent for a task's. */
         readonly Device?: string;

@@ -4,22 +4,17 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { ofFamily } from "../../proto/kit/ip.ts";
+import { localNetwork } from "../network/facts.ts";
 import type { Attachment, Network, Sandbox } from "../network/types.ts";
 import { hostsFile } from "./etc.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
 import type { ContainerFile, Records } from "./records.ts";
-import { localPool } from "./subnets.ts";
 import type { Container, CreateContainer, EndpointWish, HostConfig } from "./types.ts";
 
 /** What agent/network calls the network of containers that name none. */
-const bridgeId = "local";
-const bridge = {
-  id: bridgeId,
-  name: "bridge",
-  isInternal: false,
-  subnets: [{ cidr: localPool, prefix: 16, gateway: "172.29.0.1" }],
-};
+const bridgeId = localNetwork.id;
 const mtuOption = "com.docker.network.driver.mtu";
 /** Linux' own range of ports given at will. */
 const portMin = 32_768;
@@ -206,7 +201,7 @@ export class Wiring {
     attachments: readonly Attachment[],
     made: readonly Attachment[],
   ): Shown {
-    const addresses = new Map(made.map(({ networkId, address }) => [networkId, address]));
+    const addresses = new Map(made.map(({ networkId, addresses: own }) => [networkId, own]));
     return Object.fromEntries(
       places.map((place, i) => [
         place.name,
@@ -215,14 +210,20 @@ export class Wiring {
     );
   }
 
-  #shown(place: Place, addresses: ReadonlyMap<string, string>): Shown[string] {
+  #shown(place: Place, addresses: ReadonlyMap<string, readonly string[]>): Shown[string] {
     const local = this.#parts.networks.list().find(({ id }) => id === place.networkId);
-    const [subnet] = local?.subnets ?? (place.networkId === bridgeId ? bridge.subnets : []);
+    const made = addresses.get(place.networkId) ?? [];
+    const address6 = ofFamily(made, 6);
+    const subnets = local?.subnets ?? (place.networkId === bridgeId ? localNetwork.subnets : []);
+    const [subnet, subnet6] = subnets;
     return {
       NetworkID: place.networkId,
-      IPAddress: addresses.get(place.networkId) ?? place.address,
+      IPAddress: ofFamily(made, 4) ?? place.address,
       IPPrefixLen: subnet?.prefix ?? place.prefix,
       Gateway: subnet?.gateway ?? place.gateway,
+      GlobalIPv6Address: address6 ?? "",
+      GlobalIPv6PrefixLen: address6 === undefined ? 0 : (subnet6?.prefix ?? 0),
+      IPv6Gateway: address6 === undefined ? "" : (subnet6?.gateway ?? ""),
       Aliases: place.aliases,
     };
   }
@@ -351,7 +352,12 @@ function withDevices(record: ContainerFile, places: readonly Place[]): readonly 
     let device = devices.get(networkId) ?? "";
     for (let i = 0; device === ""; i++) if (!taken.has(`eth${i}`)) device = `eth${i}`;
     taken.add(device);
-    return { networkId, address, device, ...(names.length === 0 ? {} : { names }) };
+    return {
+      networkId,
+      addresses: address === "" ? [] : [address],
+      device,
+      ...(names.length === 0 ? {} : { names }),
+    };
   });
 }
 

@@ -1,5 +1,6 @@
 // What a name means to one container: from its name tables, pure.
 
+import { familyOf, ipText } from "../../proto/kit/ip.ts";
 import type { NameChange, NameTable } from "../../proto/kit/keeper.ts";
 
 export type Answer =
@@ -15,20 +16,32 @@ export function lookUp(tables: readonly NameTable[], type: string, name: string)
   for (const table of tables) {
     const addresses = own(table.names, wanted);
     if (addresses !== undefined)
-      return { kind: "addresses", addresses: type === "A" ? addresses : [] };
+      return { kind: "addresses", addresses: addresses.filter((each) => isOfType(type, each)) };
   }
   return { kind: "unknown" };
 }
 
+function isOfType(type: string, address: string): boolean {
+  return type === (familyOf(address) === 4 ? "A" : "AAAA");
+}
+
 function reverse(tables: readonly NameTable[], name: string): Answer {
-  const address = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/.exec(name);
-  if (address === null) return { kind: "unknown" };
-  const key = address.slice(1).reverse().join(".");
+  const key = reversedAddress(name);
+  if (key === null) return { kind: "unknown" };
   for (const table of tables) {
     const found = own(table.addresses, key);
     if (found !== undefined) return { kind: "name", name: found };
   }
   return { kind: "unknown" };
+}
+
+/** The address that a name in in-addr.arpa or ip6.arpa (RFC 3596) asks about, as it is commonly written. */
+function reversedAddress(name: string): string | null {
+  const four = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/.exec(name);
+  if (four !== null) return four.slice(1).reverse().join(".");
+  const six = /^((?:[0-9a-f]\.){32})ip6\.arpa$/.exec(name);
+  if (six?.[1] === undefined) return null;
+  return ipText(Buffer.from(six[1].replaceAll(".", "").split("").reverse().join(""), "hex"));
 }
 
 function normalised(name: string): string {

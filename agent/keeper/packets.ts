@@ -1,6 +1,7 @@
 // DNS packets: reading queries that may be anything, writing answers that fit.
 
 import dnsPacket, { type OptAnswer, type Packet, type Answer as Record } from "dns-packet";
+import { familyOf } from "../../proto/kit/ip.ts";
 
 /** Names move when tasks do, and no client may hold on to an old address for long. */
 export const ttlSeconds = 2;
@@ -85,7 +86,10 @@ export function encodeAddresses(
 ): Buffer {
   return encodeFitting(
     query,
-    addresses.map((data) => ({ type: "A", name: query.name, ttl: ttlSeconds, class: "IN", data })),
+    addresses.map((data) => ({
+      ...{ type: familyOf(data) === 4 ? "A" : "AAAA", name: query.name, ttl: ttlSeconds },
+      ...{ class: "IN", data },
+    })),
     bytesMax,
   );
 }

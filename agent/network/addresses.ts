@@ -1,7 +1,7 @@
 // Who has which address, MAC and name on the links between hosts, routers and containers: all follows from small numbers.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { ipBytes, ipText } from "./netlink.ts";
+import { type Family, ipBytes, ipText } from "../../proto/kit/ip.ts";
 
 /*
  * 169.254/16 is shared out so: .1.0 up to .127.255 are the /31 links between the host and its routers, .128.0 up to
@@ -14,27 +14,57 @@ const routerBase = number("169.254.128.0");
 const indexMax = 127 * 256 - 2;
 const metadataService = number("169.254.169.254");
 
-export const linkRange = "169.254.0.0/17";
+/*
+ * Over IPv6, each node uses the same /48 for what never leaves it, drawn once for all (RFC 4193): fd9f:9683:bc6c. Of it
+ * ::1:0/112 are the /127 links between the host and its routers. Routers know each other by link-local addresses
+ * that nobody has: packets go to the MAC that stands for one.
+ */
+const ownPrefix = "fd9f:9683:bc6c";
+export const localPrefix6 = `${ownPrefix}:1`;
+
+export const linkRanges: Readonly<Record<Family, string>> = {
+  4: "169.254.0.0/17",
+  6: `${ownPrefix}::1:0/112`,
+};
+export const linkPrefixes: Readonly<Record<Family, number>> = { 4: 31, 6: 127 };
 export const routerPrefix = 17;
 /** Where a reply for a peer is sent; the egress map puts the right peer's MAC in. */
-export const replyGateway = { address: "169.254.255.254", mac: "02:73:77:ff:ff:fd" } as const;
+export const replyGateways: Readonly<Record<Family, string>> = {
+  4: "169.254.255.254",
+  6: "fe80::7377:ffff",
+};
+export const replyMac = "02:73:77:ff:ff:fd";
 /** Every container's gateway: all veth ends in routers have it, each alone on its link. */
 export const gatewayMac = "02:73:77:ff:ff:fe";
 /** Bit 16 and the index, so that a mark is never 0. */
 export const peerBit = 0x1_0000;
 
 export const hostLinkPrefix = "tsw";
+/** Of the routers' links to containers. */
+export const containerLinkPrefix = "c";
 
 export function hostLink(slot: number): string {
   return `${hostLinkPrefix}${slot}`;
 }
 
 /** The two ends of the link between host and router. */
-export function linkAddresses(slot: number): { readonly host: string; readonly router: string } {
+export function linkAddresses(
+  slot: number,
+  family: Family = 4,
+): { readonly host: string; readonly router: string } {
   if (slot < 0 || slot >= slotsMax) {
     throw new SwarmError("exhausted", `this node has more than ${slotsMax} networks`);
   }
-  return { host: text(linkBase + 2 * slot), router: text(linkBase + 2 * slot + 1) };
+  if (family === 4)
+    return { host: text(linkBase + 2 * slot), router: text(linkBase + 2 * slot + 1) };
+  const end = (value: number) => `${ownPrefix}::1:${value.toString(16)}`;
+  return { host: end(2 * slot), router: end(2 * slot + 1) };
+}
+
+/** The MACs of these two ends: over IPv6 they need not ask for each other. */
+export function linkMacs(slot: number): { readonly host: string; readonly router: string } {
+  const last = `${byte(slot >> 8)}:${byte(slot & 0xff)}`;
+  return { host: `02:73:77:01:${last}`, router: `02:73:77:02:${last}` };
 }
 
 /** The slot of a router's end of such a link, or −1. */
@@ -43,8 +73,10 @@ export function slotOf(routerEnd: string): number {
   return Number.isInteger(slot) && slot >= 0 && slot < slotsMax ? slot : -1;
 }
 
-export function routerAddress(index: number): string {
+/** By which its peers reach a router: over IPv6 only a name for its MAC. */
+export function routerAddress(index: number, family: Family = 4): string {
   checkIndex(index);
+  if (family === 6) return `fe80::7377:${index.toString(16)}`;
   const address = routerBase + index;
   return text(address >= metadataService ? address + 1 : address);
 }
@@ -60,9 +92,9 @@ export function peerMark(index: number): string {
   return `0x${(peerBit | index).toString(16)}`;
 }
 
-/** The router's end of a container's veth: unique in its router as the address is. */
+/** The router's end of a container's veth: unique in its router as the IPv4 address is. */
 export function containerLink(address: string): string {
-  return `c${ipBytes(address).toString("hex")}`;
+  return `${containerLinkPrefix}${ipBytes(address).toString("hex")}`;
 }
 
 export function containerMac(address: string): string {
@@ -75,8 +107,7 @@ function checkIndex(index: number): void {
   }
 }
 
-/** The address as a number, for sorting and arithmetic. */
-export function number(address: string): number {
+function number(address: string): number {
   return ipBytes(address).readUInt32BE();
 }
 

@@ -1,6 +1,6 @@
 // Brings one namespace's kernel tables to a wanted state with as few messages as it takes.
 
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
@@ -48,7 +48,7 @@ export function difference(
 }
 
 export function listLinks(socket: NetlinkSocket): readonly Link[] {
-  return socket.dump(dumps.links).map(({ body }) => parseLink(body));
+  return dumps.links.flatMap((table) => socket.dump(table)).map(({ body }) => parseLink(body));
 }
 
 export function findLink(socket: NetlinkSocket, name: string): Link | undefined {
@@ -76,7 +76,8 @@ export function listObjects(
 ): readonly KernelObject[] {
   const names = new Map(links.map(({ index, name }) => [index, name]));
   const nameOf = (index: number) => names.get(index) ?? "";
-  const tables = [dumps.addresses, dumps.routes, dumps.neighbours, dumps.forwards, dumps.rules];
+  const { addresses, routes, neighbours, forwards, rules } = dumps;
+  const tables = [...addresses, ...routes, ...neighbours, ...forwards, ...rules];
   return tables.flatMap((table) =>
     socket
       .dump(table)
@@ -218,6 +219,15 @@ export function setSysctls(
   };
   if (namespace === null) write();
   else inNamespace(namespace, write);
+}
+
+/** Of the thread's own namespace; "" where there is no such setting. */
+export function readSysctl(key: string): string {
+  try {
+    return readFileSync(`/proc/sys/net/${key}`, "utf8").trim();
+  } catch {
+    return "";
+  }
 }
 
 /** Names in a folder, none when there is no folder. */

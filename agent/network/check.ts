@@ -1,13 +1,12 @@
 // Compares what is in the kernel and the keeper with what should be, one namespace at a time, and has it put right: when
 // asked, and by itself now and then.
 
-import { readFileSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { inNamespace, isNamespace } from "../../proto/kit/netns.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { listLinks, listObjects, type NamespaceState } from "./apply.ts";
+import { listLinks, listObjects, type NamespaceState, readSysctl } from "./apply.ts";
 import {
   linkDifferences,
   missing,
@@ -180,11 +179,9 @@ function readSettings(
   const read = () => {
     const found: Record<string, string> = {};
     for (const key of Object.keys(wanted)) {
-      try {
-        found[key] = readFileSync(`/proc/sys/net/${key}`, "utf8").trim();
-      } catch {
-        // Not there: its link is missing, or this kernel has no such thing.
-      }
+      const value = readSysctl(key);
+      // Not there: its link is missing, or this kernel has no such thing.
+      if (value !== "") found[key] = value;
     }
     return found;
   };

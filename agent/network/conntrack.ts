@@ -2,15 +2,16 @@
 
 import { readFileSync } from "node:fs";
 import { type AttrStream, formatAttribute, parseAttributes } from "netlink/dist/structs.js";
+import { type Family, familyOf, ipBytes, ipText } from "../../proto/kit/ip.ts";
 import { inNamespace } from "../../proto/kit/netns.ts";
-import { ipBytes, ipText, type Reply, type Request } from "./netlink.ts";
+import type { Reply, Request } from "./netlink.ts";
 import { netlinkProtocol, withSocket } from "./socket.ts";
 
 const subsystem = 1 << 8;
 const message = { get: subsystem | 1, delete: subsystem | 2 };
 const dumpFlags = 0x300;
-/** struct nfgenmsg: IPv4, version 0, no resource. */
-const head = Buffer.from([2, 0, 0, 0]);
+const families: readonly Family[] = [4, 6];
+const headBytes = 4;
 const attribute = { original: 1, reply: 2, protocolInfo: 4, id: 12, zone: 18, filter: 25 };
 const filterBy = { source: 1, protocol: 8 };
 const protocolNumber = { tcp: 6, udp: 17 };
@@ -18,6 +19,7 @@ const protocolNumber = { tcp: 6, udp: 17 };
 const openTcpStates: readonly number[] = [2, 3, 4, 5];
 
 export interface Connection {
+  readonly family: Family;
   readonly protocol: number;
   /** Where the connection was meant to go, before any translation. */
   readonly target: string;
@@ -37,16 +39,18 @@ export function openConnections(namespace: string, address: string): number {
 
 /** All UDP flows through this router. A look at the whole table: some milliseconds. */
 export function udpFlows(namespace: string): readonly Connection[] {
-  return list(namespace, udpRequest()).filter((flow) => flow.protocol === protocolNumber.udp);
+  return families
+    .flatMap((family) => list(namespace, udpRequest(family)))
+    .filter((flow) => flow.protocol === protocolNumber.udp);
 }
 
 /** Forgets these flows, so that the next datagram of each is balanced anew. */
 export function forgetFlows(namespace: string, flows: readonly Connection[]): void {
   if (flows.length === 0) return;
-  const requests = flows.map(({ handle }) => ({
+  const requests = flows.map(({ family, handle }) => ({
     type: message.delete,
     flags: 0,
-    body: Buffer.concat([head, handle]),
+    body: Buffer.concat([headOf(family), handle]),
     about: "forget a UDP flow",
     fine: ["ENOENT"],
   }));
@@ -68,31 +72,45 @@ function isIdle(namespace: string): boolean {
 
 /** The kernel itself picks those the address answers: a router may hold very many others. */
 export function answeredRequest(answerer: string): Request {
-  const source = nested(1, attributeBytes(1, ipBytes(answerer)));
-  const wanted = nested(attribute.reply, source);
+  const family = familyOf(answerer);
+  const source = nested(1, attributeBytes(family === 4 ? 1 : 3, ipBytes(answerer)));
+  const wanted = { family, tuple: nested(attribute.reply, source) };
   return listRequest(wanted, 0, filterBy.source, `list connections to ${answerer}`);
 }
 
-function udpRequest(): Request {
+function udpRequest(family: Family): Request {
   const protocol = nested(2, attributeBytes(1, Buffer.from([protocolNumber.udp])));
-  return listRequest(nested(attribute.original, protocol), filterBy.protocol, 0, "list UDP flows");
+  const wanted = { family, tuple: nested(attribute.original, protocol) };
+  return listRequest(wanted, filterBy.protocol, 0, "list UDP flows");
+}
+
+/** struct nfgenmsg: AF_INET or AF_INET6, version 0, no resource. */
+function headOf(family: Family): Buffer {
+  return Buffer.from([family === 4 ? 2 : 10, 0, 0, 0]);
 }
 
 /** `original` and `reply` say which parts of the wanted tuple count in each direction. */
-function listRequest(wanted: Buffer, original: number, reply: number, about: string): Request {
+function listRequest(
+  wanted: { readonly family: Family; readonly tuple: Buffer },
+  original: number,
+  reply: number,
+  about: string,
+): Request {
   const filter = [original, reply].map((flags, i) => {
     const bytes = Buffer.alloc(4);
     bytes.writeUInt32LE(flags);
     return attributeBytes(i + 1, bytes);
   });
-  const body = Buffer.concat([head, wanted, nested(attribute.filter, Buffer.concat(filter))]);
+  const filters = nested(attribute.filter, Buffer.concat(filter));
+  const body = Buffer.concat([headOf(wanted.family), wanted.tuple, filters]);
   return { type: message.get, flags: dumpFlags, body, about, fine: [] };
 }
 
 export function parseConnection({ body }: Reply): Connection {
-  const found = { protocol: 0, target: "", answerer: "", tcpState: 0 };
+  const family: Family = body[0] === 10 ? 6 : 4;
+  const found = { family, protocol: 0, target: "", answerer: "", tcpState: 0 };
   const handle: Buffer[] = [];
-  parseAttributes(body.subarray(head.length), ({ type, nested: isNested, data }) => {
+  parseAttributes(body.subarray(headBytes), ({ type, nested: isNested, data }) => {
     if (type === attribute.original) {
       found.target = tuple(data).target;
       found.protocol = tuple(data).protocol;
@@ -115,8 +133,9 @@ function tuple(bytes: Buffer): {
   parseAttributes(bytes, ({ type, data }) => {
     if (type === 1) {
       parseAttributes(data, (item) => {
-        if (item.type === 1) found.source = ipText(item.data);
-        if (item.type === 2) found.target = ipText(item.data);
+        // 1 and 2 over IPv4, 3 and 4 over IPv6.
+        if (item.type === 1 || item.type === 3) found.source = ipText(item.data);
+        if (item.type === 2 || item.type === 4) found.target = ipText(item.data);
       });
     }
     if (type === 2) {

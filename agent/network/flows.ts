@@ -1,7 +1,9 @@
 // Which remembered UDP flows lead astray after a change. Pure.
 
+import { contains } from "../../proto/kit/ip.ts";
 import { linkAddresses } from "./addresses.ts";
-import { attachedTo, contains, partOf, type RouterInput } from "./plan.ts";
+import { attachedTo, familiesOf } from "./facts.ts";
+import { partOf, type RouterInput } from "./plan.ts";
 import type { ClusterView } from "./types.ts";
 
 /** A flow as conntrack has it: where it was meant to go, and who answers. */
@@ -17,24 +19,27 @@ export interface Flow {
 export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
   const { view, network, sandboxes, slot } = input;
   const { services, endpoints, serving: byService } = partOf(view, network.id);
-  const known = new Set(attachedTo(network.id, sandboxes).map(({ address }) => address));
-  for (const endpoint of endpoints) known.add(endpoint.Address);
+  const known = new Set(attachedTo(network, sandboxes).flatMap(({ addresses }) => addresses));
+  for (const { Addresses } of endpoints) for (const address of Addresses) known.add(address);
   const servedBy = new Map<string, ReadonlySet<string>>();
   for (const service of services) {
-    if (service.VirtualIP === "") continue;
-    known.add(service.VirtualIP);
     const serving = byService.get(service.ServiceID) ?? [];
-    servedBy.set(service.VirtualIP, new Set(serving.map(({ Address }) => Address)));
+    const answerers = new Set(serving.flatMap(({ Addresses }) => Addresses));
+    for (const address of service.VirtualIPs) {
+      known.add(address);
+      servedBy.set(address, answerers);
+    }
   }
   const draining = new Set(
-    view.endpoints.filter((e) => e.State !== "serving").map(({ Address }) => Address),
+    endpoints.filter((e) => e.State !== "serving").flatMap(({ Addresses }) => Addresses),
   );
-  const uplink = slot === null ? "" : linkAddresses(slot).router;
+  const uplinks =
+    slot === null ? [] : familiesOf(network).map((family) => linkAddresses(slot, family).router);
   for (const { gateway } of network.subnets) known.add(gateway);
   return ({ target, answerer }) => {
     const serving = servedBy.get(target);
     if (serving !== undefined) return serving.size > 0 && !serving.has(answerer);
-    if (target === uplink) return draining.has(answerer) || !known.has(answerer);
+    if (uplinks.includes(target)) return draining.has(answerer) || !known.has(answerer);
     return network.subnets.some(({ cidr }) => contains(cidr, answerer)) && !known.has(answerer);
   };
 }
@@ -43,7 +48,7 @@ export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
 export function isWithdrawn(before: ClusterView, after: ClusterView, networkId: string): boolean {
   const serving = (view: ClusterView) =>
     [...partOf(view, networkId).serving].flatMap(([service, endpoints]) =>
-      endpoints.map(({ Address }) => `${service} ${Address}`),
+      endpoints.flatMap(({ Addresses }) => Addresses.map((address) => `${service} ${address}`)),
     );
   const now = new Set(serving(after));
   return serving(before).some((each) => !now.has(each));

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import { listLinks, setSysctls } from "./apply.ts";
+import { listFolder, listLinks, readSysctl, setSysctls } from "./apply.ts";
 import type { Link } from "./links.ts";
 import { dumps, parseObject } from "./netlink.ts";
 import { vxlanOverheadBytes } from "./plan.ts";
@@ -30,12 +30,25 @@ export function hastenNeighbours(dataPathAddr: string): void {
   setSysctls(null, { [`ipv4/neigh/${name}/retrans_time_ms`]: neighbourRetryMs });
 }
 
+/**
+ * A machine that forwards IPv6 does not listen to routers any more, unless it is told to: else it would lose the
+ * addresses and routes it has from them.
+ */
+export function forwardIPv6(): void {
+  if (readSysctl("ipv6/conf/all/forwarding") === "1") return;
+  for (const name of listFolder("/proc/sys/net/ipv6/conf")) {
+    const key = `ipv6/conf/${name}/accept_ra`;
+    if (name !== "all" && readSysctl(key) === "1") setSysctls(null, { [key]: "2" });
+  }
+  setSysctls(null, { "ipv6/conf/all/forwarding": "1" });
+}
+
 function deviceOf(dataPathAddr: string): Link {
   return withSocket(null, (socket) => {
     const links = listLinks(socket);
     const nameOf = (index: number) => links.find((link) => link.index === index)?.name ?? "";
-    const address = socket
-      .dump(dumps.addresses)
+    const address = dumps.addresses
+      .flatMap((table) => socket.dump(table))
       .map(({ type, body }) => parseObject(type, body, nameOf))
       .find((object) => object?.kind === "address" && object.address === dataPathAddr);
     const link = links.find(({ name }) => address?.kind === "address" && name === address.link);

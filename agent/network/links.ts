@@ -3,16 +3,8 @@
 import * as ifla from "netlink/dist/rt/ifla.js";
 import * as rt from "netlink/dist/rt/structs.js";
 import { parseAttributes } from "netlink/dist/structs.js";
-import {
-  bytesOf,
-  cString,
-  flag,
-  ipBytes,
-  ipText,
-  macBytes,
-  macText,
-  type Request,
-} from "./netlink.ts";
+import { ipBytes, ipText } from "../../proto/kit/ip.ts";
+import { bytesOf, cString, flag, macBytes, macText, type Request } from "./netlink.ts";
 
 export interface Link {
   readonly index: number;

@@ -2,17 +2,25 @@
 
 import type { Endpoint } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { number } from "./addresses.ts";
-import { ipText, parseCidr } from "./netlink.ts";
-import { localNetwork, type NetworkFacts } from "./plan.ts";
+import {
+  type Family,
+  familyOf,
+  ipNumber,
+  ipOfNumber,
+  ofFamily,
+  parseCidr,
+} from "../../proto/kit/ip.ts";
+import { familiesOf, localNetwork, type NetworkFacts } from "./facts.ts";
 import type { ClusterView, LocalNetwork, Sandbox } from "./types.ts";
 
 export function localFacts(network: LocalNetwork): NetworkFacts {
-  return { mtu: 0, ...network, vni: 0, isIngress: false };
+  const subnets = network.subnets.map((subnet) => ({ ...subnet, family: familyOf(subnet.cidr) }));
+  return { mtu: 0, ...network, subnets, vni: 0, isIngress: false };
 }
 
 /**
- * The sandbox with an address on each network of this node: as asked for, the one it has already, or the lowest free one.
+ * The sandbox with an address of each family on each network of this node: as asked for, the one it has already, or the lowest
+ * free one.
  * Throws `exhausted`, `conflict` (another has the address asked for).
  */
 export function placeLocally(
@@ -23,7 +31,7 @@ export function placeLocally(
 ): Sandbox {
   const asked =
     sandbox.attachments.length === 0 && sandbox.isolated !== true
-      ? [{ networkId: localNetwork.id, address: "" }]
+      ? [{ networkId: localNetwork.id, addresses: [] }]
       : sandbox.attachments;
   const attachments = asked.map((attachment) => {
     const network = networks.get(attachment.networkId);
@@ -34,35 +42,40 @@ export function placeLocally(
           ? []
           : other.attachments
               .filter(({ networkId }) => networkId === network.id)
-              .map(({ address }) => address),
+              .flatMap(({ addresses }) => addresses),
       ),
     );
-    if (attachment.address === "") {
-      const own = before?.attachments.find(({ networkId }) => networkId === network.id)?.address;
-      return { ...attachment, address: own ?? freeAddress(network, taken) };
-    }
-    if (taken.has(attachment.address))
+    const inUse = attachment.addresses.find((address) => taken.has(address));
+    if (inUse !== undefined)
       throw new SwarmError(
         "conflict",
-        `failed to set up container networking: Address already in use: ${attachment.address}`,
+        `failed to set up container networking: Address already in use: ${inUse}`,
       );
-    return attachment;
+    const own = before?.attachments.find(({ networkId }) => networkId === network.id)?.addresses;
+    const addresses = familiesOf(network).map(
+      (family) =>
+        ofFamily(attachment.addresses, family) ??
+        ofFamily(own ?? [], family) ??
+        freeAddress(network, family, taken),
+    );
+    return { ...attachment, addresses };
   });
   return { ...sandbox, attachments };
 }
 
 /** The lowest one that is neither the network's own, the gateway's, the broadcast one, nor taken. */
-function freeAddress(network: NetworkFacts, taken: ReadonlySet<string>): string {
-  for (const { cidr, prefix, gateway } of network.subnets) {
-    const first = number(parseCidr(cidr).address);
-    const last = first + 2 ** (32 - prefix) - 1;
-    for (let at = first + 1; at < last; at++) {
-      const address = text(at);
+function freeAddress(network: NetworkFacts, family: Family, taken: ReadonlySet<string>): string {
+  const subnets = network.subnets.filter((subnet) => subnet.family === family);
+  for (const { cidr, prefix, gateway } of subnets) {
+    const first = ipNumber(parseCidr(cidr).address);
+    const last = first + 2n ** BigInt((family === 4 ? 32 : 128) - prefix) - 1n;
+    for (let at = first + 1n; at < last; at++) {
+      const address = ipOfNumber(at, family);
       if (address !== gateway && !taken.has(address)) return address;
     }
   }
-  const subnets = network.subnets.map(({ cidr }) => cidr).join(", ");
-  throw new SwarmError("exhausted", `no address is left in network ${network.name} (${subnets})`);
+  const full = subnets.map(({ cidr }) => cidr).join(", ");
+  throw new SwarmError("exhausted", `no address is left in network ${network.name} (${full})`);
 }
 
 /** The view with the containers on this node's own networks, so that they have names as those of the swarm have. */
@@ -73,7 +86,7 @@ export function withLocalEndpoints(
 ): ClusterView {
   const endpoints: Endpoint[] = [];
   for (const sandbox of sandboxes)
-    for (const { networkId, address, names = [] } of sandbox.attachments) {
+    for (const { networkId, addresses, names = [] } of sandbox.attachments) {
       if (names.length === 0 || !networks.has(networkId)) continue;
       endpoints.push({
         NetworkID: networkId,
@@ -81,17 +94,11 @@ export function withLocalEndpoints(
         TaskID: sandbox.id,
         NodeID: view.self.nodeId,
         NodeIndex: view.self.index,
-        Address: address,
+        Addresses: addresses,
         State: "serving",
         Names: names,
         Aliases: [],
       });
     }
   return endpoints.length === 0 ? view : { ...view, endpoints: [...view.endpoints, ...endpoints] };
-}
-
-function text(address: number): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(address);
-  return ipText(bytes);
 }

@@ -1,9 +1,10 @@
 // The name tables of the networks this node takes part in: which name leads to which addresses. Pure.
 
 import type { Endpoint, VirtualService } from "../../proto/gen/types.ts";
+import { compareAddresses } from "../../proto/kit/ip.ts";
 import type { NameChange, NameTable } from "../../proto/kit/keeper.ts";
-import { number } from "./addresses.ts";
-import { type NetworkFacts, partOf } from "./plan.ts";
+import type { NetworkFacts } from "./facts.ts";
+import { partOf } from "./plan.ts";
 import type { ClusterView } from "./types.ts";
 
 /** A name table as it is worked with: thousands of names in a record would be slow to make and to compare. */
@@ -37,14 +38,15 @@ export function networkNames(view: ClusterView, network: NetworkFacts): Names {
   for (const endpoint of endpoints) {
     if (endpoint.State === "reserved") continue;
     for (const name of [...endpoint.Names, ...endpoint.Aliases]) {
-      if (!taken.has(name.toLowerCase())) add(name, endpoint.Address);
+      if (taken.has(name.toLowerCase())) continue;
+      for (const address of endpoint.Addresses) add(name, address);
     }
-    addresses.set(endpoint.Address, `${fullName(endpoint)}.${network.name}`.toLowerCase());
+    const reverse = `${fullName(endpoint)}.${network.name}`.toLowerCase();
+    for (const address of endpoint.Addresses) addresses.set(address, reverse);
   }
   for (const service of services) {
-    if (service.VirtualIP !== "") {
-      addresses.set(service.VirtualIP, `${service.Name}.${network.name}`.toLowerCase());
-    }
+    for (const address of service.VirtualIPs)
+      addresses.set(address, `${service.Name}.${network.name}`.toLowerCase());
   }
   for (const name of several) found.set(name, inOrder(found.get(name) ?? []));
   return { names: found, addresses };
@@ -52,7 +54,7 @@ export function networkNames(view: ClusterView, network: NetworkFacts): Names {
 
 /** Each once, so that equal tables are equal lists. */
 function inOrder(addresses: readonly string[]): string[] {
-  return [...new Set(addresses)].sort((a, b) => number(a) - number(b));
+  return [...new Set(addresses)].sort(compareAddresses);
 }
 
 /** As the keeper is told. */
@@ -91,8 +93,8 @@ function addService(
   endpoints: readonly Endpoint[],
   add: (name: string, address: string) => void,
 ): void {
-  const serving = endpoints.map(({ Address }) => Address);
-  const meant = service.VirtualIP === "" ? serving : [service.VirtualIP];
+  const serving = endpoints.flatMap(({ Addresses }) => Addresses);
+  const meant = service.VirtualIPs.length === 0 ? serving : service.VirtualIPs;
   for (const name of [service.Name, ...service.Aliases]) {
     for (const address of meant) add(name, address);
   }

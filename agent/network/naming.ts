@@ -12,9 +12,9 @@ import type {
 import type { Log } from "../../proto/kit/log.ts";
 import { nameDigest } from "../../proto/kit/name-digest.ts";
 import { version } from "../../proto/kit/version.ts";
+import { exitNetwork, localNetwork, type NetworkFacts } from "./facts.ts";
 import { hostNameServers } from "./host.ts";
 import { type Names, nameChange, nameTable, networkNames } from "./names.ts";
-import { exitNetwork, localNetwork, type NetworkFacts } from "./plan.ts";
 import type { ClusterView, Sandbox } from "./types.ts";
 
 type Networks = ReadonlyMap<string, NetworkFacts>;

@@ -1,10 +1,9 @@
 // What we say to the kernel's routing socket and what it answers, as plain objects: encoding and decoding only.
 // The message bodies are those of the npm package `netlink`; framing, batches and error texts are here.
 
-import { isIPv4 } from "node:net";
 import * as rt from "netlink/dist/rt/structs.js";
 import { AttrStream, formatMessage, parseAttributes, parseMessages } from "netlink/dist/structs.js";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { type Family, familyOf, ipBytes, ipText, parseCidr } from "../../proto/kit/ip.ts";
 
 /** An object in a namespace's tables. Links (links.ts) go by name here and by index on the wire. */
 export type KernelObject =
@@ -18,11 +17,12 @@ export type KernelObject =
     }
   | {
       readonly kind: "route";
-      /** a.b.c.d/n */
+      /** Of either family, as a subnet. */
       readonly to: string;
       readonly via?: string;
       /** Absent: packets there are refused with "unreachable". */
       readonly link?: string;
+      /** In `localTable`, it leads to this namespace itself, for what comes by the link. */
       readonly table?: number;
     }
   | {
@@ -40,6 +40,7 @@ export type KernelObject =
     }
   | {
       readonly kind: "rule";
+      readonly family: Family;
       readonly mark: number;
       readonly mask: number;
       readonly table: number;
@@ -74,7 +75,9 @@ export const flag = {
 };
 const AF_INET = 2;
 const AF_BRIDGE = 7;
+const AF_INET6 = 10;
 const mainTable = 254;
+export const localTable = 255;
 const nextHopOnLink = 4;
 /** Explicit, because the kernel would give each repetition of a rule a priority of its own. */
 const rulePriority = 1000;
@@ -99,9 +102,12 @@ function change(
   const about = `${verb} ${describe(object)}`;
   const fine = isPut ? ["EEXIST"] : ["ENOENT", "ESRCH", "EADDRNOTAVAIL", "ENODEV"];
   const flags = isPut ? flag.create | flag.replace : 0;
+  // Several links may lead to the same local address, and a further rule is none if it is not told to be.
+  const isOne = object.kind === "route" && object.table === localTable;
+  const addFlags = isRule(object) ? flag.create | flag.exclusive : flag.create;
   const request = (added: number, removed: number, body: Buffer): Request => ({
     type: isPut ? added : removed,
-    flags: isRule(object) && isPut ? flag.create | flag.exclusive : flags,
+    flags: isPut && (isOne || isRule(object)) ? addFlags : flags,
     body,
     about,
     fine,
@@ -130,13 +136,16 @@ type Of<Kind extends KernelObject["kind"]> = Extract<KernelObject, { readonly ki
 
 function addressBody(object: Of<"address">, indexOf: (link: string) => number): Buffer {
   const address = ipBytes(object.address);
-  const attributes: rt.AddressAttrs = { address, local: address };
-  if (object.bare === true) attributes.flags = { noprefixroute: true };
+  const family = address.length === 4 ? AF_INET : AF_INET6;
+  // Ours are nobody else's: whether one is taken need not be asked (duplicate address detection).
+  const nodad = family === AF_INET6 ? { nodad: true as const } : {};
+  const attributes: rt.AddressAttrs = { address, local: address, flags: nodad };
+  if (object.bare === true) attributes.flags = { ...nodad, noprefixroute: true };
   return bytesOf((out) =>
     rt.formatAddressMessage(
       {
         kind: "address",
-        data: { family: AF_INET, prefixlen: object.prefix, index: indexOf(object.link) },
+        data: { family, prefixlen: object.prefix, index: indexOf(object.link) },
         attrs: attributes,
       },
       out,
@@ -150,13 +159,14 @@ function routeBody(object: Of<"route">, indexOf: (link: string) => number): Buff
   if (prefix > 0) attributes.dst = ipBytes(address);
   if (object.via !== undefined) attributes.gateway = ipBytes(object.via);
   if (object.link !== undefined) attributes.oif = indexOf(object.link);
+  const isLocal = object.table === localTable;
   const data: rt.Route = {
-    family: AF_INET,
+    family: numberOf(familyOf(address)),
     dstLen: prefix,
     table: object.table ?? mainTable,
     protocol: "STATIC",
     scope: object.link !== undefined && object.via === undefined ? "LINK" : "UNIVERSE",
-    type: object.link === undefined ? "UNREACHABLE" : "UNICAST",
+    type: isLocal ? "LOCAL" : object.link === undefined ? "UNREACHABLE" : "UNICAST",
   };
   if (object.via !== undefined) data.flags = { __unknown: nextHopOnLink };
   return bytesOf((out) => rt.formatRouteMessage({ kind: "route", data, attrs: attributes }, out));
@@ -168,7 +178,7 @@ function neighbourBody(
 ): Buffer {
   const isForward = object.kind === "forward";
   const data: rt.Neighbor = {
-    family: isForward ? AF_BRIDGE : AF_INET,
+    family: isForward ? AF_BRIDGE : numberOf(familyOf(object.address)),
     ifindex: indexOf(object.link),
     state: isForward ? { permanent: true, noarp: true } : { permanent: true },
   };
@@ -185,7 +195,7 @@ function ruleBody(object: Of<"rule">): Buffer {
     rt.formatRuleMessage(
       {
         kind: "rule",
-        data: { family: AF_INET, table: object.table, action: "toTbl" },
+        data: { family: numberOf(object.family), table: object.table, action: "toTbl" },
         attrs: {
           priority: rulePriority,
           fwmark: object.mark,
@@ -199,37 +209,48 @@ function ruleBody(object: Of<"rule">): Buffer {
 }
 
 function sourceRuleBody({ from, table }: Of<"sourceRule">): Buffer {
+  const src = ipBytes(from);
+  const family = numberOf(familyOf(from));
   return bytesOf((out) =>
     rt.formatRuleMessage(
       {
         kind: "rule",
-        data: { family: AF_INET, srcLen: 32, table, action: "toTbl" },
-        attrs: { priority: rulePriority, src: ipBytes(from), table },
+        data: { family, srcLen: src.length * 8, table, action: "toTbl" },
+        attrs: { priority: rulePriority, src, table },
       },
       out,
     ),
   );
 }
 
+function numberOf(family: Family): number {
+  return family === 4 ? AF_INET : AF_INET6;
+}
+
+const families = [AF_INET, AF_INET6];
+
+/** Each as one request per family. */
 export const dumps = {
-  links: dumpOf(rt.MessageType.GETLINK, rt.formatLink({}), "list links"),
-  addresses: dumpOf(
-    rt.MessageType.GETADDR,
-    rt.formatAddress({ family: AF_INET }),
-    "list addresses",
+  links: [dumpOf(rt.MessageType.GETLINK, rt.formatLink({}), "list links")],
+  addresses: families.map((family) =>
+    dumpOf(rt.MessageType.GETADDR, rt.formatAddress({ family }), "list addresses"),
   ),
-  routes: dumpOf(rt.MessageType.GETROUTE, rt.formatRoute({ family: AF_INET }), "list routes"),
-  neighbours: dumpOf(
-    rt.MessageType.GETNEIGH,
-    rt.formatNeighbor({ family: AF_INET }),
-    "list neighbours",
+  routes: families.map((family) =>
+    dumpOf(rt.MessageType.GETROUTE, rt.formatRoute({ family }), "list routes"),
   ),
-  forwards: dumpOf(
-    rt.MessageType.GETNEIGH,
-    rt.formatNeighbor({ family: AF_BRIDGE }),
-    "list VXLAN forwards",
+  neighbours: families.map((family) =>
+    dumpOf(rt.MessageType.GETNEIGH, rt.formatNeighbor({ family }), "list neighbours"),
   ),
-  rules: dumpOf(rt.MessageType.GETRULE, rt.formatRule({ family: AF_INET }), "list rules"),
+  forwards: [
+    dumpOf(
+      rt.MessageType.GETNEIGH,
+      rt.formatNeighbor({ family: AF_BRIDGE }),
+      "list VXLAN forwards",
+    ),
+  ],
+  rules: families.map((family) =>
+    dumpOf(rt.MessageType.GETRULE, rt.formatRule({ family }), "list rules"),
+  ),
 } as const;
 
 function dumpOf(type: number, body: Buffer, about: string): Request {
@@ -246,7 +267,7 @@ export function parseObject(
     case rt.MessageType.NEWADDR: {
       const { data, attrs } = rt.parseAddressMessage(body);
       const address = attrs.local ?? attrs.address;
-      if (address === undefined || address[0] === 127) return null;
+      if (address === undefined || isOwnByNature(address)) return null;
       const link = nameOf(data.index ?? 0);
       const prefix = data.prefixlen ?? 0;
       const isBare = attrs.flags?.noprefixroute === true;
@@ -265,15 +286,24 @@ export function parseObject(
       return { kind: "neighbour", link, address: ipText(attrs.dst), mac };
     }
     case rt.MessageType.NEWRULE: {
-      const { attrs } = rt.parseRuleMessage(body);
+      const { data, attrs } = rt.parseRuleMessage(body);
       if (attrs.table !== undefined && attrs.src !== undefined && attrs.priority === rulePriority)
         return { kind: "sourceRule", from: ipText(attrs.src), table: attrs.table };
       if (attrs.fwmark === undefined || attrs.table === undefined) return null;
-      return { kind: "rule", mark: attrs.fwmark, mask: attrs.fwmask ?? 0, table: attrs.table };
+      const family = data.family === AF_INET6 ? 6 : 4;
+      const { fwmark: mark, fwmask: mask = 0, table } = attrs;
+      return { kind: "rule", family, mark, mask, table };
     }
     default:
       return null;
   }
+}
+
+/** Loopback, and what the kernel gives each link by itself (fe80::/10). */
+function isOwnByNature(address: Buffer): boolean {
+  if (address.length === 4) return address[0] === 127;
+  const isLinkLocal = address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
+  return isLinkLocal || ipText(address) === "::1";
 }
 
 function routeFrom(
@@ -281,7 +311,8 @@ function routeFrom(
   nameOf: (index: number) => string,
 ): KernelObject | null {
   if (data.protocol !== "STATIC") return null;
-  const to = `${attrs.dst === undefined ? "0.0.0.0" : ipText(attrs.dst)}/${data.dstLen ?? 0}`;
+  const whole = data.family === AF_INET6 ? "::" : "0.0.0.0";
+  const to = `${attrs.dst === undefined ? whole : ipText(attrs.dst)}/${data.dstLen ?? 0}`;
   const table = attrs.table ?? data.table ?? mainTable;
   return {
     kind: "route",
@@ -297,14 +328,16 @@ export function identity(object: KernelObject): string {
   switch (object.kind) {
     case "address":
       return `address ${object.link} ${object.address}/${object.prefix}`;
-    case "route":
-      return `route ${object.to} ${object.table ?? mainTable}`;
+    case "route": {
+      const place = `route ${object.to} ${object.table ?? mainTable}`;
+      return object.table === localTable ? `${place} ${object.link}` : place;
+    }
     case "neighbour":
       return `neighbour ${object.link} ${object.address}`;
     case "forward":
       return `forward ${object.link} ${object.mac}`;
     case "rule":
-      return `rule ${object.mark}/${object.mask} ${object.table}`;
+      return `rule ipv${object.family} ${object.mark}/${object.mask} ${object.table}`;
     case "sourceRule":
       return `rule from ${object.from} ${object.table}`;
   }
@@ -363,24 +396,6 @@ export function parseError(reply: Reply): { readonly errno: number; readonly tex
     });
   }
   return { errno, text };
-}
-
-export function parseCidr(text: string): { readonly address: string; readonly prefix: number } {
-  const [address = "", length = ""] = text.split("/");
-  const prefix = Number(length);
-  if (!isIPv4(address) || !/^\d+$/.test(length) || prefix > 32) {
-    throw new SwarmError("invalid", `${text} is not an IPv4 subnet such as 10.0.1.0/24`);
-  }
-  return { address, prefix };
-}
-
-export function ipBytes(text: string): Buffer {
-  if (!isIPv4(text)) throw new SwarmError("invalid", `${text} is not an IPv4 address`);
-  return Buffer.from(text.split(".").map(Number));
-}
-
-export function ipText(bytes: Uint8Array): string {
-  return [...bytes].join(".");
 }
 
 export function macBytes(text: string): Buffer {

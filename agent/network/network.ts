@@ -10,22 +10,16 @@ import { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { Check, type Damage, type Patient } from "./check.ts";
 import { forgetFlows, openConnections, udpFlows } from "./conntrack.ts";
+import { exitNetwork, localNetwork, type NetworkFacts, networkFacts } from "./facts.ts";
 import { firewallObstacles, leaveFirewall, watchFirewall } from "./firewall.ts";
 import { isWithdrawn, staleFlows } from "./flows.ts";
 import { hastenNeighbours, overlayMtu, prepareHost } from "./host.ts";
 import { localFacts, placeLocally, withLocalEndpoints } from "./locals.ts";
 import { Naming } from "./naming.ts";
 import { PeerWatch } from "./peers.ts";
-import {
-  emptyView,
-  exitNetwork,
-  localNetwork,
-  type NetworkFacts,
-  networkFacts,
-  publishedPorts,
-  sandboxPorts,
-} from "./plan.ts";
+import { emptyView } from "./plan.ts";
 import { portKey } from "./ports.ts";
+import { publishedPorts, sandboxPorts } from "./published.ts";
 import { attempt, Rules } from "./rules.ts";
 import type {
   Attachment,
@@ -272,13 +266,14 @@ export class KernelNetwork implements Network, NetworkCheck {
     const { networks, sandboxes } = this.#wired;
     const others = sandboxes.filter(({ id }) => id !== sandbox.id);
     const published = publishedPorts(this.#view ?? emptyView, networks, others);
-    const exit = exitNetwork(sandbox, networks)?.id;
-    for (const { protocol, port, hostIP } of sandboxPorts(sandbox)) {
+    for (const { protocol, port, family, hostIP } of sandboxPorts(sandbox)) {
       // A router knows a port by its number alone: another of its containers cannot have it on another address.
+      const exit = exitNetwork(sandbox, networks, family)?.id;
       const isTaken = published.some(
         (other) =>
           other.protocol === protocol &&
           other.port === port &&
+          other.family === family &&
           (other.hostIP === hostIP ||
             other.hostIP === "" ||
             hostIP === "" ||

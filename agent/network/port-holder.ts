@@ -1,7 +1,7 @@
 // Which program has a port of this host: what to say to whoever wanted it.
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import type { Port } from "./plan.ts";
+import type { Port } from "./published.ts";
 
 const listening = "0A";
 

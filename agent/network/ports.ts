@@ -5,11 +5,14 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
-import type { Port } from "./plan.ts";
 import { holderOf } from "./port-holder.ts";
+import type { Port } from "./published.ts";
 
-export function portKey({ protocol, port, hostIP }: Port): string {
-  return `${hostIP === "" ? "" : `${hostIP}:`}${port}/${protocol}`;
+const anyAddress = { 4: "0.0.0.0", 6: "::" } as const;
+
+export function portKey({ protocol, port, family, hostIP }: Port): string {
+  const host = family === 6 ? `[${hostIP === "" ? "::" : hostIP}]` : hostIP;
+  return `${host === "" ? "" : `${host}:`}${port}/${protocol}`;
 }
 
 export class HeldPorts {
@@ -70,18 +73,20 @@ export class HeldPorts {
   }
 }
 
-async function holdTcp({ port, hostIP }: Port): Promise<() => void> {
-  // What gets here came past the rules (over IPv6, say): nobody is behind it.
+async function holdTcp({ port, family, hostIP }: Port): Promise<() => void> {
+  // What gets here came past the rules: nobody is behind it.
   const server = createServer((socket) => socket.destroy());
-  server.listen({ port, host: hostIP === "" ? "0.0.0.0" : hostIP, exclusive: true });
+  const host = hostIP === "" ? anyAddress[family] : hostIP;
+  server.listen({ port, host, ipv6Only: true, exclusive: true });
   await once(server, "listening");
   server.unref();
   return () => server.close();
 }
 
-async function holdUdp({ port, hostIP }: Port): Promise<() => void> {
-  const socket = createSocket("udp4");
-  socket.bind({ port, address: hostIP === "" ? "0.0.0.0" : hostIP, exclusive: true });
+async function holdUdp({ port, family, hostIP }: Port): Promise<() => void> {
+  const type = family === 4 ? "udp4" : "udp6";
+  const socket = createSocket({ type, ipv6Only: family === 6 });
+  socket.bind({ port, address: hostIP === "" ? anyAddress[family] : hostIP, exclusive: true });
   await once(socket, "listening");
   socket.unref();
   return () => socket.close();

@@ -3,11 +3,11 @@
 import { closeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { ipBytes, ipText } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { errnoName, inNamespace } from "../../proto/kit/netns.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { libc } from "./libc.ts";
-import { ipBytes, ipText } from "./netlink.ts";
 
 const AF_INET = 2;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;

@@ -11,7 +11,7 @@ const record = z.object({
   attachments: z.array(
     z.object({
       networkId: z.string(),
-      address: z.string(),
+      addresses: z.array(z.string()).min(1),
       gatewayPriority: z.int().exactOptional(),
       device: z.string().exactOptional(),
       names: z.array(z.string()).exactOptional(),

@@ -3,10 +3,11 @@
 import type { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { deleteTable, NamespaceState } from "./apply.ts";
-import { emptyView, type PublishedPort, publishedPorts, routerObjects } from "./plan.ts";
+import { emptyView, routerObjects } from "./plan.ts";
 import { HeldPorts, portKey } from "./ports.ts";
+import { type PublishedPort, publishedPorts } from "./published.ts";
 import { withSocket } from "./socket.ts";
-import { hostTable, routerTables } from "./tables.ts";
+import { hostTables, routerTables } from "./tables.ts";
 import type { ClusterView, Sandbox } from "./types.ts";
 import type { Wired } from "./wired.ts";
 import { hostWish, routerWish, sandboxWish, type Wish } from "./wishes.ts";
@@ -35,7 +36,7 @@ export class Rules {
     const wired = this.#wired;
     const { ports, taken } = await this.#ports(view);
     const failures: unknown[] = [];
-    const { sandboxes, slots } = wired;
+    const { sandboxes, slots, families } = wired;
     for (const { facts: network, slot, state } of wired.routers) {
       if (sandbox?.attachments.every(({ networkId }) => networkId !== network.id)) continue;
       const input = { view: view ?? emptyView, network, sandboxes, slot };
@@ -47,7 +48,8 @@ export class Rules {
     }
     // Until the managers have spoken, what an earlier agent left is better than what we know.
     if (view !== null || !wired.hasUnknownRouters()) {
-      attempt(failures, () => this.host.setTables([hostTable(view ?? emptyView, ports, slots)]));
+      const host = { view: view ?? emptyView, ports, slots, families };
+      attempt(failures, () => this.host.setTables(hostTables(host)));
     }
     return { taken, failures };
   }
@@ -60,7 +62,7 @@ export class Rules {
   /** What the namespace at the path (null: the host's) should have; null where nothing should. */
   async wish(view: ClusterView, path: string | null): Promise<Wish | null> {
     const wired = this.#wired;
-    const { networks, sandboxes, slots } = wired;
+    const { networks, sandboxes, slots, families } = wired;
     const mtuOf = (networkId: string) => wired.mtuOf(networks.get(networkId));
     const sandbox = wired.sandboxAt(path);
     if (sandbox !== undefined) {
@@ -69,7 +71,7 @@ export class Rules {
       return isKnown ? sandboxWish(sandbox, networks, mtuOf) : null;
     }
     const { ports } = await this.#ports(view);
-    if (path === null) return hostWish(view, ports, slots, mtuOf);
+    if (path === null) return hostWish({ view, ports, slots, families }, networks, mtuOf);
     const router = wired.routerAt(path);
     if (router === undefined) return null;
     const { facts: network, slot } = router;
@@ -82,7 +84,8 @@ export class Rules {
 
   clear(): void {
     this.release();
-    deleteTable(null, "ip", "tsswarm");
+    for (const family of this.#wired.families)
+      deleteTable(null, family === 4 ? "ip" : "ip6", "tsswarm");
     this.host.forgetTables();
   }
 

@@ -1,90 +1,118 @@
 // The nftables rulesets: of a network's router, of the host, of a container. Pure.
 
+import { type Family, ofFamily } from "../../proto/kit/ip.ts";
 import {
+  containerLinkPrefix,
   hostLinkPrefix,
   linkAddresses,
-  linkRange,
+  linkRanges,
   peerBit,
   peerMark,
   routerMac,
 } from "./addresses.ts";
-import { attachedTo, otherPeers, type PublishedPort, partOf, type RouterInput } from "./plan.ts";
+import { attachedTo, familiesOf } from "./facts.ts";
+import { otherPeers, partOf, type RouterInput } from "./plan.ts";
+import type { PublishedPort } from "./published.ts";
 import type { Chain, Lookup, Table } from "./ruleset.ts";
 import type { ClusterView } from "./types.ts";
 
 const tableName = "tsswarm";
 export const nameServerPort = 4053;
 const protocols = ["tcp", "udp"] as const;
+/** What nft calls each family, and the type of its addresses. */
+const families = {
+  4: { ip: "ip", type: "ipv4_addr", loopback: "127.0.0.0/8" },
+  6: { ip: "ip6", type: "ipv6_addr", loopback: "::1" },
+} as const;
 
-/** The tables of a router's namespace. `ports`: those of the whole node. */
-export function routerTables(
-  input: RouterInput & { readonly ports: readonly PublishedPort[] },
-): readonly Table[] {
+/** `ports`: those of the whole node. */
+type TablesInput = RouterInput & { readonly ports: readonly PublishedPort[] };
+
+/** The tables of a router's namespace: one for each family, alike but for the addresses. */
+export function routerTables(input: TablesInput): readonly Table[] {
   const { view, network } = input;
+  const tables = familiesOf(network).map((family) => routerTable(input, family));
+  return network.vni === 0 ? tables : [...tables, egressTable(view)];
+}
+
+function routerTable(input: TablesInput, family: Family): Table {
+  const { view, network, sandboxes } = input;
+  const { ip, type } = families[family];
   const lookups = new Map<string, Lookup>();
   const chains = new Map<string, Chain>();
-  lookups.set("vips", vips(input, chains));
+  lookups.set("vips", vips(input, family, chains));
   for (const protocol of protocols) {
-    lookups.set(`ports_${protocol}`, routerPorts(input, protocol, chains));
+    lookups.set(`ports_${protocol}`, routerPorts(input, family, protocol, chains));
   }
+  const attached = attachedTo(network, sandboxes).flatMap(
+    ({ addresses }) => ofFamily(addresses, family) ?? [],
+  );
   lookups.set("hairpin", {
     kind: "set",
-    header: "type ipv4_addr . ipv4_addr;",
-    elements: new Map(
-      attachedTo(network.id, input.sandboxes).map(({ address }) => [
-        `${address} . ${address}`,
-        null,
-      ]),
-    ),
+    header: `type ${type} . ${type};`,
+    elements: new Map(attached.map((address) => [`${address} . ${address}`, null])),
   });
-  for (const [name, chain] of routerChains(input)) chains.set(name, chain);
-  const table = { family: "ip", name: tableName, lookups, chains };
-  if (network.vni === 0) return [table];
-  for (const [name, lookup] of peerLookups(view)) lookups.set(name, lookup);
-  return [table, egressTable(view)];
+  for (const [name, chain] of routerChains(input, family)) chains.set(name, chain);
+  if (network.vni !== 0) for (const [name, lookup] of peerLookups(view)) lookups.set(name, lookup);
+  return { family: ip, name: tableName, lookups, chains };
 }
 
 /** Verdict map from virtual address to the service's chain; the chains are added to `chains`. */
-function vips({ view, network }: RouterInput, chains: Map<string, Chain>): Lookup {
+function vips({ view, network }: RouterInput, family: Family, chains: Map<string, Chain>): Lookup {
   const elements = new Map<string, string>();
   const { services, serving: byService } = partOf(view, network.id);
   for (const service of services) {
-    if (service.VirtualIP === "") continue;
-    const addresses = (byService.get(service.ServiceID) ?? []).map(({ Address }) => Address);
-    if (addresses.length === 0) continue;
+    const address = ofFamily(service.VirtualIPs, family);
+    if (address === undefined) continue;
+    const targets = (byService.get(service.ServiceID) ?? []).flatMap(
+      ({ Addresses }) => ofFamily(Addresses, family) ?? [],
+    );
+    if (targets.length === 0) continue;
     const chain = `service_${identifier(service.ServiceID)}`;
-    chains.set(chain, { hook: "", rules: [balance(addresses)] });
-    elements.set(service.VirtualIP, `jump ${chain}`);
+    chains.set(chain, { hook: "", rules: [balance(family, targets)] });
+    elements.set(address, `jump ${chain}`);
   }
-  return { kind: "map", header: "type ipv4_addr : verdict;", elements };
+  return { kind: "map", header: `type ${families[family].type} : verdict;`, elements };
 }
 
 function routerPorts(
-  { network, ports }: RouterInput & { readonly ports: readonly PublishedPort[] },
+  { network, ports }: TablesInput,
+  family: Family,
   protocol: string,
   chains: Map<string, Chain>,
 ): Lookup {
   const elements = new Map<string, string>();
   for (const port of ports) {
     if (port.networkId !== network.id || port.protocol !== protocol) continue;
+    if (port.family !== family) continue;
     if (port.targets.length === 0) continue;
     const chain = `port_${protocol}_${port.port}`;
     const targets = port.targets.map(({ address, port: target }) => `${address} . ${target}`);
-    chains.set(chain, { hook: "", rules: [`meta l4proto ${protocol} ${balance(targets)}`] });
+    chains.set(chain, {
+      hook: "",
+      rules: [`meta l4proto ${protocol} ${balance(family, targets)}`],
+    });
     elements.set(String(port.port), `jump ${chain}`);
   }
   return { kind: "map", header: "type inet_service : verdict;", elements };
 }
 
 /** In turn rather than at random: few connections spread evenly too. */
-function balance(targets: readonly string[]): string {
-  if (targets.length === 1) return `dnat ip to ${(targets[0] ?? "").replace(" . ", ":")}`;
+function balance(family: Family, targets: readonly string[]): string {
+  const { ip } = families[family];
+  if (targets.length === 1) {
+    const [address = "", port] = (targets[0] ?? "").split(" . ");
+    const host = family === 6 && port !== undefined ? `[${address}]` : address;
+    return `dnat ${ip} to ${port === undefined ? host : `${host}:${port}`}`;
+  }
   const entries = targets.map((target, i) => `${i} : ${target}`).join(", ");
-  return `dnat ip to numgen inc mod ${targets.length} map { ${entries} }`;
+  return `dnat ${ip} to numgen inc mod ${targets.length} map { ${entries} }`;
 }
 
-function routerChains({ network, slot }: RouterInput): readonly [string, Chain][] {
+function routerChains({ network, slot }: RouterInput, family: Family): readonly [string, Chain][] {
+  const { ip } = families[family];
   const isOverlay = network.vni !== 0;
+  const subnets = network.subnets.filter((subnet) => subnet.family === family);
   const zone = [`iifname "vx0" ct original zone set ether saddr map @peer_zones`];
   const remember = [
     `iifname "vx0" ether saddr != @peer_macs drop`,
@@ -92,23 +120,27 @@ function routerChains({ network, slot }: RouterInput): readonly [string, Chain][
     `iifname != "vx0" ct direction reply meta mark set ct mark`,
   ];
   // The protocols once, not in each service's chain: nft reads every set of a table before it changes one of its rules.
-  const translate = [`meta l4proto { ${protocols.join(", ")} } ip daddr vmap @vips`];
-  const leave = [`ip saddr . ip daddr @hairpin snat to ${network.subnets[0]?.gateway ?? ""}`];
+  const translate = [`meta l4proto { ${protocols.join(", ")} } ${ip} daddr vmap @vips`];
+  const leave = [`${ip} saddr . ${ip} daddr @hairpin snat to ${subnets[0]?.gateway ?? ""}`];
   const guard: string[] = [];
   if (slot !== null) {
-    const { router } = linkAddresses(slot);
-    guard.push(`iifname "up0" ip daddr != ${router} drop`);
+    const { router } = linkAddresses(slot, family);
+    guard.push(`iifname "up0" ${ip} daddr != ${router} drop`);
     for (const protocol of protocols) {
-      translate.push(`iifname "up0" ip daddr ${router} ${protocol} dport vmap @ports_${protocol}`);
+      const target = `${ip} daddr ${router} ${protocol} dport`;
+      translate.push(`iifname "up0" ${target} vmap @ports_${protocol}`);
     }
-    const own = network.subnets.map(({ cidr }) => cidr).join(", ");
-    leave.push(`oifname "up0" ip saddr { ${own} } snat to ${router}`);
+    const own = subnets.map(({ cidr }) => cidr).join(", ");
+    leave.push(`oifname "up0" ${ip} saddr { ${own} } snat to ${router}`);
   }
   // A reset ends the attempt at once; an unreachable does not in Linux, which tries again for seconds.
   const nowhere = "fib daddr type != local fib daddr oif missing";
   const absent = [`ct state new meta l4proto tcp ${nowhere} reject with tcp reset`];
+  // A container must not speak for another: over IPv4 the kernel's own check of the way back (rp_filter) sees to it.
+  const forged = `iifname "${containerLinkPrefix}*" fib saddr . iif oif missing drop`;
+  const first = [...(family === 6 ? [forged] : []), ...(isOverlay ? zone : [])];
   return [
-    ["zone", hooked("filter", "prerouting", -300, isOverlay ? zone : [])],
+    ["zone", hooked("filter", "prerouting", -300, first)],
     [
       "remember",
       hooked("filter", "prerouting", -150, [...guard, ...(isOverlay ? remember : []), ...absent]),
@@ -168,40 +200,56 @@ function egressTable(view: ClusterView): Table {
   };
 }
 
-/** The host's table: published ports to the routers, and who may pass between them. */
-export function hostTable(
-  view: ClusterView | null,
-  ports: readonly PublishedPort[],
-  slots: ReadonlyMap<string, number>,
-): Table {
+export interface HostInput {
+  readonly view: ClusterView;
+  readonly ports: readonly PublishedPort[];
+  /** Numbers of the links to the routers, by network. */
+  readonly slots: ReadonlyMap<string, number>;
+  /** Those this node can do. */
+  readonly families: readonly Family[];
+}
+
+/** The host's tables, one for each family: published ports to the routers, and who may pass between them. */
+export function hostTables(input: HostInput): readonly Table[] {
+  return input.families.map((family) => hostTable(input, family));
+}
+
+function hostTable({ view, ports, slots }: HostInput, family: Family): Table {
+  const { ip, type } = families[family];
   const lookups = new Map<string, Lookup>();
-  const peers = view === null ? [] : otherPeers(view);
-  lookups.set("peers", {
-    kind: "set",
-    header: "type ipv4_addr;",
-    elements: new Map(peers.map((peer) => [peer.DataPathAddr, null])),
-  });
+  // The overlay's own packets are IPv4.
+  if (family === 4)
+    lookups.set("peers", {
+      kind: "set",
+      header: "type ipv4_addr;",
+      elements: new Map(otherPeers(view).map((peer) => [peer.DataPathAddr, null])),
+    });
   for (const protocol of protocols) {
-    const here = ports.filter((port) => port.protocol === protocol && slots.has(port.networkId));
-    const router = (port: PublishedPort) => linkAddresses(slots.get(port.networkId) ?? -1).router;
+    const here = ports.filter(
+      (port) => port.protocol === protocol && port.family === family && slots.has(port.networkId),
+    );
+    const router = (port: PublishedPort) =>
+      linkAddresses(slots.get(port.networkId) ?? -1, family).router;
     lookups.set(`published_${protocol}`, {
       kind: "map",
-      header: "type inet_service : ipv4_addr;",
+      header: `type inet_service : ${type};`,
       elements: new Map(here.filter((p) => p.hostIP === "").map((p) => [`${p.port}`, router(p)])),
     });
     lookups.set(`bound_${protocol}`, {
       kind: "map",
-      header: "type ipv4_addr . inet_service : ipv4_addr;",
+      header: `type ${type} . inet_service : ${type};`,
       elements: new Map(
         here.filter((p) => p.hostIP !== "").map((p) => [`${p.hostIP} . ${p.port}`, router(p)]),
       ),
     });
   }
-  const chains = hostChains(view?.self.dataPathPort ?? 0);
-  return { family: "ip", name: tableName, lookups, chains: new Map(chains) };
+  const overlay = family === 4 ? overlayChains(view.self.dataPathPort) : [];
+  const chains = new Map([...hostChains(family), ...overlay]);
+  return { family: ip, name: tableName, lookups, chains };
 }
 
-function hostChains(dataPathPort: number): readonly [string, Chain][] {
+/** Who may send what the overlay carries. */
+function overlayChains(dataPathPort: number): readonly [string, Chain][] {
   const links = `"${hostLinkPrefix}*"`;
   const tunnel = `udp dport ${dataPathPort} fib daddr type local`;
   const strangers = [
@@ -210,22 +258,29 @@ function hostChains(dataPathPort: number): readonly [string, Chain][] {
     ...(dataPathPort === 0 ? [] : [`${tunnel} ip saddr != @peers drop`, `${tunnel} notrack`]),
   ];
   const untracked = dataPathPort === 0 ? [] : [`udp dport ${dataPathPort} ip daddr @peers notrack`];
+  return [
+    ["strangers", hooked("filter", "prerouting", -300, strangers)],
+    ["untracked", hooked("filter", "output", -300, untracked)],
+  ];
+}
+
+function hostChains(family: Family): readonly [string, Chain][] {
+  const { ip, loopback } = families[family];
+  const links = `"${hostLinkPrefix}*"`;
   const publish = protocols.flatMap((protocol) => [
-    `meta l4proto ${protocol} dnat to ip daddr . ${protocol} dport map @bound_${protocol}`,
+    `meta l4proto ${protocol} dnat to ${ip} daddr . ${protocol} dport map @bound_${protocol}`,
     `meta l4proto ${protocol} dnat to ${protocol} dport map @published_${protocol}`,
   ]);
   return [
     ["publish", { hook: "", rules: publish }],
-    ["strangers", hooked("filter", "prerouting", -300, strangers)],
-    ["untracked", hooked("filter", "output", -300, untracked)],
     ["arriving", hooked("nat", "prerouting", -100, ["fib daddr type local jump publish"])],
     ["local", hooked("nat", "output", -100, ["fib daddr type local jump publish"])],
     [
       "leaving",
       hooked("nat", "postrouting", 100, [
-        `oifname ${links} ip saddr 127.0.0.0/8 masquerade`,
+        `oifname ${links} ${ip} saddr ${loopback} masquerade`,
         `iifname ${links} oifname ${links} masquerade`,
-        `iifname ${links} ip saddr ${linkRange} masquerade`,
+        `iifname ${links} ${ip} saddr ${linkRanges[family]} masquerade`,
       ]),
     ],
     [

@@ -23,8 +23,8 @@ export interface ClusterView {
 
 export interface Attachment {
   readonly networkId: string;
-  /** "" on a network of this node only: any free one. */
-  readonly address: string;
+  /** One of each family at most, the IPv4 one first; of a family left out, on a network of this node only, any free one. */
+  readonly addresses: readonly string[];
   /** The default route leads through the network with the highest, Docker's gw-priority; absent: 0. */
   readonly gatewayPriority?: number;
   /** The container's device; absent: eth and its place in the list. */
@@ -131,7 +131,7 @@ export interface Network {
    */
   createSandbox(sandbox: Sandbox): Promise<{
     readonly namespace: string;
-    /** As given, or the address on the local network. */
+    /** As given, or the addresses on the local network. */
     readonly attachments?: readonly Attachment[];
   }>;
   /** Removes it and what leads to it. Idempotent. */

@@ -1,12 +1,15 @@
 // What is wired on this node: the namespaces of routers and containers, and the links between them.
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { type Family, familyOf } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
 import { containerLink } from "./addresses.ts";
 import { listFolder, NamespaceState } from "./apply.ts";
+import { deviceOf, familiesOf, type NetworkFacts, withoutIPv6 } from "./facts.ts";
 import { deleteLink } from "./links.ts";
-import { deviceOf, type NetworkFacts, sandboxObjects } from "./plan.ts";
+import { sandboxObjects } from "./plan.ts";
 import { SandboxRecords } from "./records.ts";
 import { withSocket } from "./socket.ts";
 import { sandboxTable } from "./tables.ts";
@@ -14,6 +17,8 @@ import type { Attachment, ClusterView, Sandbox } from "./types.ts";
 import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
 
 const routerFile = /^router-(.+)$/;
+/** A link that carries less does no IPv6 (RFC 8200). */
+const mtuBytesMin6 = 1_280;
 
 export interface Router {
   readonly facts: NetworkFacts;
@@ -30,6 +35,8 @@ export class Wired {
   readonly #routers = new Map<string, Router>();
   /** What each namespace's links were last made for, as JSON, by path: equal means nothing to look at. */
   readonly #wishes = new Map<string, string>();
+  /** Those this node's kernel can do. */
+  readonly families: readonly Family[] = existsSync("/proc/sys/net/ipv6") ? [4, 6] : [4];
   /** Of the overlay's inside, at most. */
   mtu = 0;
 
@@ -113,7 +120,8 @@ export class Wired {
     );
   }
 
-  async wireRouter(facts: NetworkFacts, view: ClusterView): Promise<void> {
+  async wireRouter(asked: NetworkFacts, view: ClusterView): Promise<void> {
+    const facts = this.#possible(asked);
     const path = this.routerPath(facts.id);
     const wish = JSON.stringify([facts, view.self, this.mtu]);
     const known = this.#routers.get(facts.id);
@@ -125,6 +133,17 @@ export class Wired {
     this.#routers.set(facts.id, { facts, slot, state });
     this.#wishes.set(path, wish);
     this.#log.info({ network: facts.id, vni: facts.vni, slot }, "router wired");
+  }
+
+  /** Without IPv6 where this node cannot do it: the network's other family works all the same. */
+  #possible(facts: NetworkFacts): NetworkFacts {
+    if (!familiesOf(facts).includes(6)) return facts;
+    const mtu = this.mtuOf(facts);
+    const isNarrow = mtu !== 0 && mtu < mtuBytesMin6;
+    if (this.families.includes(6) && !isNarrow) return facts;
+    const why = isNarrow ? `${mtu} bytes are too few for a packet` : "the kernel has none";
+    this.#log.warn({ network: facts.id, why }, "no IPv6 on this network here");
+    return withoutIPv6(facts);
   }
 
   removeRouter(networkId: string): void {
@@ -150,9 +169,10 @@ export class Wired {
   }
 
   /** Takes the sandbox's links away from networks it has left. */
-  unwire({ networkId, address }: Attachment): void {
+  unwire({ networkId, addresses }: Attachment): void {
     const router = this.#routers.get(networkId);
-    if (router === undefined) return;
+    const [address] = addresses;
+    if (router === undefined || address === undefined) return;
     withSocket(router.state.path, (socket) => socket.batch([deleteLink(containerLink(address))]));
     router.state.forget();
   }
@@ -171,14 +191,19 @@ export class Wired {
     if (facts.includes(null) && isNamespace(path)) return;
     ensureSandboxNamespace(path);
     for (const [i, attachment] of sandbox.attachments.entries()) {
-      const { networkId, address } = attachment;
+      const { networkId, addresses } = attachment;
       const router = this.#routers.get(networkId);
-      if (router === undefined) continue;
-      const routerPath = this.routerPath(networkId);
+      const [address] = addresses;
+      if (router === undefined || address === undefined) continue;
+      const ends = {
+        routerPath: this.routerPath(networkId),
+        sandboxPath: path,
+        device: deviceOf(attachment, i),
+      };
+      const hasIPv6 = familiesOf(router.facts).includes(6) && addresses.some(isIPv6);
       const mtu = this.mtuOf(router.facts);
-      const device = deviceOf(attachment, i);
-      const end = { routerPath, sandboxPath: path, device, address, mtu };
-      if (ensureContainerLink(end)) router.state.forgetLink(containerLink(address));
+      const isNew = ensureContainerLink({ ...ends, address, mtu, hasIPv6 });
+      if (isNew) router.state.forgetLink(containerLink(address));
     }
     const state = new NamespaceState(path, this.#log);
     withSocket(path, (socket) => state.setObjects(socket, sandboxObjects(sandbox, networks)));
@@ -198,4 +223,8 @@ export class Wired {
   doubt(path: string): void {
     this.#wishes.delete(path);
   }
+}
+
+function isIPv6(address: string): boolean {
+  return familyOf(address) === 6;
 }

@@ -4,6 +4,7 @@
 import { closeSync, openSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Family } from "../../proto/kit/ip.ts";
 import { createNamespace, isNamespace } from "../../proto/kit/netns.ts";
 import {
   containerLink,
@@ -11,13 +12,15 @@ import {
   gatewayMac,
   hostLink,
   hostLinkPrefix,
-  linkAddresses,
+  linkMacs,
   routerMac,
 } from "./addresses.ts";
-import { findLink, listLinks, setSysctls } from "./apply.ts";
+import { findLink, listLinks, readSysctl, setSysctls } from "./apply.ts";
+import { familiesOf, type NetworkFacts } from "./facts.ts";
+import { forwardIPv6 } from "./host.ts";
 import { deleteLink, type Link, newLink, setLink } from "./links.ts";
 import { put } from "./netlink.ts";
-import type { NetworkFacts } from "./plan.ts";
+import { hostEndObjects } from "./plan.ts";
 import { NetlinkSocket } from "./socket.ts";
 import type { ClusterView } from "./types.ts";
 
@@ -34,15 +37,37 @@ const routerSysctls = {
   "ipv4/conf/default/send_redirects": "0",
   // Who asks for what is not there is told each time: by default once a second, and the others wait in vain.
   "ipv4/icmp_ratelimit": "0",
-  "ipv6/conf/all/disable_ipv6": "1",
-  "ipv6/conf/default/disable_ipv6": "1",
+  "ipv6/icmp/ratelimit": "0",
   "netfilter/nf_conntrack_tcp_timeout_time_wait": "30",
   // Segments outside the window are translated too: untranslated, they would be answered by a reset.
   "netfilter/nf_conntrack_tcp_be_liberal": "1",
 };
 
+/** All addresses, routes and neighbours come from us: nothing is asked, announced or believed on a link. */
+const quiet = {
+  addr_gen_mode: "1",
+  accept_ra: "0",
+  accept_redirects: "0",
+  accept_dad: "0",
+  dad_transmits: "0",
+  autoconf: "0",
+};
+
+/** Of a router, by whether its network has IPv6. */
+function routerSysctls6(hasIPv6: boolean): Readonly<Record<string, string>> {
+  const off = hasIPv6 ? "0" : "1";
+  return {
+    ...under("ipv6/conf/all/", { ...quiet, disable_ipv6: off, forwarding: "1" }),
+    ...under("ipv6/conf/default/", { ...quiet, disable_ipv6: off, forwarding: "1" }),
+  };
+}
+
+function under(prefix: string, settings: Readonly<Record<string, string>>) {
+  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [prefix + key, value]));
+}
+
 const sandboxSysctls = {
-  "ipv6/conf/default/disable_ipv6": "1",
+  ...under("ipv6/conf/default/", { ...quiet, disable_ipv6: "1" }),
   "ipv4/ip_unprivileged_port_start": "0",
   "ipv4/ping_group_range": "0 2147483647",
 };
@@ -62,17 +87,16 @@ export async function ensureRouter(
   mtu: number,
 ): Promise<RouterWiring> {
   if (!isNamespace(path)) createNamespace(path);
-  setSysctls(path, routerSysctls);
+  const families = familiesOf(network);
+  setSysctls(path, { ...routerSysctls, ...routerSysctls6(families.includes(6)) });
   const namespace = openSync(path, "r");
   const router = new NetlinkSocket(path);
   const host = new NetlinkSocket(null);
   try {
     router.must(setLink("lo"));
-    const isDeviceNew =
-      network.vni === 0
-        ? false
-        : await ensureDevice({ router, host, namespace, network, view, mtu });
-    const slot = network.isInternal ? null : ensureUplink(router, host, namespace, mtu);
+    const input = { router, host, namespace, network, view, mtu };
+    const isDeviceNew = network.vni === 0 ? false : await ensureDevice(input);
+    const slot = network.isInternal ? null : ensureUplink(input);
     return { slot, isDeviceNew };
   } finally {
     router[Symbol.dispose]();
@@ -81,7 +105,7 @@ export async function ensureRouter(
   }
 }
 
-interface DeviceInput {
+interface RouterEnds {
   readonly router: NetlinkSocket;
   readonly host: NetlinkSocket;
   readonly namespace: number;
@@ -91,7 +115,7 @@ interface DeviceInput {
 }
 
 /** Whether the device had to be made. It is made from the host's namespace, where its socket has to be. */
-async function ensureDevice(input: DeviceInput): Promise<boolean> {
+async function ensureDevice(input: RouterEnds): Promise<boolean> {
   const { router, host, namespace, network, view, mtu } = input;
   const mac = routerMac(view.self.index);
   const { dataPathAddr: local, dataPathPort: port } = view.self;
@@ -121,21 +145,17 @@ async function ensureDevice(input: DeviceInput): Promise<boolean> {
 }
 
 /** The number of the link between host and router, made if it is not there. */
-function ensureUplink(
-  router: NetlinkSocket,
-  host: NetlinkSocket,
-  namespace: number,
-  mtu: number,
-): number {
+function ensureUplink({ router, host, namespace, network, mtu }: RouterEnds): number {
+  const families = familiesOf(network);
   const hostLinks = listLinks(host).filter(({ name }) => name.startsWith(hostLinkPrefix));
   const found = listLinks(router).find(({ name }) => name === "up0");
   if (found !== undefined) {
     const end = hostLinks.find((link) => areJoined(link, found));
-    if (end !== undefined) {
+    const slot = Number(end?.name.slice(hostLinkPrefix.length));
+    if (end !== undefined && end.mac === linkMacs(slot).host) {
       if (found.mtu !== mtu || !found.isUp) router.must(setLink("up0", mtu));
       if (end.mtu !== mtu || !end.isUp) host.must(setLink(end.name, mtu));
-      const slot = Number(end.name.slice(hostLinkPrefix.length));
-      setHostEnd(host, slot);
+      setHostEnd(host, slot, families);
       return slot;
     }
     router.must(deleteLink("up0"));
@@ -143,24 +163,37 @@ function ensureUplink(
   const taken = new Set(hostLinks.map(({ name }) => name));
   let slot = 0;
   while (taken.has(hostLink(slot))) slot += 1;
-  const name = hostLink(slot);
-  host.must(newLink({ kind: "veth", name, mtu, peer: { name: "up0", namespace } }));
+  const macs = linkMacs(slot);
+  const peer = { name: "up0", mac: macs.router, namespace };
+  host.must(newLink({ kind: "veth", name: hostLink(slot), mtu, mac: macs.host, peer }));
   router.must(setLink("up0", mtu));
-  setHostEnd(host, slot);
+  setHostEnd(host, slot, families);
   return slot;
 }
 
-function setHostEnd(host: NetlinkSocket, slot: number): void {
+function setHostEnd(host: NetlinkSocket, slot: number, families: readonly Family[]): void {
   const link = hostLink(slot);
-  const index = listLinks(host).find(({ name }) => name === link)?.index ?? -1;
-  const { host: address } = linkAddresses(slot);
-  host.must(put({ kind: "address", link, address, prefix: 31 }, () => index));
   setSysctls(null, {
     "ipv4/ip_forward": "1",
     [`ipv4/conf/${link}/route_localnet`]: "1",
     [`ipv4/conf/${link}/rp_filter`]: "0",
-    [`ipv6/conf/${link}/disable_ipv6`]: "1",
   });
+  if (families.includes(6)) {
+    forwardIPv6();
+    quieten(link);
+  } else setSysctls(null, { [`ipv6/conf/${link}/disable_ipv6`]: "1" });
+  const index = listLinks(host).find(({ name }) => name === link)?.index ?? -1;
+  host.must(...hostEndObjects(link, slot, families).map((object) => put(object, () => index)));
+}
+
+/** Switches IPv6 on, without what the kernel did by itself when the link came up. */
+function quieten(link: string): void {
+  const folder = `ipv6/conf/${link}/`;
+  const wanted = under(folder, { ...quiet, disable_ipv6: "0" });
+  const isThere = Object.entries(wanted).every(([key, value]) => readSysctl(key) === value);
+  if (isThere) return;
+  setSysctls(null, { [`${folder}disable_ipv6`]: "1" });
+  setSysctls(null, wanted);
 }
 
 /** Makes a container's namespace, with its loopback up. */
@@ -180,8 +213,10 @@ export function ensureContainerLink(input: {
   readonly routerPath: string;
   readonly sandboxPath: string;
   readonly device: string;
+  /** The one by which the link is known. */
   readonly address: string;
   readonly mtu: number;
+  readonly hasIPv6: boolean;
 }): boolean {
   const { routerPath, sandboxPath, device, address, mtu } = input;
   const name = containerLink(address);
@@ -200,6 +235,8 @@ export function ensureContainerLink(input: {
       router.must(newLink({ kind: "veth", name, mtu, mac: gatewayMac, peer }));
     }
     sandbox.must(setLink(device, mtu));
+    const off = input.hasIPv6 ? "0" : "1";
+    setSysctls(sandboxPath, { [`ipv6/conf/${device}/disable_ipv6`]: off });
     if (outer?.mtu !== mtu || !outer.isUp) router.must(setLink(name, mtu));
     setSysctls(routerPath, { [`ipv4/conf/${name}/rp_filter`]: "1" });
     return !isJoined;

@@ -1,20 +1,15 @@
 // All that one namespace should have: what a check compares it with. Pure.
 
-import { containerLink, hostLink, linkAddresses, routerMac } from "./addresses.ts";
+import { ofFamily } from "../../proto/kit/ip.ts";
+import { containerLink, hostLink, routerMac } from "./addresses.ts";
 import type { WantedLink } from "./differences.ts";
+import { attachedTo, deviceOf, familiesOf, type NetworkFacts } from "./facts.ts";
 import type { KernelObject } from "./netlink.ts";
-import {
-  attachedTo,
-  deviceOf,
-  type NetworkFacts,
-  type PublishedPort,
-  type RouterInput,
-  routerObjects,
-  sandboxObjects,
-} from "./plan.ts";
+import { hostEndObjects, type RouterInput, routerObjects, sandboxObjects } from "./plan.ts";
+import type { PublishedPort } from "./published.ts";
 import type { Table } from "./ruleset.ts";
-import { hostTable, routerTables, sandboxTable } from "./tables.ts";
-import type { ClusterView, Sandbox } from "./types.ts";
+import { type HostInput, hostTables, routerTables, sandboxTable } from "./tables.ts";
+import type { Sandbox } from "./types.ts";
 
 export interface Wish {
   /** In words. */
@@ -38,7 +33,10 @@ export function routerWish(
     ...{ name: "vx0", mtu, mac: routerMac(view.self.index) },
     vxlan: { id: network.vni, local, port },
   };
-  const veths = attachedTo(network.id, sandboxes).map(({ address }) => containerLink(address));
+  const veths = attachedTo(network, sandboxes).map(({ addresses }) =>
+    containerLink(addresses[0] ?? ""),
+  );
+  const hasIPv6 = familiesOf(network).includes(6);
   return {
     where: `the router of network ${network.name}`,
     links: [
@@ -50,6 +48,8 @@ export function routerWish(
     settings: {
       "ipv4/ip_forward": "1",
       "ipv4/conf/all/rp_filter": "0",
+      "ipv6/conf/all/disable_ipv6": hasIPv6 ? "0" : "1",
+      "ipv6/conf/all/forwarding": "1",
       // A container must not speak for another.
       ...Object.fromEntries(veths.map((name) => [`ipv4/conf/${name}/rp_filter`, "1"])),
     },
@@ -72,38 +72,49 @@ export function sandboxWish(
   return {
     where: `container ${sandbox.id}`,
     links: [{ name: "lo", mtu: 0 }, ...devices],
-    settings: {},
+    settings: Object.fromEntries(
+      sandbox.attachments.flatMap((attachment, i) => {
+        const { networkId, addresses } = attachment;
+        const network = networks.get(networkId);
+        const is6 = network !== undefined && familiesOf(network).includes(6);
+        const off = is6 && ofFamily(addresses, 6) !== undefined ? "0" : "1";
+        return [[`ipv6/conf/${deviceOf(attachment, i)}/disable_ipv6`, off]];
+      }),
+    ),
     objects: sandboxObjects(sandbox, networks),
     tables: [sandboxTable()],
     isOurs: false,
   };
 }
 
-/** `slots`: numbers of the links to the routers, by network. */
 export function hostWish(
-  view: ClusterView,
-  ports: readonly PublishedPort[],
-  slots: ReadonlyMap<string, number>,
+  input: HostInput,
+  networks: ReadonlyMap<string, NetworkFacts>,
   mtuOf: (networkId: string) => number,
 ): Wish {
-  const numbers = [...slots.values()];
+  const ends = [...input.slots].map(([id, slot]) => {
+    const network = networks.get(id);
+    const families = network === undefined ? [] : familiesOf(network);
+    return { link: hostLink(slot), slot, families, mtu: mtuOf(id) };
+  });
+  const has6 = ends.filter(({ families }) => families.includes(6)).map(({ link }) => link);
   return {
     where: "the host",
-    links: [...slots].map(([id, slot]) => ({ name: hostLink(slot), mtu: mtuOf(id) })),
+    links: ends.map(({ link: name, mtu }) => ({ name, mtu })),
     settings: {
       "ipv4/ip_forward": "1",
+      ...(has6.length > 0 ? { "ipv6/conf/all/forwarding": "1" } : {}),
       ...Object.fromEntries(
-        numbers.flatMap((slot) => [
-          [`ipv4/conf/${hostLink(slot)}/route_localnet`, "1"],
-          [`ipv4/conf/${hostLink(slot)}/rp_filter`, "0"],
+        ends.flatMap(({ link }) => [
+          [`ipv4/conf/${link}/route_localnet`, "1"],
+          [`ipv4/conf/${link}/rp_filter`, "0"],
+          [`ipv6/conf/${link}/disable_ipv6`, has6.includes(link) ? "0" : "1"],
+          ...(has6.includes(link) ? [[`ipv6/conf/${link}/addr_gen_mode`, "1"]] : []),
         ]),
       ),
     },
-    objects: numbers.map((slot) => ({
-      ...{ kind: "address", link: hostLink(slot), prefix: 31 },
-      address: linkAddresses(slot).host,
-    })),
-    tables: [hostTable(view, ports, slots)],
+    objects: ends.flatMap(({ link, slot, families }) => hostEndObjects(link, slot, families)),
+    tables: hostTables(input),
     isOurs: false,
   };
 }

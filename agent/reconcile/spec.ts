@@ -22,10 +22,10 @@ export function drainMs(task: Task): number {
 
 export function attachmentsOf(task: Task): SandboxSpec["attachments"] {
   return task.NetworksAttachments.flatMap(({ Network, Addresses }) => {
-    const address = Addresses[0]?.split("/")[0];
-    return Network === undefined || address === undefined
+    const addresses = Addresses.map((address) => address.split("/")[0] ?? "");
+    return Network === undefined || addresses.length === 0
       ? []
-      : [{ networkId: Network.ID, address, ...priorityOf(task, Network.ID) }];
+      : [{ networkId: Network.ID, addresses, ...priorityOf(task, Network.ID) }];
   });
 }
 

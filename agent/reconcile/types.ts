@@ -56,7 +56,8 @@ export interface SandboxSpec {
   readonly id: string;
   readonly attachments: readonly {
     readonly networkId: string;
-    readonly address: string;
+    /** The IPv4 one first. */
+    readonly addresses: readonly string[];
     /** The default route leads through the network with the highest; absent: 0. */
     readonly gatewayPriority?: number;
   }[];

@@ -8,9 +8,9 @@ import { hasEnded, isAssigned, isRunning, isWanted, slotName, specOf } from "./t
 /** A service on each network it has: all of a network's are those of all services. */
 export function virtualServicesOf(state: State, service: Service): readonly VirtualService[] {
   const spec = service.Spec;
-  const vips = new Map(
-    (service.Endpoint?.VirtualIPs ?? []).map((vip) => [vip.NetworkID, withoutMask(vip.Addr)]),
-  );
+  const vips = new Map<string, readonly string[]>();
+  for (const { NetworkID, Addr } of service.Endpoint?.VirtualIPs ?? [])
+    vips.set(NetworkID, [...(vips.get(NetworkID) ?? []), withoutMask(Addr)]);
   const aliases = new Map<string, readonly string[]>();
   for (const wanted of overlaysOf(spec?.TaskTemplate?.Networks))
     aliases.set(wanted.Target, wanted.Aliases);
@@ -22,7 +22,7 @@ export function virtualServicesOf(state: State, service: Service): readonly Virt
     NetworkID: networkId,
     ServiceID: service.ID,
     Name: spec?.Name ?? "",
-    VirtualIP: vips.get(networkId) ?? "",
+    VirtualIPs: vips.get(networkId) ?? [],
     Aliases: aliases.get(networkId) ?? [],
     Ports: state.table("network").get(networkId)?.Spec?.Ingress === true ? ingressPorts : [],
   }));
@@ -45,16 +45,15 @@ export function endpointsOf(state: State, task: Task): readonly Endpoint[] {
   const nodeIndex = state.table("node").get(task.NodeID)?.Index ?? 0;
   const result: Endpoint[] = [];
   for (const attachment of task.NetworksAttachments) {
-    const address = attachment.Addresses[0];
     const networkId = attachment.Network?.ID;
-    if (address === undefined || networkId === undefined) continue;
+    if (attachment.Addresses.length === 0 || networkId === undefined) continue;
     result.push({
       NetworkID: networkId,
       ServiceID: task.ServiceID,
       TaskID: task.ID,
       NodeID: task.NodeID,
       NodeIndex: nodeIndex,
-      Address: withoutMask(address),
+      Addresses: attachment.Addresses.map(withoutMask),
       State: endpointState,
       Names: names,
       Aliases: attachment.Aliases,

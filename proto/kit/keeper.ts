@@ -63,7 +63,7 @@ export interface NameChange {
   readonly addresses: Readonly<Record<string, string | null>>;
 }
 export interface NameTable {
-  /** Each name's IPv4 addresses, answered in random order. */
+  /** Each name's addresses of both families, answered in random order. */
   readonly names: Readonly<Record<string, readonly string[]>>;
   /** Reverse: address → name. */
   readonly addresses: Readonly<Record<string, string>>;

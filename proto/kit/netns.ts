@@ -1,10 +1,10 @@
 // Network namespaces: work done inside one, synchronously, on the thread that asks; and sockets bound inside one.
 
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
-import { isIPv4 } from "node:net";
 import { dirname } from "node:path";
 import koffi from "koffi";
 import { SwarmError } from "./errors.ts";
+import { familyOf, ipBytes } from "./ip.ts";
 
 /** The calls of the C library we need; each gives −1 and sets errno on failure. */
 interface CalledLibc {
@@ -21,6 +21,9 @@ const CLONE_NEWNET = 0x4000_0000;
 const MS_BIND = 4096;
 const MNT_DETACH = 2;
 const AF_INET = 2;
+const AF_INET6 = 10;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
@@ -129,15 +132,18 @@ export function tcpListenerIn(path: string, address: string, port: number): numb
 
 function boundSocket(type: number, path: string, address: string, port: number): number {
   const c = libc();
-  const what = `${type === SOCK_STREAM ? "TCP" : "UDP"} ${address}:${port} in ${path}`;
-  const fd = c.socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const is6 = familyOf(address) === 6;
+  const host = is6 ? `[${address}]` : address;
+  const what = `${type === SOCK_STREAM ? "TCP" : "UDP"} ${host}:${port} in ${path}`;
+  const name = socketAddress(address, port);
+  const fd = c.socket(is6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     const errno = koffi.errno();
     throw failure(`cannot open a socket for ${what}`, errno);
   }
   if (type === SOCK_STREAM)
     c.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, Uint8Array.of(1, 0, 0, 0), 4);
-  const name = socketAddress(address, port);
+  if (is6) c.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, Uint8Array.of(1, 0, 0, 0), 4);
   if (c.bind(fd, name, name.length) !== 0) {
     const errno = koffi.errno();
     closeSync(fd);
@@ -146,13 +152,14 @@ function boundSocket(type: number, path: string, address: string, port: number):
   return fd;
 }
 
-/** struct sockaddr_in: family in host order, port and address in network order. */
+/** struct sockaddr_in or sockaddr_in6: family in host order, port and address in network order. Throws `invalid`. */
 function socketAddress(address: string, port: number): Uint8Array {
-  if (!isIPv4(address)) throw new SwarmError("invalid", `${address} is not an IPv4 address`);
-  const bytes = Buffer.alloc(16);
-  bytes.writeUInt16LE(AF_INET, 0);
+  const ip = ipBytes(address);
+  const is6 = ip.length === 16;
+  const bytes = Buffer.alloc(is6 ? 28 : 16);
+  bytes.writeUInt16LE(is6 ? AF_INET6 : AF_INET, 0);
   bytes.writeUInt16BE(port, 2);
-  bytes.set(address.split(".").map(Number), 4);
+  bytes.set(ip, is6 ? 8 : 4);
   return bytes;
 }
 

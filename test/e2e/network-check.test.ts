@@ -177,6 +177,36 @@ const damages: readonly {
     found: ["changed setting"],
   },
   {
+    name: "IPv6 routes that are gone",
+    where: "router",
+    command: "ip -6 route flush proto static",
+    found: ["missing route"],
+  },
+  {
+    name: "IPv6 rules that are gone",
+    where: "router",
+    command: "nft delete table ip6 tsswarm",
+    found: ["missing table"],
+  },
+  {
+    name: "a router without IPv6",
+    where: "router",
+    command: "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6",
+    found: ["changed setting", "missing address", "missing neighbour", "missing route"],
+  },
+  {
+    name: "a container without IPv6",
+    where: "container",
+    command: "echo 1 > /proc/sys/net/ipv6/conf/eth1/disable_ipv6",
+    found: ["changed setting", "missing address", "missing neighbour", "missing route"],
+  },
+  {
+    name: "a host that does not forward IPv6",
+    where: "host",
+    command: "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
+    found: ["changed setting"],
+  },
+  {
     name: "the host's link to a router gone",
     where: "host",
     command: "ip link del tsw0",

@@ -40,20 +40,20 @@ const grown: typeof front = {
 
 const attached: Readonly<Record<string, Sandbox["attachments"]>> = {
   byName: [
-    { networkId: "front", address: "10.0.2.5" },
-    { networkId: "back", address: "10.0.1.5" },
-    { networkId: "inner", address: "10.0.3.5" },
+    { networkId: "front", addresses: ["10.0.2.5"] },
+    { networkId: "back", addresses: ["10.0.1.5"] },
+    { networkId: "inner", addresses: ["10.0.3.5"] },
   ],
   byPriority: [
-    { networkId: "back", address: "10.0.1.6" },
-    { networkId: "front", address: "10.0.2.6", gatewayPriority: 7 },
-    { networkId: "inner", address: "10.0.3.6", gatewayPriority: 9 },
+    { networkId: "back", addresses: ["10.0.1.6"] },
+    { networkId: "front", addresses: ["10.0.2.6"], gatewayPriority: 7 },
+    { networkId: "inner", addresses: ["10.0.3.6"], gatewayPriority: 9 },
   ],
   published: [
-    { networkId: "ing", address: "10.0.0.7" },
-    { networkId: "front", address: "10.7.0.7", gatewayPriority: 1 },
+    { networkId: "ing", addresses: ["10.0.0.7"] },
+    { networkId: "front", addresses: ["10.7.0.7"], gatewayPriority: 1 },
   ],
-  far: [{ networkId: "front", address: "10.7.0.8" }],
+  far: [{ networkId: "front", addresses: ["10.7.0.8"] }],
 };
 const hostOf = (id: string) => (id === "far" ? 2 : 1);
 const namespaces = new Map<string, string>();
@@ -72,13 +72,19 @@ function view(self: number): ClusterView {
     ...membersView(self, hosts),
     networks: [ingress, back, grown, inner],
     services: [
-      { ...service, NetworkID: "ing", VirtualIP: "10.0.0.2", Ports },
-      { ...service, NetworkID: "front", VirtualIP: "10.0.2.2", Ports: [] },
+      { ...service, NetworkID: "ing", VirtualIPs: ["10.0.0.2"], Ports },
+      { ...service, NetworkID: "front", VirtualIPs: ["10.0.2.2"], Ports: [] },
     ],
     endpoints: Object.entries(attached).flatMap(([id, attachments]) =>
-      attachments.map(({ networkId, address }) => ({
+      attachments.map(({ networkId, addresses }) => ({
         ...{ NetworkID: networkId, ServiceID: id, TaskID: id, NodeID: `node${hostOf(id)}` },
-        ...{ NodeIndex: hostOf(id), Address: address, State: "serving", Names: [id], Aliases: [] },
+        ...{
+          NodeIndex: hostOf(id),
+          Addresses: addresses,
+          State: "serving",
+          Names: [id],
+          Aliases: [],
+        },
       })),
     ),
   };
@@ -147,7 +153,7 @@ test("a port published on one address answers there, and nowhere else", { skip }
   const [a, b] = hosts;
   assert.ok(a !== undefined && b !== undefined);
   // Bound to the address it is known by: else its answers would leave by the way that has priority, under that name.
-  serveUdp(at("published"), "published", 53, "10.0.0.7");
+  serveUdp(at("published"), "published", 53, ["10.0.0.7"]);
   // A host's own connections come from its end of the link to the router.
   const link = /saw 169\.254\.\d+\.\d+$/;
   const rows: readonly (readonly [Host, string, string | RegExp])[] = [

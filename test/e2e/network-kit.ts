@@ -19,6 +19,7 @@ export const prefix = `${basename(process.argv[1] ?? "", ".test.js")}-e2e-`;
 const directory = mkdtempSync(join(tmpdir(), prefix));
 const client = fileURLToPath(new URL("network-client.js", import.meta.url));
 const driver = fileURLToPath(new URL("network-host.js", import.meta.url));
+const anywhere = ["0.0.0.0", "::"];
 const servers: { close(): unknown }[] = [];
 
 /** The switch and the machines on it: the members, and one that is none. */
@@ -56,6 +57,7 @@ export class Host {
   readonly name: string;
   readonly execRoot: string;
   readonly address: string;
+  readonly address6: string;
   readonly keeperHeard: KeeperRequest[] = [];
   #process: ChildProcess | null = null;
   #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
@@ -64,6 +66,7 @@ export class Host {
   constructor(name: string, last: number) {
     this.name = name;
     this.address = `10.88.0.${last}`;
+    this.address6 = `fd4c:88::${last}`;
     this.execRoot = join(directory, name);
     ip("netns", "add", prefix + name);
     ip("-n", prefix + name, "link", "set", "lo", "up");
@@ -78,6 +81,7 @@ export class Host {
     const end = ["peer", "name", cable, "netns", there];
     ip("-n", here, "link", "add", "eth0", "type", "veth", ...end);
     ip("-n", here, "address", "add", `${this.address}/24`, "dev", "eth0");
+    ip("-n", here, "address", "add", `${this.address6}/64`, "dev", "eth0", "nodad");
     ip("-n", here, "link", "set", "eth0", "up");
     ip("-n", there, "link", "set", cable, "master", "br0", "up");
   }
@@ -149,13 +153,15 @@ export class Host {
   }
 }
 
-/** A UDP service in the namespace that answers with its name and the caller's address. */
-export function serveUdp(namespace: string, name: string, port: number, address = "0.0.0.0"): void {
-  const socket = createSocket("udp4", (_message, from) =>
-    socket.send(`${name} saw ${from.address}\n`, from.port, from.address),
-  );
-  socket.bind({ fd: udpSocketIn(namespace, address, port) });
-  servers.push(socket);
+/** A UDP service in the namespace that answers with its name and the caller's address, over both families. */
+export function serveUdp(namespace: string, name: string, port: number, at = anywhere): void {
+  for (const address of at) {
+    const socket = createSocket(address.includes(":") ? "udp6" : "udp4", (_message, from) =>
+      socket.send(`${name} saw ${from.address}\n`, from.port, from.address),
+    );
+    socket.bind({ fd: udpSocketIn(namespace, address, port) });
+    servers.push(socket);
+  }
 }
 
 /** Connects without pause until `stop`, which tells how often and what failed. */
@@ -185,15 +191,17 @@ export async function serve(
   port = 80,
   manner: "answer" | "hold" = "answer",
 ): Promise<void> {
-  const server = createServer((socket) => {
-    socket.on("error", () => {});
-    const answer = `${name} saw ${socket.remoteAddress}\n`;
-    if (manner === "hold") socket.write(answer);
-    else socket.end(answer);
-  });
-  server.listen({ fd: tcpListenerIn(namespace, "0.0.0.0", port) });
-  await once(server, "listening");
-  servers.push(server);
+  for (const address of anywhere) {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      const answer = `${name} saw ${socket.remoteAddress}\n`;
+      if (manner === "hold") socket.write(answer);
+      else socket.end(answer);
+    });
+    server.listen({ fd: tcpListenerIn(namespace, address, port) });
+    await once(server, "listening");
+    servers.push(server);
+  }
 }
 
 export function ip(...args: string[]): void {
@@ -223,7 +231,7 @@ export async function askOnce(namespace: string, target: string): Promise<string
     "-T2",
     "-t0.05",
     "-,ignoreeof",
-    target.includes("UDP:") ? target : `TCP:${target}`,
+    socatAddress(target),
   ];
   const child = spawn("nsenter", args);
   let heard = "";
@@ -236,6 +244,7 @@ export async function askOnce(namespace: string, target: string): Promise<string
     // Datagrams have no end: one answer is all there is.
     if (target.startsWith("UDP:")) child.kill();
   });
+  child.stdin.on("error", () => {});
   // A datagram is only sent when there is something to say.
   if (target.startsWith("UDP:")) child.stdin.write("?");
   const [code] = await once(child, "close");
@@ -246,30 +255,51 @@ export async function askOnce(namespace: string, target: string): Promise<string
     : `failed: ${complaints.slice(0, 200)}`;
 }
 
-const overlay = network({ id: "net1", name: "web-net", base: "10.0.1", vni: 4097 });
-export const ingress = network({ id: "ing", name: "ingress", base: "10.0.0", vni: 4096 });
+/** "10.0.0.1:80", "UDP:[fd00::1]:80,…" in socat's words. */
+function socatAddress(target: string): string {
+  const version = target.includes("[") ? 6 : 4;
+  return target.startsWith("UDP:")
+    ? target.replace("UDP:", `UDP${version}:`)
+    : `TCP${version}:${target}`;
+}
 
-/** The first three bytes of a network's subnet are its base. */
+const overlay = network({
+  ...{ id: "net1", name: "web-net", vni: 4097 },
+  ...{ base: "10.0.1", base6: "fd00:1" },
+});
+export const ingress = network({
+  ...{ id: "ing", name: "ingress", vni: 4096 },
+  ...{ base: "10.0.0", base6: "fd00:9" },
+});
+
+/** Of both families, if the network has both. */
+export function addressesOn(on: ClusterView["networks"][number], last: number): readonly string[] {
+  return (on.IPAM?.Config ?? []).map(({ Gateway }) => Gateway.replace(/1$/, String(last)));
+}
+
+/** The first three bytes of a network's subnet are its base, the first 64 bits of its IPv6 one `base6`. */
 export function network(facts: {
   readonly id: string;
   readonly name: string;
   readonly base: string;
+  readonly base6?: string;
   readonly vni: number;
   readonly isInternal?: boolean;
 }): ClusterView["networks"][number] {
-  const { id, name, base, vni } = facts;
+  const { id, name, base, base6, vni } = facts;
   const Ingress = name === "ingress";
-  const Subnet = `${base}.0/${Ingress ? 16 : 24}`;
-  const Gateway = `${base}.1`;
+  const rest = { IPRange: "", AuxiliaryAddresses: {} };
+  const four = { Subnet: `${base}.0/${Ingress ? 16 : 24}`, Gateway: `${base}.1`, ...rest };
+  const six = { Subnet: `${base6}::/64`, Gateway: `${base6}::1`, ...rest };
   const spec = { Name: name, Labels: {}, Driver: "overlay", Options: {}, Scope: "swarm" };
   const kind = { Internal: facts.isInternal === true, Attachable: !Ingress, Ingress };
   return {
     ...{ ID: id, CreatedAt: "", UpdatedAt: "", VNI: vni },
-    Spec: { ...spec, ...kind, EnableIPv6: false },
+    Spec: { ...spec, ...kind, EnableIPv6: base6 !== undefined },
     IPAM: {
       Driver: "default",
       Options: {},
-      Config: [{ Subnet, Gateway, IPRange: "", AuxiliaryAddresses: {} }],
+      Config: base6 === undefined ? [four] : [four, six],
     },
   };
 }
@@ -299,9 +329,13 @@ export function membersView(
 }
 
 export function view(self: number, hosts: readonly Host[], tasks: readonly Task[]): ClusterView {
-  const endpoint = (NetworkID: string, base: string, task: Task) => ({
-    ...{ NetworkID, ServiceID: "web", TaskID: task.id, NodeID: `node${task.host}` },
-    ...{ NodeIndex: task.host, Address: `${base}${task.last}`, State: task.state ?? "serving" },
+  const endpoint = (on: ClusterView["networks"][number], task: Task) => ({
+    ...{ NetworkID: on.ID, ServiceID: "web", TaskID: task.id, NodeID: `node${task.host}` },
+    ...{
+      NodeIndex: task.host,
+      Addresses: addressesOn(on, task.last),
+      State: task.state ?? "serving",
+    },
     ...{ Names: [`web.${task.last}`, `web.${task.last}.${task.id}`], Aliases: [] },
   });
   const service = { ServiceID: "web", Name: "web", Aliases: ["site"] };
@@ -311,9 +345,9 @@ export function view(self: number, hosts: readonly Host[], tasks: readonly Task[
     ...membersView(self, hosts),
     networks: [ingress, overlay],
     services: [
-      { ...service, NetworkID: "net1", VirtualIP: "10.0.1.2", Ports: [] },
+      { ...service, NetworkID: "net1", VirtualIPs: addressesOn(overlay, 2), Ports: [] },
       {
-        ...{ ...service, NetworkID: "ing", VirtualIP: "10.0.0.2", Aliases: [] },
+        ...{ ...service, NetworkID: "ing", VirtualIPs: addressesOn(ingress, 2), Aliases: [] },
         Ports: [
           { ...port, PublishMode: "ingress" },
           {
@@ -322,12 +356,9 @@ export function view(self: number, hosts: readonly Host[], tasks: readonly Task[
           },
         ],
       },
-      { ...idle, VirtualIP: "10.0.1.3" },
+      { ...idle, VirtualIPs: addressesOn(overlay, 3) },
     ],
-    endpoints: tasks.flatMap((task) => [
-      endpoint("net1", "10.0.1.", task),
-      endpoint("ing", "10.0.0.", task),
-    ]),
+    endpoints: tasks.flatMap((task) => [endpoint(overlay, task), endpoint(ingress, task)]),
   };
 }
 
@@ -335,8 +366,8 @@ export function sandbox(task: Task, more: Partial<Sandbox> = {}): Sandbox {
   return {
     id: task.id,
     attachments: [
-      { networkId: "ing", address: `10.0.0.${task.last}` },
-      { networkId: "net1", address: `10.0.1.${task.last}` },
+      { networkId: "ing", addresses: addressesOn(ingress, task.last) },
+      { networkId: "net1", addresses: addressesOn(overlay, task.last) },
     ],
     ports: [],
     upstreamNameServers: ["192.0.2.53:53"],

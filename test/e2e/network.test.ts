@@ -118,7 +118,7 @@ test("the keeper is told names once, what changed, and all again when it was res
   const [first] = told();
   assert.equal(told().length, 1);
   assert.deepEqual(Object.keys(first?.tables ?? {}), ["net1"]);
-  assert.deepEqual(first?.tables["net1"]?.names["site"], ["10.0.1.2"]);
+  assert.deepEqual(first?.tables["net1"]?.names["site"], ["10.0.1.2", "fd00:1::2"]);
   const served = a.keeperHeard.filter((request) => request.do === "serveNames");
   assert.deepEqual(served, [
     {
@@ -133,7 +133,7 @@ test("the keeper is told names once, what changed, and all again when it was res
 });
 
 test("the resolver's address leads to the keeper's port in the container", { skip }, async () => {
-  serveUdp(at("a1"), "keeper", 4053, "127.0.0.11");
+  serveUdp(at("a1"), "keeper", 4053, ["127.0.0.11"]);
   assert.match(await askOnce(at("a1"), "UDP:127.0.0.11:53"), /^keeper saw 127\.0\.0\./);
 });
 
@@ -208,11 +208,14 @@ test("a container without a network leaves through its host, which no one enters
   const alone = sandbox({ id: "l1", host: 1, last: 0 }, { attachments: [] });
   const { namespace, attachments } = await host(0).do<{
     namespace: string;
-    attachments: readonly { networkId: string; address: string }[];
+    attachments: readonly { networkId: string; addresses: readonly string[] }[];
   }>("createSandbox", alone);
-  assert.deepEqual(attachments, [{ networkId: "local", address: "172.29.0.2" }]);
+  const addresses = ["172.29.0.2", "fd9f:9683:bc6c:1::2"];
+  assert.deepEqual(attachments, [{ networkId: "local", addresses }]);
   assert.equal(await askOnce(namespace, "10.88.0.13:80"), "outside saw 10.88.0.11");
   assert.equal(await askOnce(at("a1"), "10.88.0.13:80"), "outside saw 10.88.0.11");
+  assert.equal(await askOnce(namespace, "[fd4c:88::13]:80"), "outside saw fd4c:88::11");
+  assert.match(await askOnce(namespace, "[fd00:1::5]:80"), /refused|no route/);
   assert.match(await askOnce(namespace, "10.0.1.5:80,connect-timeout=1"), /failed|no route/);
   await host(0).do("removeSandbox", "l1");
 });

@@ -9,6 +9,7 @@ import { routerMac } from "../../agent/network/addresses.ts";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
 import { udpSocketIn } from "../../proto/kit/netns.ts";
 import {
+  addressesOn,
   askOnce,
   endHosts,
   type Host,
@@ -22,17 +23,18 @@ import {
   serveUdp,
 } from "./network-kit.ts";
 
-/** `twin` has the subnet of `front`, and the same addresses in it. */
+/** `twin` has the subnets of `front`, and the same addresses in them; `four` has no IPv6. */
 const networks = [
   ingress,
-  network({ id: "front", name: "front", base: "10.0.1", vni: 4097 }),
-  network({ id: "back", name: "back", base: "10.0.2", vni: 4098 }),
-  network({ id: "closed", name: "closed", base: "10.0.3", vni: 4099, isInternal: true }),
-  network({ id: "twin", name: "twin", base: "10.0.1", vni: 4100 }),
+  network({ id: "front", name: "front", base: "10.0.1", base6: "fd00:1", vni: 4097 }),
+  network({ id: "back", name: "back", base: "10.0.2", base6: "fd00:2", vni: 4098 }),
+  network({
+    ...{ id: "closed", name: "closed", vni: 4099, isInternal: true },
+    ...{ base: "10.0.3", base6: "fd00:3" },
+  }),
+  network({ id: "twin", name: "twin", base: "10.0.1", base6: "fd00:1", vni: 4100 }),
+  network({ id: "four", name: "four", base: "10.0.4", vni: 4101 }),
 ];
-const bases = new Map(
-  networks.map(({ ID, IPAM }) => [ID, IPAM?.Config[0]?.Gateway.replace(/\.1$/, "") ?? ""]),
-);
 
 interface Box {
   readonly id: string;
@@ -54,6 +56,8 @@ const boxes: readonly Box[] = [
   { id: "b5", host: 2, last: 6, service: "other", on: ["twin"] },
   { id: "a6", host: 1, last: 20, service: "rounds", on: ["front"] },
   { id: "b6", host: 2, last: 21, service: "rounds", on: ["front"] },
+  { id: "a7", host: 1, last: 5, service: "old", on: ["four"] },
+  { id: "b7", host: 2, last: 6, service: "old", on: ["four"] },
 ];
 const mesh = [
   { Name: "", Protocol: "tcp", TargetPort: 80, PublishedPort: 8080, PublishMode: "ingress" },
@@ -68,6 +72,7 @@ const services = [
   { id: "both", last: 3 },
   { id: "guard", last: 4 },
   { id: "rounds", last: 0 },
+  { id: "old", last: 2 },
 ];
 
 let hosts: readonly Host[] = [];
@@ -104,12 +109,15 @@ function hostOf(box: Box): Host {
 }
 
 function sandbox({ id, on, last }: Box): Sandbox {
-  const attachments = on.map((networkId) => ({ networkId, address: addressOn(networkId, last) }));
+  const attachments = on.map((networkId) => ({
+    networkId,
+    addresses: addressesAt(networkId, last),
+  }));
   return { id, attachments, ports: [], upstreamNameServers: [], searchDomains: [] };
 }
 
-function addressOn(networkId: string, last: number): string {
-  return `${bases.get(networkId)}.${last}`;
+function addressesAt(networkId: string, last: number): readonly string[] {
+  return addressesOn(networks.find(({ ID }) => ID === networkId) ?? assert.fail(), last);
 }
 
 function view(self: number): ClusterView {
@@ -120,20 +128,21 @@ function view(self: number): ClusterView {
       const on = boxes.find(({ service }) => service === id)?.on ?? [];
       return on.map((NetworkID) => ({
         ...{ NetworkID, ServiceID: id, Name: id, Aliases: [] },
-        VirtualIP: last === 0 ? "" : addressOn(NetworkID, last),
+        VirtualIPs: last === 0 ? [] : addressesAt(NetworkID, last),
         Ports: NetworkID === "ing" ? mesh : [],
       }));
     }),
     endpoints: boxes.flatMap(({ id, host, last, service, on }) =>
       on.map((NetworkID) => ({
         ...{ NetworkID, ServiceID: service, TaskID: id, NodeID: `node${host}`, NodeIndex: host },
-        ...{ Address: addressOn(NetworkID, last), State: "serving", Names: [id], Aliases: [] },
+        ...{ Addresses: addressesAt(NetworkID, last), State: "serving", Names: [id], Aliases: [] },
       })),
     ),
   };
 }
 
 const at = (name: string) => places.get(name) ?? assert.fail(name);
+const any = "0.0.0.0";
 const nothing = /^(refused|no route)$/;
 /** Beyond the host it is for others to say no. */
 const silence = /^(refused|no route|failed: .*|)$/s;
@@ -183,6 +192,51 @@ const ways: readonly (readonly [from: string, to: string, hears: RegExp])[] = [
   // A service without a virtual address is reached by its tasks' own.
   ["a1", "10.0.1.20:80", /^a6 saw 10\.0\.1\.5$/],
   ["a1", "10.0.1.21:80", /^b6 saw 10\.0\.1\.5$/],
+  // The same over IPv6.
+  ["c", "[fd4c:88::11]:8080", /^[ab]1 saw fd4c:88::13$/],
+  ["c", "[fd4c:88::12]:8080", /^[ab]1 saw fd4c:88::13$/],
+  ["c", "[fd00:1::2]:80", nothing],
+  ["c", "[fd00:1::5]:80", nothing],
+  ["a", "[::1]:8080", /^[ab]1 saw /],
+  ["a", "[fd4c:88::11]:8080", /^[ab]1 saw /],
+  ["a", "[fd4c:88::12]:8080", /^[ab]1 saw fd4c:88::11$/],
+  ["a", "[fd00:1::2]:80", nothing],
+  ["a", "[fd00:1::5]:80", nothing],
+  ["a1", "[fd00:1::2]:80", /^(a1 saw fd00:1::1|b1 saw fd00:1::5)$/],
+  ["a1", "[fd00:1::6]:80", /^b1 saw fd00:1::5$/],
+  ["a1", "[fd00:1::7]:80", /^a2 saw fd00:1::5$/],
+  ["a1", "[fd4c:88::11]:8080", /^[ab]1 saw /],
+  ["a1", "[fd4c:88::12]:8080", /^[ab]1 saw fd4c:88::11$/],
+  ["a1", "[fd4c:88::13]:80", /^outside saw fd4c:88::11$/],
+  ["a1", "[fd00:2::8]:80", silence],
+  ["a1", "[fd00:1::77]:80", nothing],
+  ["a2", "[fd00:1::2]:80", /^[ab]1 saw fd00:1::7$/],
+  ["a2", "[fd00:2::2]:80", /^b2 saw fd00:2::7$/],
+  ["a2", "[fd4c:88::12]:8080", /^[ab]1 saw fd4c:88::11$/],
+  ["a2", "[fd4c:88::13]:80", /^outside saw fd4c:88::11$/],
+  ["b2", "[fd00:2::7]:80", /^a2 saw fd00:2::8$/],
+  ["b2", "[fd00:1::2]:80", silence],
+  ["b2", "[fd00:1::5]:80", silence],
+  ["b2", "[fd4c:88::11]:8080", /^[ab]1 saw fd4c:88::12$/],
+  ["b2", "[fd4c:88::12]:8080", /^[ab]1 saw /],
+  ["a3", "[fd00:3::2]:80", /^(a3 saw fd00:3::1|b3 saw fd00:3::5)$/],
+  ["a3", "[fd00:3::6]:80", /^b3 saw fd00:3::5$/],
+  ["a3", "[fd4c:88::13]:80", nothing],
+  ["a3", "[fd4c:88::11]:8080", nothing],
+  ["a3", "[fd00:1::2]:80", nothing],
+  ["b4", "[fd00:3::5]:80", /^a3 saw fd00:3::9$/],
+  ["b4", "[fd00:1::5]:80", /^a1 saw fd00:1::9$/],
+  ["b4", "[fd4c:88::13]:80", /^outside saw fd4c:88::12$/],
+  ["a5", "[fd00:1::2]:80", /^(a5 saw fd00:1::1|b5 saw fd00:1::5)$/],
+  ["a5", "[fd00:1::6]:80", /^b5 saw fd00:1::5$/],
+  ["a5", "[fd00:1::7]:80", nothing],
+  ["b5", "[fd00:1::5]:80", /^a5 saw fd00:1::6$/],
+  ["a1", "[fd00:1::20]:80", /^a6 saw fd00:1::5$/],
+  ["a1", "[fd00:1::21]:80", /^b6 saw fd00:1::5$/],
+  // A network without IPv6 has none, inside and out.
+  ["a7", "10.0.4.2:80", /^(a7 saw 10\.0\.4\.1|b7 saw 10\.0\.4\.5)$/],
+  ["a7", "10.88.0.13:80", /^outside saw 10\.88\.0\.11$/],
+  ["a7", "[fd4c:88::13]:80", nothing],
 ];
 
 for (const [from, to, hears] of ways)
@@ -203,9 +257,10 @@ for (const [from, to, hears] of ways)
 
 test("a service without a virtual address is known by its tasks' addresses", { skip }, () => {
   const names = hosts[0]?.namesHeard("front") ?? {};
-  assert.deepEqual(names["rounds"], ["10.0.1.20", "10.0.1.21"]);
-  assert.deepEqual(names["tasks.rounds"], ["10.0.1.20", "10.0.1.21"]);
-  assert.deepEqual(names["web"], ["10.0.1.2"]);
+  const tasks = ["10.0.1.20", "10.0.1.21", "fd00:1::20", "fd00:1::21"];
+  assert.deepEqual(names["rounds"], tasks);
+  assert.deepEqual(names["tasks.rounds"], tasks);
+  assert.deepEqual(names["web"], ["10.0.1.2", "fd00:1::2"]);
 });
 
 test("whoever asks for what is not there is told each time", { skip }, async () => {
@@ -218,9 +273,12 @@ test("whoever asks for what is not there is told each time", { skip }, async () 
 test("one client port through two nodes at once is two connections", { skip }, async () => {
   await Promise.all(
     [hosts[0], hosts[1]].map(async (host) => {
-      const target = `${host?.address}:8080,sourceport=4040,reuseaddr`;
-      assert.match(await askOnce(at("c"), `UDP:${target}`), /^[ab]1 saw 10\.88\.0\.13$/);
-      assert.match(await askOnce(at("c"), target), /^[ab]1 saw 10\.88\.0\.13$/);
+      for (const address of [host?.address, `[${host?.address6}]`]) {
+        const target = `${address}:8080,sourceport=4040,reuseaddr`;
+        const hears = /^[ab]1 saw (10\.88\.0\.13|fd4c:88::13)$/;
+        assert.match(await askOnce(at("c"), `UDP:${target}`), hears);
+        assert.match(await askOnce(at("c"), target), hears);
+      }
     }),
   );
 });
@@ -252,17 +310,36 @@ const forgeries = [
   { name: "one of another network", source: "10.0.2.8" },
   { name: "its host's", source: "10.88.0.11" },
   { name: "a peer router's", source: "169.254.128.2" },
+  { name: "one nobody has, over IPv6", source: "fd00:1::99" },
+  { name: "the gateway's, over IPv6", source: "fd00:1::1" },
+  { name: "a virtual one, over IPv6", source: "fd00:1::2" },
+  { name: "another container's, over IPv6", source: "fd00:1::20" },
+  { name: "one of another network, over IPv6", source: "fd00:2::8" },
+  { name: "its host's, over IPv6", source: "fd4c:88::11" },
+  { name: "its host's end of the link, over IPv6", source: "fd9f:9683:bc6c::1:0" },
 ];
 for (const [i, { name, source }] of forgeries.entries())
   test(`a container with a forged address is not heard: ${name}`, { skip }, async () => {
     const port = 6000 + i;
-    const targets = { a2: "10.0.1.7", b1: "10.0.1.6", c: "10.88.0.13" };
-    const heard = Object.keys(targets).map((place) => listen(at(place), port));
+    const is6 = source.includes(":");
+    const targets = is6
+      ? { a2: "fd00:1::7", b1: "fd00:1::6", c: "fd4c:88::13" }
+      : { a2: "10.0.1.7", b1: "10.0.1.6", c: "10.88.0.13" };
+    const heard = Object.keys(targets).map((place) => listen(at(place), port, is6 ? "::" : any));
     const speak = (text: string, as?: string) =>
       Promise.all(Object.values(targets).map((to) => send(at("a1"), to, port, text, as)));
     const onLoopback = (verb: string) =>
       execFileSync("nsenter", [
-        ...[`--net=${at("a1")}`, "ip", "address", verb, `${source}/32`, "dev", "lo"],
+        ...[
+          `--net=${at("a1")}`,
+          "ip",
+          "address",
+          verb,
+          `${source}/${is6 ? 128 : 32}`,
+          "dev",
+          "lo",
+          ...(is6 ? ["nodad"] : []),
+        ],
       ]);
     onLoopback("add");
     await speak("forged", source);
@@ -278,6 +355,8 @@ test("a route of the LAN into the overlay and its links leads nowhere", { skip }
   const through = ["via", "10.88.0.11"];
   for (const subnet of ["10.0.0.0/8", "169.254.0.0/16", "172.29.0.0/16"])
     ip("-n", `${prefix}c`, "route", "add", subnet, ...through);
+  for (const subnet of ["fd00::/16", "fd9f:9683:bc6c::/48"])
+    ip("-n", `${prefix}c`, "route", "add", subnet, "via", "fd4c:88::11");
   for (const target of [
     "10.0.1.2",
     "10.0.1.5",
@@ -285,16 +364,17 @@ test("a route of the LAN into the overlay and its links leads nowhere", { skip }
     "10.0.3.5",
     "169.254.1.1",
     "172.29.0.2",
+    ...["[fd00:1::2]", "[fd00:1::5]", "[fd00:9::5]", "[fd00:3::5]", "[fd9f:9683:bc6c::1:1]"],
   ])
     for (const port of ["80", "8080"])
       assert.match(await askOnce(at("c"), `${target}:${port},connect-timeout=0.3`), silence);
 });
 
 /** What arrives at a port, in order. */
-function listen(namespace: string, port: number): string[] {
+function listen(namespace: string, port: number, address = any): string[] {
   const heard: string[] = [];
-  const socket = createSocket("udp4", (message) => heard.push(message.toString()));
-  socket.bind({ fd: udpSocketIn(namespace, "0.0.0.0", port) });
+  const socket = createSocket(kindFor(address), (message) => heard.push(message.toString()));
+  socket.bind({ fd: udpSocketIn(namespace, address, port) });
   sockets.push(socket);
   return heard;
 }
@@ -304,15 +384,19 @@ function send(
   target: string,
   port: number,
   message: string | Buffer,
-  source = "0.0.0.0",
+  source = target.includes(":") ? "::" : any,
 ): Promise<void> {
-  const socket = createSocket("udp4");
+  const socket = createSocket(kindFor(target));
   return new Promise((resolve) => {
     const end = () => socket.close(() => resolve());
     socket.bind({ fd: udpSocketIn(namespace, source, 0) }, () =>
       socket.send(message, port, target, end),
     );
   });
+}
+
+function kindFor(address: string): "udp4" | "udp6" {
+  return address.includes(":") ? "udp6" : "udp4";
 }
 
 /** What was sent before has arrived when this has. */

@@ -132,10 +132,13 @@ test("hosts holds the own addresses and what was added", () => {
       IPAddress: "10.1.0.5",
       IPPrefixLen: 24,
       Gateway: "10.1.0.1",
+      GlobalIPv6Address: "fd00::5",
+      GlobalIPv6PrefixLen: 64,
+      IPv6Gateway: "fd00::1",
       Aliases: [],
     },
   };
   const text = hostsFile("box", networks, ["db:10.0.0.9", "me:host-gateway"], "10.1.0.1");
   assert.match(text, /^127\.0\.0\.1\tlocalhost\n/);
-  assert.match(text, /\n10\.0\.0\.9\tdb\n10\.1\.0\.1\tme\n10\.1\.0\.5\tbox\n$/);
+  assert.match(text, /\n10\.0\.0\.9\tdb\n10\.1\.0\.1\tme\n10\.1\.0\.5\tbox\nfd00::5\tbox\n$/);
 });

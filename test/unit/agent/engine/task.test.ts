@@ -129,9 +129,15 @@ test("addresses are shown by network name", () => {
           Network: {
             ID: "n1",
             Spec: { Name: "front" },
-            IPAM: { Config: [{ Subnet: "10.1.0.0/24", Gateway: "10.1.0.1" }] },
+            IPAM: {
+              Config: [
+                { Subnet: "10.7.0.0/24", Gateway: "10.7.0.1" },
+                { Subnet: "10.1.0.0/24", Gateway: "10.1.0.1" },
+                { Subnet: "fd00:1::/64", Gateway: "fd00:1::1" },
+              ],
+            },
           },
-          Addresses: ["10.1.0.5/24"],
+          Addresses: ["10.1.0.5/24", "fd00:1::5/64"],
           Aliases: ["www"],
         },
       ],
@@ -143,6 +149,9 @@ test("addresses are shown by network name", () => {
       IPAddress: "10.1.0.5",
       IPPrefixLen: 24,
       Gateway: "10.1.0.1",
+      GlobalIPv6Address: "fd00:1::5",
+      GlobalIPv6PrefixLen: 64,
+      IPv6Gateway: "fd00:1::1",
       Aliases: ["www"],
     },
   });

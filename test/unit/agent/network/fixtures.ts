@@ -23,7 +23,7 @@ export function networkObject(
       Options: {},
       Config: subnets.map((Subnet) => ({
         Subnet,
-        Gateway: Subnet.replace(/0\/\d+$/, "1"),
+        Gateway: Subnet.replace(/0?\/\d+$/, "1"),
         IPRange: "",
         AuxiliaryAddresses: {},
       })),
@@ -43,7 +43,7 @@ export function endpoint(
 ): ClusterView["endpoints"][number] {
   return {
     ...{ NetworkID: "net", ServiceID: "web", TaskID: `task${last}`, NodeID: `node${node}` },
-    ...{ NodeIndex: node, Address: `10.0.1.${last}`, State: "serving" },
+    ...{ NodeIndex: node, Addresses: [`10.0.1.${last}`], State: "serving" },
     ...{ Names: [`web.${last}`, `web.${last}.task${last}`], Aliases: [] },
     ...more,
   };
@@ -53,7 +53,7 @@ export function service(
   more: Partial<ClusterView["services"][number]> = {},
 ): ClusterView["services"][number] {
   return {
-    ...{ NetworkID: "net", ServiceID: "web", Name: "web", VirtualIP: "10.0.1.2" },
+    ...{ NetworkID: "net", ServiceID: "web", Name: "web", VirtualIPs: ["10.0.1.2"] },
     ...{ Aliases: [], Ports: [] },
     ...more,
   };
@@ -70,10 +70,14 @@ export function clusterView(more: Partial<ClusterView> = {}): ClusterView {
   };
 }
 
-export function sandbox(id: string, address: string, more: Partial<Sandbox> = {}): Sandbox {
+export function sandbox(
+  id: string,
+  address: string | readonly string[],
+  more: Partial<Sandbox> = {},
+): Sandbox {
   return {
     id,
-    attachments: [{ networkId: "net", address }],
+    attachments: [{ networkId: "net", addresses: [address].flat() }],
     ports: [],
     upstreamNameServers: [],
     searchDomains: [],

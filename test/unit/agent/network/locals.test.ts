@@ -1,13 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { attachedTo, localNetwork } from "../../../../agent/network/facts.ts";
 import { localFacts, placeLocally, withLocalEndpoints } from "../../../../agent/network/locals.ts";
 import { nameTable, networkNames } from "../../../../agent/network/names.ts";
-import {
-  attachedTo,
-  emptyView,
-  localNetwork,
-  sandboxObjects,
-} from "../../../../agent/network/plan.ts";
+import { emptyView, sandboxObjects } from "../../../../agent/network/plan.ts";
 import type { Attachment, Sandbox } from "../../../../agent/network/types.ts";
 
 const back = localFacts({
@@ -22,14 +18,14 @@ function sandbox(id: string, attachments: readonly Attachment[] = [], isolated =
     ...(isolated ? { isolated } : {}),
   };
 }
-const on = (networkId: string, address = ""): Attachment => ({ networkId, address });
+const on = (networkId: string, ...addresses: string[]): Attachment => ({ networkId, addresses });
 const placed = (wanted: Sandbox, others: readonly Sandbox[] = [], before?: Sandbox) =>
-  placeLocally(wanted, before, others, networks).attachments.map(({ address }) => address);
+  placeLocally(wanted, before, others, networks).attachments.flatMap(({ addresses }) => addresses);
 
 test("the lowest free address, that of the gateway and the ends left out", () => {
-  assert.deepEqual(placed(sandbox("a")), ["172.29.0.2"]);
+  assert.deepEqual(placed(sandbox("a")), ["172.29.0.2", "fd9f:9683:bc6c:1::2"]);
   const others = ["172.29.0.2", "172.29.0.3"].map((at) => sandbox(at, [on("local", at)]));
-  assert.deepEqual(placed(sandbox("a"), others), ["172.29.0.4"]);
+  assert.deepEqual(placed(sandbox("a"), others), ["172.29.0.4", "fd9f:9683:bc6c:1::2"]);
   assert.deepEqual(placed(sandbox("a", [on(back.id)])), ["172.40.0.2"]);
   const full = [sandbox("b", [on(back.id, "172.40.0.2")])];
   assert.throws(
@@ -39,8 +35,8 @@ test("the lowest free address, that of the gateway and the ends left out", () =>
 });
 
 test("a sandbox keeps the address it has, and an isolated one has none", () => {
-  const before = sandbox("a", [on("local", "172.29.0.9")]);
-  assert.deepEqual(placed(sandbox("a"), [before], before), ["172.29.0.9"]);
+  const before = sandbox("a", [on("local", "172.29.0.9", "fd9f:9683:bc6c:1::9")]);
+  assert.deepEqual(placed(sandbox("a"), [before], before), ["172.29.0.9", "fd9f:9683:bc6c:1::9"]);
   assert.deepEqual(placed(sandbox("a", [], true)), []);
 });
 
@@ -74,7 +70,7 @@ test("containers on a network of this node have their names there, and nowhere e
 test("a device keeps its name when one before it is gone", () => {
   const left = sandbox("a", [{ ...on(back.id, "172.40.0.2"), device: "eth1" }]);
   assert.deepEqual(
-    attachedTo(back.id, [left]).map(({ device }) => device),
+    attachedTo(back, [left]).map(({ device }) => device),
     ["eth1"],
   );
   const links = sandboxObjects(left, networks).flatMap((o) => ("link" in o ? [o.link] : []));

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { changed } from "../../../../agent/keeper/names.ts";
+import { networkFacts } from "../../../../agent/network/facts.ts";
 import { nameServers } from "../../../../agent/network/host.ts";
 import { nameChange, nameTable, networkNames } from "../../../../agent/network/names.ts";
-import { networkFacts } from "../../../../agent/network/plan.ts";
 import type { ClusterView } from "../../../../agent/network/types.ts";
 import { clusterView, endpoint, networkObject, service } from "./fixtures.ts";
 
@@ -33,7 +33,7 @@ test("a service's name leads to its virtual address, tasks.NAME to its tasks, a 
 
 test("a service without a virtual address leads to its serving tasks", () => {
   const view = clusterView({
-    services: [service({ VirtualIP: "", Aliases: ["site"] })],
+    services: [service({ VirtualIPs: [], Aliases: ["site"] })],
     endpoints: [endpoint(5, 1), endpoint(6, 2), endpoint(7, 2, { State: "draining" })],
   });
   const { names } = namesOf(view);
@@ -75,7 +75,7 @@ test("name servers are those of resolv.conf, three at most", () => {
 
 test("a change is as small as what differs, and makes the keeper's table the new one", () => {
   const many = Array.from({ length: 1000 }, (_, i) =>
-    service({ ServiceID: `s${i}`, Name: `s${i}`, VirtualIP: `10.0.${4 + (i >> 8)}.${i & 255}` }),
+    service({ ServiceID: `s${i}`, Name: `s${i}`, VirtualIPs: [`10.0.${4 + (i >> 8)}.${i & 255}`] }),
   );
   const before = networkNames(
     clusterView({ services: many, endpoints: [endpoint(5, 1)] }),
@@ -97,4 +97,20 @@ test("a change is as small as what differs, and makes the keeper's table the new
   const told = JSON.parse(JSON.stringify(change));
   assert.deepEqual(changed(nameTable(before), told), nameTable(after));
   assert.equal(nameChange(after, networkNames(view, network)), null);
+});
+
+test("on a network of both families every name has both addresses, and each its reverse", () => {
+  const view = clusterView({
+    services: [service({ VirtualIPs: ["10.0.1.2", "fd00:1::2"] })],
+    endpoints: [
+      endpoint(6, 2, { Addresses: ["10.0.1.6", "fd00:1::6"] }),
+      endpoint(5, 1, { Addresses: ["10.0.1.5", "fd00:1::5"] }),
+    ],
+  });
+  const { names, addresses } = namesOf(view);
+  assert.deepEqual(names["web"], ["10.0.1.2", "fd00:1::2"]);
+  assert.deepEqual(names["tasks.web"], ["10.0.1.5", "10.0.1.6", "fd00:1::5", "fd00:1::6"]);
+  assert.deepEqual(names["web.5"], ["10.0.1.5", "fd00:1::5"]);
+  assert.equal(addresses["fd00:1::2"], "web.backend");
+  assert.equal(addresses["fd00:1::5"], "web.5.task5.backend");
 });

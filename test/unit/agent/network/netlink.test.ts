@@ -9,12 +9,12 @@ import {
   encode,
   identity,
   type KernelObject,
-  parseCidr,
   parseError,
   parseObject,
   put,
   remove,
 } from "../../../../agent/network/netlink.ts";
+import { parseCidr } from "../../../../proto/kit/ip.ts";
 
 const indexOf = (link: string) => (link === "vx0" ? 7 : 3);
 const nameOf = (index: number) => (index === 7 ? "vx0" : "c0a000105");
@@ -28,8 +28,17 @@ const objects: readonly KernelObject[] = [
   { kind: "route", to: "0.0.0.0/0", via: "169.254.255.254", link: "vx0", table: 100 },
   { kind: "neighbour", link: "vx0", address: "169.254.128.2", mac: "02:73:77:00:00:02" },
   { kind: "forward", link: "vx0", mac: "02:73:77:00:00:02", to: "192.0.2.2" },
-  { kind: "rule", mark: 0x1_0000, mask: 0x1_0000, table: 100 },
+  { kind: "address", link: "c0a000105", address: "fd00:1::1", prefix: 128 },
+  { kind: "address", link: "c0a000105", address: "fd00:1::5", prefix: 64, bare: true },
+  { kind: "route", to: "fd00:1::/64" },
+  { kind: "route", to: "fd00:1::5/128", link: "c0a000105" },
+  { kind: "route", to: "::/0", via: "fe80::7377:ffff", link: "vx0", table: 100 },
+  { kind: "route", to: "::1/128", link: "vx0", table: 255 },
+  { kind: "neighbour", link: "vx0", address: "fe80::7377:2", mac: "02:73:77:00:00:02" },
+  { kind: "rule", family: 6, mark: 0x1_0000, mask: 0x1_0000, table: 100 },
   { kind: "sourceRule", from: "10.0.0.5", table: 100 },
+  { kind: "sourceRule", from: "fd00:9::5", table: 100 },
+  { kind: "rule", family: 4, mark: 0x1_0000, mask: 0x1_0000, table: 100 },
 ];
 for (const object of objects) {
   test(`the kernel's form of "${describe(object)}" reads back as the same`, () => {
@@ -41,6 +50,10 @@ for (const object of objects) {
 test("objects of the kernel itself and of others are none of ours", () => {
   const loopback = put({ kind: "address", link: "lo", address: "127.0.0.1", prefix: 8 }, indexOf);
   assert.equal(parseObject(loopback.type, Buffer.from(loopback.body), nameOf), null);
+  for (const address of ["::1", "fe80::1"]) {
+    const own = put({ kind: "address", link: "lo", address, prefix: 128 }, indexOf);
+    assert.equal(parseObject(own.type, Buffer.from(own.body), nameOf), null);
+  }
   const route = put({ kind: "route", to: "10.0.1.5/32", link: "vx0" }, indexOf);
   const body = Buffer.from(route.body);
   body[5] = 2; // protocol: kernel
@@ -98,7 +111,8 @@ test("what differs is put, what is gone is removed, what is equal is left alone"
 
 test("a subnet that is none is refused by name", () => {
   assert.deepEqual(parseCidr("10.0.1.0/24"), { address: "10.0.1.0", prefix: 24 });
-  for (const text of ["10.0.1.0", "10.0.1/24", "10.0.1.0/33", "fd00::/64", ""]) {
+  assert.deepEqual(parseCidr("fd00::/64"), { address: "fd00::", prefix: 64 });
+  for (const text of ["10.0.1.0", "10.0.1/24", "10.0.1.0/33", "fd00::/129", "fe80::%a/64", ""]) {
     assert.throws(() => parseCidr(text), { code: "invalid" });
   }
 });
@@ -118,4 +132,21 @@ test("connections are asked for by who answers them, and read with their handle"
   assert.equal(connection.target, "10.0.1.2");
   assert.equal(connection.answerer, "10.0.1.5");
   assert.equal(connection.handle.toString("hex"), original);
+});
+
+test("connections over IPv6 are asked for and read as those over IPv4", () => {
+  const request = Buffer.from(answeredRequest("fd00:1::5").body);
+  assert.equal(request[0], 10);
+  assert.match(request.toString("hex"), /0300fd00000100000000000000000000000/);
+  const address = (last: string) => `fd000001${"0".repeat(22)}${last}`;
+  const tuple = (type: string, source: string, target: string) =>
+    `3c00${type}802c00018014000300${address(source)}14000400${address(target)}0c0002800500010011000000`;
+  const original = tuple("01", "06", "02");
+  const message = Buffer.from(`0a000000${original}${tuple("02", "05", "06")}`, "hex");
+  const found = parseConnection({ sequence: 1, type: 0x100, flags: 0, body: message });
+  assert.deepEqual(
+    [found.family, found.protocol, found.target, found.answerer],
+    [6, 17, "fd00:1::2", "fd00:1::5"],
+  );
+  assert.equal(found.handle.toString("hex"), original);
 });

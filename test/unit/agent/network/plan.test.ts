@@ -9,19 +9,23 @@ import {
   routerMac,
   slotOf,
 } from "../../../../agent/network/addresses.ts";
-import { staleFlows } from "../../../../agent/network/flows.ts";
-import { describe } from "../../../../agent/network/netlink.ts";
 import {
-  contains,
-  emptyView,
   exitNetwork,
   type NetworkFacts,
   networkFacts,
+  withoutIPv6,
+} from "../../../../agent/network/facts.ts";
+import { staleFlows } from "../../../../agent/network/flows.ts";
+import { describe } from "../../../../agent/network/netlink.ts";
+import {
+  emptyView,
+  hostEndObjects,
   partOf,
-  publishedPorts,
   routerObjects,
   sandboxObjects,
 } from "../../../../agent/network/plan.ts";
+import { publishedPorts } from "../../../../agent/network/published.ts";
+import { contains } from "../../../../proto/kit/ip.ts";
 import { clusterView, endpoint, networkObject, peer, sandbox, service } from "./fixtures.ts";
 
 const backend = networkFacts(networkObject("net", "backend", ["10.0.1.0/24"]));
@@ -72,12 +76,12 @@ test("a router knows its containers by link, the others by their node, and nobod
     "route 10.0.1.5/32 254 via - dev c0a000105",
     "neighbour c0a000105 10.0.1.5 at 02:42:0a:00:01:05",
     "address vx0 169.254.128.1/17",
-    "rule rule 65536/65536 100".slice(5),
+    "rule ipv4 65536/65536 100",
     "neighbour vx0 169.254.255.254 at 02:73:77:ff:ff:fd",
     "route 0.0.0.0/0 100 via 169.254.255.254 dev vx0",
     "neighbour vx0 169.254.128.2 at 02:73:77:00:00:02",
-    "forward vx0 02:73:77:00:00:02 to 192.0.2.2",
     "route 10.0.1.6/32 254 via 169.254.128.2 dev vx0",
+    "forward vx0 02:73:77:00:00:02 to 192.0.2.2",
   ]);
 });
 
@@ -113,36 +117,39 @@ test("a network with two subnets has both behind the same router", () => {
 });
 
 const both = [
-  { networkId: "int", address: "10.0.9.5" },
-  { networkId: "net", address: "10.0.1.5" },
+  { networkId: "int", addresses: ["10.0.9.5"] },
+  { networkId: "net", addresses: ["10.0.1.5"] },
 ];
 const exits = [
   { name: "its only network", attachments: both.slice(1), exit: "net" },
   { name: "not an internal one", attachments: both, exit: "net" },
   {
     name: "the ingress network before any other",
-    attachments: [...both, { networkId: "ing", address: "10.0.0.5" }],
+    attachments: [...both, { networkId: "ing", addresses: ["10.0.0.5"] }],
     exit: "ing",
   },
   { name: "nothing when all are internal", attachments: both.slice(0, 1), exit: undefined },
   {
     name: "the one with the highest priority before the ingress network",
     attachments: [
-      { networkId: "net", address: "10.0.1.5", gatewayPriority: 1 },
-      { networkId: "ing", address: "10.0.0.5" },
+      { networkId: "net", addresses: ["10.0.1.5"], gatewayPriority: 1 },
+      { networkId: "ing", addresses: ["10.0.0.5"] },
     ],
     exit: "net",
   },
   {
     name: "no internal one, whatever its priority",
-    attachments: [{ networkId: "int", address: "10.0.9.5", gatewayPriority: 9 }, ...both.slice(1)],
+    attachments: [
+      { networkId: "int", addresses: ["10.0.9.5"], gatewayPriority: 9 },
+      ...both.slice(1),
+    ],
     exit: "net",
   },
   {
     name: "another than one that was put last",
     attachments: [
-      { networkId: "ing", address: "10.0.0.5", gatewayPriority: -1 },
-      { networkId: "net", address: "10.0.1.5" },
+      { networkId: "ing", addresses: ["10.0.0.5"], gatewayPriority: -1 },
+      { networkId: "net", addresses: ["10.0.1.5"] },
     ],
     exit: "net",
   },
@@ -155,7 +162,7 @@ for (const { name, attachments, exit } of exits) {
 }
 
 test("a container's networks are eth0, eth1 …, and one of them is the way out", () => {
-  const attachments = [...both, { networkId: "ing", address: "10.0.0.5" }];
+  const attachments = [...both, { networkId: "ing", addresses: ["10.0.0.5"] }];
   const objects = sandboxObjects(sandbox("t", "", { attachments }), known);
   const links = objects.filter(({ kind }) => kind === "address").map((o) => "link" in o && o.link);
   assert.deepEqual(links, ["eth0", "eth1", "eth2"]);
@@ -165,8 +172,8 @@ test("a container's networks are eth0, eth1 …, and one of them is the way out"
 
 test("who came in through the mesh is answered through it, wherever all else leaves", () => {
   const attachments = [
-    { networkId: "net", address: "10.0.1.5", gatewayPriority: 1 },
-    { networkId: "ing", address: "10.0.0.5" },
+    { networkId: "net", addresses: ["10.0.1.5"], gatewayPriority: 1 },
+    { networkId: "ing", addresses: ["10.0.0.5"] },
   ];
   const objects = sandboxObjects(sandbox("t", "", { attachments }), known);
   assert.deepEqual(
@@ -186,6 +193,11 @@ test("an address outside its network's subnets is an error that says so", () => 
   );
   assert.equal(contains("10.0.0.0/16", "10.0.255.255"), true);
   assert.equal(contains("10.0.0.0/16", "10.1.0.0"), false);
+  assert.equal(contains("10.0.0.0/13", "10.7.255.255"), true);
+  assert.equal(contains("10.0.0.0/13", "10.8.0.0"), false);
+  assert.equal(contains("fd00::/61", "fd00:0:0:7::1"), true);
+  assert.equal(contains("fd00::/61", "fd00:0:0:8::1"), false);
+  assert.equal(contains("::/0", "10.0.0.1"), false);
 });
 
 test("a network that has no subnet or no gateway yet is refused", () => {
@@ -209,7 +221,7 @@ test("only serving endpoints are balanced over, each node starting with another"
   const order = (view: typeof first) =>
     partOf(view, "net")
       .serving.get("web")
-      ?.map(({ Address }) => Address);
+      ?.flatMap(({ Addresses }) => Addresses);
   assert.deepEqual(order(first), ["10.0.1.9", "10.0.1.10", "10.0.1.5"]);
   assert.deepEqual(order(second), ["10.0.1.10", "10.0.1.5", "10.0.1.9"]);
 });
@@ -221,7 +233,7 @@ test("published are the ports of services on the ingress network and those of lo
       service({ Ports: [{ ...port, PublishedPort: 1 }] }),
       service({ NetworkID: "ing", Ports: [port, { ...port, PublishMode: "host" }] }),
     ],
-    endpoints: [endpoint(5, 1, { NetworkID: "ing", Address: "10.0.0.5" })],
+    endpoints: [endpoint(5, 1, { NetworkID: "ing", Addresses: ["10.0.0.5"] })],
   });
   const ports = [
     { protocol: "udp", targetPort: 53, publishedPort: 5300, hostIP: "192.0.2.1" },
@@ -229,11 +241,11 @@ test("published are the ports of services on the ingress network and those of lo
   ];
   assert.deepEqual(publishedPorts(view, known, [sandbox("t", "10.0.1.5", { ports })]), [
     {
-      ...{ protocol: "tcp", port: 8080, hostIP: "", networkId: "ing" },
+      ...{ protocol: "tcp", port: 8080, family: 4, hostIP: "", networkId: "ing" },
       targets: [{ address: "10.0.0.5", port: 80 }],
     },
     {
-      ...{ protocol: "udp", port: 5300, hostIP: "192.0.2.1", networkId: "net" },
+      ...{ protocol: "udp", port: 5300, family: 4, hostIP: "192.0.2.1", networkId: "net" },
       targets: [{ address: "10.0.1.5", port: 53 }],
     },
   ]);
@@ -259,7 +271,7 @@ const flows = [
 for (const { target, answerer, stale, what } of flows) {
   test(`a flow ${what} is ${stale ? "forgotten" : "kept"}`, () => {
     const view = clusterView({
-      services: [service(), service({ ServiceID: "idle", VirtualIP: "10.0.1.3" })],
+      services: [service(), service({ ServiceID: "idle", VirtualIPs: ["10.0.1.3"] })],
       endpoints: [endpoint(6, 2), endpoint(7, 2, { State: "draining" })],
     });
     const isStale = staleFlows({ view, network: backend, sandboxes: [], slot: 0 });
@@ -271,3 +283,119 @@ test("containers of a network this node does not know publish nothing", () => {
   const taken = ["172.29.0.2", "172.29.0.3"].map((address) => sandbox(address, address));
   assert.deepEqual(publishedPorts(emptyView, new Map(), taken), []);
 });
+
+const dual = networkFacts(networkObject("net", "dual", ["FD00:1::/64", "10.0.1.0/24"]));
+const pair = ["10.0.1.5", "fd00:1::5"];
+const dualView = clusterView({
+  services: [service({ VirtualIPs: ["10.0.1.2", "fd00:1::2"] })],
+  endpoints: [
+    endpoint(5, 1, { Addresses: pair }),
+    endpoint(6, 2, { Addresses: ["10.0.1.6", "fd00:1::6"] }),
+  ],
+});
+
+test("a router of both families has the same for each, its links and forwards once", () => {
+  const sandboxes = [sandbox("task5", pair)];
+  const input = { view: dualView, network: dual, sandboxes, slot: 3 };
+  const objects = routerObjects(input).map(describe);
+  const four = routerObjects({ ...input, network: withoutIPv6(dual) }).map(describe);
+  assert.deepEqual(
+    objects.filter((each) => !four.includes(each)),
+    [
+      "address lo fd00:1::1/128",
+      "route fd00:1::/64 254 via - dev unreachable",
+      "address lo fd00:1::2/128",
+      "address up0 fd9f:9683:bc6c::1:7/127",
+      "route ::/0 254 via fd9f:9683:bc6c::1:6 dev up0",
+      "neighbour up0 fd9f:9683:bc6c::1:6 at 02:73:77:01:00:03",
+      "route fd00:1::5/128 254 via - dev c0a000105",
+      "neighbour c0a000105 fd00:1::5 at 02:42:0a:00:01:05",
+      "rule ipv6 65536/65536 100",
+      "neighbour vx0 fe80::7377:ffff at 02:73:77:ff:ff:fd",
+      "route ::/0 100 via fe80::7377:ffff dev vx0",
+      "neighbour vx0 fe80::7377:2 at 02:73:77:00:00:02",
+      "route fd00:1::6/128 254 via fe80::7377:2 dev vx0",
+    ],
+  );
+  assert.ok(four.every((each) => objects.includes(each)));
+  assert.equal(objects.filter((each) => each.startsWith("forward")).length, 1);
+});
+
+test("a container of both families leaves by each through a network that has it", () => {
+  const other = networkFacts(networkObject("a", "a-first", ["10.0.7.0/24"]));
+  const networks = new Map([dual, other].map((network) => [network.id, network]));
+  const attachments = [
+    { networkId: "net", addresses: pair },
+    { networkId: "a", addresses: ["10.0.7.5"] },
+  ];
+  const objects = sandboxObjects(sandbox("t", "", { attachments }), networks).map(describe);
+  assert.ok(objects.includes("address eth0 fd00:1::5/64 bare"));
+  assert.ok(objects.includes("neighbour eth0 fd00:1::1 at 02:73:77:ff:ff:fe"));
+  assert.deepEqual(
+    objects.filter((each) => / (0\.0\.0\.0|::)\/0 /.test(each)),
+    ["route ::/0 254 via fd00:1::1 dev eth0", "route 0.0.0.0/0 254 via 10.0.7.1 dev eth1"],
+  );
+});
+
+test("where a node cannot do IPv6 its containers have their IPv4 addresses alone", () => {
+  const networks = new Map([["net", withoutIPv6(dual)]]);
+  const objects = sandboxObjects(sandbox("t", pair), networks).map(describe);
+  assert.deepEqual(
+    objects.filter((each) => each.includes("fd00")),
+    [],
+  );
+  assert.equal(objects.length, 5);
+});
+
+test("the host's end of a link answers ::1 by that link, and asks nobody who is at the other", () => {
+  assert.deepEqual(hostEndObjects("tsw3", 3, [4, 6]).map(describe), [
+    "address tsw3 169.254.1.6/31",
+    "address tsw3 fd9f:9683:bc6c::1:6/127",
+    "neighbour tsw3 fd9f:9683:bc6c::1:7 at 02:73:77:02:00:03",
+    "route ::1/128 255 tsw3 via - dev tsw3",
+  ]);
+  assert.equal(hostEndObjects("tsw3", 3, [4]).length, 1);
+});
+
+test("a port of the mesh is published over both families when the ingress network has both", () => {
+  const mesh = networkFacts(
+    networkObject("ing", "ingress", ["10.0.0.0/16", "fd00::/64"], { ingress: true, vni: 4096 }),
+  );
+  const port = { Name: "", Protocol: "", TargetPort: 80, PublishedPort: 8080, PublishMode: "" };
+  const view = clusterView({
+    services: [service({ NetworkID: "ing", Ports: [port] })],
+    endpoints: [endpoint(5, 1, { NetworkID: "ing", Addresses: ["10.0.0.5", "fd00::5"] })],
+  });
+  const ports = [
+    { protocol: "udp", targetPort: 53, publishedPort: 5300 },
+    { protocol: "udp", targetPort: 53, publishedPort: 5301, hostIP: "fd4c::11" },
+    { protocol: "udp", targetPort: 53, publishedPort: 5302, hostIP: "0.0.0.0" },
+  ];
+  const box = sandbox("t", "", { attachments: [{ networkId: "net", addresses: pair }], ports });
+  const networks = new Map([mesh, dual].map((network) => [network.id, network]));
+  assert.deepEqual(
+    publishedPorts(view, networks, [box]).map(({ family, port, hostIP, targets }) => [
+      ...[family, port, hostIP],
+      targets[0]?.address,
+    ]),
+    [
+      [4, 8080, "", "10.0.0.5"],
+      [4, 5300, "", "10.0.1.5"],
+      [4, 5302, "", "10.0.1.5"],
+      [6, 8080, "", "fd00::5"],
+      [6, 5300, "", "fd00:1::5"],
+      [6, 5301, "fd4c::11", "fd00:1::5"],
+    ],
+  );
+});
+
+for (const { target, answerer, stale } of [
+  { target: "fd00:1::2", answerer: "fd00:1::6", stale: false },
+  { target: "fd00:1::2", answerer: "fd00:1::9", stale: true },
+  { target: "fd9f:9683:bc6c::1:1", answerer: "fd00:1::9", stale: true },
+  { target: "2001:db8::1", answerer: "2001:db8::1", stale: false },
+])
+  test(`a flow over IPv6 from ${target} to ${answerer} is ${stale ? "forgotten" : "kept"}`, () => {
+    const isStale = staleFlows({ view: dualView, network: dual, sandboxes: [], slot: 0 });
+    assert.equal(isStale({ target, answerer }), stale);
+  });

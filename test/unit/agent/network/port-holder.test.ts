@@ -26,10 +26,10 @@ test("the program that has a port is named", async () => {
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
   assert.match(
-    holderOf({ protocol: "tcp", port, hostIP: "" }),
+    holderOf({ protocol: "tcp", port, family: 4, hostIP: "" }),
     new RegExp(`\\(process ${process.pid}\\)$`),
   );
   server.close();
   await once(server, "close");
-  assert.equal(holderOf({ protocol: "tcp", port, hostIP: "" }), "a program");
+  assert.equal(holderOf({ protocol: "tcp", port, family: 4, hostIP: "" }), "a program");
 });

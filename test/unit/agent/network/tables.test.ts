@@ -1,18 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { networkFacts, type PublishedPort } from "../../../../agent/network/plan.ts";
-import { renderChange, renderTable } from "../../../../agent/network/ruleset.ts";
-import { hostTable, routerTables, sandboxTable } from "../../../../agent/network/tables.ts";
+import { networkFacts } from "../../../../agent/network/facts.ts";
+import { emptyView } from "../../../../agent/network/plan.ts";
+import type { PublishedPort } from "../../../../agent/network/published.ts";
+import { renderChange, renderTable, type Table } from "../../../../agent/network/ruleset.ts";
+import { hostTables, routerTables, sandboxTable } from "../../../../agent/network/tables.ts";
 import { clusterView, endpoint, networkObject, sandbox, service } from "./fixtures.ts";
 
 const network = networkFacts(networkObject("net", "backend", ["10.0.1.0/24"]));
 const port: PublishedPort = {
-  ...{ protocol: "tcp", port: 8080, hostIP: "", networkId: "net" },
+  ...{ protocol: "tcp", port: 8080, family: 4, hostIP: "", networkId: "net" },
   targets: [
     { address: "10.0.1.5", port: 80 },
     { address: "10.0.1.6", port: 80 },
   ],
 };
+
+const rendered = (tables: readonly Table[]) => tables.map(renderTable).join("");
 
 function router(view = clusterView(), ports: readonly PublishedPort[] = [port]): string {
   const sandboxes = [sandbox("task5", "10.0.1.5")];
@@ -39,17 +43,17 @@ test("a virtual address and a port are spread over their tasks in turn", () => {
 
 test("among a thousand services a change is one service's chain and element", () => {
   const services = Array.from({ length: 1000 }, (_, i) =>
-    service({ ServiceID: `s${i}`, Name: `s${i}`, VirtualIP: `10.0.${4 + (i >> 8)}.${i & 255}` }),
+    service({ ServiceID: `s${i}`, Name: `s${i}`, VirtualIPs: [`10.0.${4 + (i >> 8)}.${i & 255}`] }),
   );
   const endpoints = services.map((_, i) =>
-    endpoint(0, 2, { ServiceID: `s${i}`, Address: `10.1.${i >> 8}.${i & 255}` }),
+    endpoint(0, 2, { ServiceID: `s${i}`, Addresses: [`10.1.${i >> 8}.${i & 255}`] }),
   );
   const tables = (more: readonly ReturnType<typeof endpoint>[]) => {
     const view = clusterView({ services, endpoints: [...endpoints, ...more] });
     return routerTables({ view, network, sandboxes: [], slot: 0, ports: [] });
   };
   const before = tables([]);
-  const after = tables([endpoint(9, 2, { ServiceID: "s500", Address: "10.1.9.9" })]);
+  const after = tables([endpoint(9, 2, { ServiceID: "s500", Addresses: ["10.1.9.9"] })]);
   const change = after.map((table, i) => renderChange(before[i] ?? null, table)).join("");
   assert.equal(
     change,
@@ -81,7 +85,9 @@ test("a router without peers or uplink speaks of neither", () => {
 
 test("the host sends a port to the router, keeps strangers from the tunnel and networks apart", () => {
   const bound = { ...port, protocol: "udp", port: 53, hostIP: "192.0.2.1" };
-  const text = renderTable(hostTable(clusterView(), [port, bound], new Map([["net", 2]])));
+  const view = clusterView();
+  const slots = new Map([["net", 2]]);
+  const text = rendered(hostTables({ view, ports: [port, bound], slots, families: [4] }));
   assert.match(text, /map published_tcp \{\n.*\n {2}elements = \{ 8080 : 169\.254\.1\.5 \}/);
   assert.match(
     text,
@@ -93,7 +99,8 @@ test("the host sends a port to the router, keeps strangers from the tunnel and n
 });
 
 test("before any manager spoke the host's table knows no tunnel", () => {
-  assert.doesNotMatch(renderTable(hostTable(null, [], new Map())), /dport 0|notrack/);
+  const nothing = { view: emptyView, ports: [], slots: new Map<string, number>() };
+  assert.doesNotMatch(rendered(hostTables({ ...nothing, families: [4, 6] })), /dport 0|notrack/);
 });
 
 test("a container's resolver leads to the keeper's port", () => {
@@ -101,4 +108,49 @@ test("a container's resolver leads to the keeper's port", () => {
     renderTable(sandboxTable()),
     /ip daddr 127\.0\.0\.11 udp dport 53 dnat to 127\.0\.0\.11:4053/,
   );
+});
+
+const dual = networkFacts(networkObject("net", "backend", ["10.0.1.0/24", "fd00:1::/64"]));
+const port6: PublishedPort = {
+  ...{ protocol: "tcp", port: 8080, family: 6, hostIP: "", networkId: "net" },
+  targets: [{ address: "fd00:1::5", port: 80 }],
+};
+
+test("a network of both families has a table for each, and no address in the other's", () => {
+  const view = clusterView({
+    services: [service({ VirtualIPs: ["10.0.1.2", "fd00:1::2"] })],
+    endpoints: [
+      endpoint(5, 1, { Addresses: ["10.0.1.5", "fd00:1::5"] }),
+      endpoint(6, 2, { Addresses: ["10.0.1.6", "fd00:1::6"] }),
+    ],
+  });
+  const sandboxes = [sandbox("task5", ["10.0.1.5", "fd00:1::5"])];
+  const input = { view, network: dual, sandboxes, slot: 0, ports: [port, port6] };
+  const [four, six, egress, ...none] = routerTables(input);
+  assert.deepEqual([four?.family, six?.family, egress?.family, none], ["ip", "ip6", "netdev", []]);
+  const [text4, text6] = [rendered(four ? [four] : []), rendered(six ? [six] : [])];
+  assert.doesNotMatch(text4, /fd00|ip6/);
+  assert.doesNotMatch(text6, /10\.0\.|169\.254|dnat ip |ip daddr/);
+  assert.match(text6, /elements = \{ fd00:1::2 : jump service_web \}/);
+  assert.match(text6, /dnat ip6 to numgen inc mod 2 map \{ 0 : fd00:1::6, 1 : fd00:1::5 \}/);
+  assert.match(text6, /chain port_tcp_8080 \{\n {2}meta l4proto tcp dnat ip6 to \[fd00:1::5\]:80/);
+  assert.match(text6, /iifname "up0" ip6 daddr != fd9f:9683:bc6c::1:1 drop/);
+  assert.match(text6, /ip6 saddr \{ fd00:1::\/64 \} snat to fd9f:9683:bc6c::1:1/);
+  assert.match(text6, /@hairpin snat to fd00:1::1\n/);
+  assert.match(text6, /iifname "c\*" fib saddr \. iif oif missing drop/);
+  assert.match(text6, /ct original zone set ether saddr map @peer_zones/);
+});
+
+test("the host sends each family's ports to the router's address of that family", () => {
+  const slots = new Map([["net", 2]]);
+  const bound: PublishedPort = { ...port6, port: 53, protocol: "udp", hostIP: "fd4c::11" };
+  const ports = [port, port6, bound];
+  const [four, six] = hostTables({ view: clusterView(), ports, slots, families: [4, 6] });
+  assert.doesNotMatch(rendered(four ? [four] : []), /fd/);
+  const text = rendered(six ? [six] : []);
+  assert.match(text, /map published_tcp \{\n.*\n {2}elements = \{ 8080 : fd9f:9683:bc6c::1:5 \}/);
+  assert.match(text, /elements = \{ fd4c::11 \. 53 : fd9f:9683:bc6c::1:5 \}/);
+  assert.match(text, /oifname "tsw\*" ip6 saddr ::1 masquerade/);
+  assert.match(text, /oifname "tsw\*" drop/);
+  assert.doesNotMatch(text, /4789/);
 });

@@ -359,7 +359,7 @@ test("a sandbox holds the task's addresses without mask, its host ports and its 
     do: "createSandbox",
     sandbox: {
       id: "t1",
-      attachments: [{ networkId: "n1", address: "10.1.0.5" }],
+      attachments: [{ networkId: "n1", addresses: ["10.1.0.5"] }],
       ports: [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }],
       upstreamNameServers: ["192.0.2.1:53"],
       searchDomains: ["example.com"],

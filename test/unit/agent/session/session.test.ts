@@ -160,7 +160,7 @@ test("a task reaches its node with spec, network, service name, virtual service 
     assert.equal(assigned?.Labels["tier"], "front");
     assert.ok(assigned?.Spec !== undefined);
     assert.equal(wanted?.networks.get("net1")?.VNI, 4097);
-    assert.equal(wanted?.services.get("net1/svc1")?.VirtualIP, "10.0.1.2");
+    assert.equal(wanted?.services.get("net1/svc1")?.VirtualIPs[0], "10.0.1.2");
     assert.equal(wanted?.endpoints.get("net1/t1")?.State, "reserved");
     const node = cluster.store.state.table("node").get(identity.nodeId);
     assert.equal(node?.DataPathAddr, "10.77.0.12");

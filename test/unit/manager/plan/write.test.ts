@@ -540,14 +540,14 @@ test("what a network knows of services and tasks", () => {
       NetworkID: front,
       ServiceID: "svc-web",
       Name: "web",
-      VirtualIP: "10.1.0.2",
+      VirtualIPs: ["10.1.0.2"],
       Aliases: ["www"],
       Ports: [],
     },
   ]);
   assert.deepEqual(
     virtualServices(sim.state, "ingress").map((one) => [
-      one.VirtualIP,
+      one.VirtualIPs[0],
       one.Ports.map((port) => port.PublishedPort),
     ]),
     [["10.0.0.2", [80]]],
@@ -559,7 +559,7 @@ test("what a network knows of services and tasks", () => {
       TaskID: id,
       NodeID: "n1",
       NodeIndex: sim.node("n1").Index,
-      Address: "10.1.0.3",
+      Addresses: ["10.1.0.3"],
       State: "serving",
       Names: ["web.1", `web.1.${id}`, "box", id.slice(0, 12)],
       Aliases: ["www"],

@@ -1,0 +1,100 @@
+// Which ports of this node lead to which containers. Pure.
+
+import { type Family, familyOf, ofFamily } from "../../proto/kit/ip.ts";
+import { compare, exitNetwork, familiesOf, type NetworkFacts } from "./facts.ts";
+import { partOf } from "./plan.ts";
+import type { ClusterView, Sandbox } from "./types.ts";
+
+/** A port of this node. */
+export interface Port {
+  readonly protocol: string;
+  readonly port: number;
+  readonly family: Family;
+  /** The host's address it is bound to, "" for all of the family. */
+  readonly hostIP: string;
+}
+
+/** One that leads to containers. */
+export interface PublishedPort extends Port {
+  /** The router behind which the containers are. */
+  readonly networkId: string;
+  readonly targets: readonly { readonly address: string; readonly port: number }[];
+}
+
+/** A container's own ports on this node, in one form, for each family. */
+export function sandboxPorts(
+  sandbox: Sandbox,
+): readonly (Port & { readonly targetPort: number })[] {
+  return sandbox.ports
+    .filter(({ publishedPort }) => publishedPort !== 0)
+    .flatMap(({ hostIP, ...port }) =>
+      boundTo(hostIP).map((bound) => ({
+        ...bound,
+        protocol: port.protocol === "" ? "tcp" : port.protocol,
+        port: port.publishedPort,
+        targetPort: port.targetPort,
+      })),
+    );
+}
+
+/** "" and the unspecified addresses are every address. */
+function boundTo(hostIP = ""): readonly Pick<Port, "family" | "hostIP">[] {
+  if (hostIP === "") return [4, 6].map((family) => ({ family: family as Family, hostIP }));
+  const isAny = hostIP === "0.0.0.0" || hostIP === "::";
+  return [{ family: familyOf(hostIP), hostIP: isAny ? "" : hostIP }];
+}
+
+/** All published ports of this node: those of services in ingress mode, and those of its own containers. */
+export function publishedPorts(
+  view: ClusterView,
+  networks: ReadonlyMap<string, NetworkFacts>,
+  sandboxes: readonly Sandbox[],
+): readonly PublishedPort[] {
+  const ports = [...meshPorts(view, networks)];
+  for (const sandbox of sandboxes) {
+    for (const { targetPort, ...port } of sandboxPorts(sandbox)) {
+      const exit = exitNetwork(sandbox, networks, port.family);
+      const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
+      const address = ofFamily(attachment?.addresses ?? [], port.family);
+      if (exit === null || address === undefined) continue;
+      ports.push({ ...port, networkId: exit.id, targets: [{ address, port: targetPort }] });
+    }
+  }
+  return ports.sort(
+    (a, b) =>
+      a.family - b.family ||
+      compare(a.protocol, b.protocol) ||
+      a.port - b.port ||
+      compare(a.hostIP, b.hostIP),
+  );
+}
+
+function meshPorts(
+  view: ClusterView,
+  networks: ReadonlyMap<string, NetworkFacts>,
+): readonly PublishedPort[] {
+  const ingress = [...networks.values()].find(({ isIngress }) => isIngress);
+  if (ingress === undefined) return [];
+  const { services, serving } = partOf(view, ingress.id);
+  const families = familiesOf(ingress);
+  return services.flatMap((service) => {
+    const endpoints = serving.get(service.ServiceID) ?? [];
+    const inMesh = service.Ports.filter(
+      (port) => port.PublishMode !== "host" && port.PublishedPort !== 0,
+    );
+    return inMesh.flatMap((port) => {
+      const bounds = boundTo(port.HostIP).filter(({ family }) => families.includes(family));
+      return bounds.map(({ family, hostIP }) => ({
+        protocol: port.Protocol === "" ? "tcp" : port.Protocol,
+        port: port.PublishedPort,
+        family,
+        hostIP,
+        networkId: ingress.id,
+        targets: endpoints.flatMap(({ Addresses }) => {
+          const address = ofFamily(Addresses, family);
+          return address === undefined ? [] : [{ address, port: port.TargetPort }];
+        }),
+      }));
+    });
+  });
+}
