@@ -5,10 +5,11 @@ import { cpus } from "node:os";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { footprint } from "./footprint.ts";
 import { lifecycle } from "./lifecycle.ts";
+import { type LogMeasurement, logMeasurements, measureLog } from "./log/measure.ts";
 import type { Measurement } from "./measurement.ts";
 import { ourSide } from "./ours.ts";
 import { installPeer, peerSide } from "./peer.ts";
-import type { Failure, Sample } from "./record.ts";
+import type { Failure, Figure, Sample, SideName } from "./record.ts";
 import { scale } from "./scale.ts";
 import { Cluster } from "./services.ts";
 import { hosts, type Side } from "./side.ts";
@@ -18,10 +19,10 @@ import { traffic } from "./traffic.ts";
 const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic, ...scale];
 
 const usage = `npm run bench -- [OPTIONS]
-  --only NAME,…   only these: ${all.map((m) => m.name).join(", ")}
+  --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements].join(", ")}
   --runs N        how often each (3)
   --json FILE     write every run's figures
-  --with-peer     the same on a Docker Swarm of three hosts, in turn, and the ratios
+  --with-peer     the same on a Docker Swarm of three hosts (log: on etcd), in turn, and the ratios
   --help`;
 
 interface Results {
@@ -30,10 +31,10 @@ interface Results {
 }
 
 async function main(): Promise<number> {
-  const options = parseArguments(
-    process.argv.slice(2),
-    all.map((measurement) => measurement.name),
-  );
+  const options = parseArguments(process.argv.slice(2), [
+    ...all.map((measurement) => measurement.name),
+    ...logMeasurements,
+  ]);
   if (options.help) {
     console.log(usage);
     return 0;
@@ -46,6 +47,7 @@ async function main(): Promise<number> {
   const sides = options.withPeer ? [ourSide(), peerSide()] : [ourSide()];
   try {
     if (options.withPeer) await installPeer(stop.signal);
+    await measureLogs(options, results, stop.signal);
     await measureAll(sides, options, results, stop.signal);
   } finally {
     for (const side of sides.toReversed())
@@ -55,15 +57,36 @@ async function main(): Promise<number> {
   return results.failures.length > 0 ? 1 : 0;
 }
 
+/** Without the lab: managers, and etcd's members, are processes on loopback. */
+async function measureLogs(
+  options: Arguments,
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const chosen = logMeasurements.filter((name) => options.measurements.includes(name));
+  const sides: readonly SideName[] = options.withPeer ? ["tsswarm", "etcd"] : ["tsswarm"];
+  for (let round = 1; round <= options.runs; round++)
+    for (const name of chosen)
+      for (const side of round % 2 === 1 ? sides : sides.toReversed())
+        await record(
+          { measurement: name satisfies LogMeasurement, side, round },
+          () => measureLog(name, side, signal),
+          options,
+          results,
+          signal,
+        );
+}
+
 async function measureAll(
   sides: readonly Side[],
   options: Arguments,
   results: Results,
   signal: AbortSignal,
 ): Promise<void> {
+  const chosen = all.filter((measurement) => options.measurements.includes(measurement.name));
+  if (chosen.length === 0) return;
   const clusters = sides.map((side) => new Cluster(side, signal));
   for (const cluster of clusters) await prepare(cluster);
-  const chosen = all.filter((measurement) => options.measurements.includes(measurement.name));
   for (let round = 1; round <= options.runs; round++)
     // Each goes first as often as the other.
     for (const measurement of chosen)
@@ -91,14 +114,24 @@ async function measure(
   results: Results,
 ): Promise<void> {
   const common = { measurement: measurement.name, side: cluster.side.name, round };
-  const label = `${round}/${options.runs} ${common.side} ${common.measurement}`;
+  await record(common, () => measurement.run(cluster), options, results, cluster.signal);
+}
+
+async function record(
+  common: Pick<Sample, "measurement" | "side" | "round">,
+  run: () => Promise<readonly Figure[]>,
+  options: Arguments,
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const label = `${common.round}/${options.runs} ${common.side} ${common.measurement}`;
   try {
-    const figures = await measurement.run(cluster);
+    const figures = await run();
     results.samples.push(...figures.map((figure) => ({ ...common, ...figure })));
     for (const { name, value, unit } of figures)
       progress(`${label}: ${name}: ${showNumber(value)} ${unit}`);
   } catch (error) {
-    cluster.signal.throwIfAborted();
+    signal.throwIfAborted();
     const why = messageOf(error);
     results.failures.push({ ...common, why });
     progress(`${label}: FAILED: ${why}`);
@@ -118,13 +151,15 @@ function report(
       options.jsonFile,
       `${JSON.stringify({ started, machine, runs: options.runs, samples, failures }, null, 2)}\n`,
     );
-  if (samples.length > 0) {
+  const isLog = (sample: Sample) => sample.measurement.startsWith("log");
+  const peers = sides.slice(1);
+  for (const [some, names] of [
+    [samples.filter(isLog), ["tsswarm" as const, ...peers.map(() => "etcd" as const)]],
+    [samples.filter((sample) => !isLog(sample)), sides.map((side) => side.name)],
+  ] as const) {
+    if (some.length === 0) continue;
     console.log("");
-    for (const line of renderTable(
-      samples,
-      sides.map((side) => side.name),
-    ))
-      console.log(line);
+    for (const line of renderTable(some, names)) console.log(line);
   }
   for (const { measurement, side, round, why } of failures)
     console.log(`FAILED: ${side} ${measurement}, run ${round}: ${why}`);

@@ -1,6 +1,6 @@
 // What a benchmark has measured: one figure of one run on one side.
 
-export type SideName = "tsswarm" | "docker";
+export type SideName = "tsswarm" | "docker" | "etcd";
 
 export interface Figure {
   /** What was measured, the same words on both sides. */

@@ -12,7 +12,7 @@ export function renderTable(
 ): readonly string[] {
   const withPeer = sides.length > 1;
   const head = ["", "unit", ...sides.map((side) => `${side}: median [min–max]`)];
-  const rows = [withPeer ? [...head, "tsswarm/docker"] : head];
+  const rows = [withPeer ? [...head, sides.slice(0, 2).join("/")] : head];
   const keys = new Map(samples.map((sample) => [keyOf(sample), sample]));
   for (const [key, { name, unit }] of keys) {
     const summaries = sides.map((side) =>

@@ -24,7 +24,7 @@ const programs = {
   nsenter: "util-linux",
   ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump", socat: "socat", zstd: "zstd" } : {}),
   ...(forBench ? { iperf3: "iperf3" } : {}),
-  ...(forPeer ? { dockerd: "docker.io", iptables: "iptables" } : {}),
+  ...(forPeer ? { dockerd: "docker.io", iptables: "iptables", etcd: "etcd-server" } : {}),
 };
 
 class Lack extends Error {}

@@ -1,9 +1,12 @@
 // One manager of the log's measurement, a process of its own: `node member.js SETTING-FILE`. Says "ready" when its port is
-// open; told "form ID,ID", the first adds the others, and says "formed".
+// open, and "role ROLE" whenever it has another; told "form ID,ID", the first says "formed" once those vote too. Stops cleanly
+// when its input ends.
 
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Member } from "../../manager/member.ts";
+import { Member, memberFolder } from "../../manager/member.ts";
+import { hasLog } from "../../manager/raft/storage.ts";
 import type { Change } from "../../manager/store/types.ts";
 import { openLog } from "../../proto/kit/log.ts";
 import { realWorld } from "../../proto/kit/world.ts";
@@ -11,6 +14,7 @@ import type { MemberSetting } from "./setting.ts";
 
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as MemberSetting;
 const { signal } = new AbortController();
+const isNew = !hasLog(join(memberFolder(setting.folder), "raft"));
 const member = await Member.open({
   dataRoot: setting.folder,
   settings: {
@@ -28,7 +32,7 @@ const member = await Member.open({
     index: 1,
     managers: [setting.address],
   },
-  bootstrap: setting.seed !== undefined,
+  bootstrap: isNew && setting.seed !== undefined,
   world: realWorld,
   log: openLog("bench", "error"),
 });
@@ -36,7 +40,12 @@ member.failed.catch((error: unknown) => {
   process.stderr.write(`${error}\n`);
   process.exit(1);
 });
-if (setting.seed !== undefined) {
+let role = "";
+member.raft.watchStatus((status) => {
+  if (status.role !== role) process.stdout.write(`role ${status.role}\n`);
+  role = status.role;
+});
+if (isNew && setting.seed !== undefined) {
   const { cluster, nodes } = setting.seed;
   const changes = [
     { op: "put", kind: "cluster", object: cluster },
@@ -53,16 +62,13 @@ createInterface({ input: process.stdin })
     void member.close().then(() => process.exit(0));
   });
 
+/** Who leads makes voters of all managers that the store names. */
 async function form(ids: readonly string[]): Promise<void> {
-  const { raft } = member;
-  for (const id of ids) {
-    await raft.changeMembers({ learners: [id] }, signal);
-    for (;;) {
-      const { followers, last } = raft.status();
-      if (followers.some((follower) => follower.id === id && follower.match >= last)) break;
-      await realWorld.sleep(10, signal);
-    }
-    await raft.changeMembers({ voters: [id] }, signal);
+  for (;;) {
+    const { configuration, followers, last } = member.raft.status();
+    const isThere = (id: string) => followers.some((one) => one.id === id && one.match === last);
+    if (ids.every((id) => configuration.voters.includes(id) && isThere(id))) break;
+    await realWorld.sleep(10, signal);
   }
   process.stdout.write("formed\n");
 }

@@ -24,24 +24,36 @@ export interface LogCluster {
   stop(): Promise<void>;
 }
 
+/** Ours, member by member, counted from 0. */
+export interface OurCluster extends LogCluster {
+  /** Null while nobody says that it leads. */
+  leader(): number | null;
+  /** Ends it at once (SIGKILL), or as a manager that is told to stop. */
+  end(member: number, how: "killed" | "stopped"): Promise<void>;
+  /** Resolves when its port is open again. */
+  start(member: number): Promise<void>;
+}
+
 /** `folder`: empty, for all members' data. */
 export async function ourMembers(
   folder: string,
   count: number,
   signal: AbortSignal,
-): Promise<LogCluster> {
+): Promise<OurCluster> {
   const settings = await ourSettings(folder, count);
   const children: Child[] = [];
+  const spawnMember = (member: number) => {
+    const program = fileURLToPath(new URL("./member.js", import.meta.url));
+    return new Child(process.execPath, [program, `${settings[member]?.folder}.json`]);
+  };
   const stop = async () => {
     await Promise.all(children.map((child) => child.end()));
   };
   try {
-    for (const setting of settings) {
+    for (const [member, setting] of settings.entries()) {
       mkdirSync(setting.folder, { recursive: true });
-      const file = `${setting.folder}.json`;
-      writeFileSync(file, JSON.stringify(setting), { mode: 0o600 });
-      const program = fileURLToPath(new URL("./member.js", import.meta.url));
-      children.push(new Child(process.execPath, [program, file]));
+      writeFileSync(`${setting.folder}.json`, JSON.stringify(setting), { mode: 0o600 });
+      children.push(spawnMember(member));
     }
     for (const child of children) await child.says("ready", signal);
     const others = settings.slice(1).map(({ id }) => id);
@@ -57,7 +69,22 @@ export async function ourMembers(
   if (first === undefined) throw new BenchError("a cluster has a member");
   const addresses = settings.map(({ address }) => address);
   const { clusterId, identity } = first;
-  return { client: { kind: "tsswarm", addresses, clusterId, identity }, stop };
+  return {
+    client: { kind: "tsswarm", addresses, clusterId, identity },
+    stop,
+    leader: () => {
+      const leads = children.map((child) => child.latest("role ") === "leader");
+      return leads.filter(Boolean).length === 1 ? leads.indexOf(true) : null;
+    },
+    end: async (member, how) => {
+      await (how === "killed" ? children[member]?.end() : children[member]?.stop());
+    },
+    start: async (member) => {
+      const child = spawnMember(member);
+      children[member] = child;
+      await child.says("ready", signal);
+    },
+  };
 }
 
 async function ourSettings(folder: string, count: number): Promise<readonly MemberSetting[]> {
@@ -180,12 +207,31 @@ class Child {
     await waitFor(why, startMsMax, ask, signal);
   }
 
+  /** The rest of the last line that began so; null when it has ended or said none. */
+  latest(beginning: string): string | null {
+    if (this.#hasEnded()) return null;
+    const line = this.#lines.findLast((one) => one.startsWith(beginning));
+    return line === undefined ? null : line.slice(beginning.length);
+  }
+
   async end(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    if (this.#process.pid === undefined) return;
+    if (this.#hasEnded()) return;
     const ended = once(this.#process, "exit");
     this.#process.kill("SIGKILL");
     await ended;
+  }
+
+  /** Lets it end by itself. */
+  async stop(): Promise<void> {
+    if (this.#hasEnded()) return;
+    const ended = once(this.#process, "exit");
+    this.#process.stdin?.end();
+    await ended;
+  }
+
+  #hasEnded(): boolean {
+    const { pid, exitCode, signalCode } = this.#process;
+    return pid === undefined || exitCode !== null || signalCode !== null;
   }
 }
 
