@@ -154,6 +154,14 @@ export interface FollowerStatus {
   readonly isPaused: boolean;
 }
 
+/** Whom a leader would best hand over to: the voter that answers and has most of the log. Null: nobody. */
+export function bestVoter({ id: self, configuration, followers }: CoreStatus): string | null {
+  const [best] = followers
+    .filter(({ id, isActive }) => id !== self && isActive && isVoter(configuration, id))
+    .sort((a, b) => b.match - a.match);
+  return best?.id ?? null;
+}
+
 interface PendingRead {
   readonly id: string;
   /** null: asked here; else the member that asked. */

@@ -11,8 +11,8 @@ import {
   membersOf,
   votersOf,
 } from "./configuration.ts";
-import { coreLimits, RaftCore } from "./core.ts";
-import { isOutOfSpace } from "./disk.ts";
+import { bestVoter, coreLimits, RaftCore } from "./core.ts";
+import { Cutter } from "./cutter.ts";
 import { Exchange } from "./exchange.ts";
 import type {
   Configuration,
@@ -26,6 +26,7 @@ import type {
 import { nobody } from "./nobody.ts";
 import { type RaftLimits, type RaftOptions, raftLimits } from "./options.ts";
 import { openStorage, recordsOf, type Storage } from "./storage.ts";
+import { Turns } from "./turns.ts";
 import type { Applied, Raft, RaftStatus, Transport } from "./types.ts";
 import { refusal, Waiters } from "./waiters.ts";
 
@@ -37,11 +38,7 @@ export type { RaftLimits, RaftOptions } from "./options.ts";
  * another's.
  */
 export async function openRaft(options: RaftOptions): Promise<Raft> {
-  const limits = {
-    ...raftLimits,
-    ...options.limits,
-    core: { ...coreLimits, ...raftLimits.core, ...options.limits?.core },
-  };
+  const limits = { ...raftLimits, ...options.limits };
   const storage = await openStorage({
     directory: options.directory,
     clusterId: options.clusterId,
@@ -51,6 +48,16 @@ export async function openRaft(options: RaftOptions): Promise<Raft> {
     bootstrap: options.bootstrap,
     log: options.log,
   });
+  return await startRaft(options, storage);
+}
+
+/** The same on storage that is open already, which is closed with it. */
+export async function startRaft(options: RaftOptions, storage: Storage): Promise<Raft> {
+  const limits = {
+    ...raftLimits,
+    ...options.limits,
+    core: { ...coreLimits, ...raftLimits.core, ...options.limits?.core },
+  };
   try {
     if (storage.snapshot !== null)
       options.stateMachine.restore(storage.snapshot.mark.index, storage.snapshot.pieces);
@@ -71,6 +78,7 @@ class RaftNode implements Raft {
   readonly #transport: Transport;
   readonly #exchange: Exchange;
   readonly #alarm: Alarm;
+  readonly #cutter: Cutter;
   readonly #closing = new AbortController();
   #rejectFailed: (error: SwarmError) => void = () => {};
   #failure: SwarmError | null = null;
@@ -84,16 +92,12 @@ class RaftNode implements Raft {
   #commitTold = 0;
   #isTellingCommit = false;
   readonly #listeners = new Set<(status: RaftStatus) => void>();
-  /** Looked at after every turn of the loop. */
-  readonly #watchers = new Set<() => void>();
+  readonly #turns: Turns;
   readonly #waiters = new Waiters();
   #readIds = 0;
   readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
   #freeBytes: number;
   #isMeasuring = false;
-  #entriesSinceSnapshot = 0;
-  #bytesSinceSnapshot = 0;
-  #isSnapshotting = false;
   #persistStarted: number | null = null;
   /** Aborted when the next tick has to come now. */
   #untilTick = new AbortController();
@@ -118,7 +122,7 @@ class RaftNode implements Raft {
     this.#role = { role, term, leader };
     this.#applied = applied;
     this.#configuration = this.#core.configuration;
-    this.#alarm = new Alarm(limits, this.#electionMs / 4, options.world.monotonic());
+    this.#alarm = new Alarm(limits, this.#electionMs / 2, options.world.monotonic());
     this.#transport = options.transport ?? nobody();
     this.#exchange = new Exchange({
       core: this.#core,
@@ -129,6 +133,16 @@ class RaftNode implements Raft {
       wake: () => this.#wake(),
       signal: this.#closing.signal,
     });
+    this.#cutter = new Cutter({
+      core: this.#core,
+      storage,
+      stateMachine: options.stateMachine,
+      limits,
+      log: options.log,
+      isSending: () => this.#exchange.isSending,
+      signal: this.#closing.signal,
+    });
+    this.#turns = new Turns(options.world, this.#closing.signal);
     this.#transport.start(this);
     this.#transport.members(this.#others());
     // Nobody else could be leader: no reason to wait for silence.
@@ -192,14 +206,18 @@ class RaftNode implements Raft {
         : refusal(proposed);
     this.#wake();
     await this.#waiters.proposal(proposed, signal);
-    await this.#until(() => !isJoint(this.#core.configuration), Number.MAX_SAFE_INTEGER, signal);
+    await this.#turns.until(
+      () => !isJoint(this.#core.configuration),
+      Number.MAX_SAFE_INTEGER,
+      signal,
+    );
     this.#throwIfStopped();
   }
 
   async transfer(to: string | null, signal: AbortSignal): Promise<void> {
     const accepted = await this.#asLeader(
       () => {
-        const target = to ?? this.#bestVoter();
+        const target = to ?? bestVoter(this.#core.status());
         if (target !== null) return this.#core.transfer(target);
         throw new SwarmError("unavailable", "no other manager could take over");
       },
@@ -212,7 +230,7 @@ class RaftNode implements Raft {
     const isOver = () =>
       (this.#role.leader !== null && this.#role.leader !== id) ||
       (this.#role.role === "leader" && this.#core.status().transferTarget === null);
-    await this.#until(isOver, 2 * this.#electionMs, signal);
+    await this.#turns.until(isOver, 2 * this.#electionMs, signal);
     this.#throwIfStopped();
     if (this.#role.leader === null || this.#role.leader === id)
       throw new SwarmError("unavailable", "the other manager did not take over in time");
@@ -312,9 +330,10 @@ class RaftNode implements Raft {
     this.#pending.push(...outputs.apply);
     this.#apply();
     if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake();
-    this.#snapshotIfDue();
+    const taking = this.#cutter.cutIfDue(this.#applied, this.#freeBytes);
+    if (taking !== null) this.#spawn(taking);
     if (this.#core.commit > this.#commitTold) this.#tellCommitSoon();
-    for (const watcher of [...this.#watchers]) watcher();
+    this.#turns.turned();
   }
 
   /** Where one write follows the other, its entry carries the commit of the one before: half the messages. */
@@ -346,12 +365,9 @@ class RaftNode implements Raft {
   #send(messages: readonly Message[]): void {
     const byReceiver = new Map<string, Message[]>();
     for (const message of messages) {
-      if (message.kind === "InstallSnapshot") {
-        this.#spawn(this.#exchange.send(message));
-        continue;
-      }
       const others = byReceiver.get(message.to);
-      if (others === undefined) byReceiver.set(message.to, [message]);
+      if (message.kind === "InstallSnapshot") this.#spawn(this.#exchange.send(message));
+      else if (others === undefined) byReceiver.set(message.to, [message]);
       else others.push(message);
     }
     for (const [to, some] of byReceiver) this.#transport.send(to, some);
@@ -370,14 +386,13 @@ class RaftNode implements Raft {
         this.#options.log.info({ index: item.index }, "took over a snapshot");
         const lost = new SwarmError("unknown_outcome", "a snapshot took the write's place");
         this.#waiters.rejectProposals(lost, 0, item.index);
-        this.#spawn(this.#forgetOld());
+        this.#spawn(this.#cutter.forgetOld());
         continue;
       }
       const result = item.kind === "data" ? stateMachine.apply(item.index, item.data) : undefined;
       this.#settledTerm = item.term;
       this.#waiters.settleProposal(item, result);
-      this.#entriesSinceSnapshot += 1;
-      this.#bytesSinceSnapshot += item.kind === "data" ? item.data.length : 0;
+      this.#cutter.note(item);
     }
     if (done === 0) return;
     this.#pending.splice(0, done);
@@ -420,63 +435,6 @@ class RaftNode implements Raft {
     this.#isMeasuring = false;
   }
 
-  // ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #snapshotIfDue(): void {
-    if (this.#isSnapshotting || this.#freeBytes < this.#limits.freeBytesMin) return;
-    // The log is cut later while somebody is far behind: else it would need one snapshot after the other.
-    const factor = this.#role.role === "leader" && this.#isSomebodyBehind() ? 4 : 1;
-    const isDue =
-      this.#entriesSinceSnapshot >= this.#limits.snapshotEntries * factor ||
-      this.#bytesSinceSnapshot >= this.#limits.snapshotBytes * factor;
-    if (!isDue) return;
-    if (this.#applied < this.#core.status().base.index) return; // a snapshot is being installed
-    this.#isSnapshotting = true;
-    this.#entriesSinceSnapshot = 0;
-    this.#bytesSinceSnapshot = 0;
-    this.#spawn(this.#takeSnapshot());
-  }
-
-  /** Only asked when a snapshot may be due. */
-  #isSomebodyBehind(): boolean {
-    const { snapshotEntries, snapshotBytes } = this.#limits;
-    if (this.#entriesSinceSnapshot < snapshotEntries && this.#bytesSinceSnapshot < snapshotBytes)
-      return false;
-    const kept = this.#limits.core.entriesKept ?? coreLimits.entriesKept;
-    const isBehind = this.#core
-      .status()
-      .followers.some((follower) => follower.isActive && this.#applied - follower.match > kept);
-    return isBehind || this.#exchange.isSending;
-  }
-
-  async #takeSnapshot(): Promise<void> {
-    const { stateMachine, log } = this.#options;
-    const { snapshots } = this.#storage;
-    const mark = this.#core.describe(this.#applied);
-    // A generator freezes nothing before its first step.
-    const pieces = begun(stateMachine.snapshot());
-    try {
-      const { freeBytesMin } = this.#limits;
-      const bytes = await snapshots.write(mark, pieces, freeBytesMin, this.#closing.signal);
-      this.#core.compact(mark.index);
-      await this.#forgetOld();
-      log.info({ index: mark.index, term: mark.term, bytes }, "took a snapshot");
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      if (!isOutOfSpace(error)) throw error;
-      log.error({ index: mark.index }, "no room for a snapshot; trying again later");
-    } finally {
-      this.#isSnapshotting = false;
-    }
-  }
-
-  /** The log on disk reaches back to the older snapshot: should the newer one be unreadable, nothing is lost. */
-  async #forgetOld(): Promise<void> {
-    const { snapshots, wal } = this.#storage;
-    await snapshots.prune();
-    await wal.compact(Math.min(this.#core.status().base.index, snapshots.oldestIndex));
-  }
-
   // ── leadership ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   #publish(now: Pick<RaftStatus, "role" | "term" | "leader">): void {
@@ -516,20 +474,11 @@ class RaftNode implements Raft {
     return this.#role.role === "leader" && this.#others().length === 0;
   }
 
-  #bestVoter(): string | null {
-    const voters = votersOf(this.#configuration);
-    const [best] = this.#core
-      .status()
-      .followers.filter(({ id, isActive }) => isActive && voters.includes(id))
-      .sort((a, b) => b.match - a.match);
-    return best?.id ?? null;
-  }
-
   /** A leader that cannot do its work in time lets another one do it. */
   #shedIfUnfit(now: number, lateMs: number): void {
     const why = this.#alarm.check(now, lateMs, this.#core.commit, this.#applied);
     if (why === null || this.#role.role !== "leader") return;
-    const to = this.#bestVoter();
+    const to = bestVoter(this.#core.status());
     if (to === null || !this.#core.transfer(to).ok) return;
     this.#options.log.warn({ to, why }, "handing leadership over");
     this.#wake();
@@ -539,47 +488,18 @@ class RaftNode implements Raft {
    * Does something only a leader can do, or a member with a leader: waits for one to be there, and tries again while the refusal
    * is one of those that pass; up to two election timeouts altogether.
    */
-  async #asLeader<T extends { readonly ok: boolean }>(
+  #asLeader<T extends { readonly ok: true }>(
     what: () => T | Refused,
     passing: readonly Refused["code"][],
     signal: AbortSignal,
   ): Promise<T | Refused> {
-    const { world } = this.#options;
-    const giveUp = world.monotonic() + 2 * this.#electionMs;
-    for (;;) {
-      signal.throwIfAborted();
-      if (this.#core.status().leader === null)
-        await this.#until(
-          () => this.#role.leader !== null,
-          Math.max(1, giveUp - world.monotonic()),
-          signal,
-        );
+    const attempt = () => {
       this.#throwIfStopped();
-      const answer = what();
-      const isPassing = !answer.ok && "code" in answer && passing.includes(answer.code);
-      if (!isPassing || world.monotonic() >= giveUp) return answer;
-      await world
-        .sleep(this.#limits.tickMs / 4, AbortSignal.any([signal, this.#closing.signal]))
-        .catch(() => {});
-    }
-  }
-
-  /** Resolves when the fact holds, after that time, or when raft ends; rejects when the signal aborts. */
-  async #until(fact: () => boolean, ms: number, signal: AbortSignal): Promise<void> {
-    if (fact() || this.#closing.signal.aborted) return;
-    const found = new AbortController();
-    const watcher = () => {
-      if (fact()) found.abort();
+      return what();
     };
-    this.#watchers.add(watcher);
-    try {
-      const either = AbortSignal.any([signal, found.signal, this.#closing.signal]);
-      await this.#options.world.sleep(Math.min(ms, 2 ** 31 - 1), either);
-    } catch (error) {
-      if (signal.aborted) throw error;
-    } finally {
-      this.#watchers.delete(watcher);
-    }
+    const isPassing = ({ code }: Refused) =>
+      passing.includes(code) || (code === "no_leader" && this.#core.status().leader === null);
+    return this.#turns.retry(attempt, isPassing, 2 * this.#electionMs, signal);
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -594,14 +514,14 @@ class RaftNode implements Raft {
   /** The disk failed: nothing more is written or promised, but a leader may still ask another to take over. */
   async #leave(error: unknown): Promise<void> {
     if (this.#failure !== null || this.#closing.signal.aborted) return;
-    const to = this.#bestVoter();
+    const to = bestVoter(this.#core.status());
     const isLeader = this.#role.role === "leader" && !(error instanceof AssertionError);
     if (isLeader && to !== null && this.#core.transfer(to).ok) {
       this.#failure = asSwarmError(error);
       this.#options.log.warn({ to, error: this.#failure.message }, "handing leadership over");
       this.#wake();
       const forever = new AbortController().signal;
-      await this.#until(() => this.#role.role !== "leader", this.#electionMs / 2, forever);
+      await this.#turns.until(() => this.#role.role !== "leader", this.#electionMs / 2, forever);
     }
     this.#fail(error);
   }
@@ -625,16 +545,4 @@ class RaftNode implements Raft {
     if (this.#isStopped())
       throw new SwarmError("unavailable", "this manager is stopping", { cause: this.#failure });
   }
-}
-
-/** The same pieces; the first is taken now. */
-function begun(pieces: Iterable<Uint8Array>): Iterable<Uint8Array> {
-  const iterator = pieces[Symbol.iterator]();
-  let first: IteratorResult<Uint8Array> | null = iterator.next();
-  const next = () => {
-    const result = first ?? iterator.next();
-    first = null;
-    return result;
-  };
-  return { [Symbol.iterator]: () => ({ next }) };
 }

@@ -19,7 +19,7 @@ export interface RaftLimits {
   readonly stallMsMax: number;
   /** A leader that has applied nothing of what is committed for so long hands over. */
   readonly stuckMsMax: number;
-  /** After the leader's loop was late that often within ten seconds, by half an election timeout, it hands over. */
+  /** After the leader's loop was late that often within ten seconds, by an election timeout, it hands over. */
   readonly lateCountMax: number;
   /** A write, or a pause of the loop, that takes longer is logged. */
   readonly slowMs: number;

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Log } from "../../proto/kit/log.ts";
+import type { Log as Logger } from "../../proto/kit/log.ts";
 import { configurationOf } from "./configuration.ts";
 import type { Restored } from "./core.ts";
 import type { Entry, HardState, Persist } from "./messages.ts";
@@ -17,11 +17,20 @@ export interface StorageOptions extends Identity {
   readonly segmentBytes: number;
   /** Begin a cluster with this member as its only voter, when there is no log yet. */
   readonly bootstrap: boolean;
-  readonly log: Log;
+  readonly log: Logger;
+}
+
+/** The log on disk, as the loop sees it. After any failure every request rejects, also those under way. */
+export interface Log {
+  /** Takes the bytes over. Resolves, when they are durable, with the bytes left free on the disk. */
+  append(records: Uint8Array): Promise<number>;
+  compact(index: number): Promise<void>;
+  freeBytes(): Promise<number>;
+  close(): Promise<void>;
 }
 
 export interface Storage {
-  readonly wal: WalThread;
+  readonly wal: Log;
   readonly snapshots: Snapshots;
   readonly restored: Restored;
   /** What the state machine is to be restored from. */
@@ -77,7 +86,7 @@ export function recordsOf(persist: Omit<Persist, "sequence">): Uint8Array {
   return encode(records);
 }
 
-async function bootstrap(wal: WalThread, nodeId: string): Promise<Restored> {
+async function bootstrap(wal: Log, nodeId: string): Promise<Restored> {
   const hardState: HardState = { term: 1, vote: null, commit: 1 };
   const configuration = configurationOf([nodeId]);
   const entries: Entry[] = [{ index: 1, term: 1, kind: "configuration", configuration }];
@@ -86,7 +95,7 @@ async function bootstrap(wal: WalThread, nodeId: string): Promise<Restored> {
 }
 
 async function reconcile(
-  wal: WalThread,
+  wal: Log,
   content: WalContent,
   snapshot: SnapshotFile | null,
 ): Promise<Restored> {

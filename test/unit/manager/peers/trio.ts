@@ -8,7 +8,8 @@ import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
 import { createRoot, signNode } from "../../../../manager/identity/ca.ts";
 import { Peers } from "../../../../manager/peers/peers.ts";
-import { openRaft, type RaftLimits } from "../../../../manager/raft/node.ts";
+import { type RaftLimits, startRaft } from "../../../../manager/raft/node.ts";
+import { type Log, openStorage } from "../../../../manager/raft/storage.ts";
 import type { Raft } from "../../../../manager/raft/types.ts";
 import type { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
@@ -22,6 +23,53 @@ export interface Running {
   readonly raft: Raft;
   readonly machine: SerialMachine;
   readonly server: grpc.Server;
+  readonly disk: MoodyLog;
+}
+
+/** A log that can be told to stall, to fail, and how much room its disk has. */
+export class MoodyLog implements Log {
+  readonly #log: Log;
+  room = 1e12;
+  failure: Error | null = null;
+  /** How often it has said how much room there is. */
+  told = 0;
+  #stall: Promise<void> = Promise.resolve();
+  #release: () => void = () => {};
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  stall(): void {
+    this.#stall = new Promise((resolve) => {
+      this.#release = resolve;
+    });
+  }
+
+  release(): void {
+    this.#release();
+  }
+
+  async append(records: Uint8Array): Promise<number> {
+    await this.#stall;
+    if (this.failure !== null) throw this.failure;
+    await this.#log.append(records);
+    return this.freeBytes();
+  }
+
+  compact(index: number): Promise<void> {
+    return this.#log.compact(index);
+  }
+
+  async freeBytes(): Promise<number> {
+    this.told += 1;
+    return this.room;
+  }
+
+  close(): Promise<void> {
+    this.release();
+    return this.#log.close();
+  }
 }
 
 export const clusterId = "cluster1";
@@ -53,7 +101,6 @@ export class Trio {
     const folder = await mkdtemp(join(tmpdir(), "tsswarm-peers-"));
     const trio = new Trio(folder, {
       tickMs: 50,
-      segmentBytes: 256 * 1024,
       ...limits,
     });
     t.after(async () => {
@@ -92,18 +139,33 @@ export class Trio {
       log: silentLog,
     });
     const machine = new SerialMachine();
-    const raft = await openRaft({
-      directory: join(this.folder, id),
-      id,
-      clusterId,
-      epoch,
+    const directory = join(this.folder, id);
+    const log = silentLog;
+    const segmentBytes = 256 * 1024;
+    const identified = { clusterId, nodeId: id, epoch };
+    const storage = await openStorage({
+      directory,
+      ...identified,
       bootstrap,
-      world: realWorld,
-      log: silentLog,
-      stateMachine: machine,
-      transport: peers,
-      limits: this.limits,
+      segmentBytes,
+      log,
     });
+    const disk = new MoodyLog(storage.wal);
+    const raft = await startRaft(
+      {
+        directory,
+        id,
+        clusterId,
+        epoch,
+        bootstrap,
+        world: realWorld,
+        log,
+        stateMachine: machine,
+        transport: peers,
+        limits: this.limits,
+      },
+      { ...storage, wal: disk },
+    );
     const server = new grpc.Server();
     serve(server, "Raft", peers.handlers);
     const port = await new Promise<number>((resolve, reject) =>
@@ -112,7 +174,7 @@ export class Trio {
       ),
     );
     this.#ports.set(id, port);
-    const opened = { raft, machine, server };
+    const opened = { raft, machine, server, disk };
     this.running.set(id, opened);
     return opened;
   }

@@ -226,3 +226,27 @@ test("SIGKILL at random moments loses no acknowledged write", { timeout: 120_000
   assert.deepEqual(twice, [], "nothing is applied twice");
   assert.ok(found.size > 1000, `${found.size} writes`);
 });
+
+test("a disk that is full refuses writes and ends nothing, and goes on when there is room", {
+  skip: process.getuid?.() !== 0 && "a disk of its own needs root",
+  timeout: 120_000,
+}, async (t) => {
+  const mountPoint = await folder(t);
+  const program = fileURLToPath(new URL("./full-disk.js", import.meta.url));
+  const script = 'mount -t tmpfs -o size=110m none "$1" && exec "$2" "$3" "$1"';
+  const words = ["--mount", "sh", "-c", script, "sh", mountPoint, process.execPath, program];
+  const child = spawn("unshare", words, { stdio: ["ignore", "pipe", "pipe"] });
+  const exited = once(child, "exit");
+  let said = "";
+  child.stderr.on("data", (bytes: Buffer) => {
+    said += bytes.toString();
+  });
+  const steps: string[] = [];
+  for await (const line of createInterface(child.stdout)) steps.push(line);
+  await exited;
+  assert.deepEqual(
+    steps,
+    ["written", "refused", "accepted again", "started on a full disk", "nothing lost"],
+    said,
+  );
+});
