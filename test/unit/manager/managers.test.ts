@@ -174,6 +174,11 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
   await all.stop("h3");
   await all.stop("h2");
 
+  // Until it knows that it leads nobody, what becomes of a write it takes is for the others to say.
+  await eventually("nobody leads", async () => {
+    const status = await all.managers.get("h1")?.local.unary("Status", {});
+    return status?.HasLeader === false ? true : undefined;
+  });
   const trailers: string[] = [];
   one.watchTrailers = () => (trailer) => trailers.push(trailer[staleKey] ?? "");
   const started = Date.now();
