@@ -6,7 +6,7 @@ import { errnoOf } from "../../proto/kit/errors.ts";
 import { cgroupName } from "./names.ts";
 import { until } from "./run.ts";
 
-const removeMsMax = 5000;
+const removeMsMax = 30_000;
 
 /** Removes a machine's groups, or with "" those of the whole lab, in every hierarchy. Dying processes may hold them for a moment. */
 export async function removeCgroups(machine: string): Promise<void> {

@@ -6,8 +6,8 @@ import { ConnectionError, DaemonClient } from "../../cli/client.ts";
 import { type Machine, socketOf } from "./names.ts";
 import { until } from "./run.ts";
 
-const daemonMsMax = 30_000;
-const joinMsMax = 30_000;
+const daemonMsMax = 90_000;
+const joinMsMax = 90_000;
 const clusterPort = 2377;
 const logLinesShown = 15;
 

@@ -19,8 +19,8 @@ import {
 import { initOf, isAlive, type ProcessId } from "./processes.ts";
 import { LabError, tryRun, until } from "./run.ts";
 
-const bootMsMax = 20_000;
-const dieMsMax = 10_000;
+const bootMsMax = 60_000;
+const dieMsMax = 30_000;
 
 /** Boots a machine whose namespace stands. Resolves when its pid 1 has started the machine's programs. */
 export async function boot(machine: Machine): Promise<void> {

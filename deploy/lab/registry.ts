@@ -5,7 +5,7 @@ import { switchAddress } from "./names.ts";
 import { LabError, until } from "./run.ts";
 
 const registry = `http://${switchAddress}:5000`;
-const registryMsMax = 15_000;
+const registryMsMax = 60_000;
 const requestMsMax = 30_000;
 
 export async function pushAll(images: readonly Image[]): Promise<void> {

@@ -27,7 +27,7 @@ import type { Keeper, KeeperRequest } from "../../proto/kit/keeper.ts";
 import { silentLog } from "../../proto/kit/log.ts";
 import { realWorld } from "../../proto/kit/world.ts";
 
-const readyMsMax = 15_000;
+const readyMsMax = 60_000;
 
 export interface Server {
   readonly address: string;

@@ -121,7 +121,7 @@ export function visits(text: string): readonly Visit[] {
 
 /** Asks a URL so many times from outside, each time on a new connection. */
 export async function visitFromOutside(url: string, times: number): Promise<readonly Visit[]> {
-  const script = `for i in $(busybox seq ${times}); do busybox timeout 5 busybox wget -q -O - ${url} || exit 1; done`;
+  const script = `for i in $(busybox seq ${times}); do busybox timeout 20 busybox wget -q -O - ${url} || exit 1; done`;
   return visits(await lab("exec", "outside", "--", "sh", "-c", script));
 }
 
@@ -132,7 +132,7 @@ export async function visitFrom(
   url: string,
   times: number,
 ): Promise<readonly Visit[]> {
-  const script = `for i in $(seq ${times}); do timeout 5 wget -q -O - ${url} || exit 1; done`;
+  const script = `for i in $(seq ${times}); do timeout 20 wget -q -O - ${url} || exit 1; done`;
   return visits(await docker(host, "exec", container, "sh", "-c", script));
 }
 

@@ -4,7 +4,7 @@ import { machine } from "../../deploy/lab/names.ts";
 import { findProgram, initOf, type Program } from "../../deploy/lab/processes.ts";
 import { until } from "../../deploy/lab/run.ts";
 
-const thereMsMax = 30_000;
+const thereMsMax = 90_000;
 
 /** Sends a signal to the host's program once it is there, and not `other`: it may still be on its way back. Its process id. */
 function signalProgram(

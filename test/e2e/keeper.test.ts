@@ -24,6 +24,7 @@ import { createNamespace, removeNamespace, udpSocketIn } from "../../proto/kit/n
 
 const program = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
 const pieceMs = 20;
+const answerMsMax = 30_000;
 let folder = "";
 let keeper: ChildProcess | null = null;
 
@@ -52,14 +53,18 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   await ended;
 }
 
-/** Asks the name server inside the namespace; null without an answer within a second. */
-async function ask(namespace: string, name: string): Promise<readonly string[] | null> {
+/** Asks the name server inside the namespace; null without an answer in time. */
+async function ask(
+  namespace: string,
+  name: string,
+  msMax = 1_000,
+): Promise<readonly string[] | null> {
   const socket = createSocket("udp4");
   try {
     socket.bind({ fd: udpSocketIn(namespace, "127.0.0.1", 0) });
     const query = { id: 1, type: "query" as const, questions: [{ type: "A" as const, name }] };
     socket.send(dnsPacket.encode(query), 4053, "127.0.0.11");
-    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(1_000) })) as [
+    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(msMax) })) as [
       Buffer,
     ];
     return (dnsPacket.decode(reply).answers ?? []).map((answer) =>
@@ -105,7 +110,7 @@ test("a killed keeper's successor answers names and follows logs before any agen
   });
   const sandbox = { sandbox: "s1", namespace, tables: ["n1"], upstream: [], search: [] };
   await client.ask({ do: "serveNames", ...sandbox });
-  assert.deepEqual(await ask(namespace, "web"), ["10.1.0.2"]);
+  assert.deepEqual(await ask(namespace, "web", answerMsMax), ["10.1.0.2"]);
   // As a container's shim does, both ends stay open.
   const container = openSync(fifo, "r+");
   writeSync(container, "before\n");
@@ -119,7 +124,7 @@ test("a killed keeper's successor answers names and follows logs before any agen
   const second = startKeeper();
   while (!readFileSync(logs, "utf8").includes("between")) await delay(pieceMs);
   while ((await ask(namespace, "WEB")) === null) await delay(pieceMs);
-  assert.deepEqual(await ask(namespace, "web"), ["10.1.0.2"]);
+  assert.deepEqual(await ask(namespace, "web", answerMsMax), ["10.1.0.2"]);
   const lines = readFileSync(logs, "utf8").trim().split("\n");
   assert.deepEqual(
     lines.map((line) => (JSON.parse(line) as { log: string }).log),

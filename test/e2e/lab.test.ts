@@ -36,7 +36,7 @@ async function refusal(...args: readonly string[]): Promise<string> {
 test("a lab that was killed half-way can be taken down and leaves nothing", async () => {
   const command = startLabCommand("up", "--hosts", "2");
   const closed = new Promise((resolve) => command.on("close", resolve));
-  await until("h1 does not boot", 20_000, () => initOf(machine("h1")) ?? undefined);
+  await until("h1 does not boot", 60_000, () => initOf(machine("h1")) ?? undefined);
   command.kill("SIGKILL");
   await closed;
   assert.match(await refusal("up"), /^tsswarm lab: a lab was started and not finished/);
@@ -89,12 +89,12 @@ test("each program of a host is started again after a crash", async () => {
   for (const program of ["containerd", "manager", "agent", "keeper"] as const) {
     const old = findProgram(init, program);
     await lab("crash", "h1", program);
-    await until(`${program} does not come back`, 20_000, () => {
+    await until(`${program} does not come back`, 60_000, () => {
       const pid = findProgram(init, program);
       return pid !== null && pid !== old ? true : undefined;
     });
   }
-  await untilAnswering(["h1"], 20_000);
+  await untilAnswering(["h1"], 60_000);
 });
 
 test("a host without power is off, and boots with its disk", async () => {

@@ -222,13 +222,14 @@ export async function ask(
   return heard;
 }
 
-export async function askOnce(namespace: string, target: string): Promise<string> {
+/** What one connection or datagram was answered; `seconds` is how long an answer is waited for. */
+export async function askOnce(namespace: string, target: string, seconds = 20): Promise<string> {
   const args = [
     `--net=${namespace}`,
     "timeout",
-    "3",
+    `${seconds + 1}`,
     "socat",
-    "-T2",
+    `-T${seconds}`,
     "-t0.05",
     "-,ignoreeof",
     socatAddress(target),

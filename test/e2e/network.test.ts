@@ -258,7 +258,7 @@ test("a task that leaves gets no new connections, is drained, and is gone everyw
   assert.deepEqual((await open.stop()).failures, []);
   const start = performance.now();
   await host(1).do("drained", { networkId: "net1", address: "10.0.1.7", ms: 5_000 });
-  assert.ok(performance.now() - start < 2_000, "nothing is open any more");
+  assert.ok(performance.now() - start < 4_500, "nothing is open any more");
   await host(1).do("removeSandbox", "b2");
   await updateAll(tasks.slice(0, 2));
   assert.equal(await askOnce(at("a1"), "10.0.1.7:80"), "refused");

