@@ -41,6 +41,7 @@ export class Redeployer {
   }
 
   async removeAll(): Promise<void> {
+    await this.complete();
     for (const name of names) await api(this.#manager).delete(`/services/${name}`);
   }
 

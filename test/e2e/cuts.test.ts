@@ -73,6 +73,7 @@ test(`hosts agree with the store after ${length.cuts} cuts and ${length.reboots}
       assert.deepEqual([...watch.violations], [], "addresses held twice");
     }
   } finally {
+    await redeployer.stop();
     watch.stop();
     report(context, watch);
   }

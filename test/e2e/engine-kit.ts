@@ -127,7 +127,9 @@ export function smallLayer(directory: string, name: string, content: string): Bu
   const root = join(directory, `layer-${name}`);
   mkdirSync(root, { recursive: true });
   writeFileSync(join(root, name), content);
-  return execFileSync("tar", ["-C", root, "--owner=0", "--group=0", "-c", "."]);
+  return execFileSync("tar", ["-C", root, "--owner=0", "--group=0", "-c", "."], {
+    maxBuffer: 64 * 1024 * 1024,
+  });
 }
 
 export interface ImageToPush {

@@ -1,7 +1,7 @@
 // The engine over a real containerd, a real registry and real containers.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -438,6 +438,35 @@ test("a layer that is not what its digest says is refused, and right again when 
   writeFileSync(file, right);
   await engine.pull(name, null, () => {}, signal);
   await engine.removeImage(name, false);
+});
+
+test("images that share layers, and names of one image, are pulled at once", async () => {
+  const { directory, registry } = ground;
+  const big = (name: string) => ({
+    tar: smallLayer(directory, name, randomBytes(3 << 20).toString("base64")),
+    compression: "gzip" as const,
+  });
+  const shared = [
+    { tar: busyboxLayer(directory), compression: "gzip" as const },
+    big("shared-1"),
+    big("shared-2"),
+  ];
+  const references: string[] = [];
+  for (const name of ["left", "right"]) {
+    const own = { tar: smallLayer(directory, `${name}-own`, name), compression: "gzip" } as const;
+    const made = { layers: [...shared, own], config: { Cmd: ["/bin/cat", `/${name}-own`] } };
+    for (const tag of ["1", "2"]) {
+      await pushImage(registry.address, `shared/${name}:${tag}`, made);
+      references.push(`${registry.address}/shared/${name}:${tag}`);
+    }
+  }
+  const twice = [...references, ...references];
+  await Promise.all(twice.map((one) => engine.pull(one, null, () => {}, signal)));
+  for (const reference of references) {
+    const done = await runToEnd([], { Image: reference, Cmd: null });
+    assert.equal(done.text, /left|right/.exec(reference)?.[0]);
+  }
+  for (const reference of references) await engine.removeImage(reference, false);
 });
 
 test("many containers at once all run", async () => {
