@@ -132,6 +132,7 @@ test("a killed keeper's successor answers names and follows logs before any agen
   );
   await end(second, "SIGTERM");
   assert.equal(second.exitCode, 0);
+  assert.equal(existsSync(join(folder, "run", "agent.pid")), false, "nothing is left on record");
   closeSync(container);
 });
 
