@@ -18,7 +18,7 @@ import { accepts, firstToAccept, knockEveryMs } from "./way.ts";
 const backoffMsMin = 100;
 /** No more: for as long a node would be unwatched after its manager is back, and not be replaced if it died then. */
 const backoffMsMax = 2_000;
-const firstAnswerMsMin = 800;
+const firstAnswerMsMin = 2_000;
 const firstAnswerMsMax = 4_000;
 /** A line that held this long was a good one: the next backoff starts small again. */
 const steadyMs = 2_000;
@@ -186,10 +186,8 @@ export class AgentSession implements Session {
   async #keepConnected(): Promise<void> {
     const { world, log } = this.#options;
     const signal = this.#stop.signal;
-    for (let failures = 0, isFirst = true; !signal.aborted; isFirst = false) {
-      const manager = isFirst
-        ? (this.#identity.managers[0] ?? null)
-        : await this.#managerToTry(failures, signal);
+    for (let failures = 0; !signal.aborted; ) {
+      const manager = await this.#managerToTry(failures, signal);
       const started = world.monotonic();
       let why = "the manager ended the session";
       try {
