@@ -1,6 +1,6 @@
 // Cables are pulled, hosts lose their power and programs crash, in overlap, while services are deployed again and again
 // with few addresses: soon after the last heal every host agrees with the store, and no address ever had two containers.
-// Longer: TSSWARM_CUTS=100 TSSWARM_REBOOTS=20 TSSWARM_CUT_SECONDS=180; the same again: TSSWARM_SEED=….
+// Longer: TSSWARM_CUTS=100 TSSWARM_REBOOTS=20 TSSWARM_CUT_SECONDS=180; others: TSSWARM_SEED=….
 
 import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
@@ -32,7 +32,8 @@ const length = {
   reboots: setting("TSSWARM_REBOOTS", 1),
   secondsMax: setting("TSSWARM_CUT_SECONDS", 6),
 };
-const seed = setting("TSSWARM_SEED", Date.now() % 1_000_000);
+/** The short form is two rounds: cuts of two hosts, the manager's among them, a crash, a loss of power. */
+const seed = setting("TSSWARM_SEED", 9);
 /** On a machine that has other things to do; how long it really takes is told at the end. */
 const agreeMsMax = 90_000;
 const settleMsMax = 180_000;
