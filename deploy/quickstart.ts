@@ -69,9 +69,9 @@ async function main(): Promise<void> {
     await step("lab", "down");
   }
   console.log(
-    "Three hosts on this machine, each with its own containerd and daemon; H1 is the socket of the first:",
+    "Three hosts on this machine, each with its own containerd and daemon, all three managers; H1 is the socket of the first:",
   );
-  await step("lab", "up", "--hosts", `${hosts.length}`);
+  await step("lab", "up", "--hosts", `${hosts.length}`, "--managers", `${hosts.length}`);
   await step("node", "ls");
   await step("network", "create", "--driver", "overlay", "front");
   await step(
@@ -100,7 +100,7 @@ It runs. Try next:
   ${call} service scale web=9
   ${call} service logs -f web
   ${call} lab exec outside -- busybox wget -qO- http://10.77.0.12:8080/
-  ${call} lab power-off h3; ${call} service ps web
+  ${call} lab power-off h3; ${call} service ps web   # h1 and h2 still decide: two of three
   ${call} lab power-on h3
   docker -H $TSSWARM_HOST node ls          # if the docker command is here
 

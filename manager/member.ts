@@ -119,12 +119,10 @@ export class Member {
     const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
     const addresses = new Addresses(store);
     let member: Member | null = null;
-    const peers = openPeers(
-      options,
-      addresses,
-      () => raft,
-      (error) => member?.supersede(error),
-    );
+    const peers = openPeers(options, addresses, () => raft, {
+      superseded: (error) => member?.supersede(error),
+      removed: () => member?.retire(),
+    });
     try {
       raft = await openRaft({
         directory: raftFolder(options.dataRoot, settings.epoch),
@@ -212,6 +210,11 @@ export class Member {
   /** What is decided here counts no more: agents find the new cluster's manager sooner when this one does not answer. */
   supersede(error: SwarmError): void {
     this.#fail(error);
+  }
+
+  /** Agents look for another manager, from whom the one beside us hears what becomes of this one. */
+  retire(): void {
+    this.#dispatcher.retire();
   }
 
   /** Resolves when the other managers go on without this one. */
@@ -357,7 +360,7 @@ function openPeers(
   options: MemberOptions,
   addresses: Addresses,
   raft: () => Raft | null,
-  superseded: (error: SwarmError) => void,
+  told: { readonly superseded: (error: SwarmError) => void; readonly removed: () => void },
 ): Peers {
   const { settings, identity, world, log } = options;
   const { nodeId, clusterId, epoch } = settings;
@@ -369,9 +372,11 @@ function openPeers(
     addressOf: (id) => addresses.of(id) ?? null,
     credentials: () => toManager(identity, clusterId),
     isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),
-    // What becomes of it is for the agent beside us to hear, from a manager that is one.
-    onRemoved: (error) => log.warn({ error: error.message }, "other managers do not know this one"),
-    onSuperseded: superseded,
+    onRemoved: (error) => {
+      log.warn({ error: error.message }, "other managers do not know this one");
+      told.removed();
+    },
+    onSuperseded: told.superseded,
     world,
     log: log.child({ room: "peers" }),
   });

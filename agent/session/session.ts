@@ -202,7 +202,8 @@ export class AgentSession implements Session {
       this.#onLineEnd?.();
       if (signal.aborted) return;
       const isSteady = this.#isOpen && world.monotonic() - started >= steadyMs;
-      failures = isSteady ? 0 : failures + 1;
+      // Where there are several, the one just lost is asked last.
+      failures = isSteady ? Math.min(1, this.#identity.managers.length - 1) : failures + 1;
       this.#isOpen = false;
       this.#line = null;
       this.#doubtAfterGrace();
@@ -320,7 +321,11 @@ export class AgentSession implements Session {
     const known = [...managers].sort().join();
     if (info.Managers.length === 0 || known === [...info.Managers].sort().join()) return;
     const kept = managers.filter((manager) => info.Managers.includes(manager));
-    const added = info.Managers.filter((manager) => !kept.includes(manager));
+    // Not all agents go the same way when the first one is lost.
+    const order = new Map(info.Managers.map((manager) => [manager, this.#options.world.random()]));
+    const added = info.Managers.filter((manager) => !kept.includes(manager)).sort(
+      (a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0),
+    );
     await this.#remember([...kept, ...added]);
   }
 

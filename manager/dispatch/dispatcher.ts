@@ -79,6 +79,13 @@ export class Dispatcher implements Downward {
     this.#aloneSince = this.#options.world.monotonic();
   }
 
+  /** This manager is none any more: agents need not wait to find that out. */
+  retire(): void {
+    if (this.#leader !== null) return;
+    this.#aloneSince = Number.NEGATIVE_INFINITY;
+    this.#sendAway();
+  }
+
   release(taskIds: readonly string[]): void {
     this.#names.release(taskIds);
   }
@@ -109,13 +116,18 @@ export class Dispatcher implements Downward {
   }
 
   async #watchLoneliness(signal: AbortSignal): Promise<void> {
-    const { world, log } = this.#options;
+    const { world } = this.#options;
     while (!signal.aborted) {
       await world.sleep(aloneMsMax / 4, signal).catch(() => {});
-      if (!this.#isAlone() || this.#sessions.size === 0) continue;
-      log.warn({ sessions: this.#sessions.size }, "nobody leads: agents look for another manager");
-      for (const session of this.#sessions.values()) session.outgoing.fail(alone());
+      if (this.#isAlone()) this.#sendAway();
     }
+  }
+
+  #sendAway(): void {
+    const sessions = this.#sessions.size;
+    if (sessions === 0) return;
+    this.#options.log.warn({ sessions }, "nobody leads: agents look for another manager");
+    for (const session of this.#sessions.values()) session.outgoing.fail(alone());
   }
 
   #isAlone(): boolean {
