@@ -15,6 +15,8 @@ export class Client {
   /** Value this client last saw in a register: what its swaps expect. */
   readonly #seen = new Map<number, number>();
   #current: Operation | null = null;
+  /** Who answered last time. */
+  #friend: Member | null = null;
 
   constructor(history: History, dice: Dice, settings: Settings, schedule: Schedule) {
     this.#history = history;
@@ -28,16 +30,20 @@ export class Client {
     return this.#dice.exponential(this.#settings.thinkMs) + 1;
   }
 
-  /** Asks something new of `member`, or goes on waiting, or gives up. */
-  act(member: Member): void {
+  /** Asks something new, or goes on waiting, or gives up. `choose` says whom to ask when the one before did not help. */
+  act(choose: () => Member | undefined): void {
     const current = this.#current;
     if (current !== null) {
       const waitMs = 20 * this.#settings.thinkMs + 2_000;
       if (current.outcome === "pending" && this.#schedule.now - current.began < waitMs) return;
       if (current.outcome === "pending") current.outcome = "unknown";
       if (current.outcome === "done") this.#seen.set(current.key, seenAfter(current));
+      else this.#friend = null;
       this.#current = null;
     }
+    const member = this.#friend ?? choose();
+    if (member === undefined) return;
+    this.#friend = member;
     const key = this.#dice.below(this.#settings.keys);
     if (this.#dice.chance(this.#settings.reads)) this.#read(member, key);
     else this.#write(member, key);
@@ -49,7 +55,10 @@ export class Client {
     member.waiting.read(id, operation);
     const answer = member.ask((core) => core.read(id));
     if (answer?.ok === true) this.#current = operation;
-    else member.waiting.readFailed(id);
+    else {
+      member.waiting.readFailed(id);
+      this.#friend = null;
+    }
   }
 
   #write(member: Member, key: number): void {
@@ -67,7 +76,10 @@ export class Client {
       return proposed;
     });
     if (answer?.ok === true) this.#current = operation;
-    else operation.outcome = "failed";
+    else {
+      operation.outcome = "failed";
+      this.#friend = null;
+    }
   }
 }
 

@@ -92,8 +92,11 @@ export class Faults {
 
   #crash(member: Member | undefined): void {
     if (member === undefined) return;
-    // Between two things of one step, if that comes soon.
-    if (this.#dice.chance(0.6)) member.crashAfter = this.#dice.between(1, 8);
+    const kind = this.#dice.random();
+    // Between two things of one step or within a write, if that comes soon.
+    if (kind < 0.3) member.crashAfter = this.#dice.between(1, 8);
+    else if (kind < 0.5) member.crashIn = "append";
+    else if (kind < 0.7) member.crashIn = "truncation";
     else member.crash();
     this.#restartLater(member);
   }

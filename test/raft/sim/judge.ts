@@ -1,7 +1,13 @@
 // The rules of Raft, looked at from outside after every event: with all disks and all messages in sight.
 
 import type { CoreLimits, CoreStatus } from "../../../manager/raft/core.ts";
-import type { Configuration, Entry, Message, Persist } from "../../../manager/raft/messages.ts";
+import type {
+  Configuration,
+  Entry,
+  Message,
+  Persist,
+  SnapshotMark,
+} from "../../../manager/raft/messages.ts";
 import type { SimDisk } from "./disk.ts";
 import { hasQuorum, membersOf, quorumsMeet } from "./quorums.ts";
 import { mustHold } from "./violation.ts";
@@ -22,9 +28,12 @@ export class Judge {
   readonly leaders = new Map<number, string>();
   /** Term of what was chosen at each index; 0 at 0. */
   readonly chosen: number[] = [0];
+  /** The term of the leader that committed it. */
+  readonly #committedIn: number[] = [0];
   configurationsCommitted = 0;
   jointCommitted = 0;
-  #configuration: { readonly index: number; readonly configuration: Configuration };
+  /** Committed ones, oldest first. */
+  readonly #configurations: { readonly index: number; readonly configuration: Configuration }[];
   readonly #members: ReadonlyMap<string, Judged>;
   readonly #limits: CoreLimits;
   readonly #entries = new Map<number, Seen>();
@@ -38,7 +47,7 @@ export class Judge {
     configuration: Configuration,
   ) {
     this.#members = members;
-    this.#configuration = { index: 0, configuration };
+    this.#configurations = [{ index: 0, configuration }];
     this.#limits = limits;
   }
 
@@ -48,6 +57,12 @@ export class Judge {
 
   entryAt(index: number, term: number): Entry | undefined {
     return this.#entries.get(keyOf(index, term))?.entry;
+  }
+
+  /** The first entry is there from the beginning, everywhere. */
+  bootstrapped(entry: Entry & { readonly kind: "configuration" }): void {
+    this.#entries.set(keyOf(entry.index, entry.term), { entry, previousTerm: 0 });
+    if (this.lastChosen === 0) this.#choose(entry.index, entry.term);
   }
 
   /** The member's process begins anew: what it knows may be older than what it knew. */
@@ -145,8 +160,22 @@ export class Judge {
       disk.hardState.term === status.term && disk.hardState.vote === id,
       () => `${id} leads term ${status.term} with its own vote not on disk`,
     );
-    const last = this.lastChosen;
-    const term = disk.base.index > last ? this.chosen[last] : disk.termAt(last);
+    const votes = (voter: string) =>
+      voter === id || this.#votes.get(`${voter}@${status.term}`) === id;
+    mustHold(
+      "elected by a quorum",
+      hasQuorum(status.configuration, votes),
+      () => `${id} leads term ${status.term} without the votes for it`,
+    );
+    const written = disk.entries.findLast((entry) => entry.kind === "configuration");
+    mustHold(
+      "configuration of the log",
+      written === undefined || isSameConfiguration(written.configuration, status.configuration),
+      () => `${id} follows ${JSON.stringify(status.configuration)}, its log ${written?.index}`,
+    );
+    // What leaders of earlier terms have committed; one of a later term may be at work already.
+    const last = this.#committedIn.findLastIndex((term) => term < status.term);
+    const term = disk.termAt(last);
     mustHold(
       "leader completeness",
       term === this.chosen[last] || disk.base.index > last,
@@ -158,7 +187,10 @@ export class Judge {
   /** A commit index is reported: the first time by a leader, with a quorum of disks behind it. */
   #committed(member: Judged, before: CoreStatus | undefined, status: CoreStatus): void {
     const { commit } = status;
-    if (commit <= this.lastChosen) return;
+    if (commit <= this.lastChosen) {
+      this.#checkCommitted(member, status);
+      return;
+    }
     const { id } = member;
     mustHold(
       "commit by counting",
@@ -184,6 +216,17 @@ export class Judge {
     this.#choose(commit, term);
   }
 
+  /** What a member calls committed is what was chosen, as far as it is on disk. */
+  #checkCommitted({ id, disk }: Judged, { commit, durable }: CoreStatus): void {
+    const through = Math.min(commit, durable);
+    mustHold(
+      "committed is chosen",
+      disk.base.index >= through || disk.termAt(through) === this.chosen[through],
+      () =>
+        `${id} calls ${through} committed, of term ${disk.termAt(through)} instead of ${this.chosen[through]}`,
+    );
+  }
+
   #holds(id: string, index: number, term: number): boolean {
     const disk = this.#members.get(id)?.disk;
     if (disk === undefined) return false;
@@ -193,6 +236,7 @@ export class Judge {
   /** With an entry everything before it in the same log is chosen. */
   #choose(commit: number, term: number): void {
     const terms: number[] = [];
+    const configurations: (Entry & { readonly kind: "configuration" })[] = [];
     let at = term;
     for (let index = commit; index > this.lastChosen; index--) {
       terms.push(at);
@@ -202,7 +246,7 @@ export class Judge {
         seen !== undefined,
         () => `entry ${index} of term ${at} was never written`,
       );
-      this.#countConfiguration(seen.entry);
+      if (seen.entry.kind === "configuration") configurations.push(seen.entry);
       at = seen.previousTerm;
     }
     mustHold(
@@ -212,11 +256,15 @@ export class Judge {
         `${this.lastChosen} was chosen in term ${this.chosen[this.lastChosen]}, now it would be ${at}`,
     );
     this.chosen.push(...terms.toReversed());
+    this.#committedIn.push(...terms.map(() => term));
+    this.#configurations.push(...configurations.toReversed());
+    this.configurationsCommitted += configurations.length;
+    this.jointCommitted += configurations.filter((each) => isJoint(each.configuration)).length;
   }
 
   /** The one that is committed last, and those some log holds that may still be. */
   configurationsPossible(): readonly Configuration[] {
-    const { index, configuration } = this.#configuration;
+    const { index, configuration } = this.#configurationAt(this.lastChosen);
     const known = [...this.#statuses.values()].filter((each) => each.configurationIndex > index);
     const onDisk = [...this.#members.values()].flatMap(({ disk }) =>
       disk.entries.flatMap((entry) =>
@@ -231,12 +279,26 @@ export class Judge {
     return !this.configurationsPossible().some((each) => membersOf(each).includes(id));
   }
 
-  #countConfiguration(entry: Entry): void {
-    if (entry.kind !== "configuration") return;
-    if (entry.index > this.#configuration.index)
-      this.#configuration = { index: entry.index, configuration: entry.configuration };
-    this.configurationsCommitted += 1;
-    if (entry.configuration.outgoing.length > 0) this.jointCommitted += 1;
+  #configurationAt(index: number): {
+    readonly index: number;
+    readonly configuration: Configuration;
+  } {
+    const found = this.#configurations.findLast((known) => known.index <= index);
+    mustHold("configuration of the log", found !== undefined, () => `none at ${index}`);
+    return found;
+  }
+
+  /** A snapshot says which entry it ends with and who were members there (raft.md 12). */
+  snapshot({ id }: Judged, mark: SnapshotMark): void {
+    const { index, configuration } = this.#configurationAt(mark.index);
+    // Who joined without a configuration knows none before the log's first.
+    const isUntold = index === 0 && mark.configuration.voters.length === 0;
+    mustHold(
+      "snapshots tell the truth",
+      this.chosen[mark.index] === mark.term &&
+        (isUntold || isSameConfiguration(configuration, mark.configuration)),
+      () => `${id} has ${JSON.stringify(mark)} instead of ${JSON.stringify(configuration)}`,
+    );
   }
 
   /** What limits promise holds. */
@@ -374,6 +436,14 @@ export class Judge {
   }
 }
 
+function isJoint(configuration: Configuration): boolean {
+  return configuration.outgoing.length > 0;
+}
+
+function isSameConfiguration(a: Configuration, b: Configuration): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 function keyOf(index: number, term: number): number {
   return index * 4_194_304 + term;
 }
@@ -383,6 +453,6 @@ function isSame(a: Entry, b: Entry): boolean {
   if (a.index !== b.index || a.term !== b.term || a.kind !== b.kind) return false;
   if (a.kind === "data" && b.kind === "data") return Buffer.compare(a.data, b.data) === 0;
   if (a.kind === "configuration" && b.kind === "configuration")
-    return JSON.stringify(a.configuration) === JSON.stringify(b.configuration);
+    return isSameConfiguration(a.configuration, b.configuration);
   return true;
 }

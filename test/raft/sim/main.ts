@@ -5,14 +5,14 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RaftCore } from "../../../manager/raft/core.ts";
 import { loadMutant, mutantOf, mutants } from "./mutants.ts";
-import { keepSeeds, keptSeeds, runSeeds, type SeedsResult } from "./seeds.ts";
+import { keepSeeds, keptSeeds, runScenarios, runSeeds, type SeedsResult } from "./seeds.ts";
 import { type CoreClass, Simulation } from "./simulation.ts";
 import { addTotals, printTotals, shortfalls } from "./totals.ts";
 
 const failuresMax = 5;
 
 const usage = `npm run sim -- [--seeds N] [--seed S] [--jobs J]
-  --seeds N      how many seeds (200)
+  --seeds N      how many seeds (200; 1000 for a mutant)
   --seed S       the first of them; without it kept seeds come first, then 1, 2, …
   --jobs J       so many processes (1)
   --trace        with --seed: prints everything that happens in that one seed
@@ -30,7 +30,7 @@ interface Options {
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      seeds: { type: "string", default: "200" },
+      seeds: { type: "string" },
       seed: { type: "string" },
       jobs: { type: "string", default: "1" },
       trace: { type: "boolean", default: false },
@@ -48,7 +48,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const options: Options = {
-    seeds: countOf("seeds", values.seeds),
+    seeds: countOf("seeds", values.seeds ?? (values.mutant === undefined ? "200" : "1000")),
     first: values.seed === undefined ? null : countOf("seed", values.seed),
     jobs: countOf("jobs", values.jobs),
     isTrace: values.trace,
@@ -74,7 +74,7 @@ async function prove(options: Options): Promise<number> {
   const kept = options.first === null ? keptSeeds().map(({ seed }) => seed) : [];
   const before = runSeeds(kept, RaftCore, failuresMax);
   const { totals, seeds, failures } = await runAll(options);
-  failures.unshift(...before.failures);
+  failures.unshift(...runScenarios(RaftCore), ...before.failures);
   console.log(`${kept.length} kept seeds, ${seeds} seeds from ${options.first ?? 1} on`);
   if (totals !== null) console.log(printTotals(totals));
   for (const { seed, why, scene } of failures) {
@@ -90,6 +90,11 @@ async function prove(options: Options): Promise<number> {
 
 /** As a test: 1 when the bug is found. */
 async function hunt(options: Options): Promise<number> {
+  const written = runScenarios(await coreOf(options))[0];
+  if (written !== undefined) {
+    console.log(`${options.mutant} found by a scenario: ${written.why}`);
+    return 1;
+  }
   const { seeds, failures } = await runAll(options);
   const found = failures[0];
   if (found === undefined) {

@@ -47,6 +47,8 @@ export class Member {
   isRemoved = false;
   skew = 1;
   stallUntil = 0;
+  /** Crashes in the middle of the next write that brings entries, or cuts some off. */
+  crashIn: "append" | "truncation" | null = null;
   /** Crashes after so many more things done. */
   crashAfter = Number.POSITIVE_INFINITY;
   readonly #around: Surroundings;
@@ -94,6 +96,7 @@ export class Member {
     this.#backlog = [];
     this.#pausedUntil = 0;
     this.crashAfter = Number.POSITIVE_INFINITY;
+    this.crashIn = null;
     judge.restarted(this.id);
     const random = streamOf(settings.seed, `core ${this.id} ${this.#process}`);
     this.core = newCore(this.id, { random, ...settings.limits, restored });
@@ -147,6 +150,7 @@ export class Member {
     this.skew = 1;
     this.stallUntil = 0;
     this.crashAfter = Number.POSITIVE_INFINITY;
+    this.crashIn = null;
     const wasPaused = this.isPaused;
     this.#pausedUntil = 0;
     if (wasPaused && this.isUp) this.#resume();
@@ -301,6 +305,9 @@ export class Member {
     const ms = writeMs * this.#dice.random() + stalled;
     this.#later(Math.max(ms, this.stallUntil - schedule.now), () => this.#written(persist, after));
     this.#did();
+    const isHit =
+      this.crashIn === "append" ? persist.entries.length > 0 : persist.truncateFrom !== null;
+    if (this.crashIn !== null && isHit) throw new Crash();
   }
 
   #written(persist: Persist, after: readonly Message[]): void {
@@ -370,6 +377,7 @@ export class Member {
     this.#isSnapshotting = true;
     this.#sinceSnapshot = 0;
     const file = { mark: core.describe(status.applied), state: this.machine.freeze() };
+    this.#around.judge.snapshot(this, file.mark);
     this.#later(settings.disk.writeMs * 2 * this.#dice.random(), () => {
       this.#isSnapshotting = false;
       totals.snapshotsTaken += 1;

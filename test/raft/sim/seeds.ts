@@ -2,6 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { scenarios } from "./scenarios.ts";
 import { type CoreClass, Simulation, type Totals } from "./simulation.ts";
 import { addTotals } from "./totals.ts";
 
@@ -16,6 +17,18 @@ export interface SeedsResult {
   totals: Totals | null;
   seeds: number;
   readonly failures: Failure[];
+}
+
+/** The written scenarios; they have no seed: 0. */
+export function runScenarios(core: CoreClass): readonly Failure[] {
+  const failures: Failure[] = [];
+  for (const scenario of scenarios)
+    try {
+      scenario(core);
+    } catch (error) {
+      failures.push({ seed: 0, why: `${scenario.name}: ${whyOf(error)}`, scene: "" });
+    }
+  return failures;
 }
 
 /** One seed in so many is run twice: both runs have to be the same, event for event. */
@@ -76,7 +89,7 @@ export function keptSeeds(): readonly KeptSeed[] {
 export function keepSeeds(failures: readonly Failure[]): void {
   const kept = [...keptSeeds()];
   for (const { seed, why } of failures)
-    if (!kept.some((known) => known.seed === seed))
+    if (seed > 0 && !kept.some((known) => known.seed === seed))
       kept.push({ seed, why: why.split("\n")[0]?.slice(0, 200) ?? "" });
   writeFileSync(keptPath, `${JSON.stringify(kept, null, 2)}\n`);
 }

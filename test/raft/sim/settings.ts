@@ -11,6 +11,8 @@ export interface Settings {
   readonly safetyMs: number;
   readonly voters: number;
   readonly learners: number;
+  /** The first configuration is the log's first entry, as in a real cluster; else it is given to the constructor. */
+  readonly isInLog: boolean;
   readonly limits: Partial<CoreLimits>;
   readonly electionTicks: number;
   readonly tickMs: number;
@@ -77,12 +79,13 @@ export function settingsOf(seed: number): Settings {
   const part = (probability: number, most: number) =>
     dice.chance(probability) ? dice.random() * most : 0;
   const preVote = dice.chance(0.8);
-  const checkQuorum = dice.chance(0.8);
+  const checkQuorum = dice.chance(0.7);
   return {
     seed,
     safetyMs: 60_000,
     voters: dice.oneOf(1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7),
     learners: dice.oneOf(0, 0, 0, 1, 2),
+    isInLog: dice.chance(0.6),
     limits: { ...limitsOf(dice), electionTicks, preVote, checkQuorum },
     electionTicks,
     tickMs,
@@ -95,8 +98,8 @@ export function settingsOf(seed: number): Settings {
     },
     applyMs: dice.oneOf(0, 0, 0, 2, 40),
     batches: part(0.4, 0.8),
-    snapshotEvery: dice.oneOf(4, 15, 40, 100, 1000),
-    reportsSnapshots: dice.oneOf(1, 1, 0.9, 0.5),
+    snapshotEvery: dice.oneOf(4, 8, 15, 40, 200),
+    reportsSnapshots: dice.oneOf(1, 0.9, 0.5, 0),
     refusesRemoved: !(preVote && checkQuorum) || dice.chance(0.5),
     every: {
       crash: maybe(0.75, 1_500, 20_000),

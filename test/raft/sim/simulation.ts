@@ -140,7 +140,8 @@ export class Simulation {
   #newMember(): Member {
     const id = `m${this.#members.size + 1}`;
     const isFirst = membersOf(this.#first).includes(id);
-    const configuration = isFirst ? this.#first : configurationOf([]);
+    const { isInLog } = this.#settings;
+    const configuration = isFirst && !isInLog ? this.#first : configurationOf([]);
     const dice = this.#dice(`member ${id}`);
     const member = new Member(
       id,
@@ -163,6 +164,17 @@ export class Simulation {
     );
     member.skew = 1 + (2 * dice.random() - 1) * this.#settings.skew;
     this.#members.set(id, member);
+    if (isFirst && isInLog) {
+      const entry = {
+        index: 1,
+        term: 1,
+        kind: "configuration",
+        configuration: this.#first,
+      } as const;
+      member.disk.hardState = { term: 1, vote: null, commit: 1 };
+      member.disk.entries = [entry];
+      this.#judge.bootstrapped(entry);
+    }
     member.start();
     return member;
   }
@@ -174,12 +186,19 @@ export class Simulation {
     const act = () => {
       if (this.#isCalm) return;
       const isQuiet = (this.#schedule.now % periodMs) / periodMs < this.#settings.quiet;
-      const leader = dice.chance(0.8) ? this.#faults.leader() : undefined;
-      const member = leader ?? dice.pick([...this.#members.values()]);
-      if (!isQuiet && member !== undefined) client.act(member);
+      if (!isQuiet) client.act(() => this.#whomToAsk(dice));
       this.#schedule.after(client.patienceMs, act);
     };
     this.#schedule.after(client.patienceMs, act);
+  }
+
+  /** Mostly the leader; sometimes one that may only think it is, or anyone. */
+  #whomToAsk(dice: Dice): Member | undefined {
+    const kind = dice.random();
+    const all = [...this.#members.values()];
+    if (kind < 0.6) return this.#faults.leader() ?? dice.pick(all);
+    if (kind > 0.85) return dice.pick(all);
+    return dice.pick(all.filter(({ status }) => status?.role === "leader")) ?? dice.pick(all);
   }
 
   // ── calm ──
