@@ -111,7 +111,7 @@ test("published ports answer on the addresses they were bound to, and are nobody
   const get = (from: string, url: string) =>
     attempt(process.execPath, [
       ...[new URL("../../cli/main.js", import.meta.url).pathname, "lab", "exec", from, "--"],
-      ...["timeout", "5", "busybox", "wget", "-qO-", url],
+      ...["timeout", "20", "busybox", "wget", "-qO-", url],
     ]);
   await until("the page is there", msMax, async () =>
     (await get(host, "http://127.0.0.1:18080/")).stdout === "page\n" ? true : undefined,
