@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   closeSync,
   constants,
@@ -160,6 +161,7 @@ test("who is attached gets the output as it comes, and its end when the logs are
   const book = new LogBook(silentLog, Date.now);
   book.open(request());
   const reader = spawn("cat", [fifo("tee")], { stdio: ["ignore", "pipe", "ignore"] });
+  const ended = once(reader, "close");
   let seen = "";
   const prompt = new Promise<void>((resolve) =>
     reader.stdout.on("data", (chunk: Buffer) => {
@@ -183,7 +185,7 @@ test("who is attached gets the output as it comes, and its end when the logs are
   writeSync(out, "last\n");
   closeSync(out);
   await book.close("c1");
-  await new Promise((resolve) => reader.once("close", resolve));
+  await ended;
   assert.equal(seen, "a prompt without an end of line $ last\n");
   assert.equal(linesOf()[0]?.log, "a prompt without an end of line $ last\n");
 });
