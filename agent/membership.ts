@@ -30,10 +30,11 @@ import {
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";
 import { containerFor } from "./container.ts";
 import { describeNode } from "./description.ts";
-import type { Engine } from "./engine/types.ts";
+import type { OpenEngine } from "./engine/engine.ts";
 import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
+import { NodeOverlayDoor } from "./overlay-door.ts";
 import { createKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
 import { renewCertificate } from "./session/renew.ts";
@@ -55,7 +56,7 @@ const onlyWorker =
 export interface MembershipOptions {
   readonly config: DaemonConfig;
   readonly keeper: Keeper;
-  readonly engine: Engine;
+  readonly engine: OpenEngine;
   readonly network: Network & Pick<NetworkCheck, "checkSoon">;
   readonly world: World;
   readonly log: Log;
@@ -231,6 +232,7 @@ export class NodeMembership implements Membership {
       });
     // By this word the managers know that it will not be back, and replace its tasks at once.
     await session.close("leave");
+    this.#options.engine.attachThrough(null);
     await swarm.stopAll();
     await swarm.close();
     await this.#options.network.clear();
@@ -314,9 +316,11 @@ export class NodeMembership implements Membership {
       network,
       dataPathAddr: addresses.dataPathAddr,
       containerOf: (task, sandbox) => containerFor(task, identity.nodeId, sandbox),
+      networksMade: () => void door?.sweep(),
       world,
       log,
     });
+    let door: NodeOverlayDoor | null = null;
     const session = await openSession({
       identity,
       identityDirectory: this.#folder("identity"),
@@ -338,6 +342,17 @@ export class NodeMembership implements Membership {
     session.onLogs((subscription, signal) =>
       taskLogs({ engine, nodeId: identity.nodeId, log }, subscription, signal),
     );
+    door = new NodeOverlayDoor({
+      attach: (request, signal) => session.attach(request, signal),
+      detach: (taskIds, signal) => session.detach(taskIds, signal),
+      wanted: () => session.wanted,
+      untilNetwork: (networkId, signal) => swarm.untilNetwork(networkId, signal),
+      containers: () => engine.list(),
+      world,
+      log,
+      signal: this.#stop.signal,
+    });
+    engine.attachThrough(door);
     swarm.start(session);
     swarm.closed.catch(this.#break);
     this.#state = { kind: "in", member: { addresses, session, swarm } };

@@ -23,6 +23,8 @@ export interface SwarmOptions {
   readonly network: Network;
   readonly dataPathAddr: string;
   readonly containerOf: PerformerOptions["containerOf"];
+  /** Called whenever the kernel agrees with what is wanted. */
+  readonly networksMade?: () => void;
   readonly world: World;
   readonly log: Log;
 }
@@ -36,6 +38,9 @@ export class Swarm {
   readonly #reports: { session: Session | null };
   #wanted: Wanted | null = null;
   #isNetworkReady = false;
+  /** Networks of which the kernel knows. */
+  #made: ReadonlySet<string> = new Set();
+  readonly #waiting = new Set<() => void>();
   #isLeaving = false;
   #disconnectedAt: number;
 
@@ -73,6 +78,22 @@ export class Swarm {
   /** Rejects when the loop has broken. */
   get closed(): Promise<void> {
     return this.#scope.closed;
+  }
+
+  /** Resolves when this node's kernel has the network. */
+  async untilNetwork(networkId: string, signal: AbortSignal): Promise<void> {
+    while (!this.#made.has(networkId)) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#waiting.delete(wake);
+          signal.removeEventListener("abort", wake);
+          resolve();
+        };
+        this.#waiting.add(wake);
+        signal.addEventListener("abort", wake, { once: true });
+      });
+    }
   }
 
   /** Ends the loop; containers go on. */
@@ -113,6 +134,7 @@ export class Swarm {
   async #followWanted(session: Session, signal: AbortSignal): Promise<void> {
     for await (const wanted of session.watch(signal)) {
       await this.#updateNetwork(session, wanted);
+      if (this.#isNetworkReady) this.#noteNetworks(wanted);
       this.#wanted = wanted;
       this.#trigger.pull();
     }
@@ -133,9 +155,16 @@ export class Swarm {
         await world.sleep(networkRetryMs, signal);
         if (this.#wanted !== wanted) return;
         await this.#updateNetwork(session, wanted);
+        if (this.#isNetworkReady) this.#noteNetworks(wanted);
         this.#trigger.pull();
       });
     }
+  }
+
+  #noteNetworks(wanted: Wanted): void {
+    this.#made = new Set(wanted.networks.keys());
+    for (const wake of this.#waiting) wake();
+    this.#options.networksMade?.();
   }
 
   async #followEvents(signal: AbortSignal): Promise<void> {

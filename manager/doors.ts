@@ -8,6 +8,7 @@ import { type Caller, type Handlers, serve } from "../proto/rpc.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
 import { controlHandlers, isForLeader } from "./control/handlers.ts";
+import { attachHandlers } from "./dispatch/attach.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { Lead } from "./dispatch/lead.ts";
 import { serveRelay } from "./dispatch/relay.ts";
@@ -83,10 +84,16 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     "Join",
     forward.handlers("Join", join, (method) => method === "IssueCertificate"),
   );
-  serve(server, "Dispatch", {
+  const dispatch: Handlers<"Dispatch"> = {
     Session: (messages, caller) => dispatcher().handlers.Session(messages, caller),
     PublishLogs: async (messages, caller) => dispatcher().handlers.PublishLogs(messages, caller),
-  });
+    ...attachHandlers(store),
+  };
+  serve(
+    server,
+    "Dispatch",
+    forward.handlers("Dispatch", dispatch, (method) => ["Attach", "Detach"].includes(method)),
+  );
   serve(server, "Managers", managers);
   serve(server, "Control", controlHandlers(context, admit, route));
   return { control: controlHandlers(context, () => {}, route), withdraw: managers.Withdraw };

@@ -104,7 +104,7 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/networks/:id/connect", async (request, reply) => {
     const body = parseBody(connectBody, jsonBody(request));
-    const network = await networkName(context, parameter(request, "id"));
+    const network = networkName(context, parameter(request, "id"));
     const wish = endpointWish(network, body.EndpointConfig ?? {});
     await context.engine.connect(body.Container, network, wish);
     return reply.code(200).send();
@@ -112,7 +112,7 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/networks/:id/disconnect", async (request, reply) => {
     const body = parseBody(disconnectBody, jsonBody(request));
-    const network = await networkName(context, parameter(request, "id"));
+    const network = networkName(context, parameter(request, "id"));
     await context.engine.disconnect(body.Container, network, body.Force ?? false);
     return reply.code(200).send();
   });
@@ -122,9 +122,11 @@ const connectBody = z.object({ Container: z.string(), EndpointConfig: endpointBo
 const disconnectBody = z.object({ Container: z.string(), Force: z.boolean().nullish() });
 
 /** Throws `not_found`, `denied` for what no container can be connected to by hand. */
-async function networkName(context: ApiContext, id: string): Promise<string> {
+function networkName(context: ApiContext, id: string): string {
+  // A worker does not know all networks of the swarm: its managers are asked when it joins one.
   const local = findLocal(context, id);
-  const name = String(local?.["Name"] ?? (await findSwarm(context, id)).Spec?.Name);
+  if (local === undefined && context.membership.local().state !== "active") throw notFound(id);
+  const name = String(local?.["Name"] ?? id);
   if (name === "host" || name === "none")
     throw new StatusError(
       403,

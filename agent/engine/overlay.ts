@@ -5,21 +5,21 @@ import type { EndpointWish } from "./types.ts";
 /** A container's place on a network. */
 export interface OverlayPlace {
   readonly networkId: string;
+  readonly name: string;
   readonly address: string;
   readonly prefix: number;
   readonly gateway: string;
 }
 
 export interface OverlayDoor {
-  /** By name or id; null when this node knows of none. */
-  find(text: string): { readonly id: string; readonly name: string } | null;
   /**
    * An address from the managers, once this node's kernel is ready for it. Throws `denied` with Docker's sentence when the
-   * network is not attachable, `unavailable` when no manager answers.
+   * network is not attachable, `not_found`, `unavailable` when no manager answers.
    */
   attach(
     containerId: string,
-    networkId: string,
+    /** Name or id. */
+    network: string,
     wish: EndpointWish,
     names: readonly string[],
   ): Promise<OverlayPlace>;

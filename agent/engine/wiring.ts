@@ -20,6 +20,7 @@ const mtuOption = "com.docker.network.driver.mtu";
 const portMin = 32_768;
 const portMax = 60_999;
 const portTriesMax = 100;
+const knownTriesMax = 3;
 
 type Ports = NonNullable<HostConfig["PublishedPorts"]>;
 type Shown = CreateContainer["networks"];
@@ -83,11 +84,18 @@ export class Wiring {
     }
     if (network === null)
       throw new SwarmError("unsupported", "this engine was started without networks");
-    const places = await this.#places(record, Object.entries(local.endpoints));
+    // Ports given at will are given anew at each start.
+    const { ports: _, ...fresh } = record;
     try {
-      // Ports given at will are given anew at each start.
-      const { ports: _, ...fresh } = record;
-      return await this.#sandbox(fresh, places);
+      for (let tries = 1; ; tries++) {
+        const places = await this.#places(record, Object.entries(local.endpoints));
+        try {
+          return await this.#sandbox(fresh, places);
+        } catch (error) {
+          // The managers took the network away from this node when the last container left it, and give it again now.
+          if (asSwarmError(error).code !== "unavailable" || tries >= knownTriesMax) throw error;
+        }
+      }
     } catch (error) {
       await this.unwire(record.id).catch(() => {});
       throw error;
@@ -106,7 +114,9 @@ export class Wiring {
     // Those on the swarm's networks are wired anew when the managers have spoken.
     const networks = Object.values(record.networks);
     if (networks.some(({ NetworkID }) => !this.#isLocal(NetworkID))) return;
-    await network.createSandbox(sandboxOf(record, attachmentsOf(record), record.ports ?? []));
+    await network.createSandbox(
+      sandboxOf(record, attachmentsOf(record, this.#isNamed), record.ports ?? []),
+    );
   }
 
   /** The record with one more network, wired at once when it runs. */
@@ -118,7 +128,10 @@ export class Wiring {
         "denied",
         `container ${record.name} shares a network namespace or is a task's: it cannot be connected to network ${found.name}`,
       );
-    if (local.endpoints[found.name] !== undefined)
+    const isOn = Object.entries(record.networks).some(
+      ([own, { NetworkID }]) => own === found.name || NetworkID === name,
+    );
+    if (isOn)
       throw new SwarmError(
         "denied",
         `endpoint with name ${record.name} already exists in network ${found.name}`,
@@ -131,7 +144,7 @@ export class Wiring {
     const [place] = await this.#places(record, [[found.name, wish]]);
     if (place === undefined) return changed;
     try {
-      return await this.#sandbox(changed, [...shownPlaces(record), place]);
+      return await this.#sandbox(changed, [...shownPlaces(record, this.#isNamed), place]);
     } catch (error) {
       await this.#overlay?.release(record.id, place.networkId).catch(() => {});
       throw error;
@@ -146,10 +159,14 @@ export class Wiring {
     if (local === undefined || key === undefined)
       throw new SwarmError("denied", `container ${record.id} is not connected to network ${name}`);
     const { [key]: gone, ...networks } = record.networks;
-    const { [key]: _, ...endpoints } = local.endpoints;
+    const endpoints = Object.fromEntries(
+      Object.entries(local.endpoints).filter(([own]) => own !== key && own !== gone?.NetworkID),
+    );
     const changed = { ...record, networks, local: { ...local, endpoints } };
     const wired =
-      record.state.Pid === 0 ? changed : await this.#sandbox(changed, shownPlaces(changed));
+      record.state.Pid === 0
+        ? changed
+        : await this.#sandbox(changed, shownPlaces(changed, this.#isNamed));
     await this.#overlay?.release(record.id, gone?.NetworkID ?? "");
     return wired;
   }
@@ -162,8 +179,8 @@ export class Wiring {
     for (const [name, wish] of endpoints) {
       const found = this.#find(name);
       if (found.overlay !== null) {
-        const place = await found.overlay.attach(record.id, found.id, wish, namesOf(record, wish));
-        places.push({ ...place, name: found.name, aliases: wish.aliases, names: [] });
+        const place = await found.overlay.attach(record.id, name, wish, namesOf(record, wish));
+        places.push({ ...place, aliases: wish.aliases, names: [] });
       } else
         places.push({
           ...{ networkId: found.id, name: found.name, aliases: wish.aliases },
@@ -267,6 +284,10 @@ export class Wiring {
     if ((await readFile(path, "utf8").catch(() => "")) !== text) await writeFile(path, text);
   }
 
+  /** Names on this node's own networks are ours to tell; on the swarm's the managers tell them. */
+  readonly #isNamed = (networkId: string): boolean =>
+    networkId !== bridgeId && this.#isLocal(networkId);
+
   #isLocal(networkId: string): boolean {
     return networkId === bridgeId || this.#parts.networks.list().some(({ id }) => id === networkId);
   }
@@ -282,9 +303,8 @@ export class Wiring {
       return { id: bridgeId, name: "bridge", overlay: null };
     const local = this.#parts.networks.find(name);
     if (local !== undefined) return { id: local.id, name: local.name, overlay: null };
-    const swarm = this.#overlay?.find(name) ?? null;
-    if (swarm !== null && this.#overlay !== null) return { ...swarm, overlay: this.#overlay };
-    return null;
+    // Whether there is such a one the managers know.
+    return this.#overlay === null ? null : { id: "", name, overlay: this.#overlay };
   }
 }
 
@@ -308,14 +328,16 @@ function allTaken(): SwarmError {
 }
 
 interface Place extends OverlayPlace {
-  readonly name: string;
   readonly aliases: readonly string[];
   /** For the names of this node's own networks; those of the swarm's come from the managers. */
   readonly names: readonly string[];
 }
 
 /** Networks it is on, as they stand in its record. */
-function shownPlaces(record: ContainerFile): readonly Place[] {
+function shownPlaces(
+  record: ContainerFile,
+  isNamed: (networkId: string) => boolean,
+): readonly Place[] {
   return Object.entries(record.networks).map(([name, shown]) => ({
     name,
     networkId: shown.NetworkID,
@@ -323,10 +345,9 @@ function shownPlaces(record: ContainerFile): readonly Place[] {
     prefix: shown.IPPrefixLen,
     gateway: shown.Gateway,
     aliases: shown.Aliases,
-    names:
-      shown.NetworkID === bridgeId
-        ? []
-        : namesOf(record, { aliases: shown.Aliases, address: shown.IPAddress }),
+    names: isNamed(shown.NetworkID)
+      ? namesOf(record, { aliases: shown.Aliases, address: shown.IPAddress })
+      : [],
   }));
 }
 
@@ -361,8 +382,11 @@ function withDevices(record: ContainerFile, places: readonly Place[]): readonly 
   });
 }
 
-function attachmentsOf(record: ContainerFile): readonly Attachment[] {
-  const places = shownPlaces(record);
+function attachmentsOf(
+  record: ContainerFile,
+  isNamed: (networkId: string) => boolean,
+): readonly Attachment[] {
+  const places = shownPlaces(record, isNamed);
   return withPriorities(record, places, withDevices(record, places));
 }
 

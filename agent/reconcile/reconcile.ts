@@ -43,6 +43,8 @@ export function reconcile(
 ): readonly Plan[] {
   const plans: Plan[] = [];
   for (const task of wanted.tasks.values()) {
+    // A container made by hand, on a network of the swarm: whoever made it looks after it.
+    if (task.Attached !== undefined) continue;
     const plan = planTask(task, wanted.confirmed, observed, circumstances);
     if (plan.steps.length > 0 || plan.wakeAt !== null) plans.push(plan);
   }

@@ -1,6 +1,14 @@
 // The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
 
-import type { Hello, SessionInfo, TaskStatus, TaskUpdate, ToAgent } from "../../proto/gen/types.ts";
+import type {
+  AttachRequest,
+  Hello,
+  SessionInfo,
+  Task,
+  TaskStatus,
+  TaskUpdate,
+  ToAgent,
+} from "../../proto/gen/types.ts";
 import { type NodeIdentity, writeIdentity } from "../../proto/identity.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
@@ -85,6 +93,7 @@ export class AgentSession implements Session {
   #heardAt: number;
   #touchedAt: number;
   #line: Line | null = null;
+  #client: Client<"Dispatch"> | null = null;
   #isOpen = false;
   #refused = "";
   #running: Promise<void> = Promise.resolve();
@@ -148,6 +157,21 @@ export class AgentSession implements Session {
   /** "" or the sentence by which the managers refuse this node: it is no longer part of the swarm. */
   refused(): string {
     return this.#refused;
+  }
+
+  /** An address for a container made by hand. Throws `unavailable` while no manager is in session, and what it answers. */
+  attach(request: AttachRequest, signal: AbortSignal): Promise<Task> {
+    return this.#manager().unary("Attach", request, { signal });
+  }
+
+  async detach(taskIds: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#manager().unary("Detach", { TaskIDs: taskIds }, { signal });
+  }
+
+  #manager(): Client<"Dispatch"> {
+    if (this.#client === null || !this.#isOpen)
+      throw new SwarmError("unavailable", "no manager of the swarm answers now: try again");
+    return this.#client;
   }
 
   /** What this node is by now: the next connection shows its certificate. */
@@ -260,11 +284,13 @@ export class AgentSession implements Session {
       world,
     });
     this.#line = line;
+    this.#client = client;
     this.#isOpen = false;
     try {
       await line.run(signal);
     } finally {
       this.#logs.closeAll();
+      this.#client = null;
       client.close();
     }
   }

@@ -27,7 +27,7 @@ export function taskHandlers(context: ControlContext): TaskHandlers {
 function listTasks(state: State, request: ListRequest): Task[] {
   const passes = filterBy(request.Filters, matchersOf(state));
   return candidates(state, request)
-    .filter(passes)
+    .filter((task) => task.Attached === undefined && passes(task))
     .map((task) => shown(state, task));
 }
 

@@ -98,7 +98,7 @@ export class Dispatcher implements Downward {
     this.#sessions.get(nodeId)?.outgoing.end();
   }
 
-  get handlers(): Handlers<"Dispatch"> {
+  get handlers(): Pick<Handlers<"Dispatch">, "Session" | "PublishLogs"> {
     return {
       Session: (requests, caller) => this.#serve(requests, caller),
       PublishLogs: async (messages, caller) => {

@@ -52,6 +52,15 @@ export class AddressPool {
     return `${address}/${this.#bitsOf(address)}`;
   }
 
+  /** As `take`, for one that was asked for; null when it is held, or no address of the network. */
+  takeThis(address: string): string | null {
+    const bits = this.#bitsOf(address);
+    if (bits === null || this.#held.has(address)) return null;
+    this.#held.add(address);
+    this.#freed.delete(address);
+    return `${address}/${bits}`;
+  }
+
   /** So few are free that it is time for a further subnet. */
   get isNearlyFull(): boolean {
     let size = 0;

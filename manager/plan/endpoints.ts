@@ -79,6 +79,7 @@ function stateOfEndpoint(task: Task): "serving" | "draining" | "reserved" | null
 
 /** The names that mean this one task: web.1, web.1.<task id>, its hostname, the first 12 characters of its id. */
 export function namesOf(state: State, task: Task): readonly string[] {
+  if (task.Attached !== undefined) return task.Attached.Names;
   const service = state.table("service").get(task.ServiceID)?.Spec ?? specOf(state, task);
   const slot = slotName(service?.Name ?? task.ServiceID, task);
   const hostname = specOf(state, task)?.TaskTemplate?.ContainerSpec?.Hostname ?? "";

@@ -4,7 +4,7 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { stateAfter } from "../store/apply.ts";
 import type { State } from "../store/types.ts";
 import type { Facts } from "./context.ts";
-import { type Group, planRemoved, planService, type ServicePlan } from "./service.ts";
+import { type Group, planAttached, planRemoved, planService, type ServicePlan } from "./service.ts";
 import type { PlanEnd, PlanInput, Transaction } from "./types.ts";
 
 const transactionChangesMax = 200;
@@ -22,7 +22,11 @@ export function* plan(input: PlanInput): Generator<Transaction, PlanEnd, void> {
     const facts = view.facts();
     const service = facts.state.table("service").get(serviceId);
     const decided: ServicePlan =
-      service === undefined ? planRemoved(facts, serviceId) : planService(facts, service);
+      serviceId === ""
+        ? planAttached(facts)
+        : service === undefined
+          ? planRemoved(facts, serviceId)
+          : planService(facts, service);
     if (decided.wakeAt !== null) {
       wakes.set(serviceId, decided.wakeAt);
       wakeAt = Math.min(wakeAt ?? decided.wakeAt, decided.wakeAt);

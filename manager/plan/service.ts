@@ -75,6 +75,15 @@ export function planRemoved(facts: Facts, serviceId: string): ServicePlan {
   return { groups: groups.filter((group) => group.length > 0), wakeAt: null };
 }
 
+/** Containers made by hand are their nodes' affair: they go when their node was removed from the swarm. */
+export function planAttached(facts: Facts): ServicePlan {
+  const nodes = facts.state.table("node");
+  const left = facts.state
+    .tasksOfService("")
+    .filter(({ NodeID }) => nodes.get(NodeID) === undefined);
+  return { groups: removeTasks(facts, left), wakeAt: null };
+}
+
 /**
  * Tasks that shall leave no trace: deleted once their node has reported them gone or was removed. On a dead node they
  * stay, and with them their addresses, until the node returns.

@@ -267,7 +267,17 @@ export function removeNetwork(state: State, id: string): readonly Change[] {
   const services = state.table("service");
   const task = state
     .tasksOfNetwork(id)
-    .find((one) => isWanted(one) && !hasEnded(one) && services.get(one.ServiceID) !== undefined);
+    .find(
+      (one) =>
+        isWanted(one) &&
+        !hasEnded(one) &&
+        (one.Attached !== undefined || services.get(one.ServiceID) !== undefined),
+    );
+  if (task?.Attached !== undefined)
+    throw new SwarmError(
+      "precondition",
+      `network ${id} is in use by container ${task.Name} on node ${task.NodeID}`,
+    );
   if (task !== undefined)
     throw new SwarmError("precondition", `network ${id} is in use by task ${task.ID}`);
   return [{ op: "delete", kind: "network", id, base: network.Version?.Index ?? 0 }];

@@ -10,6 +10,7 @@ const host = "h1";
 const image = "registry.lab:5000/busybox";
 const msMax = 30_000;
 const network = "run-back";
+const [meeting, closed] = ["run-meet", "run-shut"] as const;
 
 let down: () => Promise<void> = async () => {};
 
@@ -19,9 +20,12 @@ before(async () => {
 });
 
 after(async () => {
-  const left = (await docker(host, "ps", "-aq", "--filter", "label=run-test")).split("\n");
-  for (const id of left) if (id !== "") await attemptDocker(host, "rm", "-f", "-v", id);
-  await attemptDocker(host, "network", "rm", network);
+  for (const each of [host, "h3"]) {
+    const left = (await docker(each, "ps", "-aq", "--filter", "label=run-test")).split("\n");
+    for (const id of left) if (id !== "") await attemptDocker(each, "rm", "-f", "-v", id);
+  }
+  await attemptDocker(host, "service", "rm", "run-svc");
+  for (const each of [network, meeting, closed]) await attemptDocker(host, "network", "rm", each);
   await attemptDocker(host, "volume", "rm", "run-data");
   await down();
 });
@@ -234,4 +238,49 @@ test("pause, top, stats, update, rename, wait, and what they refuse", async () =
   const again = await attemptDocker(host, "kill", "run-new");
   assert.match(again.stderr, /is not running/);
   await docker(host, "rm", "run-new");
+});
+
+test("attachable networks of the swarm: containers of any host meet services and each other", async () => {
+  const far = (...args: readonly string[]) => docker("h3", ...args);
+  await docker(host, "network", "create", "-d", "overlay", "--attachable", meeting);
+  await docker(host, "network", "create", "-d", "overlay", closed);
+  const service = ["service", "create", "-d", "--name", "run-svc", "--network", meeting];
+  await docker(host, ...service, image, "sleep", "1000");
+  const labels = ["--label", "run-test"];
+  await far(
+    "run",
+    "-d",
+    ...labels,
+    "--name",
+    "run-far",
+    "--network",
+    meeting,
+    image,
+    "sleep",
+    "1000",
+  );
+  await start("run-near", "--network", meeting, "--network-alias", "near", image, "sleep", "1000");
+  for (const name of ["run-far", "near", "run-svc"])
+    await until(`${name} answers`, msMax, async () => {
+      const ping = ["exec", "run-near", "ping", "-c1", "-w2", name];
+      return (await attemptDocker(host, ...ping)).code === 0 ? true : undefined;
+    });
+  await far("exec", "run-far", "ping", "-c1", "-w5", "near");
+  const refused = await run("--rm", "--network", closed, image, "true");
+  assert.match(refused.stderr, new RegExp(`network ${closed} not manually attachable`));
+  assert.equal(refused.code, 125);
+  // A container on the bridge joins, and leaves.
+  await far("run", "-d", ...labels, "--name", "run-guest", image, "sleep", "1000");
+  await far("network", "connect", meeting, "run-guest");
+  await docker(host, "exec", "run-near", "ping", "-c1", "-w5", "run-guest");
+  await far("network", "disconnect", meeting, "run-guest");
+  const busy = await attemptDocker(host, "network", "rm", meeting);
+  assert.match(busy.stderr, /in use by/);
+  await docker(host, "service", "rm", "run-svc");
+  await docker(host, "rm", "-f", "run-near");
+  await far("rm", "-f", "run-far", "run-guest");
+  await until("the network can be removed", msMax, async () =>
+    (await attemptDocker(host, "network", "rm", meeting)).code === 0 ? true : undefined,
+  );
+  await docker(host, "network", "rm", closed);
 });

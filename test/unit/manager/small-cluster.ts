@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../agent/session/identity.ts";
+import { attachHandlers } from "../../../manager/dispatch/attach.ts";
 import { Dispatcher } from "../../../manager/dispatch/dispatcher.ts";
 import { Lead } from "../../../manager/dispatch/lead.ts";
 import { newCluster } from "../../../manager/identity/bootstrap.ts";
@@ -80,7 +81,7 @@ export async function smallCluster(): Promise<SmallCluster> {
       barrier: async () => {},
     }),
   );
-  serve(server, "Dispatch", dispatcher.handlers);
+  serve(server, "Dispatch", { ...dispatcher.handlers, ...attachHandlers(store) });
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", new ServerTls({ ...made.identity, key }), (error, bound) =>
       error === null ? resolve(bound) : reject(error),

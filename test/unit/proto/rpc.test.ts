@@ -30,6 +30,8 @@ async function connected(
   serve(server, "Dispatch", {
     Session: async function* () {},
     PublishLogs: async () => ({}),
+    Attach: async () => Promise.reject(new Error("nobody attaches here")),
+    Detach: async () => ({}),
     ...handlers,
   });
   const target = `unix:${join(folder, "rpc.sock")}`;
