@@ -16,7 +16,6 @@ const changes = 5;
 const settleMs = 2000;
 const readyMsMax = 30_000;
 const probe = "bench-probe";
-const nameOf = (i: number) => `bench-many-${i}`;
 
 export const scale: readonly Measurement[] = [
   { name: "services-1000", run: manyServices },
@@ -28,44 +27,65 @@ async function manyTasks(cluster: Cluster): Promise<readonly Figure[]> {
   return cluster.side.name === "docker" ? [] : await createAndRemove(cluster, tasksCount, true);
 }
 
-/** Without replicas, each with a virtual address, and a container on every host that has to hear of all. */
+/**
+ * Services without replicas, each with a virtual address, and a container on every host that has to hear of all. The
+ * same changes when there are few and when there are many: what grows with their number shows.
+ */
 async function manyServices(cluster: Cluster): Promise<readonly Figure[]> {
   // Where there are no virtual addresses, a service without replicas is nothing to a node.
   if (!cluster.side.hasVip) return [];
-  const many = Array.from({ length: servicesCount }, (_, i) => nameOf(i));
-  const more = Array.from({ length: changes }, (_, i) => nameOf(servicesCount + i));
-  const idle = (name: string) => cluster.create({ name, replicas: 0, overlay: true });
+  const many = Array.from({ length: servicesCount }, (_, i) => `bench-many-${i}`);
   try {
     await cluster.create({ name: probe, replicas: "global", overlay: true });
     const probes = await probesOn(cluster);
-    const createdIn = await seconds(() => inTurn(many, idle));
+    const few = await changeOne(cluster, probes, "few services");
+    const createdIn = await seconds(() => inTurn(many, (name) => createIdle(cluster, name)));
     await pause(settleMs, cluster.signal);
-    const agents = cluster.side.processes().filter(({ program }) => program === "agent");
-    const busy = () => agents.reduce((sum, agent) => sum + busySeconds(agent), 0);
-    const [named, scaled, cpu]: [number[], number[], number[]] = [[], [], []];
-    for (const name of more) {
-      named.push(await untilSeen(cluster, probes, name, () => idle(name)));
+    const among = `${servicesCount} services`;
+    return [
+      { name: `create, ${among}`, unit: "/s", value: servicesCount / createdIn },
+      ...few,
+      ...(await changeOne(cluster, probes, among)),
+    ];
+  } finally {
+    await inTurn(many, (name) => cluster.forget(name));
+    await cluster.remove(probe);
+  }
+}
+
+async function changeOne(
+  cluster: Cluster,
+  probes: Probes,
+  among: string,
+): Promise<readonly Figure[]> {
+  const names = Array.from({ length: changes }, (_, i) => `bench-one-${i}`);
+  const agents = cluster.side.processes().filter(({ program }) => program === "agent");
+  const busy = () => agents.reduce((sum, agent) => sum + busySeconds(agent), 0);
+  const [named, scaled, cpu]: [number[], number[], number[]] = [[], [], []];
+  try {
+    for (const name of names) {
+      named.push(await untilSeen(cluster, probes, name, () => createIdle(cluster, name)));
       await pause(settleMs, cluster.signal);
     }
-    for (const name of more) {
-      const act = () => cluster.scale(name, 1);
+    for (const name of names) {
       const before = busy();
+      const act = () => cluster.scale(name, 1);
       scaled.push(await untilSeen(cluster, probes, `tasks.${name}`, act));
       await pause(settleMs, cluster.signal);
       cpu.push((busy() - before) * 1000);
     }
-    const among = `among ${servicesCount} services`;
     return [
-      { name: `create, ${among}`, unit: "/s", value: servicesCount / createdIn },
       { name: `create → in DNS on every host, ${among}`, unit: "s", value: median(named) },
       { name: `scale to 1 → in DNS on every host, ${among}`, unit: "s", value: median(scaled) },
-      { name: `agents' CPU for that and 2 s idle, ${among}`, unit: "ms", value: median(cpu) },
+      { name: `agents' CPU for that and 2 s, ${among}`, unit: "ms", value: median(cpu) },
     ];
   } finally {
-    await inTurn([...many, ...more], (name) => cluster.forget(name));
-    for (const name of [...more, probe]) await cluster.remove(name);
+    for (const name of names) await cluster.remove(name);
   }
 }
+
+const createIdle = (cluster: Cluster, name: string) =>
+  cluster.create({ name, replicas: 0, overlay: true });
 
 type Probes = ReadonlyMap<Host, string>;
 
