@@ -4,7 +4,8 @@ import { mustHold } from "./violation.ts";
 
 export interface Operation {
   readonly serial: number;
-  readonly kind: "write" | "swap" | "read";
+  /** batch: touches no register. */
+  readonly kind: "write" | "swap" | "read" | "batch";
   readonly key: number;
   /** write, swap: the new value, never used before. */
   readonly value: number;
@@ -87,7 +88,7 @@ function takenBeyond(taken: Uint8Array, start: number): string {
 }
 
 function after({ kind, value, expected }: Operation, before: number): number {
-  if (kind === "read") return before;
+  if (kind === "read" || kind === "batch") return before;
   return kind === "write" || before === expected ? value : before;
 }
 
@@ -186,7 +187,8 @@ export class History {
     for (const key of keys) {
       // Reads nobody was answered say nothing.
       const ofKey = this.operations.filter(
-        (each) => each.key === key && (each.kind !== "read" || each.outcome === "done"),
+        ({ kind, outcome, ...each }) =>
+          each.key === key && kind !== "batch" && (kind !== "read" || outcome === "done"),
       );
       mustHold(
         "linearizable",

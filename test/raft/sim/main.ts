@@ -15,6 +15,7 @@ const usage = `npm run sim -- [--seeds N] [--seed S] [--jobs J]
   --seeds N      how many seeds (200; 1000 for a mutant)
   --seed S       the first of them; without it kept seeds come first, then 1, 2, …
   --jobs J       so many processes (1)
+  --swarm        the whole manager: stores, planner, agents and operators above Raft
   --trace        with --seed: prints everything that happens in that one seed
   --mutants      lists the planted bugs
   --mutant NAME  runs the seeds on that one until it is found; exit code 1: it was`;
@@ -24,6 +25,7 @@ interface Options {
   readonly first: number | null;
   readonly jobs: number;
   readonly isTrace: boolean;
+  readonly isSwarm: boolean;
   readonly mutant: string | null;
 }
 
@@ -33,6 +35,7 @@ async function main(): Promise<number> {
       seeds: { type: "string" },
       seed: { type: "string" },
       jobs: { type: "string", default: "1" },
+      swarm: { type: "boolean", default: false },
       trace: { type: "boolean", default: false },
       mutants: { type: "boolean", default: false },
       mutant: { type: "string" },
@@ -52,10 +55,11 @@ async function main(): Promise<number> {
     first: values.seed === undefined ? null : countOf("seed", values.seed),
     jobs: countOf("jobs", values.jobs),
     isTrace: values.trace,
+    isSwarm: values.swarm,
     mutant: values.mutant ?? null,
   };
   if (process.send !== undefined) return await beWorker(options);
-  if (options.isTrace) return trace(options.first ?? 1, await coreOf(options));
+  if (options.isTrace) return trace(options.first ?? 1, await coreOf(options), options.isSwarm);
   return options.mutant === null ? await prove(options) : await hunt(options);
 }
 
@@ -71,18 +75,21 @@ async function coreOf({ mutant }: Options): Promise<CoreClass> {
 }
 
 async function prove(options: Options): Promise<number> {
-  const kept = options.first === null ? keptSeeds().map(({ seed }) => seed) : [];
-  const before = runSeeds(kept, RaftCore, failuresMax);
+  const { isSwarm } = options;
+  const kept = options.first === null ? keptSeeds(isSwarm) : [];
+  const before = runSeeds(kept, RaftCore, failuresMax, isSwarm);
   const { totals, seeds, failures } = await runAll(options);
   failures.unshift(...runScenarios(RaftCore), ...before.failures);
   console.log(`${kept.length} kept seeds, ${seeds} seeds from ${options.first ?? 1} on`);
   if (totals !== null) console.log(printTotals(totals));
   for (const { seed, why, scene } of failures) {
     console.log(`\nSEED ${seed} FAILED: ${why}\n${scene}`);
-    console.log(`again: npm run sim -- --seed ${seed} --seeds 1, with --trace for every event`);
+    console.log(
+      `again: npm run sim --${isSwarm ? " --swarm" : ""} --seed ${seed} --seeds 1, with --trace for every event`,
+    );
   }
-  keepSeeds(failures);
-  const missing = totals === null ? ["everything"] : shortfalls(totals, seeds);
+  keepSeeds(failures, isSwarm);
+  const missing = totals === null ? ["everything"] : shortfalls(totals, seeds, isSwarm);
   for (const line of missing) console.log(`TOO LITTLE of ${line}`);
   if (failures.length === 0 && missing.length === 0) console.log("no rule was broken");
   return failures.length > 0 || missing.length > 0 ? 1 : 0;
@@ -105,8 +112,8 @@ async function hunt(options: Options): Promise<number> {
   return 1;
 }
 
-function trace(seed: number, core: CoreClass): number {
-  const simulation = new Simulation(seed, core, console.log);
+function trace(seed: number, core: CoreClass, isSwarm: boolean): number {
+  const simulation = new Simulation(seed, core, isSwarm, console.log);
   try {
     simulation.run();
     return 0;
@@ -121,7 +128,7 @@ async function runAll(options: Options): Promise<SeedsResult> {
   const first = options.first ?? 1;
   const max = options.mutant === null ? failuresMax : 1;
   if (options.jobs === 1)
-    return runSeeds(range(first, options.seeds, 1), await coreOf(options), max);
+    return runSeeds(range(first, options.seeds, 1), await coreOf(options), max, options.isSwarm);
   const shares = Array.from({ length: options.jobs }, (_, i) =>
     runWorker(options, first + i, Math.ceil((options.seeds - i) / options.jobs)),
   );
@@ -143,6 +150,7 @@ function runWorker(options: Options, first: number, seeds: number): Promise<Seed
   const { jobs, mutant } = options;
   const named = mutant === null ? [] : ["--mutant", mutant];
   const args = ["--seed", `${first}`, "--seeds", `${seeds}`, "--jobs", `${jobs}`, ...named];
+  if (options.isSwarm) args.push("--swarm");
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), args);
     let result: SeedsResult | null = null;
@@ -160,7 +168,7 @@ function runWorker(options: Options, first: number, seeds: number): Promise<Seed
 async function beWorker(options: Options): Promise<number> {
   const seeds = range(options.first ?? 1, options.seeds, options.jobs);
   const max = options.mutant === null ? failuresMax : 1;
-  const result = runSeeds(seeds, await coreOf(options), max);
+  const result = runSeeds(seeds, await coreOf(options), max, options.isSwarm);
   await new Promise((resolve) => process.send?.(result, resolve));
   process.disconnect();
   return 0;

@@ -5,7 +5,7 @@ import type { Entry, Message, Outputs, Persist } from "../../../manager/raft/mes
 import { type Dice, streamOf } from "./chance.ts";
 import { SimDisk, type SnapshotFile } from "./disk.ts";
 import type { Judge } from "./judge.ts";
-import { Machine } from "./machine.ts";
+import { type Annex, Machine } from "./machine.ts";
 import type { Network } from "./network.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
@@ -19,6 +19,7 @@ export interface Surroundings {
   readonly network: Network;
   readonly judge: Judge;
   readonly newCore: (id: string, options: ConstructorParameters<typeof RaftCore>[2]) => RaftCore;
+  readonly annex: (id: string) => Annex | null;
   readonly peer: (id: string) => Member | undefined;
   readonly totals: MemberTotals;
   readonly crashed: (id: string) => void;
@@ -41,7 +42,7 @@ class Crash extends Error {}
 export class Member {
   readonly id: string;
   readonly disk: SimDisk;
-  readonly machine = new Machine();
+  readonly machine: Machine;
   core: RaftCore | null = null;
   status: CoreStatus | null = null;
   isRemoved = false;
@@ -70,6 +71,7 @@ export class Member {
   constructor(id: string, around: Surroundings, dice: Dice, waiting: Waiting) {
     this.id = id;
     this.disk = new SimDisk(id);
+    this.machine = new Machine(around.annex(id));
     this.#around = around;
     this.#dice = dice;
     this.waiting = waiting;
@@ -86,7 +88,7 @@ export class Member {
     this.#process += 1;
     if (this.#process > 1) totals.restarts += 1;
     const { restored, state } = this.disk.restored();
-    this.machine.restore(state ?? { index: 0, hash: 17, values: [] });
+    this.machine.restore(state);
     this.#writing = null;
     this.#received.clear();
     this.#applying = [];

@@ -38,17 +38,16 @@ export function runSeeds(
   seeds: Iterable<number>,
   core: CoreClass,
   failuresMax: number,
-  onSeed: (seed: number) => void = () => {},
+  isSwarm = false,
 ): SeedsResult {
   const result: SeedsResult = { totals: null, seeds: 0, failures: [] };
   for (const seed of seeds) {
-    onSeed(seed);
-    const simulation = new Simulation(seed, core);
+    const simulation = new Simulation(seed, core, isSwarm);
     result.seeds += 1;
     try {
       const { totals, hash } = simulation.run();
       result.totals = addTotals(result.totals, totals);
-      if (seed % againEvery === 0) checkSame(seed, core, hash);
+      if (seed % againEvery === 0) checkSame(seed, core, isSwarm, hash);
     } catch (error) {
       result.failures.push({ seed, why: whyOf(error), scene: simulation.describe() });
       if (result.failures.length >= failuresMax) return result;
@@ -57,8 +56,8 @@ export function runSeeds(
   return result;
 }
 
-function checkSame(seed: number, core: CoreClass, hash: string): void {
-  const again = new Simulation(seed, core).run().hash;
+function checkSame(seed: number, core: CoreClass, isSwarm: boolean, hash: string): void {
+  const again = new Simulation(seed, core, isSwarm).run().hash;
   if (again !== hash) throw new Error(`two runs of one seed differ: ${hash} and ${again}`);
 }
 
@@ -71,8 +70,9 @@ function whyOf(error: unknown): string {
 
 // ── kept seeds ──
 
-export interface KeptSeed {
+interface KeptSeed {
   readonly seed: number;
+  readonly isSwarm: boolean;
   readonly why: string;
 }
 
@@ -82,14 +82,20 @@ const keptPath = fileURLToPath(
 );
 
 /** Seeds that failed once: they run before all others. */
-export function keptSeeds(): readonly KeptSeed[] {
-  return JSON.parse(readFileSync(keptPath, "utf8")) as readonly KeptSeed[];
+export function keptSeeds(isSwarm: boolean): readonly number[] {
+  return readKept()
+    .filter((kept) => kept.isSwarm === isSwarm)
+    .map(({ seed }) => seed);
 }
 
-export function keepSeeds(failures: readonly Failure[]): void {
-  const kept = [...keptSeeds()];
+function readKept(): KeptSeed[] {
+  return JSON.parse(readFileSync(keptPath, "utf8")) as KeptSeed[];
+}
+
+export function keepSeeds(failures: readonly Failure[], isSwarm: boolean): void {
+  const kept = readKept();
   for (const { seed, why } of failures)
-    if (seed > 0 && !kept.some((known) => known.seed === seed))
-      kept.push({ seed, why: why.split("\n")[0]?.slice(0, 200) ?? "" });
+    if (seed > 0 && !kept.some((known) => known.seed === seed && known.isSwarm === isSwarm))
+      kept.push({ seed, isSwarm, why: why.split("\n")[0]?.slice(0, 200) ?? "" });
   writeFileSync(keptPath, `${JSON.stringify(kept, null, 2)}\n`);
 }

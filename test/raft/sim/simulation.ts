@@ -14,11 +14,12 @@ import { hasQuorum, membersOf } from "./quorums.ts";
 import { Recovery } from "./recovery.ts";
 import { Schedule } from "./schedule.ts";
 import { type Settings, settingsOf } from "./settings.ts";
+import { Swarm, type SwarmTotals } from "./swarm/swarm.ts";
 import { mustHold } from "./violation.ts";
 import { Waiting } from "./waiting.ts";
 
 /** What a run was worth. Sums over seeds. */
-export interface Totals extends NetworkTotals, MemberTotals, FaultTotals {
+export interface Totals extends NetworkTotals, MemberTotals, FaultTotals, SwarmTotals {
   simulatedSeconds: number;
   events: number;
   elections: number;
@@ -39,6 +40,15 @@ export interface RunResult {
   readonly hash: string;
 }
 
+const restMsMax = 180_000;
+const noSwarm: SwarmTotals = {
+  containersStarted: 0,
+  agentsMoved: 0,
+  hostsLost: 0,
+  ordersDone: 0,
+  ordersUnknown: 0,
+};
+
 export type CoreClass = typeof RaftCore;
 
 export class Simulation {
@@ -49,6 +59,7 @@ export class Simulation {
   readonly #judge: Judge;
   readonly #network: Network;
   readonly #faults: Faults;
+  readonly #swarm: Swarm | null;
   readonly #first: Configuration;
   readonly #core: CoreClass;
   readonly #print: ((line: string) => void) | null;
@@ -77,8 +88,13 @@ export class Simulation {
   #isCalm = false;
   readonly #codes = new Map<string, number>();
 
-  /** `print` gets a line for all that happens. */
-  constructor(seed: number, core: CoreClass, print: ((line: string) => void) | null = null) {
+  /** `isSwarm`: with the manager's store, planner and agents above. `print` gets a line for all that happens. */
+  constructor(
+    seed: number,
+    core: CoreClass,
+    isSwarm = false,
+    print: ((line: string) => void) | null = null,
+  ) {
     const settings = settingsOf(seed);
     this.#settings = settings;
     this.#core = core;
@@ -95,6 +111,7 @@ export class Simulation {
     const learners = names(settings.voters + 1, settings.voters + settings.learners);
     this.#first = configurationOf(voters, learners);
     this.#judge = new Judge(this.#members, limits, this.#first);
+    this.#swarm = isSwarm ? this.#newSwarm() : null;
     this.#faults = new Faults(
       {
         settings,
@@ -114,9 +131,11 @@ export class Simulation {
     const settings = this.#settings;
     while (this.#members.size < settings.voters + settings.learners) this.#newMember();
     for (let i = 0; i < settings.clients; i++) this.#beginClient(i);
+    this.#swarm?.begin();
     this.#faults.begin();
     this.#events += this.#schedule.run(settings.safetyMs);
     const recoveryMs = this.#recover();
+    this.#rest();
     this.#history.check(this.#judge.chosen);
     return { totals: this.#totals(recoveryMs), hash: this.#digest() };
   }
@@ -151,6 +170,7 @@ export class Simulation {
         network: this.#network,
         judge: this.#judge,
         newCore: (own, options) => new this.#core(own, configuration, options),
+        annex: (own) => this.#swarm?.replica(own) ?? null,
         peer: (peer) => this.#members.get(peer),
         totals: this.#memberTotals,
         crashed: (gone) => {
@@ -177,6 +197,17 @@ export class Simulation {
     }
     member.start();
     return member;
+  }
+
+  #newSwarm(): Swarm {
+    return new Swarm({
+      schedule: this.#schedule,
+      members: this.#members,
+      network: this.#network,
+      history: this.#history,
+      dice: this.#dice("swarm"),
+      trace: (what, id, ...numbers) => this.#trace(what, id, numbers),
+    });
   }
 
   #beginClient(number: number): void {
@@ -211,6 +242,7 @@ export class Simulation {
     this.#isCalm = true;
     this.#faults.end();
     this.#network.calm();
+    this.#swarm?.calm();
     const staying = this.#chooseStaying();
     for (const member of this.#members.values()) {
       member.calm();
@@ -236,6 +268,22 @@ export class Simulation {
       recovery.look();
     }
     return this.#schedule.now - start;
+  }
+
+  /** Containers come to what was ordered: lost nodes, suspicions and restarts take their time. */
+  #rest(): void {
+    const swarm = this.#swarm;
+    if (swarm === null) return;
+    const until = this.#schedule.now + restMsMax;
+    for (let missing = swarm.missing(); missing !== ""; missing = swarm.missing()) {
+      mustHold(
+        "liveness",
+        this.#schedule.now < until,
+        () => `${missing} is missing after ${restMsMax} ms`,
+      );
+      this.#events += this.#schedule.run(this.#schedule.now + 200);
+    }
+    swarm.check();
   }
 
   /** Everyone who was not removed, or a quorum of every configuration that may be in force. */
@@ -306,14 +354,11 @@ export class Simulation {
       ...this.#network.totals,
       ...this.#memberTotals,
       ...this.#faultTotals,
+      ...(this.#swarm?.totals ?? noSwarm),
     };
   }
 }
 
 function names(from: number, through: number): readonly string[] {
   return Array.from({ length: Math.max(0, through - from + 1) }, (_, i) => `m${from + i}`);
-}
-
-export function runSeed(seed: number, core: CoreClass): RunResult {
-  return new Simulation(seed, core).run();
 }

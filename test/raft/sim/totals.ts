@@ -27,6 +27,21 @@ const perSeedMin: Partial<Record<keyof Totals, number>> = {
   duplicated: 50,
 };
 
+/** The same, with the whole manager above. */
+const perSwarmSeedMin: Partial<Record<keyof Totals, number>> = {
+  simulatedSeconds: 60,
+  elections: 3,
+  commits: 100,
+  crashes: 2,
+  partitions: 1,
+  snapshotsTaken: 5,
+  containersStarted: 30,
+  ordersDone: 8,
+  ordersUnknown: 0.1,
+  hostsLost: 2,
+  agentsMoved: 0.5,
+};
+
 /** Fewer seeds than this need not show everything. */
 const seedsMin = 50;
 
@@ -41,9 +56,9 @@ export function addTotals(sum: Totals | null, more: Totals): Totals {
 }
 
 /** What there was too little of; empty: nothing. */
-export function shortfalls(totals: Totals, seeds: number): readonly string[] {
+export function shortfalls(totals: Totals, seeds: number, isSwarm = false): readonly string[] {
   if (seeds < seedsMin) return [];
-  return (Object.entries(perSeedMin) as [keyof Totals, number][])
+  return (Object.entries(isSwarm ? perSwarmSeedMin : perSeedMin) as [keyof Totals, number][])
     .filter(([key, least]) => totals[key] < least * seeds)
     .map(([key, least]) => `${key}: ${Math.round(totals[key])}, at least ${least * seeds} wanted`);
 }
