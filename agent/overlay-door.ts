@@ -5,6 +5,7 @@ import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import type { OverlayDoor, OverlayPlace } from "./engine/overlay.ts";
+import { gatewaysOf, networkEntry } from "./engine/task.ts";
 import type { Container, EndpointWish } from "./engine/types.ts";
 import type { Wanted } from "./session/types.ts";
 
@@ -128,13 +129,19 @@ export class NodeOverlayDoor implements OverlayDoor {
 function placeOf(task: Task): OverlayPlace {
   const attachment = task.NetworksAttachments[0];
   const network = attachment?.Network;
-  const [address = "", prefix = "0"] = (attachment?.Addresses[0] ?? "").split("/");
-  const [config] = network?.IPAM?.Config ?? [];
+  const on = networkEntry({
+    id: network?.ID ?? "",
+    addresses: attachment?.Addresses ?? [],
+    gateways: network === undefined ? [] : gatewaysOf(network, attachment?.Addresses ?? []),
+    aliases: [],
+  });
+  const { GlobalIPv6Address: address = "", GlobalIPv6PrefixLen: prefix = 0 } = on;
   return {
-    networkId: network?.ID ?? "",
+    networkId: on.NetworkID,
     name: network?.Spec?.Name ?? "",
-    address,
-    prefix: Number(prefix),
-    gateway: config?.Gateway.split("/")[0] ?? "",
+    address: on.IPAddress,
+    prefix: on.IPPrefixLen,
+    gateway: on.Gateway,
+    ...(address === "" ? {} : { six: { address, prefix, gateway: on.IPv6Gateway ?? "" } }),
   };
 }

@@ -9,6 +9,8 @@ export interface OverlayPlace {
   readonly address: string;
   readonly prefix: number;
   readonly gateway: string;
+  /** On a network with IPv6. */
+  readonly six?: { readonly address: string; readonly prefix: number; readonly gateway: string };
 }
 
 export interface OverlayDoor {

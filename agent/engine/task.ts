@@ -161,7 +161,7 @@ function networksOf(task: Task): CreateContainer["networks"] {
 }
 
 /** Those of the subnets that the addresses are in: a network may have many. */
-function gatewaysOf(network: Network, addresses: readonly string[]): readonly string[] {
+export function gatewaysOf(network: Network, addresses: readonly string[]): readonly string[] {
   return (network.IPAM?.Config ?? [])
     .filter(({ Subnet }) => addresses.some((each) => contains(Subnet, withoutMask(each))))
     .map(({ Gateway }) => withoutMask(Gateway));

@@ -230,7 +230,7 @@ export class Wiring {
   #shown(place: Place, addresses: ReadonlyMap<string, readonly string[]>): Shown[string] {
     const local = this.#parts.networks.list().find(({ id }) => id === place.networkId);
     const made = addresses.get(place.networkId) ?? [];
-    const address6 = ofFamily(made, 6);
+    const address6 = ofFamily(made, 6) ?? place.six?.address ?? "";
     const subnets = local?.subnets ?? (place.networkId === bridgeId ? localNetwork.subnets : []);
     const [subnet, subnet6] = subnets;
     return {
@@ -238,9 +238,9 @@ export class Wiring {
       IPAddress: ofFamily(made, 4) ?? place.address,
       IPPrefixLen: subnet?.prefix ?? place.prefix,
       Gateway: subnet?.gateway ?? place.gateway,
-      GlobalIPv6Address: address6 ?? "",
-      GlobalIPv6PrefixLen: address6 === undefined ? 0 : (subnet6?.prefix ?? 0),
-      IPv6Gateway: address6 === undefined ? "" : (subnet6?.gateway ?? ""),
+      GlobalIPv6Address: address6,
+      GlobalIPv6PrefixLen: address6 === "" ? 0 : (subnet6?.prefix ?? place.six?.prefix ?? 0),
+      IPv6Gateway: address6 === "" ? "" : (subnet6?.gateway ?? place.six?.gateway ?? ""),
       Aliases: place.aliases,
     };
   }
@@ -344,6 +344,15 @@ function shownPlaces(
     address: shown.IPAddress,
     prefix: shown.IPPrefixLen,
     gateway: shown.Gateway,
+    ...(shown.GlobalIPv6Address
+      ? {
+          six: {
+            address: shown.GlobalIPv6Address,
+            prefix: shown.GlobalIPv6PrefixLen ?? 0,
+            gateway: shown.IPv6Gateway ?? "",
+          },
+        }
+      : {}),
     aliases: shown.Aliases,
     names: isNamed(shown.NetworkID)
       ? namesOf(record, { aliases: shown.Aliases, address: shown.IPAddress })
@@ -369,13 +378,13 @@ function withDevices(record: ContainerFile, places: readonly Place[]): readonly 
     isRunning ? Object.values(record.networks).map((n) => [n.NetworkID, n.Device ?? ""]) : [],
   );
   const taken = new Set(devices.values());
-  return places.map(({ networkId, address, names }) => {
+  return places.map(({ networkId, address, six, names }) => {
     let device = devices.get(networkId) ?? "";
     for (let i = 0; device === ""; i++) if (!taken.has(`eth${i}`)) device = `eth${i}`;
     taken.add(device);
     return {
       networkId,
-      addresses: address === "" ? [] : [address],
+      addresses: [address, six?.address ?? ""].filter((each) => each !== ""),
       device,
       ...(names.length === 0 ? {} : { names }),
     };

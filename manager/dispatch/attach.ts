@@ -62,8 +62,8 @@ export function attach(
   if (known !== undefined) return { changes: [], result: known.ID };
   if (mine.length >= attachedMax)
     throw new SwarmError("exhausted", `node ${nodeId} has ${attachedMax} containers attached`);
-  const { address, changes } = addressFor(state, network, request.Address);
-  const task = taskOf(nodeId, network, request, address, id);
+  const { addresses, changes } = addressesFor(state, network, request.Address);
+  const task = taskOf(nodeId, network, request, addresses, id);
   return { changes: [...changes, { op: "put", kind: "task", object: task }], result: id };
 }
 
@@ -76,35 +76,35 @@ export function detach(state: State, nodeId: string, taskIds: readonly string[])
   });
 }
 
-function addressFor(
+function addressesFor(
   state: State,
   network: Network,
   wanted: string,
-): { readonly address: string; readonly changes: readonly Change[] } {
+): { readonly addresses: readonly string[]; readonly changes: readonly Change[] } {
   const pool = new AddressPool(state, network);
   if (wanted !== "") {
-    const given = pool.takeThis(wanted);
+    const given = pool.take(wanted);
     if (given === null)
       throw new SwarmError(
         "conflict",
         `address ${wanted} is taken, or none of network ${network.Spec?.Name ?? network.ID}`,
       );
-    return { address: given, changes: [] };
+    return { addresses: given, changes: [] };
   }
-  const address = pool.take();
-  if (address !== null) return { address, changes: [] };
+  const addresses = pool.take();
+  if (addresses !== null) return { addresses, changes: [] };
   const further = withFurtherSubnet(state, network);
   if ("why" in further) throw new SwarmError("exhausted", noAddress(network, further.why));
   const more = new AddressPool(state, further.network).take();
   if (more === null) throw new SwarmError("exhausted", noAddress(network, "it is full"));
-  return { address: more, changes: [{ op: "put", kind: "network", object: further.network }] };
+  return { addresses: more, changes: [{ op: "put", kind: "network", object: further.network }] };
 }
 
 function taskOf(
   nodeId: string,
   network: Network,
   request: AttachRequest,
-  address: string,
+  addresses: readonly string[],
   id: string,
 ): Task {
   const { ID, CreatedAt, UpdatedAt, VNI } = { ...network, CreatedAt: "", UpdatedAt: "", VNI: 0 };
@@ -122,7 +122,7 @@ function taskOf(
     NetworksAttachments: [
       {
         Network: { ID, CreatedAt, UpdatedAt, VNI },
-        Addresses: [address],
+        Addresses: addresses,
         Aliases: request.Aliases,
       },
     ],

@@ -1,49 +1,106 @@
 // Which addresses of a network are held, and which is given next.
 
-import type { Network, Task } from "../../proto/gen/types.ts";
+import type { IPAMConfig, Network, Task } from "../../proto/gen/types.ts";
+import { type Family, familyOf, ofFamily } from "../../proto/kit/ip.ts";
 import type { State } from "../store/types.ts";
 import { withoutMask } from "./endpoints.ts";
-import { contains, formatAddress, parseAddress, parseSubnet, type Subnet } from "./ipv4.ts";
+import {
+  type Address,
+  contains,
+  formatAddress,
+  parseAddress,
+  parseSubnet,
+  type Subnet,
+} from "./ip.ts";
 import { byAge, endedAt, hasEnded } from "./tasks.ts";
 
-const spareMax = 16;
+const spareMax = 16n;
 
 /**
- * Gives addresses of one network. An address is free only when every task that had it has been reported gone by its
- * node (or the node was removed): a dead node may come back with the container still running. Of the free ones the
- * longest unused comes first, so that stale answers and old connections meet nobody.
+ * Gives addresses of one network, one of each family it has. An address is free only when every task that had it has been
+ * reported gone by its node (or the node was removed): a dead node may come back with the container still running. Of the
+ * free ones the longest unused comes first, so that stale answers and old connections meet nobody.
  */
 export class AddressPool {
+  readonly #pools: readonly FamilyPool[];
+
+  constructor(state: State, network: Network) {
+    const configs = network.IPAM?.Config ?? [];
+    const newest = newestTask(state, network.ID);
+    this.#pools = ([4, 6] as const).flatMap((family) => {
+      const own = configs.filter(({ Subnet }) => familyOf(Subnet) === family);
+      return own.length === 0 ? [] : [new FamilyPool(state, network.ID, family, own, newest)];
+    });
+  }
+
+  /**
+   * "10.0.1.5/24", and "fd00:1::5/64" on a network of both families; null when one of them has none that is free. An address that
+   * is wanted comes in the place of its family's: null when it is held, or none of the network.
+   */
+  take(wanted = ""): readonly string[] | null {
+    const taken: string[] = [];
+    for (const pool of this.#pools) {
+      const isWanted = wanted !== "" && familyOf(wanted) === pool.family;
+      const address = isWanted ? pool.takeThis(wanted) : pool.take();
+      if (address === null) {
+        for (const one of taken) this.giveBack(one);
+        return null;
+      }
+      taken.push(address);
+    }
+    return taken;
+  }
+
+  /** So few IPv4 addresses are free that it is time for a further subnet. */
+  get isNearlyFull(): boolean {
+    return this.#pools.some((pool) => pool.family === 4 && pool.isNearlyFull);
+  }
+
+  /** What was taken here and not used after all. */
+  giveBack(address: string): void {
+    this.#pools.find(({ family }) => family === familyOf(address))?.giveBack(address);
+  }
+}
+
+class FamilyPool {
+  readonly family: Family;
   readonly #ranges: readonly { readonly range: Subnet; readonly bits: number }[];
   readonly #held: Set<string>;
   /** Free again, and since when (milliseconds since 1970). */
   readonly #freed: Map<string, number>;
   /** Where the search for one that nobody is known to have had goes on, and how many are left to look at. */
   #range = 0;
-  #next = 0;
-  #left = 0;
+  #next = 0n;
+  #left = 0n;
 
-  constructor(state: State, network: Network) {
+  constructor(
+    state: State,
+    networkId: string,
+    family: Family,
+    configs: readonly IPAMConfig[],
+    newest: Task | null,
+  ) {
+    this.family = family;
     this.#held = new Set();
     this.#freed = new Map();
     const ranges: { range: Subnet; bits: number }[] = [];
-    for (const config of network.IPAM?.Config ?? []) {
+    for (const config of configs) {
       const subnet = parseSubnet(config.Subnet);
       if (subnet === null) continue;
       const range = parseSubnet(config.IPRange) ?? subnet;
       ranges.push({ range, bits: subnet.bits });
-      this.#held.add(formatAddress(subnet.first));
-      this.#held.add(formatAddress(subnet.last));
-      this.#held.add(config.Gateway);
-      for (const address of Object.values(config.AuxiliaryAddresses)) this.#held.add(address);
+      this.#held.add(this.#text(subnet.first));
+      this.#held.add(this.#text(subnet.last));
+      this.#held.add(plain(config.Gateway));
+      for (const address of Object.values(config.AuxiliaryAddresses))
+        this.#held.add(plain(address));
     }
     this.#ranges = ranges;
-    this.#holdVirtualIPs(state, network.ID);
-    this.#holdTasks(state, network.ID);
-    this.#startAfter(newestAddress(state, network.ID));
+    this.#holdVirtualIPs(state, networkId);
+    this.#holdTasks(state, networkId);
+    this.#startAfter(addressOn(newest, networkId, family));
   }
 
-  /** "10.0.1.5/24", or null when none is free. */
   take(): string | null {
     const address = this.#neverUsed() ?? this.#longestUnused();
     if (address === null) return null;
@@ -52,7 +109,6 @@ export class AddressPool {
     return `${address}/${this.#bitsOf(address)}`;
   }
 
-  /** As `take`, for one that was asked for; null when it is held, or no address of the network. */
   takeThis(address: string): string | null {
     const bits = this.#bitsOf(address);
     if (bits === null || this.#held.has(address)) return null;
@@ -61,44 +117,46 @@ export class AddressPool {
     return `${address}/${bits}`;
   }
 
-  /** So few are free that it is time for a further subnet. */
   get isNearlyFull(): boolean {
-    let size = 0;
-    for (const { range } of this.#ranges) size += range.last - range.first + 1;
-    return size - this.#held.size < Math.min(spareMax, size / 8);
+    const size = this.#size;
+    const spare = size / 8n < spareMax ? size / 8n : spareMax;
+    return size - BigInt(this.#held.size) < spare;
   }
 
-  /** What was taken here and not used after all. */
   giveBack(address: string): void {
     this.#held.delete(withoutMask(address));
     this.#freed.set(withoutMask(address), 0);
   }
 
+  get #size(): bigint {
+    return this.#ranges.reduce((sum, { range }) => sum + range.last - range.first + 1n, 0n);
+  }
+
   /** Behind the address given last, so that the whole network is gone through before one comes again. */
-  #startAfter(address: number | null): void {
-    for (const { range } of this.#ranges) this.#left += range.last - range.first + 1;
-    this.#next = this.#ranges[0]?.range.first ?? 0;
+  #startAfter(address: Address | null): void {
+    this.#left = this.#size;
+    this.#next = this.#ranges[0]?.range.first ?? 0n;
     const at = this.#ranges.findIndex(({ range }) => address !== null && contains(range, address));
     if (address === null || at < 0) return;
     this.#range = at;
-    this.#next = address + 1;
+    this.#next = address.value + 1n;
   }
 
   #neverUsed(): string | null {
-    for (; this.#left > 0; this.#left--) {
-      const address = formatAddress(this.#step());
+    for (; this.#left > 0n; this.#left--) {
+      const address = this.#text(this.#step());
       if (!this.#held.has(address) && !this.#freed.has(address)) return address;
     }
     return null;
   }
 
   /** The next address of all ranges, round and round. */
-  #step(): number {
+  #step(): bigint {
     const range = this.#ranges[this.#range]?.range;
     if (range !== undefined && this.#next <= range.last) return this.#next++;
     this.#range = (this.#range + 1) % this.#ranges.length;
-    const first = this.#ranges[this.#range]?.range.first ?? 0;
-    this.#next = first + 1;
+    const first = this.#ranges[this.#range]?.range.first ?? 0n;
+    this.#next = first + 1n;
     return first;
   }
 
@@ -113,15 +171,21 @@ export class AddressPool {
     return best;
   }
 
-  #bitsOf(address: string): number | null {
-    const value = parseAddress(address) ?? 0;
-    return this.#ranges.find(({ range }) => contains(range, value))?.bits ?? null;
+  #bitsOf(text: string): number | null {
+    const address = parseAddress(text);
+    if (address === null) return null;
+    return this.#ranges.find(({ range }) => contains(range, address))?.bits ?? null;
+  }
+
+  #text(value: bigint): string {
+    return formatAddress({ family: this.family, value });
   }
 
   #holdVirtualIPs(state: State, networkId: string): void {
     for (const service of state.servicesOfNetwork(networkId))
-      for (const vip of service.Endpoint?.VirtualIPs ?? [])
-        if (vip.NetworkID === networkId) this.#held.add(withoutMask(vip.Addr));
+      for (const { NetworkID, Addr } of service.Endpoint?.VirtualIPs ?? [])
+        if (NetworkID === networkId && familyOf(Addr) === this.family)
+          this.#held.add(withoutMask(Addr));
   }
 
   #holdTasks(state: State, networkId: string): void {
@@ -129,6 +193,7 @@ export class AddressPool {
       for (const attachment of task.NetworksAttachments) {
         if (attachment.Network?.ID !== networkId) continue;
         for (const text of attachment.Addresses) {
+          if (familyOf(text) !== this.family) continue;
           const address = withoutMask(text);
           if (!hasEnded(task)) this.#held.add(address);
           else this.#freed.set(address, Math.max(endedAt(task), this.#freed.get(address) ?? 0));
@@ -138,11 +203,21 @@ export class AddressPool {
   }
 }
 
-/** What the newest task of the network got. */
-function newestAddress(state: State, networkId: string): number | null {
+function newestTask(state: State, networkId: string): Task | null {
   let newest: Task | null = null;
   for (const task of state.tasksOfNetwork(networkId))
     if (newest === null || byAge(newest, task) < 0) newest = task;
-  const attachment = newest?.NetworksAttachments.find((one) => one.Network?.ID === networkId);
-  return parseAddress(withoutMask(attachment?.Addresses[0] ?? ""));
+  return newest;
+}
+
+/** What the task got there. */
+function addressOn(task: Task | null, networkId: string, family: Family): Address | null {
+  const attachment = task?.NetworksAttachments.find((one) => one.Network?.ID === networkId);
+  return parseAddress(withoutMask(ofFamily(attachment?.Addresses ?? [], family) ?? ""));
+}
+
+/** Users write addresses in many ways; those we give are written in one. */
+function plain(text: string): string {
+  const address = parseAddress(withoutMask(text));
+  return address === null ? text : formatAddress(address);
 }

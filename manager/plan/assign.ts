@@ -5,7 +5,7 @@ import { overlaysOf } from "../../proto/networks.ts";
 import type { Context } from "./context.ts";
 import { isIngressPort, protocolOf } from "./ports.ts";
 import type { Slot } from "./slot.ts";
-import { noAddress } from "./subnets.ts";
+import { noAddress, usedUp6 } from "./subnets.ts";
 import { isAssigned, usesIngress } from "./tasks.ts";
 
 /** Assigns the slot's waiting tasks, or leaves them pending with the reason in Status.Err. */
@@ -81,9 +81,9 @@ function attach(context: Context): readonly NetworkAttachment[] | string {
     const pool = context.pool(wanted.id);
     const network = context.state.table("network").get(wanted.id);
     if (pool === null || network === undefined) return `network ${wanted.id} not found`;
-    const address = pool.take();
-    const why = pool.isNearlyFull ? context.grow(network) : null;
-    if (address === null) {
+    const addresses = pool.take();
+    const why = pool.isNearlyFull ? context.grow(network) : addresses === null ? usedUp6 : null;
+    if (addresses === null) {
       for (const taken of result)
         for (const one of taken.Addresses) context.pool(taken.Network?.ID ?? "")?.giveBack(one);
       return why === null
@@ -92,7 +92,7 @@ function attach(context: Context): readonly NetworkAttachment[] | string {
     }
     result.push({
       Network: { ID: wanted.id, CreatedAt: "", UpdatedAt: "", VNI: 0 },
-      Addresses: [address],
+      Addresses: addresses,
       Aliases: wanted.aliases,
     });
   }

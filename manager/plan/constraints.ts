@@ -2,7 +2,7 @@
 
 import type { Node } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { contains, parseAddress, parseSubnet } from "./ipv4.ts";
+import { type Address, contains, parseAddress, parseSubnet } from "./ip.ts";
 
 export interface Constraint {
   readonly key: string;
@@ -72,10 +72,13 @@ function attributeOf(key: string, node: Node): string {
 function matchesAddress(constraint: Constraint, text: string): boolean {
   const address = parseAddress(text);
   if (address === null) return !constraint.isEqual;
-  const subnet = parseSubnet(constraint.value);
-  const isIn =
-    subnet === null ? parseAddress(constraint.value) === address : contains(subnet, address);
-  return isIn === constraint.isEqual;
+  const { value } = constraint;
+  const subnet = parseSubnet(value.includes("/") ? value : `${value}/${bitsOf(address)}`);
+  return (subnet !== null && contains(subnet, address)) === constraint.isEqual;
+}
+
+function bitsOf({ family }: Address): number {
+  return family === 4 ? 32 : 128;
 }
 
 /** One name for what uname and Go call by several. */

@@ -1,6 +1,6 @@
 // Whether a spec means something: throws `invalid` with Docker's sentences, `conflict` when the name is taken.
 
-import { isIPv4 } from "node:net";
+import { isIP } from "node:net";
 import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import {
@@ -12,7 +12,7 @@ import {
 import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
-import { validateIPAM, vniMax, vniMin } from "./subnets.ts";
+import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
 const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
@@ -158,8 +158,8 @@ function validatePort(port: PortConfig): void {
       "unsupported",
       `port ${port.TargetPort}/sctp cannot be published: only tcp and udp can; on the overlay network itself SCTP passes between containers`,
     );
-  if (!["", undefined].includes(port.HostIP) && !isIPv4(port.HostIP ?? ""))
-    throw invalid(`EndpointSpec: host address "${port.HostIP}" is no IPv4 address`);
+  if (!["", undefined].includes(port.HostIP) && isIP(port.HostIP ?? "") === 0)
+    throw invalid(`EndpointSpec: host address "${port.HostIP}" is no IP address`);
   if (port.TargetPort < 1 || port.TargetPort > 65_535)
     throw invalid(`EndpointSpec: target port ${port.TargetPort} is not between 1 and 65535`);
   if (port.PublishedPort < 0 || port.PublishedPort > 65_535)
@@ -188,12 +188,16 @@ function isNumber(text: string, min: number, max: number): boolean {
 }
 
 /** What is accepted, as Docker does, and does nothing. */
-export function networkWarnings({ Options, IPAM }: NetworkSpec): readonly string[] {
+export function networkWarnings(spec: NetworkSpec): readonly string[] {
+  const { Options, IPAM } = spec;
   const known = [mtuOption, vniOption, "encrypted"];
   const unknown = Object.keys(Options).filter((name) => !known.includes(name));
   return [
     ...unknown.map((name) => `option ${name} is not known to overlay networks: it does nothing`),
     ...Object.keys(IPAM?.Options ?? {}).map((name) => `IPAM option ${name} does nothing here`),
+    ...unusedSubnets(spec).map(
+      (subnet) => `subnet ${subnet} is not used: the network has no IPv6 (give --ipv6 for both)`,
+    ),
   ];
 }
 
@@ -212,8 +216,11 @@ export function validateNetwork(state: State, spec: NetworkSpec): void {
       "unsupported",
       `network driver "${spec.Driver}" is not supported in a cluster: use overlay`,
     );
-  if (spec.EnableIPv6)
-    throw new SwarmError("unsupported", "IPv6 on overlay networks is not supported yet");
+  if (spec.EnableIPv4 === false)
+    throw new SwarmError(
+      "unsupported",
+      "an overlay network without IPv4 is not supported: with --ipv6 it has both",
+    );
   if ("encrypted" in spec.Options && spec.Options["encrypted"] !== "false")
     throw new SwarmError(
       "unsupported",
@@ -227,5 +234,5 @@ export function validateNetwork(state: State, spec: NetworkSpec): void {
   if (spec.Scope !== "" && spec.Scope !== "swarm")
     throw invalid(`an overlay network has the scope "swarm", not "${spec.Scope}"`);
   validateNetworkOptions(spec);
-  validateIPAM(spec.IPAM);
+  validateIPAM(spec);
 }

@@ -15,7 +15,14 @@ import { isNodeNetwork, overlaysOf, vniOption } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
-import { allocateSubnets, noAddress, vniMax, vniMin, withFurtherSubnet } from "./subnets.ts";
+import {
+  allocateSubnets,
+  noAddress,
+  usedUp6,
+  vniMax,
+  vniMin,
+  withFurtherSubnet,
+} from "./subnets.ts";
 import { hasEnded, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
@@ -128,9 +135,10 @@ function allocateService(
   const VirtualIPs =
     spec?.Mode === "dnsrr"
       ? []
-      : networkIds.map((networkId) => {
-          const kept = service.Endpoint?.VirtualIPs.find((vip) => vip.NetworkID === networkId);
-          return kept ?? { NetworkID: networkId, Addr: newVirtualIP(state, networkId, grown) };
+      : networkIds.flatMap((NetworkID) => {
+          const kept = service.Endpoint?.VirtualIPs.filter((vip) => vip.NetworkID === NetworkID);
+          if (kept !== undefined && kept.length > 0) return kept;
+          return newVirtualIPs(state, NetworkID, grown).map((Addr) => ({ NetworkID, Addr }));
         });
   const endpoint = {
     Spec: { ...spec, Mode: spec?.Mode || "vip", Ports: spec?.Ports ?? [] },
@@ -140,16 +148,18 @@ function allocateService(
   return { endpoint, grown };
 }
 
-/** When the network is nearly full it is added to `grown`, with one subnet more. */
-function newVirtualIP(state: State, networkId: string, grown: Network[]): string {
+/** One of each of its families. When the network is nearly full it is added to `grown`, with one subnet more. */
+function newVirtualIPs(state: State, networkId: string, grown: Network[]): readonly string[] {
   const network = state.table("network").get(networkId);
   if (network === undefined) throw new SwarmError("not_found", `network ${networkId} not found`);
   const pool = new AddressPool(state, network);
-  const address = pool.take();
-  if (address !== null && !pool.isNearlyFull) return address;
+  const addresses = pool.take();
+  if (addresses !== null && !pool.isNearlyFull) return addresses;
+  if (addresses === null && !pool.isNearlyFull)
+    throw new SwarmError("exhausted", noAddress(network, usedUp6));
   const further = withFurtherSubnet(state, network);
   if ("network" in further) grown.push(further.network);
-  if (address !== null) return address;
+  if (addresses !== null) return addresses;
   if ("why" in further) throw new SwarmError("exhausted", noAddress(network, further.why));
   const first = new AddressPool(state, further.network).take();
   if (first === null) throw new SwarmError("exhausted", noAddress(network, "try again"));
@@ -242,7 +252,7 @@ export const ingressSpec: NetworkSpec = {
   Internal: false,
   Attachable: false,
   Ingress: true,
-  EnableIPv6: false,
+  EnableIPv6: true,
   Scope: "swarm",
 };
 

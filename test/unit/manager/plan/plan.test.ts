@@ -31,13 +31,14 @@ test("a new service gets its slots with node, address and name in one transactio
   assert.deepEqual(
     tasks.map((task) => task.NetworksAttachments.map((one) => [one.Network?.ID, one.Addresses])),
     [3, 4, 5].map((n) => [
-      ["ingress", [`10.0.0.${n}/16`]],
+      ["ingress", [`10.0.0.${n}/16`, sim.inIngress6(n)]],
       [net, [`10.1.0.${n}/24`]],
     ]),
   );
   assert.deepEqual(sim.named("web").Endpoint?.VirtualIPs, [
     { NetworkID: net, Addr: "10.1.0.2/24" },
     { NetworkID: "ingress", Addr: "10.0.0.2/16" },
+    { NetworkID: "ingress", Addr: sim.inIngress6(2) },
   ]);
   assert.equal(tasks[0]?.Name, `web.1.${tasks[0]?.ID}`);
   assert.equal(sim.planAll(), 0);

@@ -71,6 +71,12 @@ export class Sim {
     this.write([{ op: "put", kind: "node", object }]);
   }
 
+  /** An address of the ingress network's IPv6 subnet. */
+  inIngress6(last: number): string {
+    const [, six] = this.state.table("network").get("ingress")?.IPAM?.Config ?? [];
+    return `${six?.Gateway.replace(/1$/, last.toString(16))}/64`;
+  }
+
   node(id: string): Node {
     return this.state.table("node").get(id) ?? assert.fail(`no node ${id}`);
   }

@@ -7,6 +7,7 @@ import {
   virtualServices,
   virtualServicesOf,
 } from "../../../../manager/plan/endpoints.ts";
+import { clusterPrefix } from "../../../../manager/plan/subnets.ts";
 import { networkWarnings } from "../../../../manager/plan/validate.ts";
 import { createNetwork, removeNetwork } from "../../../../manager/plan/write.ts";
 import { codec } from "../../../../proto/codec.ts";
@@ -141,7 +142,48 @@ const badNetworks = [
     code: "invalid",
     says: /gateway/,
   },
-  { name: "IPv6", spec: { Name: "x", EnableIPv6: true }, code: "unsupported", says: /IPv6/ },
+  {
+    name: "no IPv4",
+    spec: { Name: "x", EnableIPv4: false, EnableIPv6: true },
+    code: "unsupported",
+    says: /without IPv4/,
+  },
+  {
+    name: "an IPv6 subnet that is too small",
+    spec: { Name: "x", EnableIPv6: true, IPAM: { Config: [{ Subnet: "fd00:1::/126" }] } },
+    code: "invalid",
+    says: /fd00:1::\/126: between \/8 and \/125/,
+  },
+  {
+    name: "an IPv6 subnet that is another network's in part",
+    spec: { Name: "x", EnableIPv6: true, IPAM: { Config: [{ Subnet: "fd00:9::/32" }] } },
+    code: "invalid",
+    says: /overlaps .* fd00:9::\/32 is part of network nine/,
+  },
+  {
+    name: "link-local addresses",
+    spec: { Name: "x", EnableIPv6: true, IPAM: { Config: [{ Subnet: "fe80:1::/64" }] } },
+    code: "invalid",
+    says: /have a use of their own/,
+  },
+  {
+    name: "a gateway of the other family",
+    spec: {
+      ...{ Name: "x", EnableIPv6: true },
+      IPAM: { Config: [{ Subnet: "fd00:1::/64", Gateway: "10.9.0.1" }] },
+    },
+    code: "invalid",
+    says: /no matching subnet for gateway 10\.9\.0\.1/,
+  },
+  {
+    name: "an IPv6 range outside its subnet",
+    spec: {
+      ...{ Name: "x", EnableIPv6: true },
+      IPAM: { Config: [{ Subnet: "fd00:1::/64", IPRange: "fd00:2::/80" }] },
+    },
+    code: "invalid",
+    says: /invalid ip-range fd00:2::\/80/,
+  },
   {
     name: "a predefined name",
     spec: { Name: "host" },
@@ -153,12 +195,112 @@ for (const row of badNetworks)
   test(`a network is refused: ${row.name}`, () => {
     const sim = new Sim(0);
     sim.network("front");
+    sim.network("nine", { EnableIPv6: true, IPAM: { Config: [{ Subnet: "fd00:9:1::/64" }] } });
     const spec = codec("NetworkSpec").parse(row.spec);
     assert.throws(() => createNetwork(sim.state, spec, { id: "x" }), {
       code: row.code,
       message: row.says,
     });
   });
+
+const configOf = (sim: Sim, id: string) =>
+  (sim.state.table("network").get(id)?.IPAM?.Config ?? []).map(({ Subnet, Gateway }) => [
+    Subnet,
+    Gateway,
+  ]);
+
+test("a network with IPv6 gets a /64 of the cluster's own beside its IPv4 subnet", () => {
+  const sim = new Sim(0);
+  const [own = ""] = clusterPrefix(sim.state.cluster?.ID ?? "").split("::");
+  const prefix = own.replaceAll(/:0+/g, ":");
+  assert.match(own, /^fd[0-9a-f]{2}(:[0-9a-f]{4}){2}$/);
+  assert.notEqual(clusterPrefix("another"), clusterPrefix(sim.state.cluster?.ID ?? ""));
+  // The first is the ingress network's.
+  for (const [name, n] of [
+    ["a", 1],
+    ["b", 2],
+  ] as const) {
+    const [, six] = configOf(sim, sim.network(name, { EnableIPv6: true }));
+    assert.deepEqual(six, [`${prefix}:${n}::/64`, `${prefix}:${n}::1`]);
+  }
+  sim.write(removeNetwork(sim.state, "net-a"));
+  assert.deepEqual(configOf(sim, sim.network("c", { EnableIPv6: true }))[1], [
+    `${prefix}:1::/64`,
+    `${prefix}:1::1`,
+  ]);
+});
+
+test("subnets of both families are taken as asked for, the missing one from the pools", () => {
+  const sim = new Sim(0);
+  const both = [{ Subnet: "FD00:0:5::/56", Gateway: "fd00:0:5::99" }, { Subnet: "10.9.0.0/24" }];
+  assert.deepEqual(configOf(sim, sim.network("a", { EnableIPv6: true, IPAM: { Config: both } })), [
+    ["10.9.0.0/24", "10.9.0.1"],
+    ["fd00:0:5::/56", "fd00:0:5::99"],
+  ]);
+  const six = [{ Subnet: "fd00:7::/64" }];
+  assert.deepEqual(configOf(sim, sim.network("b", { EnableIPv6: true, IPAM: { Config: six } })), [
+    ["10.1.0.0/24", "10.1.0.1"],
+    ["fd00:7::/64", "fd00:7::1"],
+  ]);
+});
+
+test("an IPv6 subnet without --ipv6 is left unused, and said to be", () => {
+  const sim = new Sim(0);
+  const IPAM = { Config: [{ Subnet: "fd00:7::/64" }] };
+  assert.deepEqual(configOf(sim, sim.network("a", { IPAM })), [["10.1.0.0/24", "10.1.0.1"]]);
+  const spec = codec("NetworkSpec").parse({ Name: "a", IPAM });
+  assert.deepEqual(networkWarnings(spec), [
+    "subnet fd00:7::/64 is not used: the network has no IPv6 (give --ipv6 for both)",
+  ]);
+});
+
+test("on a network of both families every service and task has an address of each", () => {
+  const sim = new Sim(2);
+  const Config = [
+    { Subnet: "fd00:7::/64", IPRange: "fd00:7::8:0/112", AuxiliaryAddresses: { x: "fd00:7::8:1" } },
+  ];
+  const id = sim.network("dual", { EnableIPv6: true, IPAM: { Config } });
+  const template = { ContainerSpec: { Image: "i" }, Networks: [{ Target: "dual" }] };
+  const mode = { Mode: { Replicated: { Replicas: 2 } } };
+  const vips = () => sim.named("web").Endpoint?.VirtualIPs;
+  sim.service("web", { TaskTemplate: template, ...mode });
+  const first = vips();
+  assert.deepEqual(first, [
+    { NetworkID: id, Addr: "10.1.0.2/24" },
+    { NetworkID: id, Addr: "fd00:7::8:0/64" },
+  ]);
+  sim.settle();
+  const addresses = () => sim.running("web").map((task) => task.NetworksAttachments[0]?.Addresses);
+  assert.deepEqual(addresses(), [
+    ["10.1.0.3/24", "fd00:7::8:2/64"],
+    ["10.1.0.4/24", "fd00:7::8:3/64"],
+  ]);
+  assert.deepEqual(virtualServices(sim.state, id)[0]?.VirtualIPs, ["10.1.0.2", "fd00:7::8:0"]);
+  assert.deepEqual(endpoints(sim.state, id)[0]?.Addresses, ["10.1.0.3", "fd00:7::8:2"]);
+  // New tasks get new addresses, as long as there are any that nobody had.
+  sim.service("web", { TaskTemplate: { ...template, ForceUpdate: 1 }, ...mode });
+  sim.settle();
+  assert.deepEqual(addresses(), [
+    ["10.1.0.5/24", "fd00:7::8:4/64"],
+    ["10.1.0.6/24", "fd00:7::8:5/64"],
+  ]);
+  assert.deepEqual(vips(), first);
+});
+
+test("when one family has no address left a task waits, and the other's is not lost", () => {
+  const sim = new Sim(1);
+  const Config = [{ Subnet: "fd00:7::/125" }];
+  sim.network("tiny", { EnableIPv6: true, IPAM: { Config } });
+  const template = { ContainerSpec: { Image: "i" }, Networks: [{ Target: "tiny" }] };
+  sim.service("web", { TaskTemplate: template, Mode: { Replicated: { Replicas: 9 } } });
+  sim.settle();
+  assert.equal(sim.running("web").length, 4);
+  assert.match(
+    sim.tasks("web").find((task) => task.NodeID === "")?.Status?.Err ?? "",
+    /no address is free on network tiny: its IPv6 subnet is used up/,
+  );
+  assert.throws(() => sim.service("more", { TaskTemplate: template }), { code: "exhausted" });
+});
 
 test("a network in use is not removed; what is stopping does not use it", () => {
   const sim = new Sim(1);
@@ -277,7 +419,7 @@ const badSpecs = [
   {
     name: "a host's name for a port's address",
     spec: publish({ PublishedPort: 80, HostIP: "localhost" }),
-    says: /host address "localhost" is no IPv4 address/,
+    says: /host address "localhost" is no IP address/,
   },
   {
     name: "the node's own network and another",
@@ -515,6 +657,7 @@ test("virtual addresses stay over updates, and come and go with networks and por
     { NetworkID: front, Addr: "10.1.0.2/24" },
     { NetworkID: back, Addr: "10.1.1.2/24" },
     { NetworkID: "ingress", Addr: "10.0.0.2/16" },
+    { NetworkID: "ingress", Addr: sim.inIngress6(2) },
   ]);
   assert.deepEqual(
     sim.service("web", { ...on("back"), EndpointSpec: { Mode: "dnsrr" } }).Endpoint?.VirtualIPs,
