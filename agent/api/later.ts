@@ -16,9 +16,6 @@ const later = [
   ["POST", "/configs/create", "a config"],
   ["DELETE", "/configs/:id", "a config"],
   ["POST", "/configs/:id/update", "a config"],
-  ["GET", "/containers/:id/archive", "docker cp"],
-  ["HEAD", "/containers/:id/archive", "docker cp"],
-  ["PUT", "/containers/:id/archive", "docker cp"],
   ["GET", "/containers/:id/attach/ws", "docker attach"],
   ["GET", "/containers/:id/changes", "docker diff"],
   ["GET", "/containers/:id/export", "docker export"],
@@ -31,10 +28,7 @@ const later = [
   ["DELETE", "/secrets/:id", "a secret"],
   ["POST", "/secrets/:id/update", "a secret"],
   ["POST", "/session", "building images"],
-  ["POST", "/volumes/create", "volume create"],
-  ["POST", "/volumes/prune", "volume prune"],
   ["PUT", "/volumes/:name", "volume update"],
-  ["DELETE", "/volumes/:name", "volume rm"],
 ] as const;
 
 /** Kinds of which there are none yet: their lists are empty, and none is found. */

@@ -6,6 +6,7 @@ import type { Duplex } from "node:stream";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { staleKey } from "../../proto/rpc.ts";
+import { addArchive } from "./archive.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
 import { addCreate } from "./container-create.ts";
 import { addContainers } from "./containers.ts";
@@ -112,7 +113,11 @@ function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): Fas
   });
   app.server.maxConnections = connectionsMax;
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser("*", (request, body, done) => {
+    if (request.routeOptions.config.streamsBody === true) done(null, body);
+    else
+      wholeBody(body, request.headers["content-length"]).then((bytes) => done(null, bytes), done);
+  });
   app.addHook("onRequest", (_request, reply, done) => asked.run(reply, done));
   app.addHook("onRequest", async (request, reply) => {
     for (const [name, value] of Object.entries(commonHeaders(context)))
@@ -145,6 +150,28 @@ function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): Fas
   for (const add of families) add(app, context);
   serveUpgrades(app, context);
   return app;
+}
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The handler reads the body itself, as it comes. */
+    readonly streamsBody?: boolean;
+  }
+}
+
+/** Throws `too_large`. */
+async function wholeBody(body: IncomingMessage, length: string | undefined): Promise<Buffer> {
+  const tooLarge = () =>
+    new SwarmError("too_large", `the request body is too large: ${bodyBytesMax} bytes at most`);
+  if (Number(length ?? 0) > bodyBytesMax) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bodyBytesMax) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** Without the query: it may hold what is nobody's business. */
@@ -196,6 +223,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addCreate,
   addAttach,
   addControls,
+  addArchive,
   addExec,
   addImages,
   addDistribution,

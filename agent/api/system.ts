@@ -12,7 +12,7 @@ import { controlOf, listRequest } from "./control.ts";
 import { imageJson } from "./images.ts";
 import type { ApiContext, LocalNode } from "./types.ts";
 import { apiVersion, apiVersionMin } from "./versions.ts";
-import { listVolumes } from "./volumes.ts";
+import { volumeUsage } from "./volumes.ts";
 
 const clusterMsMax = 3_000;
 
@@ -194,7 +194,7 @@ async function diskUsage(context: ApiContext): Promise<Json> {
     Containers: context.engine
       .list()
       .map((container) => containerSummary(container, context.dataRoot, now)),
-    Volumes: await listVolumes(context.dataRoot),
+    Volumes: await volumeUsage(context),
     BuildCache: [],
   };
 }

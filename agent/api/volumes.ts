@@ -1,64 +1,139 @@
-// /volumes: the named volumes of this node.
+// /volumes: the volumes of this node.
 
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
-import { timestamp } from "../../proto/kit/world.ts";
+import { z } from "zod";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { VolumeObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
-import { onlyFilters, parameter, Query } from "./request.ts";
+import {
+  flagFilter,
+  labelsMatch,
+  onlyFilters,
+  optionalBody,
+  parameter,
+  parseBody,
+  Query,
+} from "./request.ts";
 import type { ApiContext } from "./types.ts";
 
+const anonymousLabel = "com.docker.volume.anonymous";
+
+const map = z
+  .record(z.string(), z.string())
+  .nullish()
+  .transform((value) => value ?? {});
+const createBody = z.object({
+  Name: z.string().nullish(),
+  Driver: z.string().nullish(),
+  DriverOpts: map,
+  Labels: map,
+  ClusterVolumeSpec: z.unknown().optional(),
+});
+
 export function addVolumes(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+
   app.get("/volumes", async (request) => {
     const filters = new Query(request).filters();
     onlyFilters(filters, ["dangling", "driver", "label", "name"]);
     const used = usedVolumes(context);
-    const dangling = filters["dangling"]?.[0];
-    const all = await listVolumes(context.dataRoot);
-    const chosen = all.filter(
-      ({ Name }) =>
-        (filters["name"]?.some((value) => String(Name).includes(value)) ?? true) &&
+    const isDangling = flagFilter(filters, "dangling");
+    const chosen = (await engine.volumes()).filter(
+      ({ name, labels }) =>
+        (filters["name"]?.some((value) => name.includes(value)) ?? true) &&
         (filters["driver"]?.includes("local") ?? true) &&
-        filters["label"] === undefined &&
-        (dangling === undefined || ["true", "1"].includes(dangling) !== used.has(String(Name))),
+        labelsMatch(labels, filters["label"]) &&
+        (isDangling === undefined || isDangling !== used.has(name)),
     );
-    return { Volumes: chosen, Warnings: null };
+    return { Volumes: chosen.map(volumeJson), Warnings: null };
   });
 
   app.get("/volumes/:name", async (request) => {
     const name = parameter(request, "name");
-    const found = (await listVolumes(context.dataRoot)).find((volume) => volume["Name"] === name);
+    const found = (await engine.volumes()).find((volume) => volume.name === name);
     if (found === undefined) throw new SwarmError("not_found", `get ${name}: no such volume`);
-    return found;
+    return volumeJson(found);
+  });
+
+  app.post("/volumes/create", async (request, reply) => {
+    const body = parseBody(createBody, optionalBody(request) ?? {});
+    const driver = body.Driver || "local";
+    if (driver !== "local")
+      throw new SwarmError(
+        "not_found",
+        `error looking up volume plugin ${driver}: plugin "${driver}" not found`,
+      );
+    if (body.ClusterVolumeSpec)
+      throw new SwarmError("unsupported", "cluster volumes are not available in this version");
+    const made = await engine.createVolume({
+      name: body.Name ?? "",
+      labels: body.Labels,
+      options: body.DriverOpts,
+    });
+    return reply.code(201).send(volumeJson(made));
+  });
+
+  app.delete("/volumes/:name", async (request, reply) => {
+    const force = new Query(request).flag("force");
+    await engine.removeVolume(parameter(request, "name"), force);
+    return reply.code(204).send();
+  });
+
+  app.post("/volumes/prune", async (request) => {
+    const filters = new Query(request).filters();
+    onlyFilters(filters, ["all", "label", "label!"]);
+    // Those with a name only when all are meant.
+    const isAll = flagFilter(filters, "all") === true;
+    const used = usedVolumes(context);
+    const deleted: string[] = [];
+    let bytes = 0;
+    for (const { name, labels } of await engine.volumes()) {
+      if (used.has(name) || !(isAll || Object.hasOwn(labels, anonymousLabel))) continue;
+      if (!labelsMatch(labels, filters["label"])) continue;
+      if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
+      const own = await engine.volumeBytes(name).catch(() => 0);
+      try {
+        await engine.removeVolume(name, false);
+        deleted.push(name);
+        bytes += own;
+      } catch (error) {
+        // Taken into use meanwhile.
+        context.log.debug({ volume: name, error }, "not pruned");
+      }
+    }
+    return { VolumesDeleted: deleted, SpaceReclaimed: bytes };
   });
 }
 
-function usedVolumes(context: ApiContext): Set<string> {
-  const mounts = context.engine.list().flatMap((container) => container.host.Mounts ?? []);
+function usedVolumes({ engine }: ApiContext): Set<string> {
+  const mounts = engine.list().flatMap((container) => container.host.Mounts ?? []);
   return new Set(mounts.filter((item) => item.Type === "volume").map((item) => item.Source));
 }
 
-export async function listVolumes(dataRoot: string): Promise<Json[]> {
-  const folder = join(dataRoot, "volumes");
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    if (errnoOf(error) === "ENOENT") return [];
-    throw error;
-  });
-  const volumes: Json[] = [];
-  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
-    const data = join(folder, name, "_data");
-    const facts = await stat(data).catch(() => null);
-    if (facts === null) continue;
-    volumes.push({
-      Name: name,
-      Driver: "local",
-      Mountpoint: data,
-      CreatedAt: timestamp(facts.birthtimeMs || facts.mtimeMs),
-      Labels: null,
-      Options: null,
-      Scope: "local",
-    });
-  }
-  return volumes.sort((a, b) => (String(a["Name"]) < String(b["Name"]) ? -1 : 1));
+export function volumeJson(volume: VolumeObject): Json {
+  return {
+    Name: volume.name,
+    Driver: "local",
+    Mountpoint: volume.mountpoint,
+    CreatedAt: volume.created,
+    Labels: Object.keys(volume.labels).length === 0 ? null : volume.labels,
+    Options: Object.keys(volume.options).length === 0 ? null : volume.options,
+    Scope: "local",
+  };
+}
+
+/** With sizes, as `docker system df` wants them. */
+export async function volumeUsage(context: ApiContext): Promise<Json[]> {
+  const { engine } = context;
+  const mounts = engine.list().flatMap((container) => container.host.Mounts ?? []);
+  return Promise.all(
+    (await engine.volumes()).map(async (volume) => ({
+      ...volumeJson(volume),
+      UsageData: {
+        RefCount: mounts.filter(({ Type, Source }) => Type === "volume" && Source === volume.name)
+          .length,
+        Size: await engine.volumeBytes(volume.name).catch(() => -1),
+      },
+    })),
+  );
 }

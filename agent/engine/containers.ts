@@ -53,6 +53,8 @@ const sigkill = 9;
 const timerMsMax = 2 ** 31 - 1;
 const killedExit = 137;
 const reapMsMax = 10_000;
+const statusTriesMax = 20;
+const statusRetryMs = 250;
 /** The exit code of a process whose end nobody saw, as in Docker. */
 const unseenExit = 255;
 
@@ -293,12 +295,24 @@ export class Containers {
       );
   }
 
+  /** On a busy machine a shim may be too slow to say how its process is: that is no reason to end what runs. */
+  async #statusOf(id: string, listed: string | undefined): Promise<string | undefined> {
+    const { runtime, world, scope } = this.#parts;
+    let status = listed;
+    for (let tries = 0; status === "unknown" && tries < statusTriesMax; tries++) {
+      await world.sleep(statusRetryMs, scope.signal);
+      status = (await runtime.process(id, ""))?.status;
+    }
+    return status === "unknown" ? "running" : status;
+  }
+
   async #adoptOne(
     record: ContainerFile,
     isMade: boolean,
-    status: string | undefined,
+    listed: string | undefined,
   ): Promise<void> {
     const { log } = this.#parts;
+    const status = await this.#statusOf(record.id, listed);
     if (record.state.Status === "removing" || !isMade) {
       log.info({ container: record.id }, "finishing the removal of a container");
       await this.#clean(record, true);

@@ -18,12 +18,13 @@ import { findDevices, type GivenDevices } from "./devices.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
 import type { Image, Images } from "./images.ts";
 import type { Libc } from "./libc.ts";
-import { fillVolume, prepareMounts, tmpfsMounts, type Volumes } from "./mounts.ts";
+import { fillVolume, prepareMounts, tmpfsMounts } from "./mounts.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { readInside, withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 import { findUser } from "./users.ts";
+import type { Volumes } from "./volumes.ts";
 
 export interface CreatorParts {
   readonly runtime: Runtime;

@@ -26,7 +26,6 @@ import { openLibc } from "./libc.ts";
 import { LocalNetworks } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
 import { readLogs } from "./logs.ts";
-import { Volumes } from "./mounts.ts";
 import { Operations } from "./operations.ts";
 import type { OverlayDoor } from "./overlay.ts";
 import { Puller } from "./pull.ts";
@@ -34,6 +33,7 @@ import { Records } from "./records.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import { readStats } from "./stats.ts";
 import type { Engine } from "./types.ts";
+import { Volumes } from "./volumes.ts";
 import { Wiring, type WiringParts } from "./wiring.ts";
 
 export interface EngineParts {
@@ -120,7 +120,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       }),
   });
   const operations = new Operations({
-    ...{ runtime, containers, records, libc, hub, wiring, networks },
+    ...{ runtime, containers, records, libc, hub, wiring, networks, volumes },
   });
   const execs = new Execs({ runtime, containers, hub, libc, host, execRoot, world });
   const versions = await readVersions(runtime);
@@ -197,6 +197,10 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     },
     bytes: (id) => runtime.snapshotBytes(containers.find(id).id),
     withFiles: (id, run) => operations.withFiles(id, run),
+    volumes: () => volumes.list(),
+    createVolume: (spec) => volumes.create(spec),
+    removeVolume: (name, force) => operations.removeVolume(name, force),
+    volumeBytes: (name) => volumes.bytes(name),
     networks: () => networks.list(),
     createNetwork: (spec) => operations.createNetwork(spec),
     removeNetwork: (id) => operations.removeNetwork(id),

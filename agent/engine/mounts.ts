@@ -2,16 +2,16 @@
 
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { lstat, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { lstat, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Mount } from "../../proto/gen/types.ts";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { SpecMount } from "../runtime/spec-types.ts";
 import { insideRoot } from "./rootfs.ts";
+import type { Volumes } from "./volumes.ts";
 
 const run = promisify(execFile);
-const volumeNamePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const copyMsMax = 10 * 60_000;
 
 /** A volume that has just been made and still lacks what the image has at its place. */
@@ -25,40 +25,6 @@ export interface PreparedMounts {
   /** What was asked for and what the image has, each volume by its name. */
   readonly resolved: readonly Mount[];
   readonly fresh: readonly FreshVolume[];
-}
-
-export class Volumes {
-  readonly #directory: string;
-
-  constructor(dataRoot: string) {
-    this.#directory = join(dataRoot, "volumes");
-  }
-
-  path(name: string): string {
-    if (!volumeNamePattern.test(name))
-      throw new SwarmError(
-        "invalid",
-        `create ${name}: "${name}" includes invalid characters for a local volume name`,
-      );
-    return join(this.#directory, name, "_data");
-  }
-
-  /** True when it was made now. */
-  async ensure(name: string): Promise<boolean> {
-    const path = this.path(name);
-    const isNew = !(await exists(path));
-    await mkdir(path, { recursive: true, mode: 0o755 });
-    return isNew;
-  }
-
-  async remove(name: string): Promise<void> {
-    this.path(name);
-    await rm(join(this.#directory, name), { recursive: true, force: true });
-  }
-
-  async list(): Promise<readonly string[]> {
-    return readdir(this.#directory).catch(() => []);
-  }
 }
 
 /**
@@ -125,8 +91,8 @@ async function volume(
   const driver = mount.VolumeOptions?.DriverConfig?.Name ?? "";
   if (driver !== "" && driver !== "local")
     throw new SwarmError("unsupported", `volume driver ${driver} is not supported: use local`);
-  const isNew = await volumes.ensure(name);
-  const directory = volumes.path(name);
+  const isNew = await volumes.ensure(name, mount.VolumeOptions?.Labels ?? {});
+  const directory = await volumes.source(name);
   const subpath = mount.VolumeOptions?.Subpath ?? "";
   if (isNew && mount.VolumeOptions?.NoCopy !== true && subpath === "")
     fresh.push({ directory, target });

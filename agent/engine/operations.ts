@@ -12,6 +12,7 @@ import type { LocalNetworks } from "./local-networks.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { withRootfs } from "./rootfs.ts";
 import type { ContainerUpdate, EndpointWish, LocalNetworkSpec } from "./types.ts";
+import type { Volumes } from "./volumes.ts";
 import type { Wiring } from "./wiring.ts";
 
 export interface OperationsParts {
@@ -22,6 +23,7 @@ export interface OperationsParts {
   readonly hub: Hub;
   readonly wiring: Wiring;
   readonly networks: LocalNetworks;
+  readonly volumes: Volumes;
 }
 
 export class Operations {
@@ -129,6 +131,25 @@ export class Operations {
       );
     await networks.remove(network.id);
     await wiring.announce();
+  }
+
+  async removeVolume(name: string, force: boolean): Promise<void> {
+    const { volumes, containers } = this.#parts;
+    if ((await volumes.find(name)) === undefined) {
+      if (force) return;
+      throw new SwarmError("not_found", `get ${name}: no such volume`);
+    }
+    const users = containers
+      .list()
+      .filter(({ host }) =>
+        (host.Mounts ?? []).some((mount) => mount.Type === "volume" && mount.Source === name),
+      );
+    if (users.length > 0)
+      throw new SwarmError(
+        "conflict",
+        `remove ${name}: volume is in use - [${users.map(({ id }) => id).join(", ")}]`,
+      );
+    await volumes.remove(name);
   }
 
   async connect(text: string, network: string, wish: EndpointWish): Promise<void> {

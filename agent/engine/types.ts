@@ -318,6 +318,18 @@ export interface LocalNetworkSpec {
   readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
 }
 
+export interface VolumeSpec {
+  /** "": one is made up. */
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of the local driver: none, or type=none, o=bind, device=/path. */
+  readonly options: Readonly<Record<string, string>>;
+}
+export interface VolumeObject extends VolumeSpec {
+  readonly mountpoint: string;
+  readonly created: string;
+}
+
 /** What `docker update` may change; absent fields stay. */
 export interface ContainerUpdate {
   readonly host: Pick<
@@ -416,6 +428,13 @@ export interface Engine {
   /** Of a container made by hand, running or not. */
   connect(container: string, network: string, wish: EndpointWish): Promise<void>;
   disconnect(container: string, network: string, force: boolean): Promise<void>;
+
+  volumes(): Promise<readonly VolumeObject[]>;
+  /** The one there is when it is asked for again. Throws `invalid`, `unsupported`, `conflict`. */
+  createVolume(spec: VolumeSpec): Promise<VolumeObject>;
+  /** Throws `conflict` while a container, running or not, has it. By force nothing is said of one that is not there. */
+  removeVolume(name: string, force: boolean): Promise<void>;
+  volumeBytes(name: string): Promise<number>;
 
   createExec(id: string, config: ExecConfig): Promise<string>;
   startExec(execId: string, signal: AbortSignal): Promise<ExecStreams>;

@@ -2,6 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { machine, socketOf } from "../../deploy/lab/names.ts";
 import { attempt, attemptDocker, docker, lab, until, withLab } from "./harness.ts";
@@ -283,4 +286,46 @@ test("attachable networks of the swarm: containers of any host meet services and
     (await attemptDocker(host, "network", "rm", meeting)).code === 0 ? true : undefined,
   );
   await docker(host, "network", "rm", closed);
+});
+
+test("volumes: made, listed, kept while they are used, pruned; files in and out of a container", async () => {
+  await docker(host, "volume", "create", "--label", "run-test", "run-made");
+  assert.equal(await docker(host, "volume", "ls", "-q", "--filter", "label=run-test"), "run-made");
+  const mounts = ["-v", "run-made:/d", "-v", "/anonymous"];
+  await start("run-files", ...mounts, image, "sleep", "1000");
+  const busy = await attemptDocker(host, "volume", "rm", "run-made");
+  assert.match(busy.stderr, /remove run-made: volume is in use - \[[0-9a-f]{64}\]/);
+  assert.equal(
+    await typed("kept\n", "run", "-i", "--rm", "--volume", "run-made:/d", image, "tee", "/d/file"),
+    "kept\n",
+  );
+  const folder = mkdtempSync(join(tmpdir(), "tsswarm-run-"));
+  try {
+    mkdirSync(join(folder, "dir"));
+    writeFileSync(join(folder, "dir/file"), "copied\n");
+    await docker(host, "cp", join(folder, "dir"), "run-files:/tmp/in");
+    assert.equal(await docker(host, "exec", "run-files", "cat", "/tmp/in/file"), "copied");
+    await docker(host, "cp", "run-files:/d/file", join(folder, "out"));
+    assert.equal(readFileSync(join(folder, "out"), "utf8"), "kept\n");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const missing = await attemptDocker(host, "cp", "run-files:/nope", "-");
+  assert.match(missing.stderr, /Could not find the file \/nope/);
+  await docker(host, "rm", "-f", "-v", "run-files");
+  assert.equal(
+    await docker(
+      host,
+      "volume",
+      "ls",
+      "-q",
+      "--filter",
+      "dangling=true",
+      "--filter",
+      "name=run-made",
+    ),
+    "run-made",
+  );
+  await docker(host, "volume", "prune", "-af", "--filter", "label=run-test");
+  assert.equal(await docker(host, "volume", "ls", "-q", "--filter", "name=run-made"), "");
 });

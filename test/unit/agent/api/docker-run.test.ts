@@ -144,3 +144,19 @@ test("bridge networks of this node: made, listed, connected, removed", { skip },
   const predefined = await daemon.docker("network", "rm", "bridge");
   assert.match(predefined.stderr, /bridge is a pre-defined network and cannot be removed/);
 });
+
+test("volumes: made, listed by label, removed, pruned", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const create = ["volume", "create", "--label", "a=b", "data"];
+  assert.equal((await daemon.docker(...create)).stdout.trim(), "data");
+  await daemon.docker("volume", "create");
+  const listed = await daemon.docker("volume", "ls", "-q", "--filter", "label=a=b");
+  assert.equal(listed.stdout.trim(), "data");
+  const plugin = await daemon.docker("volume", "create", "-d", "rexray", "x");
+  assert.match(plugin.stderr, /plugin "rexray" not found/);
+  const pruned = await daemon.docker("volume", "prune", "-f");
+  assert.match(pruned.stdout, /Deleted Volumes:\nf{64}\n\nTotal reclaimed space: 1kB/);
+  assert.equal((await daemon.docker("volume", "rm", "data")).code, 0);
+  const gone = await daemon.docker("volume", "rm", "data");
+  assert.match(gone.stderr, /no such volume/);
+});

@@ -10,6 +10,7 @@ import type {
   ExecConfig,
   ExecState,
   LocalNetworkObject,
+  VolumeObject,
 } from "../../../../agent/engine/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
@@ -198,6 +199,21 @@ export class FakeEngine implements Engine {
   };
   /** Where the files of all containers are. */
   root = "/nonexistent";
+  readonly localVolumes = new Map<string, VolumeObject>();
+  volumes: Engine["volumes"] = async () => [...this.localVolumes.values()];
+  createVolume: Engine["createVolume"] = async (spec) => {
+    const name = spec.name || "f".repeat(64);
+    const created = timestamp(Date.now());
+    const labels = spec.name === "" ? { "com.docker.volume.anonymous": "" } : spec.labels;
+    const volume = { ...spec, name, labels, created, mountpoint: `/volumes/${name}/_data` };
+    this.localVolumes.set(name, volume);
+    return volume;
+  };
+  removeVolume: Engine["removeVolume"] = async (name) => {
+    if (!this.localVolumes.delete(name))
+      throw new SwarmError("not_found", `get ${name}: no such volume`);
+  };
+  volumeBytes: Engine["volumeBytes"] = async () => 1_000;
   readonly localNetworks = new Map<string, LocalNetworkObject>();
   networks: Engine["networks"] = () => [...this.localNetworks.values()];
   createNetwork: Engine["createNetwork"] = async (spec) => {

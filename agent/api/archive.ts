@@ -1,0 +1,69 @@
+// /containers/{id}/archive: docker cp.
+
+import type { IncomingMessage } from "node:http";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { type PathStat, readPath, statPath, writePath } from "../engine/archive.ts";
+import { StatusError } from "./errors.ts";
+import { parameter, Query } from "./request.ts";
+import { outflow } from "./stream.ts";
+import type { ApiContext } from "./types.ts";
+
+export function addArchive(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+  const url = "/containers/:id/archive";
+
+  app.head(url, async (request, reply) => {
+    const { id, path } = asked(context, request);
+    withStat(reply, await engine.withFiles(id, (root) => statPath(root, path)));
+    return reply.code(200).send();
+  });
+
+  app.get(url, { exposeHeadRoute: false }, async (request, reply) => {
+    const { id, path } = asked(context, request);
+    await engine.withFiles(id, async (root) => {
+      withStat(reply, await statPath(root, path));
+      await outflow(
+        reply,
+        "application/x-tar",
+        async (out) => {
+          for await (const chunk of await readPath(root, path, out.gone)) await out.write(chunk);
+        },
+        () => "",
+      );
+    });
+  });
+
+  app.put(url, { config: { streamsBody: true } }, async (request, reply) => {
+    const { id, path, query } = asked(context, request);
+    const container = engine.inspect(id);
+    if (container.host.ReadonlyRootfs === true)
+      throw new StatusError(403, "denied", "container rootfs is marked read-only");
+    // What runs is held still: else it could put a link where a file is just being written.
+    const isFrozen = container.state.Status === "running";
+    if (isFrozen) await engine.pause(id);
+    try {
+      await engine.withFiles(id, (root) =>
+        writePath(root, path, request.body as IncomingMessage, {
+          keepsKinds: query.flag("noOverwriteDirNonDir"),
+        }),
+      );
+    } finally {
+      if (isFrozen) await engine.unpause(id).catch(() => {});
+    }
+    return reply.code(200).send();
+  });
+}
+
+function asked(context: ApiContext, request: FastifyRequest) {
+  const query = new Query(request);
+  const path = query.text("path");
+  if (path === "") throw new SwarmError("invalid", "bad parameter: 'path' cannot be empty");
+  const { id } = context.engine.inspect(parameter(request, "id"));
+  return { id, path: path.startsWith("/") ? path : `/${path}`, query };
+}
+
+function withStat(reply: FastifyReply, stat: PathStat): void {
+  const header = Buffer.from(JSON.stringify(stat)).toString("base64");
+  reply.raw.setHeader("X-Docker-Container-Path-Stat", header);
+}
