@@ -463,6 +463,7 @@ async function pump(
   let gone = false;
   const stop = new AbortController();
   const cancel = () => call.cancel();
+  if (signal?.aborted === true) cancel();
   signal?.addEventListener("abort", cancel, { once: true });
   call.on("error", () => {});
   call.on("status", () => {

@@ -404,6 +404,7 @@ class RaftNode implements Raft {
     const { world, log } = this.#options;
     const { signal } = this.#closing;
     signal.addEventListener("abort", () => this.#untilTick.abort(), { once: true });
+    const standAt = 2 + Math.floor(4 * world.random());
     for (let count = 1; !signal.aborted; count++) {
       const slept = world.monotonic();
       this.#isTickRare = this.#isAlone();
@@ -417,6 +418,9 @@ class RaftNode implements Raft {
       if (signal.aborted) return;
       if (lateMs > this.#limits.slowMs) log.warn({ lateMs }, "the Raft loop was paused");
       this.#core.tick();
+      // Just started, and nobody leads: all were away. Where somebody does after all, a pre-vote disturbs nobody.
+      if (count === standAt && this.#role.leader === null && this.#limits.core.preVote !== false)
+        this.#core.campaign();
       this.#wake();
       const now = world.monotonic();
       if (now - (this.#persistStarted ?? now) > this.#limits.stallMsMax)

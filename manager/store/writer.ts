@@ -136,8 +136,8 @@ export class Writer {
 
   async #flush(): Promise<void> {
     this.#isFlushing = true;
-    // Everything written in this turn of the event loop shares the first batch.
-    await Promise.resolve();
+    // What arrived together shares the first batch: else that has one write, and all others wait a round for it.
+    await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
       const batch = this.#take();
       if (batch.length === 0) continue;

@@ -141,7 +141,9 @@ test("three managers: each takes writes and sees those of the others; one goes, 
   });
 
   const back = await all.start("h1");
-  assert.ok((await networks(back.control)).includes("without-h1"), "it reads what it missed");
+  await eventually("it reads what it missed", async () =>
+    (await networks(back.control)).includes("without-h1") ? true : undefined,
+  );
   await untilRoles(back.control, { h1: "reachable", [leader]: "leader", [other]: "reachable" });
 
   // The leader itself is demoted: another takes over and takes it out of Raft.
