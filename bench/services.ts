@@ -5,6 +5,8 @@ import { type Host, hosts, manager, type Side } from "./side.ts";
 import { BenchError, waitFor } from "./wait.ts";
 
 const msMax = 120_000;
+/** Of very many. */
+const msMaxEach = 2_000;
 const networkName = "bench";
 
 export interface Wanted {
@@ -106,7 +108,7 @@ export class Cluster {
     };
     return waitFor(
       () => `${this.side.name}: only ${seen} of ${count} tasks of ${service} run`,
-      msMax,
+      Math.max(msMax, count * msMaxEach),
       async () => {
         const tasks = await this.#manager.get<readonly Task[]>("/tasks", {
           query,

@@ -14,8 +14,8 @@ import type { ClusterView, Sandbox } from "../../agent/network/types.ts";
 import type { KeeperRequest, NameTable } from "../../proto/kit/keeper.ts";
 import { tcpListenerIn, udpSocketIn } from "../../proto/kit/netns.ts";
 
-/** Of the namespaces, by the file under test: network-e2e-. */
-export const prefix = `${basename(process.argv[1] ?? "", ".test.js")}-e2e-`;
+/** Of the namespaces, by the file under test: network-e2e-; several who test at once have labs by different names. */
+export const prefix = `${process.env["TSSWARM_LAB"] ?? ""}${basename(process.argv[1] ?? "", ".test.js")}-e2e-`;
 const directory = mkdtempSync(join(tmpdir(), prefix));
 const client = fileURLToPath(new URL("network-client.js", import.meta.url));
 const driver = fileURLToPath(new URL("network-host.js", import.meta.url));
