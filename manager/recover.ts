@@ -103,7 +103,8 @@ async function begin(
   changes: (state: State) => readonly Change[],
 ): Promise<void> {
   const place: Place = { index: last.index + 1, term: Math.max(1, last.term) };
-  const entry = encodeTransaction(changes(store.state), timestamp(now));
+  const level = store.state.cluster?.FeatureLevel;
+  const entry = encodeTransaction(changes(store.state), timestamp(now), level);
   const { outcomes } = machine.apply(place.index, encodeBatch([entry])) as EntryResult;
   for (const outcome of outcomes)
     assertThat(outcome.kind === "applied", "what makes this manager the only one fits the state");

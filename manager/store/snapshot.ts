@@ -9,11 +9,12 @@ const pieceBytesWanted = 256 << 10;
 
 /** Pieces of at most 1 MiB, sorted by kind and id; each object keeps its version and times. */
 export function* encodeSnapshot(state: Facts): Generator<Uint8Array, void, void> {
+  const level = state.cluster?.FeatureLevel;
   let gathered: Uint8Array[] = [];
   let bytes = 0;
   for (const kind of kinds)
     for (const object of state.table(kind).values()) {
-      const encoded = encodeTransaction([{ op: "put", kind, object } as Change], "");
+      const encoded = encodeTransaction([{ op: "put", kind, object } as Change], "", level);
       if (bytes > 0 && bytes + encoded.length > pieceBytesWanted) {
         yield encodeBatch(gathered);
         gathered = [];

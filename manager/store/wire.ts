@@ -28,11 +28,16 @@ const fieldOf: { readonly [K in Kind]: keyof StoreObject } = {
 };
 const knownKinds: ReadonlySet<string> = new Set(kinds);
 
-export function encodeTransaction(changes: readonly Change[], at: string): Buffer {
+/** `level` is what a manager has to know to read it: the level in force where it is written. */
+export function encodeTransaction(
+  changes: readonly Change[],
+  at: string,
+  level = featureLevel,
+): Buffer {
   return codec("Transaction").encode({
     Changes: changes.map(toWire),
     At: at,
-    FeatureLevel: featureLevel,
+    FeatureLevel: Math.min(level, featureLevel),
   });
 }
 

@@ -92,7 +92,8 @@ export class Writer {
         `a transaction may hold ${transactionChangesMax} changes, this one has ${changes.length}`,
       );
     const at = timestamp(this.#options.now());
-    const bytes = encodeTransaction(changes, at);
+    const level = this.#options.state().cluster?.FeatureLevel;
+    const bytes = encodeTransaction(changes, at, level);
     if (bytes.length + framingBytesMax > batchBytesMax)
       throw new SwarmError("too_large", `a write of ${bytes.length} bytes is over 1 MiB`);
     return { changes, at, bytes };
