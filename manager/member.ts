@@ -175,6 +175,7 @@ export class Member {
       store,
       world,
       log,
+      epoch,
       signal: stop.signal,
       publishLogs: (node, messages, ends) => this.#publishLogs(node, messages, ends),
     });

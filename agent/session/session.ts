@@ -270,6 +270,7 @@ export class AgentSession implements Session {
         ...held,
         BootID: bootId,
         Have: this.#wanted?.version ?? "",
+        Networks: [...(this.#wanted?.networks.keys() ?? [])],
         Tasks: [...reported, ...held.Tasks.filter((update) => !known.has(update.ID))],
       },
       firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),

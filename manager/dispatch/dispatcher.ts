@@ -16,9 +16,10 @@ import { callingNode, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
 import { infoOf, keyOf, peerOf } from "./assign.ts";
+import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
-import { NodeSession, type Surroundings } from "./session.ts";
+import { indexOfVersion, NodeSession, type Resumed, type Surroundings } from "./session.ts";
 import type { Downward, Upward } from "./upward.ts";
 
 /** Without a leader to tell, what is served here gets older: agents are to find another manager. */
@@ -28,6 +29,8 @@ export interface DispatcherOptions {
   readonly store: Store;
   readonly world: World;
   readonly log: Log;
+  /** Goes up when a new cluster is forced: versions of another one say nothing here. */
+  readonly epoch: number;
   /** Ends everything: the manager's. */
   readonly signal: AbortSignal;
   /** A node's logs, to whoever has asked for them. */
@@ -41,9 +44,11 @@ export interface DispatcherOptions {
 /** Of every manager. Construct it, `run` it, give it the calls of the Dispatch service, and connect it to whoever leads. */
 export class Dispatcher implements Downward {
   readonly #options: DispatcherOptions;
+  readonly #history = new History();
   readonly #outbox = new Outbox(() => this.#leader);
   readonly #sessions = new Map<string, NodeSession>();
   readonly #names: Names;
+  readonly #around: Surroundings;
   #leader: Upward | null = null;
   #aloneSince: number;
   #state: State;
@@ -62,6 +67,17 @@ export class Dispatcher implements Downward {
       updateNodes: (nodeIds) => this.#update(nodeIds),
       withdrawn: (taskIds) => this.#leader?.withdrawn(taskIds),
     });
+    const current = () => this.#state;
+    const names = this.#names;
+    this.#around = {
+      get state() {
+        return current();
+      },
+      isHeld: (taskId) => names.isHeld(taskId),
+      feedOf: (networkId) => names.feedOf(networkId),
+      toldIndex: () => names.toldIndex,
+      epoch: options.epoch,
+    };
   }
 
   /** From here on this is who hears what the sessions say: first all there is to say, then what comes. */
@@ -151,6 +167,7 @@ export class Dispatcher implements Downward {
   #take(step: Step): void {
     this.#state = step.state;
     this.#outbox.applied(step);
+    this.#history.note(step.state.index, step.changes);
     if (step.changes.length === 0) this.#begin(step.state);
     const nodes = new Set<string>();
     for (const change of step.changes) this.#route(change, nodes);
@@ -161,6 +178,7 @@ export class Dispatcher implements Downward {
   /** What lies before this state is not known: those who have a session come back for all of it. */
   #begin(state: State): void {
     for (const session of this.#sessions.values()) session.outgoing.end();
+    this.#history.begin(state.index);
     this.#names.begin();
     this.#outbox.begin(state);
   }
@@ -217,15 +235,7 @@ export class Dispatcher implements Downward {
 
   /** These nodes' agents hear what has changed in their tasks and networks. */
   #update(nodeIds: Iterable<string>): void {
-    for (const nodeId of nodeIds) this.#sessions.get(nodeId)?.update(this.#surroundings());
-  }
-
-  #surroundings(): Surroundings {
-    return {
-      state: this.#state,
-      isHeld: (taskId) => this.#names.isHeld(taskId),
-      feedOf: (networkId) => this.#names.feedOf(networkId),
-    };
+    for (const nodeId of nodeIds) this.#sessions.get(nodeId)?.update();
   }
 
   // ---------------------------------------------------------------- sessions
@@ -242,8 +252,9 @@ export class Dispatcher implements Downward {
     if (first.value.Hello === undefined)
       throw new SwarmError("invalid", "a session begins with Hello");
     const ends = AbortSignal.any([caller.signal, this.#options.signal]);
-    const session = new NodeSession(node.ID, ends);
-    this.#open(session, node, first.value.Hello, hostOf(caller.address));
+    const resumed = this.#resumed(first.value.Hello);
+    const session = new NodeSession(node.ID, this.#around, ends);
+    this.#open(session, node, first.value.Hello, resumed, hostOf(caller.address));
     void this.#read(messages, session);
     try {
       yield* session.outgoing;
@@ -252,7 +263,13 @@ export class Dispatcher implements Downward {
     }
   }
 
-  #open(session: NodeSession, node: Node, hello: Hello, address: string): void {
+  #open(
+    session: NodeSession,
+    node: Node,
+    hello: Hello,
+    resumed: Resumed | null,
+    address: string,
+  ): void {
     const { log } = this.#options;
     this.#sessions.get(node.ID)?.outgoing.end();
     this.#sessions.set(node.ID, session);
@@ -263,9 +280,22 @@ export class Dispatcher implements Downward {
       DataPathAddr: hello.DataPathAddr,
       Routes: hello.Routes,
     });
-    session.begin(this.#surroundings(), infoOf(this.#state, node));
+    session.begin(infoOf(this.#state, node), resumed);
     this.#report(session, hello.Tasks);
-    log.info({ node: node.ID, address, held: hello.Tasks.length }, "a node's session begins");
+    log.info(
+      { node: node.ID, address, held: hello.Tasks.length, resumed: resumed !== null },
+      "a node's session begins",
+    );
+  }
+
+  /** null: the agent gets everything. Throws `no_leader` when it knows more than this manager: what it is told never goes back. */
+  #resumed({ Have, Networks }: Hello): Resumed | null {
+    const index = indexOfVersion(Have, this.#options.epoch);
+    if (index === null) return null;
+    if (index > this.#state.index)
+      throw new SwarmError("no_leader", "this manager is behind what this node knows: try again");
+    const changed = this.#history.since(index);
+    return changed === null ? null : { networks: new Set(Networks), changed };
   }
 
   async #read(messages: AsyncIterator<FromAgent>, session: NodeSession): Promise<void> {

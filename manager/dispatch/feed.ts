@@ -47,6 +47,23 @@ export class Feed {
     return this.#all;
   }
 
+  /** For a session that has all of this network but what has become of these tasks and services. */
+  missed(taskIds: Iterable<string>, serviceIds: Iterable<string>): FeedPart {
+    const set: Assignment[] = [];
+    const remove: AssignmentKey[] = [];
+    for (const id of serviceIds) {
+      const service = this.#services.get(id);
+      if (service === undefined) remove.push(this.#serviceKey(id));
+      else set.push(serviceAssignment(service));
+    }
+    for (const id of taskIds) {
+      const endpoint = this.#endpoints.get(id);
+      if (endpoint === undefined) remove.push(this.#endpointKey(id));
+      else set.push(endpointAssignment(endpoint));
+    }
+    return part(set, remove);
+  }
+
   /** For a session that leaves the network. */
   keys(): readonly AssignmentKey[] {
     return [

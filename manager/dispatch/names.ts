@@ -3,11 +3,11 @@
 import type { Service, Task } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { overlaysOf } from "../../proto/networks.ts";
 import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { Alarm } from "./alarm.ts";
 import { Feed, type FeedPart } from "./feed.ts";
+import { networksOfService, networksOfTask } from "./history.ts";
 import { Holds, holdMsMax } from "./holds.ts";
 import type { NodeSession } from "./session.ts";
 
@@ -40,6 +40,7 @@ export class Names {
   readonly #flushAlarm: Alarm;
   readonly #holdAlarm: Alarm;
   #flushedAt = Number.NEGATIVE_INFINITY;
+  #flushedIndex = 0;
   /** A manager that just started has no sessions to ask: what should stop then simply waits until it would have them. */
   #settledAt = Number.POSITIVE_INFINITY;
 
@@ -55,6 +56,7 @@ export class Names {
     const { world, state } = this.#options;
     this.#feeds.clear();
     this.#dirty.clear();
+    this.#flushedIndex = state().index;
     this.#settledAt = world.monotonic() + holdMsMax;
     for (const task of state().table("task").values()) if (isInUse(task)) this.#hold(task);
   }
@@ -67,13 +69,14 @@ export class Names {
   }
 
   serviceChanged(before: Service | undefined, after: Service | undefined): void {
-    for (const service of [before, after]) {
-      if (service === undefined) continue;
-      for (const { NetworkID } of service.Endpoint?.VirtualIPs ?? [])
-        this.#dirtyOf(NetworkID).services.add(service.ID);
-      for (const { Target } of overlaysOf(service.Spec?.TaskTemplate?.Networks))
-        this.#dirtyOf(Target).services.add(service.ID);
-    }
+    for (const service of [before, after])
+      for (const networkId of networksOfService(service))
+        if (service !== undefined) this.#dirtyOf(networkId).services.add(service.ID);
+  }
+
+  /** The index of the state through which all sessions have been told of all names and addresses. */
+  get toldIndex(): number {
+    return this.#dirty.size === 0 ? this.#options.state().index : this.#flushedIndex;
   }
 
   /** Sends what has changed: at once, or when 100 ms have passed since the last time. */
@@ -124,7 +127,7 @@ export class Names {
   }
 
   #mark(task: Task): void {
-    for (const networkId of networksOf(task)) this.#dirtyOf(networkId).tasks.add(task.ID);
+    for (const networkId of networksOfTask(task)) this.#dirtyOf(networkId).tasks.add(task.ID);
   }
 
   #dirtyOf(networkId: string): Dirty {
@@ -139,6 +142,7 @@ export class Names {
   #flush(): void {
     this.#flushedAt = this.#options.world.monotonic();
     const state = this.#options.state();
+    this.#flushedIndex = state.index;
     const deltas = new Map<string, FeedPart>();
     for (const [networkId, { tasks, services }] of this.#dirty) {
       const delta = this.#feeds.get(networkId)?.refresh(state, tasks, services);
@@ -161,7 +165,7 @@ export class Names {
     if (this.#options.world.monotonic() < this.#settledAt) return;
     for (const taskId of this.#holds.unsent()) {
       const task = state.table("task").get(taskId);
-      const networks = task === undefined ? [] : networksOf(task);
+      const networks = task === undefined ? [] : networksOfTask(task);
       const versions = new Map<string, number>();
       for (const session of this.#options.sessions())
         if (networks.some((networkId) => session.hasNetwork(networkId)))
@@ -187,10 +191,6 @@ export class Names {
     const tasks = this.#options.state().table("task");
     this.#options.updateNodes(new Set(taskIds.map((id) => tasks.get(id)?.NodeID ?? "")));
   }
-}
-
-function networksOf(task: Task): readonly string[] {
-  return task.NetworksAttachments.map((attachment) => attachment.Network?.ID ?? "");
 }
 
 /** Serving, but it should stop: its endpoint has to be withdrawn first. */

@@ -5,6 +5,7 @@ import type {
   Assignment,
   AssignmentKey,
   Network,
+  Node,
   SessionInfo,
   Task,
   ToAgent,
@@ -15,6 +16,7 @@ import { Encoded } from "../../proto/rpc.ts";
 import type { State } from "../store/types.ts";
 import { keyOf, networksOfNode, peerOf, taskAssignment, tasksFor } from "./assign.ts";
 import type { Feed, FeedPart } from "./feed.ts";
+import type { Changed } from "./history.ts";
 
 /** An agent further behind is cut off; it comes back and gets everything at once. */
 const outgoingMax = 2048;
@@ -33,7 +35,25 @@ const empty: ToAgent = {
 export interface Surroundings {
   readonly state: State;
   readonly isHeld: (taskId: string) => boolean;
-  readonly feedOf: (networkId: string) => Pick<Feed, "all" | "keys">;
+  readonly feedOf: (networkId: string) => Pick<Feed, "all" | "keys" | "missed">;
+  /** Sessions that are up to date have been told everything through this index. */
+  readonly toldIndex: () => number;
+  readonly epoch: number;
+}
+
+/** What an agent has already that had a session before, here or with another manager. */
+export interface Resumed {
+  /** Ids of the networks it knows. */
+  readonly networks: ReadonlySet<string>;
+  /** Since its version. */
+  readonly changed: Changed;
+}
+
+/** The index that a version text speaks of; null for another epoch's and for none of ours. */
+export function indexOfVersion(text: string, epoch: number): number | null {
+  const [, , ofEpoch, index] = text.split("-");
+  if (index === undefined || !/^\d+$/.test(index) || ofEpoch !== `${epoch}`) return null;
+  return Number(index);
 }
 
 interface Difference {
@@ -54,9 +74,12 @@ export class NodeSession {
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();
 
+  readonly #around: Surroundings;
+
   /** The session ends when the signal aborts. */
-  constructor(nodeId: string, signal: AbortSignal) {
+  constructor(nodeId: string, around: Surroundings, signal: AbortSignal) {
     this.nodeId = nodeId;
+    this.#around = around;
     this.outgoing = new Queue(outgoingMax, signal);
   }
 
@@ -78,17 +101,28 @@ export class NodeSession {
     if (this.#isBeatAnswered) this.send({ Beat: true });
   }
 
-  /** The first message: all there is for this node. */
-  begin(around: Surroundings, info: SessionInfo): void {
-    const { set, parts } = this.#difference(around);
-    for (const node of around.state.table("node").values())
-      if (node.ID !== this.nodeId) set.push({ Key: keyOf("peer", node.ID), Peer: peerOf(node) });
-    this.#sendVersion({ Complete: true, Set: set, Info: info }, parts);
+  /** The first message: all there is for this node, or, to one that had a session before, what it has missed. */
+  begin(info: SessionInfo, resumed: Resumed | null): void {
+    const around = this.#around;
+    const { set, remove, parts } = this.#difference(around, resumed);
+    const nodes = around.state.table("node");
+    for (const node of resumed === null ? nodes.values() : []) this.#addPeer(node, set);
+    for (const id of resumed?.changed.nodes ?? []) {
+      const node = nodes.get(id);
+      if (node === undefined) remove.push(keyOf("peer", id));
+      else this.#addPeer(node, set);
+    }
+    const Complete = resumed === null;
+    this.#sendVersion({ Complete, Set: set, Remove: remove, Info: info }, parts);
+  }
+
+  #addPeer(node: Node, set: Assignment[]): void {
+    if (node.ID !== this.nodeId) set.push({ Key: keyOf("peer", node.ID), Peer: peerOf(node) });
   }
 
   /** Sends what has changed in this node's tasks and networks since the last time; nothing when nothing has. */
-  update(around: Surroundings): void {
-    const { set, remove, parts } = this.#difference(around);
+  update(): void {
+    const { set, remove, parts } = this.#difference(this.#around, null);
     if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, parts);
   }
 
@@ -102,7 +136,9 @@ export class NodeSession {
 
   #sendVersion(own: Partial<ToAgent>, parts: readonly FeedPart[]): void {
     this.version += 1;
-    const message = { ...empty, ...own, Version: `${this.id}-${this.version}` };
+    const { epoch, toldIndex } = this.#around;
+    const Version = `${this.id}-${this.version}-${epoch}-${toldIndex()}`;
+    const message = { ...empty, ...own, Version };
     if (parts.length === 0) this.outgoing.push(message);
     else {
       const bytes = codec("ToAgent").encode(message);
@@ -116,20 +152,46 @@ export class NodeSession {
     return id === this.id && number !== undefined ? Number(number) : null;
   }
 
-  #difference(around: Surroundings): Difference {
+  /** `resumed`: with the first message, what the agent has already. Its own tasks and networks are few and go whole. */
+  #difference(around: Surroundings, resumed: Resumed | null): Difference {
     const difference: Difference = { set: [], remove: [], parts: [] };
-    this.#differenceOfNetworks(around, difference);
+    this.#differenceOfNetworks(around, difference, resumed);
     this.#differenceOfTasks(around, difference);
+    if (resumed !== null) this.#whatIsGone(around, difference, resumed);
     return difference;
   }
 
-  #differenceOfNetworks(around: Surroundings, { set, remove, parts }: Difference): void {
+  /** What the agent may still have of networks and tasks that are its own no longer. */
+  #whatIsGone(around: Surroundings, { remove }: Difference, { networks, changed }: Resumed): void {
+    for (const id of networks) {
+      if (this.#networks.has(id)) continue;
+      const feed = around.feedOf(id);
+      const tasks = changed.tasksOfNetwork.get(id) ?? [];
+      const services = changed.servicesOfNetwork.get(id) ?? [];
+      for (const task of tasks) remove.push(keyOf("endpoint", `${id}/${task}`));
+      for (const service of services) remove.push(keyOf("service", `${id}/${service}`));
+      remove.push(...feed.keys(), keyOf("network", id));
+    }
+    for (const id of changed.tasksOfNode.get(this.nodeId) ?? [])
+      if (!this.#tasks.has(id)) remove.push(keyOf("task", id));
+  }
+
+  #differenceOfNetworks(
+    around: Surroundings,
+    { set, remove, parts }: Difference,
+    resumed: Resumed | null,
+  ): void {
     const wanted = networksOfNode(around.state, this.nodeId);
     for (const [id, network] of wanted) {
       const known = this.#networks.get(id);
       if (known === network) continue;
       set.push({ Key: keyOf("network", id), Network: network });
-      if (known === undefined) parts.push(around.feedOf(id).all());
+      if (resumed?.networks.has(id) === true) {
+        const tasks = resumed.changed.tasksOfNetwork.get(id) ?? [];
+        parts.push(
+          around.feedOf(id).missed(tasks, resumed.changed.servicesOfNetwork.get(id) ?? []),
+        );
+      } else if (known === undefined) parts.push(around.feedOf(id).all());
       this.#networks.set(id, network);
     }
     for (const id of [...this.#networks.keys()]) {

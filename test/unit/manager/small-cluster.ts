@@ -63,6 +63,7 @@ export async function smallCluster(): Promise<SmallCluster> {
     store,
     world: realWorld,
     log: silentLog,
+    epoch: 1,
     signal: stop.signal,
     publishLogs: (nodeId, messages) => lead.logs.publish(nodeId, messages),
   });
