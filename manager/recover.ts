@@ -2,12 +2,13 @@
 
 import { readFile } from "node:fs/promises";
 import { decodeBackup } from "../proto/backup.ts";
-import type { InitRequest } from "../proto/gen/types.ts";
+import type { InitRequest, Node } from "../proto/gen/types.ts";
 import type { NodeIdentity } from "../proto/identity.ts";
 import { assertThat } from "../proto/kit/assert.ts";
 import { newId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { timestamp } from "../proto/kit/world.ts";
+import { withSpec } from "./identity/admit.ts";
 import { signNode } from "./identity/ca.ts";
 import { clusterOf, newNode, rootOf } from "./identity/join.ts";
 import { type MemberSettings, raftFolder } from "./member.ts";
@@ -129,8 +130,8 @@ function aloneChanges(state: State, { nodeId, advertiseAddr }: MemberSettings): 
   return changes;
 }
 
-function asWorker<T extends { readonly Spec?: { readonly Role: string } }>(node: T): T {
-  return node.Spec === undefined ? node : { ...node, Spec: { ...node.Spec, Role: "worker" } };
+function asWorker(node: Node): Node {
+  return node.Spec === undefined ? node : withSpec(node, { ...node.Spec, Role: "worker" });
 }
 
 function leading(Addr: string) {

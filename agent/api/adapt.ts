@@ -19,7 +19,7 @@ export type Json = Record<string, unknown>;
 const ours: Readonly<Record<string, ReadonlySet<string>>> = {
   Service: new Set(["SpecVersion"]),
   Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt"]),
-  Node: new Set(["Index", "DataPathAddr", "Routes"]),
+  Node: new Set(["Index", "DataPathAddr", "Routes", "SpecBase"]),
   Cluster: new Set(["RootCA", "FeatureLevel", "NextNodeIndex", "NextVNI", "JoinTokens"]),
   CAConfig: new Set(["SigningCAKey"]),
   Network: new Set(["VNI"]),

@@ -3,11 +3,12 @@
 import type { Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc.ts";
+import { withSpec } from "../identity/admit.ts";
 import { checkDemotion } from "../identity/managers.ts";
 import type { Change, State } from "../store/types.ts";
 import { type ControlContext, change, fresh, isStale } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
-import { checkVersion, find, hostnameOf } from "./find.ts";
+import { find, hostnameOf } from "./find.ts";
 
 type NodeHandlers = Pick<
   Handlers<"Control">,
@@ -29,10 +30,10 @@ export function nodeHandlers(context: ControlContext): NodeHandlers {
     UpdateNode: (request, caller) =>
       change(context, caller, (state) => {
         const node = find(state, "node", request.ID);
-        checkVersion(node, request.Version);
+        checkSpecVersion(node, request.Version);
         const spec = request.Spec ?? node.Spec;
         check(state, node, spec);
-        const object: Node = { ...node, ...(spec === undefined ? {} : { Spec: spec }) };
+        const object = spec === undefined ? node : withSpec(node, spec);
         return { changes: [{ op: "put", kind: "node", object }], result: {} };
       }),
     RemoveNode: (request, caller) =>
@@ -41,6 +42,15 @@ export function nodeHandlers(context: ControlContext): NodeHandlers {
         result: {},
       })),
   };
+}
+
+/**
+ * As `checkVersion`, but a node is written whenever its status changes: who has seen the Spec that it has now may change it. Docker's
+ * command reads and writes in two steps.
+ */
+function checkSpecVersion(node: Node, version: number): void {
+  const isSeen = version > (node.SpecBase ?? 0) && version <= (node.Version?.Index ?? 0);
+  if (!isSeen) throw new SwarmError("invalid", "update out of sequence");
 }
 
 /** What was known of the managers does not hold when none of them leads. */

@@ -1,6 +1,6 @@
 // Who calls: a certificate counts only together with what the store says of its node.
 
-import type { Node } from "../../proto/gen/types.ts";
+import type { Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Caller } from "../../proto/rpc.ts";
 import { certifiedNode, type Role } from "../../proto/tls.ts";
@@ -19,6 +19,11 @@ export const behalfKey = "tsswarm-behalf";
  */
 export function roleOf(node: Node): Role {
   return node.Spec?.Role === "manager" || node.ManagerStatus !== undefined ? "manager" : "worker";
+}
+
+/** The node with another Spec. */
+export function withSpec(node: Node, Spec: NodeSpec): Node {
+  return { ...node, Spec, SpecBase: node.Version?.Index ?? 0 };
 }
 
 /** Throws `unauthenticated` without a certificate, `not_found` when its node is not part of this swarm (any more). */

@@ -5,7 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Caller, Handlers } from "../../proto/rpc.ts";
 import type { Change, State, Store } from "../store/types.ts";
-import { callingManager } from "./admit.ts";
+import { callingManager, withSpec } from "./admit.ts";
 import { clusterOf } from "./join.ts";
 
 const attemptsMax = 8;
@@ -116,7 +116,7 @@ async function demote(store: Store, nodeId: string, signal: AbortSignal): Promis
     const node = state.table("node").get(nodeId);
     if (node?.Spec === undefined || node.Spec.Role !== "manager") return [];
     checkDemotion(state, node);
-    const object: Node = { ...node, Spec: { ...node.Spec, Role: "worker" } };
+    const object = withSpec(node, { ...node.Spec, Role: "worker" });
     return [{ op: "put", kind: "node", object }];
   });
 }

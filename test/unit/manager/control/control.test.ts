@@ -302,6 +302,18 @@ test("a node's labels and availability change by its hostname, and its role by p
   await assert.rejects(update({ Availability: "sleep" }), { code: "invalid" });
   const byRole = await control.ListNodes(filters({ role: ["worker"], name: ["h"] }), caller);
   assert.equal(byRole.Items.length, 1);
+  // Docker's command reads, then writes: a status written in between does not matter, another spec does.
+  const read = version();
+  const status = { State: "ready", Message: "seen in between", Addr: "10.0.0.2" };
+  const between = store.state.table("node").get("worker1");
+  assert.ok(between !== undefined);
+  const object = { ...between, Status: status };
+  await store.write([{ op: "put", kind: "node", object }], caller.signal);
+  const Spec = { Name: "", Labels: {}, Role: "worker", Availability: "pause" };
+  await control.UpdateNode({ ID: "h2", Version: read, Spec }, caller);
+  await assert.rejects(control.UpdateNode({ ID: "h2", Version: read, Spec }, caller), {
+    message: "update out of sequence",
+  });
   await update({ Role: "manager" });
   const managers = await control.ListNodes(filters({ role: ["manager"], name: ["h2"] }), caller);
   assert.equal(managers.Items.length, 1);
