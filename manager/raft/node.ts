@@ -94,7 +94,8 @@ class RaftNode implements Raft {
   readonly #listeners = new Set<(status: RaftStatus) => void>();
   readonly #turns: Turns;
   readonly #waiters = new Waiters();
-  #readIds = 0;
+  /** Not from 1: an answer to a read of the process before this one may still be on its way. */
+  #readIds: number;
   readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
   #freeBytes: number;
   #isMeasuring = false;
@@ -108,6 +109,7 @@ class RaftNode implements Raft {
     this.#limits = limits;
     this.#storage = storage;
     this.#freeBytes = storage.freeBytes;
+    this.#readIds = Math.floor(options.world.random() * 2 ** 48);
     this.#electionMs = 2 * (limits.core.electionTicks ?? coreLimits.electionTicks) * limits.tickMs;
     this.failed = new Promise((_, reject) => {
       this.#rejectFailed = reject;

@@ -196,6 +196,8 @@ export class Member {
     // Ticks of the time of a pause are one.
     if (this.core === null || this.isPaused) return;
     this.core.tick();
+    // With lazyCommit followers would else hear of it with the next entries only.
+    if (this.#dice.chance(0.2)) this.core.tellCommit(this.core.status().commit);
     this.#around.trace("tick", this.id);
     this.#look();
     this.pump();

@@ -139,6 +139,7 @@ function limitsOf(dice: Dice): Partial<CoreLimits> {
     entriesKept: dice.oneOf(0, 0, 3, 20, 5_000),
     bytesKept: dice.oneOf(200, 32 * 1024 * 1024),
     readsMax: dice.oneOf(2, 10_000),
+    lazyCommit: dice.chance(0.4),
     strictMembers: dice.chance(0.5),
     learnerLagMax: dice.oneOf(3, 1_000),
     snapshotTicksMax: dice.oneOf(20, 60),
