@@ -99,6 +99,7 @@ function machineOf(host: Host): Machine {
     name: host,
     namespace: `tsswarm-peer-${host}`,
     address: `${subnet}.${last}`,
+    address6: `fd50:4545::${last}`,
     port: `p-${host}`,
     mac: `02:50:45:45:52:${last.toString(16)}`,
     folder: place,

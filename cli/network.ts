@@ -1,5 +1,6 @@
 // `tsswarm network …`
 
+import { BlockList, isIP, isIPv6 } from "node:net";
 import { type DockerCommand, ExitCode } from "./command.ts";
 import { byName, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
@@ -138,6 +139,18 @@ function addCreate(network: DockerCommand, open: () => Terminal): void {
     });
 }
 
+/** What is no subnet at all is the daemon's to refuse. */
+function isIn(subnet: string, address: string): boolean {
+  const [base = "", prefix = ""] = subnet.split("/");
+  const bits = Number(prefix);
+  if (isIP(base) === 0 || isIP(base) !== isIP(address)) return false;
+  if (!/^\d+$/.test(prefix) || bits > (isIPv6(base) ? 128 : 32)) return false;
+  const family = isIPv6(base) ? "ipv6" : "ipv4";
+  const list = new BlockList();
+  list.addSubnet(base, bits, family);
+  return list.check(address, family);
+}
+
 /** The flags as the body of POST /networks/create. Ranges, gateways and addresses go to the subnet that holds them. */
 export function networkBody(name: string, flags: CreateFlags): Record<string, unknown> {
   const subnets = (flags.subnet ?? []).flatMap((text) => text.split(","));
@@ -145,15 +158,27 @@ export function networkBody(name: string, flags: CreateFlags): Record<string, un
   const gateways = flags.gateway ?? [];
   if (subnets.length === 0 && (ranges.length > 0 || gateways.length > 0))
     throw new UsageError("every ip-range or gateway must have a corresponding subnet");
-  if (ranges.length > subnets.length || gateways.length > subnets.length)
-    throw new UsageError("there are more ip-ranges or gateways than subnets");
-  const auxiliary = keyValues(flags.auxAddress ?? []);
-  const config = subnets.map((subnet, i) => ({
-    Subnet: subnet,
-    ...(ranges[i] === undefined ? {} : { IPRange: ranges[i] }),
-    ...(gateways[i] === undefined ? {} : { Gateway: gateways[i] }),
-    ...(i === 0 && Object.keys(auxiliary).length > 0 ? { AuxiliaryAddresses: auxiliary } : {}),
-  }));
+  const auxiliary = Object.entries(keyValues(flags.auxAddress ?? []));
+  const config = subnets.map((subnet) => {
+    const holds = (text: string) => isIn(subnet, text.split("/")[0] ?? "");
+    const IPRange = ranges.find(holds);
+    const Gateway = gateways.find(holds);
+    const own = auxiliary.filter(([, address]) => holds(address));
+    return {
+      Subnet: subnet,
+      ...(IPRange === undefined ? {} : { IPRange }),
+      ...(Gateway === undefined ? {} : { Gateway }),
+      ...(own.length === 0 ? {} : { AuxiliaryAddresses: Object.fromEntries(own) }),
+    };
+  });
+  for (const [what, texts] of [
+    ["range", ranges],
+    ["gateway", gateways],
+    ["aux-address", auxiliary.map(([, address]) => address)],
+  ] as const)
+    for (const text of texts)
+      if (!subnets.some((subnet) => isIn(subnet, text.split("/")[0] ?? "")))
+        throw new UsageError(`no matching subnet for ${what} ${text}`);
   return {
     Name: name,
     Driver: flags.driver,

@@ -27,6 +27,7 @@ export function makeSwitch(): void {
   run("ip", "-n", name, "link", "set", "lo", "up");
   run("ip", "-n", name, "link", "add", "br0", "address", switchMachine.mac, "type", "bridge");
   run("ip", "-n", name, "addr", "add", `${switchMachine.address}/24`, "dev", "br0");
+  run("ip", "-n", name, "addr", "add", `${switchMachine.address6}/64`, "dev", "br0", "nodad");
   run("ip", "-n", name, "link", "set", "br0", "up");
   // Where the bridge can be run through iptables, it must not be.
   const off =
@@ -43,6 +44,7 @@ export function makeCable(machine: Machine): void {
   run("ip", ...card, "peer", "name", machine.port, "netns", center);
   run("ip", "-n", center, "link", "set", machine.port, "master", "br0", "up");
   run("ip", "-n", name, "addr", "add", `${machine.address}/24`, "dev", "eth0");
+  run("ip", "-n", name, "addr", "add", `${machine.address6}/64`, "dev", "eth0", "nodad");
   run("ip", "-n", name, "link", "set", "eth0", "up");
 }
 

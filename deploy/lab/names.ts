@@ -10,6 +10,7 @@ export const runFolder = `/run/${labName}`;
 export const diskFolder = `/var/lib/${labName}`;
 export const cgroupName = labName;
 export const subnet = "10.77.0";
+export const subnet6 = "fd4c:4142:";
 export const switchAddress = `${subnet}.1`;
 export const registryName = "registry.lab";
 export const registryAddress = `${registryName}:5000`;
@@ -26,6 +27,8 @@ export interface Machine {
   readonly namespace: string;
   /** IPv4 address in the lab's subnet. */
   readonly address: string;
+  /** IPv6 address there, with the same last number. */
+  readonly address6: string;
   /** Its port at the switch; "" for the switch itself. */
   readonly port: string;
   readonly mac: string;
@@ -54,6 +57,7 @@ export function machine(name: string): Machine {
     name,
     namespace: `${labName}-${name}`,
     address: `${subnet}.${last}`,
+    address6: `${subnet6}:${last}`,
     port: kind === "switch" ? "" : `p-${name}`,
     mac: `02:4c:41:42:00:${last.toString(16).padStart(2, "0")}`,
     folder: join(runFolder, name),

@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use Errno qw(EAGAIN EWOULDBLOCK EINTR);
-use Socket;
+use Socket qw(:DEFAULT IPPROTO_IPV6 IPV6_V6ONLY IN6ADDR_ANY inet_ntop pack_sockaddr_in6 unpack_sockaddr_in6);
 
 use constant { CONNECTIONS_MAX => 900, HEAD_BYTES_MAX => 65_536, IDLE_SECONDS_MAX => 60 };
 
@@ -13,9 +13,11 @@ $SIG{PIPE} = 'IGNORE';
 $| = 1;
 
 my $port = $ENV{WHOAMI_PORT} || 80;
-socket(my $listener, PF_INET, SOCK_STREAM, 6) or die "whoami: socket: $!\n";
+# One socket for both families.
+socket(my $listener, PF_INET6, SOCK_STREAM, 6) or die "whoami: socket: $!\n";
 setsockopt($listener, SOL_SOCKET, SO_REUSEADDR, pack('l', 1));
-bind($listener, sockaddr_in($port, INADDR_ANY)) or die "whoami: port $port: $!\n";
+setsockopt($listener, IPPROTO_IPV6, IPV6_V6ONLY, pack('l', 0));
+bind($listener, pack_sockaddr_in6($port, IN6ADDR_ANY)) or die "whoami: port $port: $!\n";
 listen($listener, 1024) or die "whoami: listen: $!\n";
 $listener->blocking(0);
 print "Starting up on port $port\n";
@@ -46,9 +48,11 @@ sub accept_all {
         my $from = accept(my $socket, $listener) or return;
         $socket->blocking(0);
         setsockopt($socket, 6, 1, pack('l', 1));    # TCP_NODELAY
-        my ($peer_port, $peer_address) = sockaddr_in($from);
+        my ($peer_port, $peer_address) = unpack_sockaddr_in6($from);
+        my $peer = inet_ntop(AF_INET6, $peer_address);
+        $peer =~ s/^::ffff:(?=\d+\.)// or $peer = "[$peer]";
         $connections{ fileno $socket } = {
-            socket => $socket, peer => inet_ntoa($peer_address) . ":$peer_port",
+            socket => $socket, peer => "$peer:$peer_port",
             in => '', out => '', close => 0, seen => time,
         };
     }

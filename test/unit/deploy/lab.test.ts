@@ -9,6 +9,7 @@ test("everything about a host follows from its name", () => {
     name: "h3",
     namespace: "tsswarm-lab-h3",
     address: "10.77.0.13",
+    address6: "fd4c:4142::13",
     port: "p-h3",
     mac: "02:4c:41:42:00:0d",
     folder: "/run/tsswarm-lab/h3",

@@ -55,7 +55,10 @@ before(async () => {
       names: { web: ["10.1.0.2"], "tasks.web": ["10.1.0.3", "10.1.0.4"], empty: [], many },
       addresses: { "10.1.0.2": "web" },
     },
-    net2: { names: { web: ["10.2.0.2"], constructor: ["10.2.0.3"] }, addresses: {} },
+    net2: {
+      names: { web: ["10.2.0.2"], constructor: ["10.2.0.3"], both: ["10.0.1.9", "fd00:1::9"] },
+      addresses: { "fd00:1::9": "both.1.id.front" },
+    },
   });
   server.serve({
     do: "serveNames",
@@ -119,6 +122,21 @@ const rows = [
   },
   { name: "a name without addresses", ask: "empty", says: [], code: "NOERROR" },
   { name: "another family of a known name", ask: "web", type: "AAAA", says: [], code: "NOERROR" },
+  { name: "IPv4 of a name with both", ask: "both", type: "A", says: ["10.0.1.9"], code: "NOERROR" },
+  {
+    name: "IPv6 of a name with both",
+    ask: "Both",
+    type: "AAAA",
+    says: ["fd00:1::9"],
+    code: "NOERROR",
+  },
+  {
+    name: "an IPv6 address's name",
+    ask: `9.${"0.".repeat(23)}1.0.0.0.0.0.d.f.ip6.arpa`,
+    type: "PTR",
+    says: ["both.1.id.front"],
+    code: "NOERROR",
+  },
   { name: "another type of a known name", ask: "web", type: "TXT", says: [], code: "NOERROR" },
   {
     name: "an address's name",
