@@ -74,6 +74,11 @@ export function addControls(app: FastifyInstance, context: ApiContext): void {
     return listProcesses(args === "" ? "-ef" : args, new Set(pids));
   });
 
+  app.get("/containers/:id/changes", async (request) => {
+    const changes = await engine.changes(parameter(request, "id"));
+    return changes.length === 0 ? null : changes;
+  });
+
   app.get("/containers/:id/stats", async (request, reply) => {
     const query = new Query(request);
     const container = engine.inspect(parameter(request, "id"));

@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { ImageSummary, PullProgress } from "../engine/types.ts";
+import type { ImageStep, ImageSummary, PullProgress } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
 import {
@@ -13,6 +13,7 @@ import {
   parameter,
   Query,
   registryAuth,
+  untilOf,
 } from "./request.ts";
 import { errorLine, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
@@ -56,13 +57,26 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
   app.get("/images/*", async (request) => {
     const { name, verb } = nameAndVerb(request);
     if (verb === "json") return engine.inspectImage(name);
-    if (["history", "get", "attestations"].includes(verb)) throw notYet(`an image's ${verb}`);
+    if (verb === "history") return (await engine.imageHistory(name)).map(stepJson);
+    if (["get", "attestations"].includes(verb)) throw notYet(`an image's ${verb}`);
     throw new SwarmError("not_found", "page not found");
   });
 
-  app.post("/images/*", async (request) => {
-    const { verb } = nameAndVerb(request);
-    if (["push", "tag"].includes(verb)) throw notYet(`image ${verb}`);
+  app.post("/images/prune", async (request) => {
+    const filters = new Query(request).filters();
+    onlyFilters(filters, ["dangling", "label", "label!", "until"]);
+    return prune(context, filters);
+  });
+
+  app.post("/images/*", async (request, reply) => {
+    const { name, verb } = nameAndVerb(request);
+    if (verb === "tag") {
+      const query = new Query(request);
+      const [repo, tag] = [query.text("repo"), query.text("tag")];
+      await engine.tagImage(name, tag === "" ? repo : `${repo}:${tag}`);
+      return reply.code(201).send();
+    }
+    if (verb === "push") throw notYet(`image ${verb}`);
     throw new SwarmError("not_found", "page not found");
   });
 
@@ -86,6 +100,45 @@ function pullReference(query: Query): string {
   if (image === "") throw new SwarmError("invalid", "fromImage: the image's name is expected");
   if (tag === "") return image;
   return tag.includes(":") ? `${image}@${tag}` : `${image}:${tag}`;
+}
+
+function stepJson(step: ImageStep): Json {
+  return {
+    Id: step.id,
+    Created: Math.floor(Date.parse(step.created) / 1000) || 0,
+    CreatedBy: step.createdBy,
+    Tags: step.tags.length === 0 ? null : step.tags,
+    Size: step.bytes,
+    Comment: "",
+  };
+}
+
+/** Images without a tag, or with dangling=false all that no container was made from. */
+async function prune({ engine, log }: ApiContext, filters: Filters): Promise<Json> {
+  const isAll = flagFilter(filters, "dangling") === false;
+  const until = untilOf(filters, Date.now());
+  const deleted: Json[] = [];
+  let bytes = 0;
+  for (const image of await engine.images()) {
+    const isUsed = engine.list().some(({ imageId }) => imageId === image.id);
+    const isKept =
+      isUsed ||
+      (!isAll && image.repoTags.length > 0) ||
+      (until !== undefined && Date.parse(image.created) > until) ||
+      !labelsMatch(image.labels, filters["label"]) ||
+      (filters["label!"] ?? []).some((label) => labelsMatch(image.labels, [label]));
+    if (isKept) continue;
+    try {
+      for (const name of image.repoTags.slice(1))
+        deleted.push(...(await engine.removeImage(name, false)));
+      deleted.push(...(await engine.removeImage(image.repoTags[0] ?? image.id, false)));
+      bytes += image.size;
+    } catch (error) {
+      // Taken into use meanwhile.
+      log.debug({ image: image.id, error }, "not pruned");
+    }
+  }
+  return { ImagesDeleted: deleted, SpaceReclaimed: bytes };
 }
 
 export function imageJson(image: ImageSummary): Json {
@@ -113,7 +166,7 @@ function selectImages(images: readonly ImageSummary[], filters: Filters): readon
     return Date.parse(found.created);
   };
   const [before, since] = [edge("before"), edge("since")];
-  const until = new Query({ query: { until: filters["until"]?.[0] ?? "" } }).time("until");
+  const until = untilOf(filters, Date.now());
   return images.filter((image) => {
     const created = Date.parse(image.created);
     return (

@@ -16,6 +16,7 @@ import { type HostFacts, missingFacts, readHostFacts } from "../runtime/host.ts"
 import type { Runtime } from "../runtime/types.ts";
 import { Attachments } from "./attach.ts";
 import { cgroupPath } from "./cgroup.ts";
+import { listChanges } from "./changes.ts";
 import { Containers } from "./containers.ts";
 import { describeDistribution } from "./distribution.ts";
 import { Execs } from "./execs.ts";
@@ -144,6 +145,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     inspectImage: (reference) => images.inspect(reference),
     removeImage: (reference, force) =>
       images.remove(reference, force, (id) => containers.list().some((c) => c.imageId === id)),
+    tagImage: (reference, name) => images.tag(reference, name),
+    imageHistory: (reference) => images.history(reference),
     distribution: (reference, auth, signal) =>
       describeDistribution(parseReference(reference), new Registry(registries, auth), signal),
     create: (container, signal) => containers.create(container, signal),
@@ -196,6 +199,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       return readStats(cgroupPath(limits, config, full), state.Pid);
     },
     bytes: (id) => runtime.snapshotBytes(containers.find(id).id),
+    changes: async (id) => listChanges(await runtime.snapshotMounts(containers.find(id).id)),
     withFiles: (id, run) => operations.withFiles(id, run),
     volumes: () => volumes.list(),
     createVolume: (spec) => volumes.create(spec),

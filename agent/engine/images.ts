@@ -1,6 +1,7 @@
 // The node's images: containerd's records of them, read as Docker means them.
 
 import { createHash } from "node:crypto";
+import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { familiarName, fullName, isImageId, parseReference } from "../../proto/kit/reference.ts";
 import type { Descriptor, ImageRecord, Runtime } from "../runtime/types.ts";
@@ -14,7 +15,7 @@ import {
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
-import type { ImageSummary } from "./types.ts";
+import type { ImageStep, ImageSummary } from "./types.ts";
 
 /** What a name stands for on this machine. */
 export interface Image {
@@ -28,6 +29,12 @@ export interface Image {
 }
 
 const contentsMax = 1_000;
+const emptyStep = { id: "<missing>", tags: [] } as const;
+const historyEntry = z.object({
+  created: z.string().default(""),
+  created_by: z.string().default(""),
+  empty_layer: z.boolean().default(false),
+});
 
 export class Images {
   readonly #runtime: Runtime;
@@ -165,6 +172,34 @@ export class Images {
     for (const chainId of chainIds(image.config.diffIds))
       bytes += await this.#runtime.snapshotBytes(chainId).catch(() => 0);
     return bytes;
+  }
+
+  /** One more name for an image, taken from another where that has it. Throws `not_found`, `invalid`. */
+  async tag(reference: string, name: string): Promise<void> {
+    const wanted = parseReference(name);
+    if (wanted.digest !== "")
+      throw new SwarmError("invalid", "refusing to create a tag with a digest reference");
+    const image = await this.find(reference);
+    await this.#runtime.putImage(fullName(wanted), image.record.target);
+    await this.all();
+  }
+
+  /** The steps that made it, newest first. */
+  async history(reference: string): Promise<readonly ImageStep[]> {
+    const image = await this.find(reference);
+    const same = (await this.all()).filter((other) => other.id === image.id);
+    const layers = [...chainIds(image.config.diffIds)];
+    const steps: ImageStep[] = [];
+    for (const entry of image.config.history) {
+      const step = historyEntry.parse(entry);
+      const layer = step.empty_layer ? undefined : layers.shift();
+      const bytes =
+        layer === undefined ? 0 : await this.#runtime.snapshotBytes(layer).catch(() => 0);
+      steps.unshift({ created: step.created, createdBy: step.created_by, bytes, ...emptyStep });
+    }
+    const [newest, ...older] = steps;
+    if (newest === undefined) return [];
+    return [{ ...newest, id: image.id, tags: namesOf(same).repoTags }, ...older];
   }
 
   /** Untags, and deletes when it was the last name. `isUsed` tells whether a container was made from the image. */

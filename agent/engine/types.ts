@@ -248,6 +248,24 @@ export interface ImageSummary {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** A line of an image's history. */
+export interface ImageStep {
+  /** Of the image itself for the newest, else `<missing>`. */
+  readonly id: string;
+  /** RFC 3339, "" when unknown. */
+  readonly created: string;
+  readonly createdBy: string;
+  readonly tags: readonly string[];
+  /** Unpacked. */
+  readonly bytes: number;
+}
+
+/** What a container has changed of its image: 0 modified, 1 added, 2 deleted. */
+export interface PathChange {
+  readonly Path: string;
+  readonly Kind: 0 | 1 | 2;
+}
+
 export interface ExecConfig {
   readonly cmd: readonly string[];
   readonly env: readonly string[];
@@ -363,6 +381,9 @@ export interface Engine {
     reference: string,
     force: boolean,
   ): Promise<readonly { readonly Untagged?: string; readonly Deleted?: string }[]>;
+  /** Throws `not_found`, `invalid`. */
+  tagImage(reference: string, name: string): Promise<void>;
+  imageHistory(reference: string): Promise<readonly ImageStep[]>;
   /** The registry's answer about a tag: GET /distribution/{name}/json. */
   distribution(
     reference: string,
@@ -415,6 +436,8 @@ export interface Engine {
   stats(id: string): Promise<ContainerStats | null>;
   /** Bytes of what it has written into its own layer. */
   bytes(id: string): Promise<number>;
+  /** By path. */
+  changes(id: string): Promise<readonly PathChange[]>;
   /** Runs with the container's files: those of its process, or its own layers when it does not run. */
   withFiles<T>(id: string, run: (root: string) => Promise<T>): Promise<T>;
   logs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogRecord>;

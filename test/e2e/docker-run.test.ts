@@ -310,6 +310,10 @@ test("volumes: made, listed, kept while they are used, pruned; files in and out 
   } finally {
     rmSync(folder, { recursive: true });
   }
+  await docker(host, "exec", "run-files", "rm", "/etc/group");
+  const changes = (await docker(host, "diff", "run-files")).split("\n");
+  for (const change of ["A /tmp/in/file", "C /etc", "D /etc/group", "A /d"])
+    assert.equal(changes.includes(change), true, `${change} in ${changes.join(", ")}`);
   const missing = await attemptDocker(host, "cp", "run-files:/nope", "-");
   assert.match(missing.stderr, /Could not find the file \/nope/);
   await docker(host, "rm", "-f", "-v", "run-files");

@@ -160,3 +160,16 @@ test("volumes: made, listed by label, removed, pruned", { skip }, async () => {
   const gone = await daemon.docker("volume", "rm", "data");
   assert.match(gone.stderr, /no such volume/);
 });
+
+test("images: tagged, their history, pruned; what a container changed", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  assert.equal((await daemon.docker("tag", image, "registry.lab:5000/other:v2")).code, 0);
+  assert.deepEqual(daemon.engine.tagged, [`${image} registry.lab:5000/other:v2`]);
+  const format = "{{.CreatedBy}} {{.Size}}";
+  const history = await daemon.docker("history", "--no-trunc", "--format", format, image);
+  assert.equal(history.stdout, "CMD x 0B\nCOPY y 2kB\n");
+  const dangling = await daemon.docker("image", "prune", "-f");
+  assert.match(dangling.stdout, /Total reclaimed space: 0B/);
+  daemon.engine.add("web");
+  assert.equal((await daemon.docker("diff", "web")).stdout, "A /tmp/x\n");
+});

@@ -105,6 +105,20 @@ export class FakeEngine implements Engine {
       throw new SwarmError("conflict", `unable to remove ${reference}: a container uses it`);
     return [{ Untagged: reference }, { Deleted: `sha256:${"a".repeat(64)}` }];
   };
+  readonly tagged: string[] = [];
+  tagImage: Engine["tagImage"] = async (reference, name) =>
+    void this.tagged.push(`${reference} ${name}`);
+  imageHistory: Engine["imageHistory"] = async () => [
+    {
+      id: "sha256:aa",
+      created: "2026-01-02T03:04:05Z",
+      createdBy: "CMD x",
+      tags: ["a:b"],
+      bytes: 0,
+    },
+    { id: "<missing>", created: "", createdBy: "COPY y", tags: [], bytes: 2_000 },
+  ];
+  changes: Engine["changes"] = async () => [{ Path: "/tmp/x", Kind: 1 }];
   distribution: Engine["distribution"] = async (reference) => {
     if (!reference.startsWith("registry.lab:5000/"))
       throw new SwarmError("unavailable", `cannot reach the registry of ${reference}`);
