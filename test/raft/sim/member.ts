@@ -61,6 +61,8 @@ export class Member {
   #isCalm = false;
   #backlog: (() => void)[] = [];
   #writing: Persist | null = null;
+  /** Ends the write under way. */
+  #finishWrite: () => void = () => {};
   /** Files that came with an InstallSnapshot, until one is restored. */
   readonly #received = new Map<number, SnapshotFile>();
   #applying: (Entry | SnapshotFile)[] = [];
@@ -155,6 +157,8 @@ export class Member {
     this.crashIn = null;
     const wasPaused = this.isPaused;
     this.#pausedUntil = 0;
+    // Also of a disk that had stalled.
+    if (this.isUp) this.#later(50, () => this.#finishWrite());
     if (wasPaused && this.isUp) this.#resume();
   }
 
@@ -307,7 +311,10 @@ export class Member {
       ? this.#dice.random() * 10 * settings.electionTicks * settings.tickMs
       : 0;
     const ms = writeMs * this.#dice.random() + stalled;
-    this.#later(Math.max(ms, this.stallUntil - schedule.now), () => this.#written(persist, after));
+    this.#finishWrite = () => {
+      if (this.#writing === persist) this.#written(persist, after);
+    };
+    this.#later(Math.max(ms, this.stallUntil - schedule.now), this.#finishWrite);
     this.#did();
     const isHit =
       this.crashIn === "append" ? persist.entries.length > 0 : persist.truncateFrom !== null;
