@@ -5,6 +5,7 @@ import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { type Caller, type Handlers, serve } from "../proto/rpc.ts";
+import { certifiedNode } from "../proto/tls.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
 import { controlHandlers, isForLeader } from "./control/handlers.ts";
@@ -94,7 +95,32 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     "Dispatch",
     forward.handlers("Dispatch", dispatch, (method) => ["Attach", "Detach"].includes(method)),
   );
-  serve(server, "Managers", managers);
+  serve(server, "Managers", forManagers(managers));
   serve(server, "Control", controlHandlers(context, admit, route));
   return { control: controlHandlers(context, () => {}, route), withdraw: managers.Withdraw };
+}
+
+/**
+ * Before anything is passed on, as the leader believes what a manager passes on. By the certificate alone: a manager that has just
+ * joined may not be known here yet, and the leader looks at the rest.
+ */
+function forManagers(handlers: Handlers<"Managers">): Handlers<"Managers"> {
+  const check = ({ certificate }: Caller) => {
+    if (certificate === null || certifiedNode(certificate)?.role !== "manager")
+      throw new SwarmError("denied", "only managers of this cluster may do that");
+  };
+  return {
+    Enter: async (request, caller) => {
+      check(caller);
+      return handlers.Enter(request, caller);
+    },
+    Withdraw: async (request, caller) => {
+      check(caller);
+      return handlers.Withdraw(request, caller);
+    },
+    Relay: (messages, caller) => {
+      check(caller);
+      return handlers.Relay(messages, caller);
+    },
+  };
 }

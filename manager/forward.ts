@@ -124,7 +124,7 @@ export class Forward {
     if (leader === nodeId) return yield* handle(request, caller);
     yield* this.#client(service, leader).download(method, request, {
       signal: caller.signal,
-      metadata: metadataFor(service, caller),
+      metadata: metadataFor(caller),
     });
   }
 
@@ -140,7 +140,7 @@ export class Forward {
       return await this.#client(service, leader).unary(method, request, {
         signal: AbortSignal.any([caller.signal, lost.signal]),
         timeoutMs: callMsMax,
-        metadata: metadataFor(service, caller),
+        metadata: metadataFor(caller),
       });
     } catch (error) {
       if (!(error instanceof SwarmError) || fateOf(error) === "answered") throw error;
@@ -209,13 +209,12 @@ function isForwarded(caller: Caller): boolean {
   return caller.metadata[forwardedKey] !== undefined;
 }
 
-/** Managers speak for themselves everywhere, other nodes where they are heard as themselves: at Dispatch. */
-function metadataFor(service: ServiceName, caller: Caller): Readonly<Record<string, string>> {
+/** Whose call it is goes along: by its certificate, which whoever forwards has seen. */
+function metadataFor(caller: Caller): Readonly<Record<string, string>> {
   const certified = caller.certificate === null ? null : certifiedNode(caller.certificate);
-  const speaks = certified !== null && (certified.role === "manager" || service === "Dispatch");
   return {
     [forwardedKey]: "1",
     [originKey]: caller.address,
-    ...(speaks ? { [behalfKey]: certified.nodeId } : {}),
+    ...(certified === null ? {} : { [behalfKey]: certified.nodeId }),
   };
 }
