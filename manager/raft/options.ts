@@ -43,7 +43,7 @@ export const raftLimits: RaftLimits = {
   lateCountMax: 3,
   slowMs: 1_000,
   sliceMs: 10,
-  commitMs: 2,
+  commitMs: 5,
   waitersMax: 20_000,
   core: {
     // The shell says how each snapshot's stream ended, however long it took.
