@@ -212,11 +212,16 @@ export class AgentSession implements Session {
     const signal = this.#stop.signal;
     for (let failures = 0; !signal.aborted; ) {
       const manager = await this.#managerToTry(failures, signal);
+      if (signal.aborted) return;
+      if (manager === null) {
+        // No failure of theirs: the first to accept is asked at once.
+        this.#doubtAfterGrace();
+        log.warn("no manager accepts a connection; trying on");
+        continue;
+      }
       const started = world.monotonic();
       let why = "the manager ended the session";
       try {
-        if (manager === null)
-          throw new SwarmError("unavailable", "no manager accepts a connection");
         await this.#runLine(manager, failures, signal);
       } catch (error) {
         why = messageOf(error);
