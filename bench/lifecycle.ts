@@ -32,14 +32,14 @@ export async function createAndRemove(
 ): Promise<readonly Figure[]> {
   const where = overlay ? ", overlay" : "";
   try {
-    const created = await seconds(async () => {
+    const created = await cost(cluster, async () => {
       await cluster.create({ name, replicas: count, overlay });
       await cluster.untilRunning(name, count);
     });
-    const removed = await seconds(() => cluster.remove(name));
+    const removed = await cost(cluster, () => cluster.remove(name));
     return [
-      { name: `create ${count} → running${where}`, unit: "s", value: created },
-      { name: `rm ${count} → all gone${where}`, unit: "s", value: removed },
+      ...figuresOf(`create ${count} → running${where}`, created),
+      ...figuresOf(`rm ${count} → all gone${where}`, removed),
     ];
   } finally {
     await cluster.remove(name);
@@ -53,7 +53,7 @@ async function update(cluster: Cluster, overlay: boolean): Promise<readonly Figu
   try {
     await cluster.create({ name, replicas: count, overlay });
     await cluster.untilRunning(name, count);
-    const value = await seconds(async () => {
+    const updated = await cost(cluster, async () => {
       await cluster.update(name, (spec) => ({
         ...spec,
         TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: 1 },
@@ -61,7 +61,7 @@ async function update(cluster: Cluster, overlay: boolean): Promise<readonly Figu
       await cluster.untilRunning(name, count, isNew);
     });
     const where = overlay ? ", overlay" : "";
-    return [{ name: `rolling update of ${count}${where}`, unit: "s", value }];
+    return figuresOf(`rolling update of ${count}${where}`, updated);
   } finally {
     await cluster.remove(name);
   }
@@ -87,8 +87,27 @@ async function losePower(cluster: Cluster): Promise<readonly Figure[]> {
   }
 }
 
+export interface Cost {
+  readonly value: number;
+  readonly cpu: number;
+}
+
+/** Seconds that pass, and seconds of CPU that the hosts use meanwhile: on a busy machine the latter say more. */
+async function cost({ side }: Cluster, act: () => Promise<unknown>): Promise<Cost> {
+  const before = side.cpuSeconds();
+  const value = await seconds(act);
+  return { value, cpu: side.cpuSeconds() - before };
+}
+
 export async function seconds(act: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await act();
   return (performance.now() - start) / 1000;
+}
+
+function figuresOf(name: string, { value, cpu }: Cost): readonly Figure[] {
+  return [
+    { name, unit: "s", value },
+    { name: `${name}: CPU`, unit: "s", value: cpu },
+  ];
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { clientOf, waitForDaemon } from "../deploy/lab/cluster.ts";
 import { down, up } from "../deploy/lab/lab.ts";
 import {
+  cgroupName,
   machine,
   outsideMachine,
   programFolder,
@@ -16,7 +17,7 @@ import { powerOff, powerOn } from "../deploy/lab/power.ts";
 import { initOf } from "../deploy/lab/processes.ts";
 import { isAnythingLeft } from "../deploy/lab/record.ts";
 import { imageName } from "./image.ts";
-import { enter, processesOf } from "./processes.ts";
+import { enter, groupSeconds, processesOf } from "./processes.ts";
 import { hosts, type Side } from "./side.ts";
 import { BenchError } from "./wait.ts";
 
@@ -60,6 +61,7 @@ export function ourSide(): Side {
         const init = initOf(machine(host));
         return init === null ? [] : processesOf(host, init.pid);
       }),
+    cpuSeconds: () => groupSeconds(cgroupName),
   };
 }
 

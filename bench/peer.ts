@@ -17,7 +17,7 @@ import { kill } from "../deploy/lab/power.ts";
 import { initOf } from "../deploy/lab/processes.ts";
 import { run, tryRun, until } from "../deploy/lab/run.ts";
 import { imageArchive, makeBenchImage } from "./image.ts";
-import { enter, processesOf } from "./processes.ts";
+import { enter, groupSeconds, processesOf } from "./processes.ts";
 import { type Host, hosts, manager, type Side } from "./side.ts";
 import { BenchError, runProgram } from "./wait.ts";
 
@@ -75,6 +75,7 @@ export function peerSide(): Side {
         const init = initOf(machineOf(host));
         return init === null ? [] : processesOf(host, init.pid);
       }),
+    cpuSeconds: () => groupSeconds(group),
   };
 }
 

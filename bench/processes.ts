@@ -18,6 +18,14 @@ export function processesOf(host: HostProcess["host"], init: number): readonly H
     .filter(({ program }) => !["bash", "sleep", "tini", ""].includes(program));
 }
 
+/** Seconds of CPU that all processes of a control group and of those below have used, also those that have ended. */
+export function groupSeconds(group: string): number {
+  const nanoseconds = read(`/sys/fs/cgroup/cpuacct/${group}/cpuacct.usage`);
+  if (nanoseconds !== "") return Number(nanoseconds) / 1e9;
+  const microseconds = /^usage_usec (\d+)$/m.exec(read(`/sys/fs/cgroup/${group}/cpu.stat`))?.[1];
+  return Number(microseconds ?? 0) / 1e6;
+}
+
 /** Of our own processes their duty (keeper, agent, manager), of the others the program's name. */
 function programOf(pid: number): string {
   const words = read(`/proc/${pid}/cmdline`).split("\0");

@@ -38,4 +38,6 @@ export interface Side {
   /** Words that, put before a command, run it on a host itself. */
   inside(where: Host | "outside"): readonly string[];
   processes(): readonly HostProcess[];
+  /** Of CPU that all hosts and their containers have used so far. */
+  cpuSeconds(): number;
 }
