@@ -19,6 +19,7 @@ import type {
   Step,
   TaskMemory,
 } from "./reconcile/types.ts";
+import { Shared } from "./shared.ts";
 
 const pullsMax = 3;
 const createsMax = 8;
@@ -68,7 +69,7 @@ export class Performer {
   readonly #retries = new Map<string, { readonly waitMs: number; readonly at: number }>();
   readonly #sandboxes: Set<string>;
   readonly #pulls = new Limit(pullsMax);
-  readonly #images = new Map<string, { readonly limit: Limit; users: number }>();
+  readonly #images = new Shared();
   readonly #creates = new Limit(createsMax);
   readonly #stops = new Limit(stopsMax);
   readonly #stop = new AbortController();
@@ -192,7 +193,12 @@ export class Performer {
   }
 
   readonly #doers: Omit<Doers, "report"> = {
-    pull: (step, _run, signal) => this.#pullOnce(step.image, signal),
+    pull: ({ image }, _run, signal) =>
+      this.#images.run(
+        image,
+        (shared) => this.#pulls.run(() => this.#pull(image, shared), shared),
+        signal,
+      ),
     createSandbox: async (step, run) => {
       this.#sandboxes.add(step.sandbox.id);
       run.sandbox = await this.#options.network.createSandbox(step.sandbox);
@@ -226,18 +232,6 @@ export class Performer {
     removeSandbox: (_step, run) => this.#removeSandbox(run.taskId),
     remove: (step) => this.#options.engine.remove(step.containerId, { force: true, volumes: true }),
   };
-
-  /** Tasks of one image take turns: the second finds what the first has brought. */
-  async #pullOnce(image: string, signal: AbortSignal): Promise<void> {
-    const turn = this.#images.get(image) ?? { limit: new Limit(1), users: 0 };
-    turn.users++;
-    this.#images.set(image, turn);
-    try {
-      await turn.limit.run(() => this.#pulls.run(() => this.#pull(image, signal), signal), signal);
-    } finally {
-      if (--turn.users === 0) this.#images.delete(image);
-    }
-  }
 
   /** A pinned image that is there needs no registry; one that cannot be pulled may be there all the same. */
   async #pull(image: string, signal: AbortSignal): Promise<void> {

@@ -6,7 +6,7 @@ import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import type { Exit } from "../runtime/types.ts";
+import type { Exit, SnapshotMount } from "../runtime/types.ts";
 import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
@@ -41,6 +41,10 @@ export interface ContainersParts extends CreatorParts, LogPipesParts {
 
 interface Entry {
   record: ContainerFile;
+  /** Its file system's; null when it was made by an engine before. */
+  mounts: readonly SnapshotMount[] | null;
+  /** Nothing of a process, or of its pipes, can be left. */
+  isBare: boolean;
   /** Present while its process lives. */
   running: { readonly ended: Promise<void>; readonly stop: AbortController } | null;
   /** start and remove follow each other. */
@@ -93,8 +97,14 @@ export class Containers {
     this.#names.set(wanted.name, id);
     try {
       const placed = wanted.local === undefined ? wanted : this.#parts.local.place(wanted, id);
-      const record = await this.#creator.create(placed, id);
-      this.#entries.set(id, { record, running: null, lock: Promise.resolve() });
+      const { record, mounts } = await this.#creator.create(placed, id);
+      this.#entries.set(id, {
+        record,
+        mounts,
+        isBare: true,
+        running: null,
+        lock: Promise.resolve(),
+      });
       this.#parts.hub.emit("create", record);
       return id;
     } catch (error) {
@@ -220,7 +230,9 @@ export class Containers {
       if (!this.#entries.has(entry.record.id)) return;
       if (entry.running !== null)
         throw new SwarmError("conflict", `container ${entry.record.name} was started again`);
-      await this.#update(entry, { Status: "removing" });
+      // In memory only: after a crash what has lost its container is removed, and what has not is as it was.
+      entry.record = { ...entry.record, state: { ...entry.record.state, Status: "removing" } };
+      if (!entry.isBare) await this.#bare(entry.record.id);
       await this.#clean(entry.record, options.volumes);
       this.#entries.delete(entry.record.id);
       this.#names.delete(entry.record.name);
@@ -315,10 +327,17 @@ export class Containers {
     const status = await this.#statusOf(record.id, listed);
     if (record.state.Status === "removing" || !isMade) {
       log.info({ container: record.id }, "finishing the removal of a container");
+      await this.#bare(record.id);
       await this.#clean(record, true);
       return;
     }
-    const entry: Entry = { record, running: null, lock: Promise.resolve() };
+    const entry: Entry = {
+      record,
+      mounts: null,
+      isBare: false,
+      running: null,
+      lock: Promise.resolve(),
+    };
     this.#entries.set(record.id, entry);
     this.#names.set(record.name, record.id);
     const wasRunning = ["running", "paused", "restarting"].includes(record.state.Status);
@@ -346,11 +365,13 @@ export class Containers {
   async #start(entry: Entry): Promise<void> {
     const { runtime, world, hub, local, attachments } = this.#parts;
     const { id } = entry.record;
+    entry.isBare = false;
     try {
       if (entry.record.local !== undefined) entry.record = await local.wire(entry.record);
       const stdio = await this.#pipes.open(entry.record);
       await attachments.connect(id);
-      const pid = await runtime.createTask(id, await runtime.snapshotMounts(id), stdio);
+      entry.mounts ??= await runtime.snapshotMounts(id);
+      const pid = await runtime.createTask(id, entry.mounts, stdio);
       // The wait is under way before the start, so that no exit is missed.
       this.#watch(entry);
       await runtime.startTask(id);
@@ -426,10 +447,15 @@ export class Containers {
     const cgroup = cgroupPath(host, this.#parts.config, id);
     if (exit.exitCode === killedExit && (await hasRunOutOfMemory(cgroup)))
       await this.noteOutOfMemory(id);
-    await runtime
-      .deleteTask(id, "")
-      .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "no delete"));
+    const isDeleted = await runtime.deleteTask(id, "").then(
+      () => true,
+      (error: unknown) => {
+        log.warn({ container: id, error: messageOf(error) }, "no delete");
+        return false;
+      },
+    );
     await this.#pipes.close(id);
+    entry.isBare = isDeleted;
     this.#parts.attachments.end(id);
     if (entry.record.local !== undefined)
       await this.#parts.local
@@ -468,12 +494,15 @@ export class Containers {
     await runtime.deleteTask(id, "");
   }
 
+  async #bare(id: string): Promise<void> {
+    await this.#reap(id);
+    await this.#pipes.close(id);
+  }
+
   async #clean(record: ContainerFile, withVolumes: boolean): Promise<void> {
     const { runtime, volumes, records } = this.#parts;
-    await this.#reap(record.id);
     await runtime.deleteContainer(record.id);
     await runtime.removeSnapshot(record.id);
-    await this.#pipes.close(record.id);
     this.#parts.attachments.end(record.id);
     if (record.local !== undefined) await this.#parts.local.unwire(record.id);
     if (withVolumes) for (const name of record.anonymousVolumes) await volumes.remove(name);

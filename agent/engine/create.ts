@@ -57,7 +57,10 @@ export class Creator {
   }
 
   /** Leaves nothing behind when it fails. Throws `not_found` for the image, `invalid` for what cannot be. */
-  async create(wanted: CreateContainer, id: string): Promise<ContainerFile> {
+  async create(
+    wanted: CreateContainer,
+    id: string,
+  ): Promise<{ readonly record: ContainerFile; readonly mounts: readonly SnapshotMount[] }> {
     const { runtime, images, records, volumes } = this.#parts;
     const image = await images.find(wanted.config.Image);
     const config = mergeConfig(withHostname(wanted), image.config, id);
@@ -115,7 +118,7 @@ export class Creator {
         anonymousVolumes: anonymous,
       };
       await records.save(record);
-      return record;
+      return { record, mounts: snapshot };
     } catch (error) {
       await runtime.deleteContainer(id).catch(() => {});
       await runtime.removeSnapshot(id).catch(() => {});

@@ -107,8 +107,9 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#serially(() => this.#createSandbox(sandbox));
   }
 
-  removeSandbox(id: string): Promise<void> {
-    return this.#serially(() => this.#removeSandbox(id));
+  async removeSandbox(id: string): Promise<void> {
+    const { gone } = await this.#serially(() => this.#removeSandbox(id));
+    await gone;
   }
 
   sandboxes(): Promise<readonly string[]> {
@@ -183,7 +184,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       const isOfNode = (id: string) =>
         wired.sandbox(id)?.attachments.every(({ networkId }) => this.#locals.has(networkId));
       const all = new Set([...wired.leftSandboxes(), ...wired.sandboxes.map(({ id }) => id)]);
-      for (const id of all) if (isOfNode(id) !== true) await this.#removeSandbox(id);
+      for (const id of all) if (isOfNode(id) !== true) await (await this.#removeSandbox(id)).gone;
       for (const id of wired.leftNetworks()) if (!wired.isUsed(id)) wired.removeRouter(id);
       if (wired.routers.length > 0) await this.#rules.apply(null, null);
       else {
@@ -300,17 +301,20 @@ export class KernelNetwork implements Network, NetworkCheck {
     }
   }
 
-  async #removeSandbox(id: string): Promise<void> {
+  /** Others need not wait until the kernel is done with its namespace. */
+  async #removeSandbox(id: string): Promise<{ readonly gone: Promise<void> }> {
     const sandbox = this.#wired.sandbox(id);
     await this.#naming.forget(id);
-    this.#wired.removeSandbox(id);
-    if (sandbox === undefined) return;
+    const gone = this.#wired.removeSandbox(id);
+    gone.catch(() => {});
+    if (sandbox === undefined) return { gone };
     const { failures } = await this.#rules.apply(this.#view, sandbox);
     for (const problem of failures) {
       const error = messageOf(problem);
       this.#options.log.warn({ sandbox: id, error }, "not all of it was removed");
     }
     if (hasLocalNames(sandbox)) await this.#tellTables();
+    return { gone };
   }
 
   /** Where endpoints serve no more (at a start nothing is known of before), flows may lead astray. */

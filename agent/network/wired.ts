@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Family, familyOf } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import { isNamespace, removeNamespace } from "../../proto/kit/netns.ts";
+import { isNamespace, removeNamespace, removeNamespaceAside } from "../../proto/kit/netns.ts";
 import { containerLink } from "./addresses.ts";
 import { listFolder, NamespaceState } from "./apply.ts";
 import { deviceOf, familiesOf, type NetworkFacts, withoutIPv6 } from "./facts.ts";
@@ -47,7 +47,9 @@ export class Wired {
     this.#sandboxes = this.#records.load();
     // Left by a boot before this one, or cut short: there is no container in them.
     for (const id of this.#sandboxes.keys()) {
-      if (!isNamespace(this.sandboxPath(id))) this.removeSandbox(id);
+      if (isNamespace(this.sandboxPath(id))) continue;
+      removeNamespace(this.sandboxPath(id));
+      this.#forget(id);
     }
   }
 
@@ -211,10 +213,14 @@ export class Wired {
     this.#wishes.set(path, wish);
   }
 
-  removeSandbox(id: string): void {
-    const path = this.sandboxPath(id);
-    removeNamespace(path);
-    this.#wishes.delete(path);
+  /** Forgotten at once; its namespace is gone when this resolves. */
+  removeSandbox(id: string): Promise<void> {
+    this.#forget(id);
+    return removeNamespaceAside(this.sandboxPath(id));
+  }
+
+  #forget(id: string): void {
+    this.#wishes.delete(this.sandboxPath(id));
     this.#sandboxes.delete(id);
     this.#records.remove(id);
   }

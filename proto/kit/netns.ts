@@ -11,7 +11,11 @@ interface CalledLibc {
   setns(fd: number, kind: number): number;
   unshare(flags: number): number;
   mount(source: string, target: string, type: string, flags: number, data: null): number;
-  umount2(target: string, flags: number): number;
+  readonly umount2: {
+    (target: string, flags: number): number;
+    /** On a thread of its own. */
+    async(target: string, flags: number, done: () => void): void;
+  };
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array, length: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
@@ -108,6 +112,16 @@ export function removeNamespace(path: string): void {
     if (!isGone) throw failure(`cannot remove the network namespace ${path}`, errno);
   }
   rmSync(path, { force: true });
+}
+
+/**
+ * As `removeNamespace`, but this thread goes on meanwhile: the kernel waits, some milliseconds on a busy machine, until
+ * nobody can be under way to what is unmounted.
+ */
+export async function removeNamespaceAside(path: string): Promise<void> {
+  await new Promise<void>((resolve) => libc().umount2.async(path, MNT_DETACH, () => resolve()));
+  // Says what was wrong, if anything was.
+  removeNamespace(path);
 }
 
 /** Whether a live network namespace is mounted at the path; an empty file left by a crash or a reboot is none. */
