@@ -27,3 +27,8 @@ export function rankOf(state: string): number {
 export function isFinal(state: string): boolean {
   return rankOf(state) > rankOf("running");
 }
+
+/** Others act on it: the task serves, or is over. What comes before are steps on the way. */
+export function concernsOthers(state: string): boolean {
+  return rankOf(state) >= rankOf("running");
+}

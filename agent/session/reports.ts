@@ -1,24 +1,26 @@
 // The newest status of every task, until a manager has it and the task is no longer wanted here.
 
 import type { TaskStatus, TaskUpdate } from "../../proto/gen/types.ts";
+import { Alarm } from "../../proto/kit/alarm.ts";
 import type { World } from "../../proto/kit/world.ts";
+import { concernsOthers } from "../../proto/states.ts";
 
-/** What follows a report within this time goes with it. */
+/** Messages with news for others follow each other after this, and news that is only for people waits so long for company. */
 const coalesceMs = 100;
 const updatesPerMessageMax = 500;
 
 /**
- * Sends the first report at once and what follows within 100 ms together. Every status stays here until `forget`: the
- * Hello of the next connection repeats them all, so that none is lost with a connection.
+ * That a task runs, or does no more, goes at once, and what follows within 100 ms together; the steps on its way there wait
+ * for that, 100 ms at most. Every status stays here until `forget`: the Hello of the next connection repeats them all, so
+ * that none is lost with a connection.
  */
 export class Reports {
   readonly #statuses = new Map<string, TaskStatus>();
   readonly #unsent = new Set<string>();
   readonly #world: World;
-  readonly #signal: AbortSignal;
+  readonly #alarm: Alarm;
   readonly #send: (updates: readonly TaskUpdate[]) => boolean;
-  #sentAt = Number.NEGATIVE_INFINITY;
-  #isWaiting = false;
+  #newsSentAt = Number.NEGATIVE_INFINITY;
 
   /** `send` returns whether there is a connection to send on. */
   constructor(
@@ -27,17 +29,17 @@ export class Reports {
     send: (updates: readonly TaskUpdate[]) => boolean,
   ) {
     this.#world = world;
-    this.#signal = signal;
+    this.#alarm = new Alarm(world, signal, () => this.#flush());
     this.#send = send;
   }
 
   report(taskId: string, status: TaskStatus): void {
     this.#statuses.set(taskId, status);
     this.#unsent.add(taskId);
-    if (this.#isWaiting) return;
-    const waitMs = this.#sentAt + coalesceMs - this.#world.monotonic();
-    if (waitMs <= 0) this.#flush();
-    else void this.#flushAfter(waitMs);
+    const now = this.#world.monotonic();
+    const at = (concernsOthers(status.State) ? this.#newsSentAt : now) + coalesceMs;
+    if (at <= now) this.#flush();
+    else this.#alarm.set(at);
   }
 
   /** For the Hello: everything known, which thereby counts as sent. */
@@ -52,24 +54,13 @@ export class Reports {
       if (!isWanted(id) && !this.#unsent.has(id)) this.#statuses.delete(id);
   }
 
-  async #flushAfter(waitMs: number): Promise<void> {
-    this.#isWaiting = true;
-    try {
-      await this.#world.sleep(waitMs, this.#signal);
-    } catch {
-      return;
-    } finally {
-      this.#isWaiting = false;
-    }
-    this.#flush();
-  }
-
   #flush(): void {
-    this.#sentAt = this.#world.monotonic();
     const updates: TaskUpdate[] = [];
     for (const id of this.#unsent) {
       const status = this.#statuses.get(id);
-      if (status !== undefined) updates.push({ ID: id, Status: status });
+      if (status === undefined) continue;
+      updates.push({ ID: id, Status: status });
+      if (concernsOthers(status.State)) this.#newsSentAt = this.#world.monotonic();
     }
     for (let at = 0; at < updates.length; at += updatesPerMessageMax)
       if (!this.#send(updates.slice(at, at + updatesPerMessageMax))) return;

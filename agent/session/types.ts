@@ -29,7 +29,7 @@ export interface Session {
   readonly wanted: Wanted | null;
   /** First what is wanted now (if anything is known), then every change; only the newest when the reader is slow. */
   watch(signal: AbortSignal): AsyncIterable<Wanted>;
-  /** Coalesced: the first goes at once, what follows within 100 ms together. Kept until a manager has it. */
+  /** Coalesced: that a task runs or is over goes at once, all else within 100 ms. Kept until a manager has it. */
   report(taskId: string, status: TaskStatus): void;
   /** Everything up to this version is in the kernel. */
   acknowledge(version: string): void;

@@ -1,11 +1,11 @@
 // Names and addresses of all networks on their way to the sessions, and the tasks that wait until their own are withdrawn.
 
 import type { Service, Task } from "../../proto/gen/types.ts";
+import { Alarm } from "../../proto/kit/alarm.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
-import { Alarm } from "./alarm.ts";
 import { Feed, type FeedPart } from "./feed.ts";
 import { networksOfService, networksOfTask } from "./history.ts";
 import { Holds, holdMsMax } from "./holds.ts";
@@ -140,7 +140,6 @@ export class Names {
   }
 
   #flush(): void {
-    this.#flushedAt = this.#options.world.monotonic();
     const state = this.#options.state();
     this.#flushedIndex = state.index;
     const deltas = new Map<string, FeedPart>();
@@ -149,6 +148,8 @@ export class Names {
       if (delta !== undefined && !delta.isEmpty) deltas.set(networkId, delta);
     }
     this.#dirty.clear();
+    // What tells nobody anything does not make the next wait.
+    if (deltas.size > 0) this.#flushedAt = this.#options.world.monotonic();
     const used = new Set<string>();
     for (const session of this.#options.sessions()) {
       for (const networkId of session.networks()) used.add(networkId);

@@ -5,8 +5,7 @@ import type { Node, NodeDescription, Task, TaskStatus } from "../../proto/gen/ty
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { rankOf } from "../../proto/states.ts";
-
+import { concernsOthers, rankOf } from "../../proto/states.ts";
 import type { Change, State, Store } from "../store/types.ts";
 
 const coalesceMs = 100;
@@ -16,6 +15,8 @@ const retryMs = 500;
 const pendingMax = 100_000;
 const writeTimeoutMs = 10_000;
 const conflictsMax = 20;
+/** The longest a timer can wait. */
+const timerMsMax = 2 ** 31 - 1;
 
 /** What a session tells of its node; absent facts stay as they are. */
 export interface NodeFacts {
@@ -39,7 +40,12 @@ export class StatusWriter {
   #tasks = new Map<string, Reported>();
   #nodes = new Map<string, NodeFacts>();
   readonly #conflicts = new Map<string, number>();
-  #wake: (() => void) | null = null;
+  /** Of the last write, and of the last with something that others wait for. */
+  #writtenAt = Number.NEGATIVE_INFINITY;
+  #newsAt = Number.NEGATIVE_INFINITY;
+  /** When to write what is pending; infinity when nothing is. */
+  #dueAt = Number.POSITIVE_INFINITY;
+  #wake = new AbortController();
 
   constructor(store: Store, world: World, log: Log) {
     this.#store = store;
@@ -52,40 +58,44 @@ export class StatusWriter {
     if (newer !== undefined && !isNews(status, newer.status)) return;
     if (this.#tasks.size >= pendingMax) return;
     this.#tasks.set(taskId, { nodeId, status });
-    this.#notify();
+    this.#dueBy((concernsOthers(status.State) ? this.#newsAt : this.#writtenAt) + coalesceMs);
   }
 
   node(nodeId: string, facts: NodeFacts): void {
     this.#nodes.set(nodeId, { ...this.#nodes.get(nodeId), ...facts });
-    this.#notify();
+    this.#dueBy(this.#newsAt + coalesceMs);
   }
 
-  /** Writes until the signal aborts: the first report at once, what follows within 100 ms together. */
+  /**
+   * Writes until the signal aborts: the first report at once, what follows within 100 ms together. That a task is on its way
+   * makes nobody wait who has to know that another one runs or is over.
+   */
   async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#wake.abort(), { once: true });
     while (!signal.aborted) {
-      if (this.#tasks.size === 0 && this.#nodes.size === 0) await this.#something(signal);
-      if (signal.aborted) return;
-      const started = this.#world.monotonic();
-      const isWritten = await this.#flush();
-      const restMs = (isWritten ? coalesceMs : retryMs) - (this.#world.monotonic() - started);
-      if (restMs > 0) await this.#world.sleep(restMs, signal).catch(() => {});
+      const waitMs = this.#dueAt - this.#world.monotonic();
+      if (waitMs > 0) {
+        this.#wake = new AbortController();
+        await this.#world.sleep(Math.min(waitMs, timerMsMax), this.#wake.signal).catch(() => {});
+        continue;
+      }
+      this.#dueAt = Number.POSITIVE_INFINITY;
+      this.#writtenAt = this.#world.monotonic();
+      if (this.#hasNews()) this.#newsAt = this.#writtenAt;
+      if (!(await this.#flush())) await this.#world.sleep(retryMs, signal).catch(() => {});
+      if (this.#tasks.size + this.#nodes.size > 0) this.#dueBy(this.#writtenAt + coalesceMs);
     }
   }
 
-  async #something(signal: AbortSignal): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      this.#wake = done;
-      signal.addEventListener("abort", done, { once: true });
-    });
-    this.#wake = null;
+  #dueBy(at: number): void {
+    if (at >= this.#dueAt) return;
+    this.#dueAt = at;
+    this.#wake.abort();
   }
 
-  #notify(): void {
-    this.#wake?.();
+  #hasNews(): boolean {
+    if (this.#nodes.size > 0) return true;
+    return [...this.#tasks.values()].some(({ status }) => concernsOthers(status.State));
   }
 
   /** False when it has to be tried again later; what was not written is pending again. */

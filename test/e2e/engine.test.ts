@@ -139,7 +139,7 @@ test("stop sends the signal, waits, then kills", async () => {
 test("containers survive the agent, and what ended meanwhile is found out", async () => {
   const Healthcheck = { Test: ["CMD", "/bin/true"], Interval: 100e6 };
   const lasting = await create({ Healthcheck });
-  const short = await create({ Cmd: ["/bin/sh", "-c", "sleep 0.5; echo late; exit 5"] });
+  const short = await create({ Cmd: ["/bin/sh", "-c", "sleep 5; echo late; exit 5"] });
   const forgotten = await create();
   await engine.start(lasting);
   await engine.start(short);

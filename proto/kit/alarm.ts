@@ -1,6 +1,6 @@
 // One thing to do at the earliest of the times that were asked for.
 
-import type { World } from "../../proto/kit/world.ts";
+import type { World } from "./world.ts";
 
 export class Alarm {
   readonly #world: World;

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Reports } from "../../../../agent/session/reports.ts";
+import type { TaskStatus } from "../../../../proto/gen/types.ts";
+import type { World } from "../../../../proto/kit/world.ts";
+
+/** A clock that is moved by hand; who sleeps wakes when it has come so far. */
+class Clock implements World {
+  #ms = 0;
+  readonly #sleepers = new Set<{ readonly at: number; readonly wake: () => void }>();
+
+  readonly now = () => this.#ms;
+  readonly monotonic = () => this.#ms;
+  readonly random = () => 0;
+
+  sleep(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#sleepers.add({ at: this.#ms + ms, wake: resolve });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+  }
+
+  async until(ms: number): Promise<void> {
+    this.#ms = ms;
+    for (const sleeper of this.#sleepers)
+      if (sleeper.at <= ms) {
+        this.#sleepers.delete(sleeper);
+        sleeper.wake();
+      }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function setUp() {
+  const clock = new Clock();
+  const sent: string[] = [];
+  const reports = new Reports(clock, new AbortController().signal, (updates) => {
+    const words = updates.map(({ ID, Status }) => `${ID} ${Status?.State}`);
+    sent.push(`${clock.now()}: ${words.join(", ")}`);
+    return true;
+  });
+  const report = (id: string, State: string) => {
+    const status: TaskStatus = { Timestamp: "", State, Message: "", Err: "" };
+    reports.report(id, status);
+  };
+  return { clock, sent, report };
+}
+
+test("steps on the way wait for what others act on, which goes at once", async () => {
+  const { clock, sent, report } = setUp();
+  report("a", "accepted");
+  report("a", "preparing");
+  report("b", "accepted");
+  await clock.until(60);
+  assert.deepEqual(sent, []);
+  report("a", "running");
+  assert.deepEqual(sent, ["60: a running, b accepted"]);
+});
+
+test("steps go after 100 ms, and do not make wait who runs then", async () => {
+  const { clock, sent, report } = setUp();
+  report("a", "preparing");
+  await clock.until(100);
+  report("a", "starting");
+  await clock.until(110);
+  report("a", "running");
+  assert.deepEqual(sent, ["100: a preparing", "110: a running"]);
+});
+
+test("what follows within 100 ms goes together", async () => {
+  const { clock, sent, report } = setUp();
+  report("a", "running");
+  await clock.until(10);
+  report("b", "running");
+  report("c", "failed");
+  await clock.until(99);
+  assert.deepEqual(sent, ["0: a running"]);
+  await clock.until(100);
+  assert.deepEqual(sent, ["0: a running", "100: b running, c failed"]);
+  await clock.until(500);
+  assert.equal(sent.length, 2);
+});
