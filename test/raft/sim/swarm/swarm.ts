@@ -265,7 +265,9 @@ export class Swarm {
   }
 
   #makeNetwork(state: State): readonly Change[] {
-    const spec = codec("NetworkSpec").parse({ Name: "back" });
+    // So small that addresses have to be used again soon.
+    const Config = [{ Subnet: "192.168.7.0/26" }];
+    const spec = codec("NetworkSpec").parse({ Name: "back", IPAM: { Config } });
     return createNetwork(state, spec, { id: "back" }).changes;
   }
 
