@@ -17,6 +17,8 @@ import type { Raft } from "./raft/types.ts";
 
 /** An election takes about a second: whoever calls meanwhile waits, and hears then that nobody leads. */
 const leaderMsMax = 2_500;
+/** When nobody has led for so long, it is no election. */
+const leaderlessMsMax = 3_000;
 const retryMs = 50;
 const callMsMax = 20_000;
 const reconnectMsMax = 500;
@@ -47,9 +49,18 @@ export class Forward {
   readonly #options: ForwardOptions;
   readonly #clients = new Map<string, { readonly address: string; readonly client: AnyClient }>();
 
+  /** Monotonic ms since which nobody leads; null while somebody does. */
+  #leaderlessSince: number | null;
+
   constructor(options: ForwardOptions) {
     this.#options = options;
-    options.signal.addEventListener("abort", () => this.#closeAll(), { once: true });
+    const { world, signal, raft } = options;
+    this.#leaderlessSince = world.monotonic();
+    const unwatch = raft.watchStatus(({ leader }) => {
+      this.#leaderlessSince = leader === null ? (this.#leaderlessSince ?? world.monotonic()) : null;
+    });
+    signal.addEventListener("abort", unwatch, { once: true });
+    signal.addEventListener("abort", () => this.#closeAll(), { once: true });
   }
 
   /**
@@ -172,7 +183,9 @@ export class Forward {
     for (;;) {
       const { leader } = raft.status();
       if (leader !== null && (leader === nodeId || !isForwarded(caller))) return leader;
-      if (world.monotonic() >= deadline || isForwarded(caller))
+      const since = this.#leaderlessSince;
+      const isHopeless = since !== null && world.monotonic() - since >= leaderlessMsMax;
+      if (world.monotonic() >= deadline || isForwarded(caller) || isHopeless)
         throw new SwarmError(
           "no_leader",
           isForwarded(caller)
