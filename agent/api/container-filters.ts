@@ -2,6 +2,7 @@
 
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Container } from "../engine/types.ts";
+import { shownNetworkId } from "./predefined.ts";
 import { type Filters, flagFilter, labelsMatch, onlyFilters, untilOf } from "./request.ts";
 
 const known = [
@@ -84,7 +85,9 @@ function matches(container: Container, filters: Filters): boolean {
     has("ancestor", (value) => isFrom(container, value)) &&
     has("health", (value) => (container.state.Health?.Status ?? "none") === value) &&
     has("network", (value) =>
-      networks.some(([name, item]) => name === value || item.NetworkID.startsWith(value)),
+      networks.some(
+        ([name, item]) => name === value || shownNetworkId(item.NetworkID).startsWith(value),
+      ),
     ) &&
     has("volume", (value) =>
       (container.host.Mounts ?? []).some((item) => item.Source === value || item.Target === value),

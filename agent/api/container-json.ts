@@ -30,7 +30,7 @@ export function containerSummary(container: Container, dataRoot: string, now: nu
 
 export function containerJson(container: Container, dataRoot: string): Json {
   const { state, config } = container;
-  const { PublishedPorts: _, Tmpfs: _tmpfs, ...host } = container.host;
+  const { PublishedPorts: _, Tmpfs: _tmpfs, LogLimits: _log, ...host } = container.host;
   const files = `${dataRoot}/containers/${container.id}`;
   const [path = "", ...args] = commandOf(container);
   const running = ["running", "paused", "restarting"].includes(state.Status);

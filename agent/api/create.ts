@@ -155,8 +155,32 @@ function hostOf(body: CreateBody): HostConfig {
     IpcMode: host.IpcMode === "host" ? "host" : "",
     UTSMode: host.UTSMode,
     CgroupnsMode: host.CgroupnsMode,
+    ...logLimits(host.LogConfig?.Config ?? {}),
     ...(host.MaskedPaths ? { MaskedPaths: host.MaskedPaths } : {}),
     ...(host.ReadonlyPaths ? { ReadonlyPaths: host.ReadonlyPaths } : {}),
+  };
+}
+
+const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
+
+/** json-file's max-size and max-file. Throws `invalid`, `unsupported` for its other options. */
+function logLimits(options: Readonly<Record<string, string>>): Pick<HostConfig, "LogLimits"> {
+  const { "max-size": size, "max-file": files, ...others } = options;
+  const [other] = Object.keys(others);
+  refuse(other !== undefined, `the log option ${other}`);
+  if (size === undefined && files === undefined) return {};
+  const [, digits = "", unit = ""] = /^(\d+)([kmg]?)b?$/i.exec(size ?? "0") ?? [];
+  const bytesMax = Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);
+  if (size !== undefined && !(bytesMax > 0))
+    throw new SwarmError("invalid", `invalid value for max-size: ${size}`);
+  const filesMax = Number(files ?? 1);
+  if (!Number.isInteger(filesMax) || filesMax < 1)
+    throw new SwarmError("invalid", `invalid value for max-file: ${files}`);
+  return {
+    LogLimits: {
+      ...(size === undefined ? {} : { bytesMax }),
+      ...(files === undefined ? {} : { filesMax }),
+    },
   };
 }
 
@@ -267,10 +291,6 @@ function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void 
       "invalid",
       `logger: no log driver named '${log}' is registered: this node has json-file`,
     );
-  refuse(
-    Object.keys(host.LogConfig?.Config ?? {}).length > 0,
-    "log options of one container (set log-opts of the daemon)",
-  );
   refuse(host.Links.length > 0, "links (--link): use a network of your own, where names resolve");
   refuse(host.VolumesFrom.length > 0, "--volumes-from: name the volumes instead");
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
@@ -309,7 +329,7 @@ function shownHost(host: HostBody, json: unknown, mode: string, restart: Restart
     Annotations: sent["Annotations"] ?? null,
     NetworkMode: mode,
     RestartPolicy: restart,
-    LogConfig: { Type: "json-file", Config: {} },
+    LogConfig: { Type: "json-file", Config: host.LogConfig?.Config ?? {} },
     IpcMode: host.IpcMode || "private",
     CgroupnsMode: host.CgroupnsMode || "host",
     ShmSize: host.ShmSize || 64 * 1024 * 1024,

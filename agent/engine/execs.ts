@@ -62,6 +62,11 @@ export class Execs {
 
   create(container: string, config: ExecConfig): string {
     const record = this.#parts.containers.find(container);
+    if (record.state.Status === "paused")
+      throw new SwarmError(
+        "conflict",
+        `Container ${record.id} is paused, unpause the container before exec`,
+      );
     if (record.state.Status !== "running")
       throw new SwarmError("conflict", `container ${record.id} is not running`);
     if (config.cmd.length === 0) throw new SwarmError("invalid", "No exec command specified");

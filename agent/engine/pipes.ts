@@ -28,7 +28,7 @@ export class LogPipes {
   }
 
   /** Makes them where they are not there yet. They have a reader when this resolves. Throws `unavailable`. */
-  async open({ id, config }: ContainerFile): Promise<Stdio> {
+  async open({ id, config, host }: ContainerFile): Promise<Stdio> {
     const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
     const directory = this.#directory(id);
     const terminal = config.Tty === true;
@@ -45,8 +45,8 @@ export class LogPipes {
       stdout,
       ...(stderr === "" ? {} : { stderr }),
       directory: records.logs(id),
-      fileBytesMax: logBytesMax,
-      filesMax: logFilesMax,
+      fileBytesMax: host.LogLimits?.bytesMax ?? logBytesMax,
+      filesMax: host.LogLimits?.filesMax ?? logFilesMax,
     });
     return { stdin, stdout, stderr, terminal };
   }

@@ -72,6 +72,8 @@ export interface HostConfig {
   readonly OomKillDisable?: boolean;
   /** By place in the container: options as mount(8) has them. */
   readonly Tmpfs?: Readonly<Record<string, string>>;
+  /** In place of the daemon's own limits of a log. */
+  readonly LogLimits?: { readonly bytesMax?: number; readonly filesMax?: number };
   /** Devices of this machine, under a name of the container's own. */
   readonly Devices?: readonly {
     readonly PathOnHost: string;

@@ -102,6 +102,14 @@ test("networks: aliases, fixed addresses, several at once", () => {
   });
 });
 
+test("a container may have its own limits of its log", () => {
+  const Config = { "max-size": "5m", "max-file": "2" };
+  const { host, local } = made({}, { LogConfig: { Type: "json-file", Config } });
+  assert.deepEqual(host.LogLimits, { bytesMax: 5 * 1024 * 1024, filesMax: 2 });
+  assert.deepEqual(local?.shown["LogConfig"], { Type: "json-file", Config });
+  assert.equal(made({}).host.LogLimits, undefined);
+});
+
 test("what inspect shows is what was sent, with Docker's defaults", () => {
   const shown = made({}, { Memory: 64 * 1024 * 1024, NetworkMode: "default" }).local?.shown ?? {};
   assert.deepEqual(
@@ -255,6 +263,21 @@ const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
     400,
     /no log driver named 'syslog' is registered/,
   ],
+  [
+    "a log of no size",
+    {},
+    { LogConfig: { Type: "", Config: { "max-size": "much" } } },
+    400,
+    /invalid value for max-size: much/,
+  ],
+  [
+    "a log of no files",
+    {},
+    { LogConfig: { Config: { "max-file": "0" } } },
+    400,
+    /invalid value for max-file: 0/,
+  ],
+  ["a log option", {}, { LogConfig: { Config: { tag: "x" } } }, 501, /the log option tag/],
   ["links", {}, { Links: ["a:b"] }, 501, /links .* is not available/],
   ["GPUs", {}, { DeviceRequests: [{ Count: -1 }] }, 501, /--gpus/],
   ["another runtime", {}, { Runtime: "kata" }, 501, /runtime kata/],
