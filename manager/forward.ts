@@ -19,6 +19,7 @@ import type { Raft } from "./raft/types.ts";
 const leaderMsMax = 2_500;
 /** When nobody has led for so long, it is no election. */
 const leaderlessMsMax = 3_000;
+const lastAnswerMsMax = 150;
 const retryMs = 50;
 const callMsMax = 20_000;
 const reconnectMsMax = 500;
@@ -172,10 +173,20 @@ export class Forward {
   /** Aborts when Raft has another leader, or none: a dead one's silence would be waited out. */
   #untilLost(leader: string): { readonly signal: AbortSignal; stop(): void } {
     const controller = new AbortController();
+    let late: NodeJS.Timeout | undefined;
     const stop = this.#options.raft.watchStatus((status) => {
-      if (status.leader !== leader) controller.abort(new Error("the leader has changed"));
+      if (status.leader === leader) return;
+      // One that only hands over still answers, and knows what has become of it.
+      late ??= setTimeout(
+        () => controller.abort(new Error("the leader has changed")),
+        lastAnswerMsMax,
+      );
     });
-    return { signal: controller.signal, stop };
+    const end = () => {
+      clearTimeout(late);
+      stop();
+    };
+    return { signal: controller.signal, stop: end };
   }
 
   async #leader(caller: Caller, deadline: number): Promise<string> {
