@@ -1,6 +1,7 @@
 // The processes of a host that is a set of namespaces.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { processesBeside } from "../deploy/lab/processes.ts";
 import type { HostProcess } from "./side.ts";
 
 /** Words that run a command in all namespaces of a process. */
@@ -11,10 +12,8 @@ export function enter(pid: number): readonly string[] {
 
 /** What runs in the PID namespace of a host's pid 1, but for shells and pauses that only hold the host together. */
 export function processesOf(host: HostProcess["host"], init: number): readonly HostProcess[] {
-  const namespace = link(`/proc/${init}/ns/pid`);
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && link(`/proc/${name}/ns/pid`) === namespace)
-    .map((name) => ({ host, program: programOf(Number(name)), pid: Number(name) }))
+  return processesBeside(init)
+    .map(({ pid, words }) => ({ host, program: programOf(words), pid }))
     .filter(({ program }) => !["bash", "sleep", "tini", ""].includes(program));
 }
 
@@ -27,8 +26,7 @@ export function groupSeconds(group: string): number {
 }
 
 /** Of our own processes their duty (keeper, agent, manager), of the others the program's name. */
-function programOf(pid: number): string {
-  const words = read(`/proc/${pid}/cmdline`).split("\0");
+function programOf(words: readonly string[]): string {
   const main = words.findIndex((word) => word.endsWith("/cli/main.js"));
   if (main > 0) return words[main + 1] === "daemon" ? "keeper" : (words[main + 1] ?? "");
   return (words[0] ?? "").split("/").at(-1) ?? "";
@@ -37,14 +35,6 @@ function programOf(pid: number): string {
 function read(path: string): string {
   try {
     return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}
-
-function link(path: string): string {
-  try {
-    return readlinkSync(path);
   } catch {
     return "";
   }

@@ -1,19 +1,8 @@
 // POST /containers/create: the shape of its body. What Docker has and nobody here reads stays out.
 
 import { z } from "zod";
+import { flag, map, text, texts } from "./fields.ts";
 
-const text = z
-  .string()
-  .nullish()
-  .transform((value) => value ?? "");
-const texts = z
-  .array(z.string())
-  .nullish()
-  .transform((value) => value ?? []);
-const flag = z
-  .boolean()
-  .nullish()
-  .transform((value) => value ?? false);
 const whole = z
   .int()
   .nullish()
@@ -22,10 +11,6 @@ const marks = z
   .record(z.string(), z.unknown())
   .nullish()
   .transform((value) => Object.keys(value ?? {}));
-const map = z
-  .record(z.string(), z.string())
-  .nullish()
-  .transform((value) => value ?? {});
 /** Old clients send one word for a list. */
 const words = z
   .union([z.string(), z.array(z.string())])

@@ -8,23 +8,12 @@ import type { Json } from "./adapt.ts";
 import { converse, copyOut, drain } from "./conversation.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { withStatus } from "./errors.ts";
+import { flag, text, texts } from "./fields.ts";
 import { refuse, sayUpgraded, type Taken } from "./hijack.ts";
 import { jsonBody, optionalBody, parameter, parseBody, parseJson, Query } from "./request.ts";
 import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
-const flag = z
-  .boolean()
-  .nullish()
-  .transform((value) => value ?? false);
-const text = z
-  .string()
-  .nullish()
-  .transform((value) => value ?? "");
-const texts = z
-  .array(z.string())
-  .nullish()
-  .transform((value) => value ?? []);
 const consoleSize = z.tuple([z.int().min(0), z.int().min(0)]).nullish();
 
 const createBody = z.object({

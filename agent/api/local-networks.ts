@@ -5,14 +5,10 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Container, LocalNetworkObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
+import { map } from "./fields.ts";
 import { predefined, predefinedId, shownNetworkId } from "./predefined.ts";
 import { parseBody } from "./request.ts";
 import type { ApiContext } from "./types.ts";
-
-const map = z
-  .record(z.string(), z.string())
-  .nullish()
-  .transform((value) => value ?? {});
 
 const createBody = z.object({
   Name: z.string(),

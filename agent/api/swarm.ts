@@ -8,22 +8,11 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { clusterJson } from "./adapt.ts";
 import { controlOf } from "./control.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
+import { flag, text, texts } from "./fields.ts";
 import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
 import { outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
-const text = z
-  .string()
-  .nullish()
-  .transform((value) => value ?? "");
-const texts = z
-  .array(z.string())
-  .nullish()
-  .transform((value) => value ?? []);
-const flag = z
-  .boolean()
-  .nullish()
-  .transform((value) => value ?? false);
 const whole = z
   .int()
   .min(0)

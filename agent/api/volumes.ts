@@ -5,6 +5,7 @@ import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { VolumeObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
+import { map } from "./fields.ts";
 import {
   flagFilter,
   labelsMatch,
@@ -18,10 +19,6 @@ import type { ApiContext } from "./types.ts";
 
 const anonymousLabel = "com.docker.volume.anonymous";
 
-const map = z
-  .record(z.string(), z.string())
-  .nullish()
-  .transform((value) => value ?? {});
 const createBody = z.object({
   Name: z.string().nullish(),
   Driver: z.string().nullish(),

@@ -45,15 +45,20 @@ export function labProcesses(): readonly ProcessId[] {
 
 export type Program = "keeper" | "agent" | "manager" | "containerd";
 
+/** Every process in the PID namespace of this one, with the words of its command line. */
+export function processesBeside(
+  init: number,
+): readonly { readonly pid: number; readonly words: readonly string[] }[] {
+  const namespace = link(`/proc/${init}/ns/pid`);
+  return allPids()
+    .filter((pid) => link(`/proc/${pid}/ns/pid`) === namespace)
+    .map((pid) => ({ pid, words: read(`/proc/${pid}/cmdline`).split("\0") }));
+}
+
 /** The one process of a host that is this program, or null. Containers' processes are never meant. */
 export function findProgram(init: ProcessId, program: Program): number | null {
-  const namespace = link(`/proc/${init.pid}/ns/pid`);
-  for (const pid of allPids()) {
-    if (link(`/proc/${pid}/ns/pid`) !== namespace) continue;
-    const words = read(`/proc/${pid}/cmdline`).split("\0");
-    if (isProgram(words, program)) return pid;
-  }
-  return null;
+  const found = processesBeside(init.pid).find(({ words }) => isProgram(words, program));
+  return found?.pid ?? null;
 }
 
 /** Whether a command line is that of this program. */
