@@ -11,6 +11,7 @@ import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import { startFailure } from "./failures.ts";
+import { probeCommand, unknownYet } from "./health.ts";
 import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
@@ -388,6 +389,8 @@ export class Containers {
           OOMKilled: false,
           Error: "",
           StartedAt: timestamp(world.now()),
+          // Together with that it runs: nobody is to think that it has no check.
+          ...(probeCommand(entry.record.config.Healthcheck) === null ? {} : { Health: unknownYet }),
         },
       };
       await this.#parts.records.save(entry.record);

@@ -28,6 +28,9 @@ export interface HealthTimes {
   readonly startIntervalMs: number;
 }
 
+/** Before the first probe. */
+export const unknownYet: Health = { Status: "starting", FailingStreak: 0, Log: [] };
+
 const outputBytesMax = 4_096;
 const probesKept = 5;
 const nsPerMs = 1e6;
@@ -80,7 +83,7 @@ export async function runHealthChecks(
   if (config === undefined || command === null) return;
   const times = healthTimes(config);
   const startedMs = Date.parse(container.state.StartedAt);
-  let health: Health = container.state.Health ?? { Status: "starting", FailingStreak: 0, Log: [] };
+  let health: Health = container.state.Health ?? unknownYet;
   await show(health);
   for (;;) {
     const isStarting = () =>

@@ -273,6 +273,7 @@ export class Dispatcher implements Downward {
     const { log } = this.#options;
     this.#sessions.get(node.ID)?.outgoing.end();
     this.#sessions.set(node.ID, session);
+    session.heardAt = this.#options.world.monotonic();
     this.#leader?.opened(node.ID);
     this.#outbox.facts(this.#state, node.ID, {
       ...(isLoopback(address) ? {} : { Addr: address }),
@@ -313,6 +314,7 @@ export class Dispatcher implements Downward {
 
   #handle(message: FromAgent, session: NodeSession): void {
     if (this.#sessions.get(session.nodeId) !== session) return;
+    session.heardAt = this.#options.world.monotonic();
     this.#leader?.heard(session.nodeId);
     if (message.Beat !== undefined) {
       session.answerBeat();

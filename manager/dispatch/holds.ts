@@ -1,10 +1,15 @@
 // Withdrawal: a task is told to stop only when no node sends it new connections any more. Pure.
 
-/** A node that does not answer may not keep a task alive for longer. */
-export const holdMsMax = 1_000;
+/** A node from which nothing is heard may not keep a task alive for longer. */
+export const silentMsMax = 1_000;
+/** Nor one that is only slow, for longer than this. */
+export const holdMsMax = 5_000;
+const lookAgainMs = 250;
 
 interface Hold {
   readonly since: number;
+  /** When to ask next who has fallen silent. */
+  lookAt: number;
   /** Sessions that have to acknowledge the version named; null until their messages have been sent. */
   waiting: Map<string, number> | null;
   /** No session of this manager uses it any more; those of the others may. */
@@ -25,7 +30,12 @@ export class Holds {
 
   hold(taskId: string, now: number): void {
     if (!this.#held.has(taskId))
-      this.#held.set(taskId, { since: now, waiting: null, isWithdrawn: false });
+      this.#held.set(taskId, {
+        since: now,
+        lookAt: now + silentMsMax,
+        waiting: null,
+        isWithdrawn: false,
+      });
   }
 
   release(taskId: string): void {
@@ -62,18 +72,32 @@ export class Holds {
     return this.#withdrawn();
   }
 
-  /** Gives up on those who have not answered in time. */
-  expire(now: number): readonly string[] {
-    const late = [...this.#held].filter(([, hold]) => now - hold.since >= holdMsMax);
-    for (const [id] of late) this.#held.delete(id);
-    return late.map(([id]) => id);
+  /**
+   * Gives up on those who have not answered in time: on silent ones after a second, on others after five. `late`: no longer
+   * held, though not every node has answered. `withdrawn`: nobody else was waited for.
+   */
+  expire(
+    now: number,
+    isSilent: (sessionId: string) => boolean,
+  ): { readonly late: readonly string[]; readonly withdrawn: readonly string[] } {
+    const late: string[] = [];
+    for (const [id, hold] of this.#held) {
+      if (now < hold.lookAt) continue;
+      hold.lookAt = now + lookAgainMs;
+      for (const sessionId of hold.waiting?.keys() ?? [])
+        if (isSilent(sessionId)) hold.waiting?.delete(sessionId);
+      if (hold.waiting !== null && now - hold.since < holdMsMax) continue;
+      this.#held.delete(id);
+      late.push(id);
+    }
+    return { late, withdrawn: this.#withdrawn() };
   }
 
   /** When `expire` will have something to do; null without holds. */
   expiresAt(): number | null {
     let earliest: number | null = null;
-    for (const { since } of this.#held.values())
-      earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, since + holdMsMax);
+    for (const { lookAt } of this.#held.values())
+      earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, lookAt);
     return earliest;
   }
 

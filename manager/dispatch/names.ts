@@ -8,7 +8,7 @@ import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { Feed, type FeedPart } from "./feed.ts";
 import { networksOfService, networksOfTask } from "./history.ts";
-import { Holds, holdMsMax } from "./holds.ts";
+import { Holds, silentMsMax } from "./holds.ts";
 import type { NodeSession } from "./session.ts";
 
 /** Changes of names and addresses are sent at most so often. */
@@ -57,7 +57,7 @@ export class Names {
     this.#feeds.clear();
     this.#dirty.clear();
     this.#flushedIndex = state().index;
-    this.#settledAt = world.monotonic() + holdMsMax;
+    this.#settledAt = world.monotonic() + silentMsMax;
     for (const task of state().table("task").values()) if (isInUse(task)) this.#hold(task);
   }
 
@@ -177,8 +177,13 @@ export class Names {
 
   #expire(): void {
     const { world, log } = this.#options;
-    const late = this.#holds.expire(world.monotonic());
+    const now = world.monotonic();
+    const heardAt = new Map<string, number>();
+    for (const session of this.#options.sessions()) heardAt.set(session.id, session.heardAt);
+    const isSilent = (id: string) => now - (heardAt.get(id) ?? 0) >= silentMsMax;
+    const { late, withdrawn } = this.#holds.expire(now, isSilent);
     if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");
+    this.#tell(withdrawn);
     this.#free(late);
     this.#holdAlarm.set(this.#holds.expiresAt());
   }

@@ -68,6 +68,8 @@ export class NodeSession {
   readonly outgoing: Queue<ToAgent | Encoded>;
   /** Of the last message with assignments. */
   version = 0;
+  /** Monotonic ms of the agent's last word. */
+  heardAt = Number.POSITIVE_INFINITY;
   /** What its last beat told: node ids whose routers do not answer, ports it cannot publish. null before the first. */
   troubles: readonly string[] | null = null;
   #isBeatAnswered = false;

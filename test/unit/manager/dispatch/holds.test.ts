@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Holds, holdMsMax } from "../../../../manager/dispatch/holds.ts";
+import { Holds, holdMsMax, silentMsMax } from "../../../../manager/dispatch/holds.ts";
 
 test("a task is withdrawn once every session has acknowledged the version that withdrew it, and held until released", () => {
   const holds = new Holds();
@@ -48,23 +48,48 @@ test("without any session on its network a task is free at once", () => {
   assert.deepEqual(holds.sent("t1", new Map()), ["t1"]);
 });
 
-test("nobody is waited for longer than a second, whether it was sent or not", () => {
+const nobody = () => false;
+const everyone = () => true;
+
+test("a silent node is waited for a second, a slow one for five", () => {
   const holds = new Holds();
   holds.hold("t1", 10);
-  holds.hold("t2", 500);
-  holds.sent("t1", new Map([["a", 1]]));
-  assert.equal(holds.expiresAt(), 10 + holdMsMax);
-  assert.deepEqual(holds.expire(10 + holdMsMax - 1), []);
-  assert.deepEqual(holds.expire(10 + holdMsMax), ["t1"]);
-  assert.deepEqual(holds.expire(500 + holdMsMax), ["t2"]);
+  const versions = new Map([
+    ["slow", 1],
+    ["silent", 1],
+  ]);
+  holds.sent("t1", versions);
+  assert.equal(holds.expiresAt(), 10 + silentMsMax);
+  assert.deepEqual(holds.expire(10 + silentMsMax - 1, everyone), { late: [], withdrawn: [] });
+  const isSilent = (session: string) => session === "silent";
+  assert.deepEqual(holds.expire(10 + silentMsMax, isSilent), { late: [], withdrawn: [] });
+  assert.deepEqual(holds.acknowledged("slow", 1), ["t1"], "the silent one is not waited for");
+  holds.hold("t2", 0);
+  holds.sent("t2", versions);
+  assert.deepEqual(holds.expire(holdMsMax - 1, nobody).late, []);
+  assert.deepEqual(holds.expire(2 * holdMsMax, nobody).late, ["t1", "t2"]);
   assert.equal(holds.expiresAt(), null);
+});
+
+test("a task is withdrawn when the last node that was waited for has fallen silent", () => {
+  const holds = new Holds();
+  holds.hold("t1", 0);
+  holds.sent("t1", new Map([["a", 1]]));
+  assert.deepEqual(holds.expire(silentMsMax, everyone), { late: [], withdrawn: ["t1"] });
+  assert.ok(holds.has("t1"), "other managers' sessions may use it");
+});
+
+test("what could not be sent, for want of sessions, is held for a second", () => {
+  const holds = new Holds();
+  holds.hold("t1", 500);
+  assert.deepEqual(holds.expire(500 + silentMsMax, nobody).late, ["t1"]);
 });
 
 test("a task that ended by itself is held no longer, and holding twice keeps the first time", () => {
   const holds = new Holds();
   holds.hold("t1", 0);
   holds.hold("t1", 900);
-  assert.deepEqual(holds.expire(holdMsMax), ["t1"]);
+  assert.deepEqual(holds.expire(silentMsMax, nobody).late, ["t1"]);
   holds.hold("t1", 0);
   holds.release("t1");
   assert.equal(holds.size, 0);
