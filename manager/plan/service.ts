@@ -6,7 +6,7 @@ import { assignSlot } from "./assign.ts";
 import { Context, type Facts } from "./context.ts";
 import { replicasDefault, taskHistory } from "./defaults.ts";
 import { endedByItself, restartAfter } from "./restart.ts";
-import { orphan, promote, reap, settle } from "./settle.ts";
+import { movesOf, orphan, promote, reap, settle } from "./settle.ts";
 import { Slot } from "./slot.ts";
 import { hasEnded, isAssigned, isRunning } from "./tasks.ts";
 import { revisionOf, updateStep } from "./update.ts";
@@ -26,10 +26,9 @@ export function planService(facts: Facts, service: Service): ServicePlan {
     context,
     tasks.filter((task) => task.DesiredState !== "remove"),
   );
-  for (const slot of slots) {
-    orphan(context, slot);
-    settle(context, slot);
-  }
+  for (const slot of slots) orphan(context, slot);
+  const moves = movesOf(context, slots);
+  for (const slot of slots) settle(context, slot, moves);
   const kept = context.isGlobal ? coverNodes(context, slots) : scale(context, slots);
   // A global service's slot on a node that takes no tasks now is left as it is.
   const updatable = kept.filter(

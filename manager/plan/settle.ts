@@ -21,8 +21,31 @@ export function orphan(context: Context, slot: Slot): void {
   }
 }
 
+/** How many more running tasks may leave drained nodes now. */
+export interface Moves {
+  left: number;
+}
+
+/**
+ * As many at once as an update would stop. A slot is on its way until the task after the drained one runs; one that ended by
+ * itself is another matter, and no reason to stay.
+ */
+export function movesOf(context: Context, slots: readonly Slot[]): Moves {
+  const isMoving = (slot: Slot): boolean => {
+    const newest = slot.wanted.at(-1);
+    const before = slot.tasks.at(-2);
+    if (newest === undefined || before === undefined || newest !== slot.newest) return false;
+    return !isRunning(newest) && !isWanted(before) && isDrained(context, before);
+  };
+  return { left: context.update.parallelism - slots.filter(isMoving).length };
+}
+
+function isDrained(context: Context, task: Task): boolean {
+  return context.node(task.NodeID)?.Spec?.Availability === "drain";
+}
+
 /** Ends what cannot go on and, where the restart policy says so, makes its successor. */
-export function settle(context: Context, slot: Slot): void {
+export function settle(context: Context, slot: Slot, moves: Moves): void {
   let successor: { readonly notBefore: number; readonly mustWait: boolean } | null = null;
   for (const task of slot.wanted) {
     const standing = context.standing(task);
@@ -34,7 +57,13 @@ export function settle(context: Context, slot: Slot): void {
       context.wake(due);
       continue;
     }
-    if (standing === "evicted" && !hasEnded(task) && movesStartFirst(context, slot, task)) continue;
+    if (standing === "evicted" && !hasEnded(task)) {
+      if (movesStartFirst(context, slot, task)) continue;
+      if (isRunning(task) && slot.nodeId === undefined && isDrained(context, task)) {
+        if (moves.left <= 0) continue;
+        moves.left--;
+      }
+    }
     const restart = restartAfter(task, context.restart, slot.tasks, context.now, standing !== "ok");
     slot.stop(task, "shutdown");
     if (restart.kind === "restart")
@@ -86,8 +115,8 @@ export function promote(context: Context, slot: Slot): void {
 /** Forgets the oldest ended tasks: a slot has at most `historyMax` in all, those that are wanted among them. */
 export function reap(context: Context, slot: Slot, historyMax: number): void {
   const ended = slot.tasks.filter((task) => !isWanted(task) && hasEnded(task));
-  // A slot that rests (its policy gave it up) is known by its last task.
-  const least = slot.wanted.length === 0 ? 1 : 0;
+  // A slot that rests (its policy gave it up) is known by its last task, one that moves by where it comes from.
+  const least = slot.wanted.some(isRunning) ? 0 : 1;
   const kept = Math.max(historyMax - slot.wanted.length, historyNeeded(context.restart), least);
   for (const task of ended.slice(0, Math.max(0, ended.length - kept))) slot.delete(task);
 }

@@ -231,6 +231,66 @@ test("drain of a start-first service: the old task goes only when another runs",
   assert.ok(sim.running("web").every((task) => task.NodeID !== "n2"));
 });
 
+/** Four tasks on n1; then there is another node, and n1 is drained. */
+function crowded(extra: object = {}): Sim {
+  const sim = new Sim(1);
+  sim.service("web", { Mode: { Replicated: { Replicas: 4 } }, ...extra });
+  sim.settle();
+  sim.addNode("n2");
+  sim.setNode("n1", { availability: "drain" });
+  return sim;
+}
+
+for (const { name, extra, least } of [
+  { name: "one at a time", extra: {}, least: 3 },
+  {
+    name: "as many at once as an update stops",
+    extra: { UpdateConfig: { Parallelism: 2 } },
+    least: 2,
+  },
+  {
+    name: "all at once when an update would",
+    extra: { UpdateConfig: { Parallelism: 0 } },
+    least: 0,
+  },
+])
+  test(`drain: running tasks leave ${name}`, () => {
+    const sim = crowded(extra);
+    let fewest = 4;
+    for (let round = 0; round < 30; round++) {
+      sim.plan();
+      const staying = sim.running("web").filter((task) => task.DesiredState === "running");
+      fewest = Math.min(fewest, staying.length);
+      sim.act();
+    }
+    assert.equal(fewest, least);
+    assert.deepEqual(new Set(sim.running("web").map((task) => task.NodeID)), new Set(["n2"]));
+    assert.equal(sim.running("web").length, 4);
+  });
+
+test("drain: what fits nowhere keeps the others where they are; a task that fails elsewhere does not", () => {
+  const sim = crowded({
+    TaskTemplate: {
+      ContainerSpec: { Image: "i" },
+      Resources: { Reservations: { MemoryBytes: 1 << 28 } },
+    },
+  });
+  sim.setNode("n2", { availability: "pause" });
+  sim.settle();
+  assert.equal(sim.running("web").length, 3);
+  sim.setNode("n2", { availability: "active" });
+  sim.plan();
+  for (let round = 0; round < 30; round++) {
+    for (const task of sim.wanted("web"))
+      if (task.NodeID === "n2" && task.DesiredState === "running" && task.Slot === 1)
+        sim.report(task, "failed");
+    sim.act();
+    sim.plan();
+  }
+  assert.ok(sim.running("web").every((task) => task.NodeID === "n2"));
+  assert.ok(sim.running("web").length >= 3);
+});
+
 test("a successor does not wait for ever for a predecessor that does not stop", () => {
   const sim = three();
   sim.setNode("n2", { availability: "drain" });
