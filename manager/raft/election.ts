@@ -1,0 +1,138 @@
+// Elections (paper §5.2, §5.4.1; pre-vote: thesis §9.6): who stands, who votes for whom, who has won.
+
+import { isVoter, tally } from "./configuration.ts";
+import { matchFollowers } from "./members.ts";
+import type {
+  RequestPreVote,
+  RequestPreVoteReply,
+  RequestVote,
+  RequestVoteReply,
+} from "./messages.ts";
+import { appendOwn } from "./proposals.ts";
+import type { Leadership, RaftState } from "./state.ts";
+import { becomeFollower, keepsFaith, setLeader } from "./terms.ts";
+
+export function campaign(raft: RaftState, transfer: boolean): void {
+  if (raft.role.kind === "leader") return;
+  // A voter whose log is about to be replaced does not know what it would stand for.
+  if (!mayStand(raft) || raft.isInstalling) return;
+  if (raft.limits.preVote && !transfer) becomePrecandidate(raft);
+  else becomeCandidate(raft, transfer);
+}
+
+/**
+ * Voters stand, and so does one whose own removal is not committed yet: it may be the only one with that entry, and the
+ * others may need it to commit it (thesis §4.2.2). Its own vote does not count then.
+ */
+function mayStand(raft: RaftState): boolean {
+  const { index, configuration } = raft.current;
+  if (isVoter(configuration, raft.id)) return true;
+  const before = raft.configurations.at(-2);
+  return before !== undefined && index > raft.commit && isVoter(before.configuration, raft.id);
+}
+
+function becomePrecandidate(raft: RaftState): void {
+  raft.elapsed = 0;
+  raft.role = { kind: "precandidate", votes: new Map([[raft.id, true]]), transfer: false };
+  setLeader(raft, null);
+  raft.drawTimeout();
+  const { index: lastIndex, term: lastTerm } = raft.log.last;
+  for (const to of raft.otherVoters)
+    raft.sendNow.push({
+      kind: "RequestPreVote",
+      from: raft.id,
+      to,
+      term: raft.term + 1,
+      lastIndex,
+      lastTerm,
+      transfer: false,
+    });
+  count(raft);
+}
+
+function becomeCandidate(raft: RaftState, transfer: boolean): void {
+  raft.role = { kind: "candidate", votes: new Map(), transfer };
+  raft.elapsed = 0;
+  raft.term += 1;
+  raft.vote = raft.id;
+  setLeader(raft, null);
+  raft.drawTimeout();
+  raft.sendAfterPersist = [];
+  const { index: lastIndex, term: lastTerm } = raft.log.last;
+  for (const to of raft.otherVoters)
+    raft.sendLater({ kind: "RequestVote", to, lastIndex, lastTerm, transfer });
+}
+
+export function onRequestPreVote(raft: RaftState, message: RequestPreVote): void {
+  const granted =
+    message.term > raft.term &&
+    isUpToDate(raft, message) &&
+    (message.transfer || !keepsFaith(raft));
+  // Granting is no promise and no contact: neither vote nor timer changes. A grant carries the term asked for.
+  const term = granted ? message.term : raft.term;
+  raft.sendAfterPersist.push({
+    kind: "RequestPreVoteReply",
+    from: raft.id,
+    to: message.from,
+    term,
+    granted,
+  });
+}
+
+export function onRequestVote(raft: RaftState, message: RequestVote): void {
+  const isFree = raft.vote === null && raft.leader === null;
+  const granted = (raft.vote === message.from || isFree) && isUpToDate(raft, message);
+  if (granted) {
+    raft.vote = message.from;
+    raft.elapsed = 0;
+  }
+  raft.sendLater({ kind: "RequestVoteReply", to: message.from, granted });
+}
+
+function isUpToDate(raft: RaftState, message: RequestPreVote | RequestVote): boolean {
+  const last = raft.log.last;
+  if (message.lastTerm !== last.term) return message.lastTerm > last.term;
+  return message.lastIndex >= last.index;
+}
+
+export function onVoteReply(
+  raft: RaftState,
+  message: RequestPreVoteReply | RequestVoteReply,
+): void {
+  const role = raft.role;
+  const isPre = message.kind === "RequestPreVoteReply";
+  const expected = isPre && message.granted ? raft.term + 1 : raft.term;
+  if (role.kind !== (isPre ? "precandidate" : "candidate") || message.term !== expected) {
+    raft.dropped += 1;
+    return;
+  }
+  if (role.kind !== "precandidate" && role.kind !== "candidate") return;
+  if (!role.votes.has(message.from)) role.votes.set(message.from, message.granted);
+  count(raft);
+}
+
+export function count(raft: RaftState): void {
+  const role = raft.role;
+  if (role.kind !== "precandidate" && role.kind !== "candidate") return;
+  const result = tally(raft.configuration, role.votes);
+  if (result === "pending") return;
+  if (result === "lost") becomeFollower(raft, raft.term, null);
+  else if (role.kind === "precandidate") becomeCandidate(raft, false);
+  else becomeLeader(raft);
+}
+
+function becomeLeader(raft: RaftState): void {
+  const role: Leadership = {
+    kind: "leader",
+    followers: new Map(),
+    heartbeatElapsed: 0,
+    sequence: 0,
+    reads: [],
+    transfer: null,
+  };
+  raft.role = role;
+  setLeader(raft, raft.id);
+  raft.elapsed = 0;
+  matchFollowers(raft, role);
+  appendOwn(raft, { kind: "noop" });
+}
