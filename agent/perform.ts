@@ -7,6 +7,7 @@ import type { Log } from "../proto/kit/log.ts";
 import { timestamp, type World } from "../proto/kit/world.ts";
 import type { MadeSandbox } from "./container.ts";
 import type { Container, CreateContainer, Engine } from "./engine/types.ts";
+import { lastWords } from "./last-words.ts";
 import { Limit } from "./limit.ts";
 import type { Network } from "./network/types.ts";
 import { afterFailure, noMemory } from "./reconcile/reconcile.ts";
@@ -32,7 +33,7 @@ export const taskLabel = "com.docker.swarm.task.id";
 export interface PerformerOptions {
   readonly engine: Pick<
     Engine,
-    "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list"
+    "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list" | "logs"
   >;
   readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drained">;
   /** The container a task asks for, in the sandbox made for it. */
@@ -159,7 +160,7 @@ export class Performer {
 
   async #perform(step: Step, task: Task | null, run: Run, signal: AbortSignal): Promise<void> {
     if (step.do === "report") {
-      this.#report(run.taskId, task, step.report);
+      this.#report(run.taskId, task, await this.#withLastWords(run.taskId, step.report, signal));
       return;
     }
     const doer = this.#doers[step.do] as (step: Step, run: Run, s: AbortSignal) => Promise<void>;
@@ -291,6 +292,14 @@ export class Performer {
           }),
       PortStatus: { Ports: state === "running" ? ports : [] },
     });
+  }
+
+  async #withLastWords(taskId: string, report: Report, signal: AbortSignal): Promise<Report> {
+    const container = this.#containerOf(taskId);
+    if (report.state !== "failed" || container === undefined) return report;
+    const { engine, log } = this.#options;
+    const said = await lastWords(engine, container, log, signal);
+    return said === "" ? report : { ...report, error: `${report.error}: ${said}` };
   }
 
   #memoryOf(taskId: string): TaskMemory {

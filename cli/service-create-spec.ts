@@ -138,12 +138,12 @@ export function updateConfig(
     Order: flags[`${kind}Order`],
   };
   if (Object.values(given).every((value) => value === undefined)) return undefined;
-  // The object is written whole, with the defaults that hold without it.
+  // Written with Docker's defaults; what a failure leads to is the cluster's to say.
   return {
     Parallelism: given.Parallelism ?? 1,
     Delay: given.Delay,
     Monitor: given.Monitor ?? defaultMonitor,
-    FailureAction: given.FailureAction ?? "pause",
+    FailureAction: given.FailureAction,
     MaxFailureRatio: given.MaxFailureRatio,
     Order: given.Order ?? "stop-first",
   };

@@ -70,7 +70,7 @@ function config(
     `${title}:`,
     ` Parallelism:\t${options.Parallelism ?? 1}`,
     options.Delay ? ` Delay:\t\t${durationText(options.Delay)}` : null,
-    ` On failure:\t${options.FailureAction ?? "pause"}`,
+    ` On failure:\t${options.FailureAction ?? (word === "update" ? "rollback" : "pause")}`,
     options.Monitor ? ` Monitoring Period: ${durationText(options.Monitor)}` : null,
     ` Max failure ratio: ${options.MaxFailureRatio ?? 0}`,
     ` ${word === "update" ? "Update" : "Rollback"} order:      ${options.Order ?? "stop-first"}`,

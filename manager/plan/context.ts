@@ -8,8 +8,10 @@ import type { Constraint } from "./constraints.ts";
 import {
   type RestartRules,
   restartRules,
+  rollbackDefaults,
   stopGraceMs,
   type UpdateRules,
+  updateDefaults,
   updateRules,
 } from "./defaults.ts";
 import { constraintsOf, fits, Placement } from "./place.ts";
@@ -64,9 +66,10 @@ export class Context {
   /** The rules of the update that is under way, or would be. */
   get update(): UpdateRules {
     const isRollback = this.service.UpdateStatus?.State.startsWith("rollback") === true;
-    return updateRules(
-      isRollback ? this.service.Spec?.RollbackConfig : this.service.Spec?.UpdateConfig,
-    );
+    const spec = this.service.Spec;
+    return isRollback
+      ? updateRules(spec?.RollbackConfig, rollbackDefaults)
+      : updateRules(spec?.UpdateConfig, updateDefaults);
   }
 
   /** Made when the first task has to be placed: it looks at every node. */

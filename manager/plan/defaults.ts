@@ -1,4 +1,4 @@
-// What Docker means where a spec is silent. Times are nanoseconds as in the API, milliseconds where we decide.
+// What is meant where a spec is silent, as in Docker but for one thing. Times are nanoseconds as in the API, milliseconds where we decide.
 
 import type { Cluster, ServiceSpec, UpdateConfig } from "../../proto/gen/types.ts";
 
@@ -6,7 +6,7 @@ const second = 1_000_000_000;
 const nsPerMs = 1_000_000;
 
 export const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
-export const updateDefaults = {
+export const rollbackDefaults = {
   Parallelism: 1,
   Delay: 0,
   FailureAction: "pause",
@@ -14,6 +14,8 @@ export const updateDefaults = {
   MaxFailureRatio: 0,
   Order: "stop-first",
 };
+/** Docker pauses a failed update by default, and leaves a service half changed until somebody looks. */
+export const updateDefaults = { ...rollbackDefaults, FailureAction: "rollback" };
 export const stopGracePeriodDefault = 10 * second;
 export const taskHistoryDefault = 5;
 export const replicasDefault = 1;
@@ -47,18 +49,21 @@ export interface UpdateRules {
   readonly isStartFirst: boolean;
 }
 
-export function updateRules(config: UpdateConfig | undefined): UpdateRules {
-  const parallelism = config?.Parallelism ?? updateDefaults.Parallelism;
-  const delayMs = (config?.Delay ?? updateDefaults.Delay) / nsPerMs;
-  const monitorMs = (config?.Monitor ?? updateDefaults.Monitor) / nsPerMs;
+export function updateRules(
+  config: UpdateConfig | undefined,
+  defaults: typeof updateDefaults,
+): UpdateRules {
+  const parallelism = config?.Parallelism ?? defaults.Parallelism;
+  const delayMs = (config?.Delay ?? defaults.Delay) / nsPerMs;
+  const monitorMs = (config?.Monitor ?? defaults.Monitor) / nsPerMs;
   return {
     parallelism: parallelism === 0 ? Number.POSITIVE_INFINITY : parallelism,
     delayMs,
-    failureAction: config?.FailureAction || updateDefaults.FailureAction,
+    failureAction: config?.FailureAction || defaults.FailureAction,
     // The last task is watched at least as long as the one before it was.
     monitorMs: delayMs >= monitorMs ? delayMs + 1000 : monitorMs,
-    failureRatioMax: config?.MaxFailureRatio ?? updateDefaults.MaxFailureRatio,
-    isStartFirst: (config?.Order || updateDefaults.Order) === "start-first",
+    failureRatioMax: config?.MaxFailureRatio ?? defaults.MaxFailureRatio,
+    isStartFirst: (config?.Order || defaults.Order) === "start-first",
   };
 }
 
@@ -97,7 +102,7 @@ export function withDefaults(spec: ServiceSpec): ServiceSpec {
           },
         }),
     UpdateConfig: { ...updateDefaults, ...spec.UpdateConfig },
-    RollbackConfig: { ...updateDefaults, ...spec.RollbackConfig },
+    RollbackConfig: { ...rollbackDefaults, ...spec.RollbackConfig },
     EndpointSpec: {
       ...spec.EndpointSpec,
       Mode: spec.EndpointSpec?.Mode || "vip",

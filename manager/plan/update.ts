@@ -12,6 +12,8 @@ import { endedByItself } from "./restart.ts";
 import type { Slot } from "./slot.ts";
 import { endedAt, isRunning, specVersionFor, stateOf } from "./tasks.ts";
 
+const rolledBackWord = "update rolled back";
+
 /** Moves the update on by editing slots. Returns the service when its own state changes. */
 export function updateStep(context: Context, slots: readonly Slot[]): Service | null {
   const status = context.service.UpdateStatus;
@@ -116,13 +118,19 @@ function completion(context: Context, begun: readonly Slot[], since: number): Se
     context.wake(completedAt);
     return null;
   }
-  const isRollback = context.service.UpdateStatus?.State === "rollback_started";
+  const status = context.service.UpdateStatus;
+  const isRollback = status?.State === "rollback_started";
   return withStatus(context, {
-    ...context.service.UpdateStatus,
+    ...status,
     State: isRollback ? "rollback_completed" : "completed",
     CompletedAt: context.at,
-    Message: isRollback ? "rollback completed" : "update completed",
+    Message: isRollback ? rollbackMessage(status.Message) : "update completed",
   });
+}
+
+/** One that nobody asked for still says why it was. */
+function rollbackMessage(began: string): string {
+  return began.startsWith(rolledBackWord) ? `rollback completed: ${began}` : "rollback completed";
 }
 
 /** A failed task when so many slots have failed that the update must not go on; else null. */
@@ -149,7 +157,9 @@ function failedEarly(context: Context, task: Task, rules: UpdateRules): boolean 
 }
 
 function endUpdate(context: Context, failed: Task): Service | null {
-  const because = `due to failure or early termination of task ${failed.ID}`;
+  const why = failed.Status?.Err ?? "";
+  const task = `task ${failed.ID}${why === "" ? "" : `: ${why}`}`;
+  const because = `due to failure or early termination of ${task}`;
   const status = context.service.UpdateStatus;
   if (status?.State === "rollback_started")
     return withStatus(context, {
@@ -176,7 +186,7 @@ function rolledBack(context: Context, because: string): Service {
     UpdateStatus: {
       State: "rollback_started",
       StartedAt: context.at,
-      Message: `update rolled back ${because}`,
+      Message: `${rolledBackWord} ${because}`,
     },
   };
 }

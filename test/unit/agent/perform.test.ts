@@ -29,6 +29,8 @@ class Fake {
   fail = "";
   failure = "it broke";
   blockPull = false;
+  /** What any container has said. */
+  said = "";
   performer: Performer | null = null;
   readonly #containers = new Map<string, Container>();
   #looks: Promise<void> = Promise.resolve();
@@ -66,6 +68,7 @@ class Fake {
           this.#containers.delete(id);
         },
         list: () => [...this.#containers.values()],
+        logs: (_id, { tail }) => this.#lines(tail),
       },
       network: {
         createSandbox: async (sandbox) => {
@@ -136,6 +139,11 @@ class Fake {
     this.#containers.set(id, { ...present, state });
   }
 
+  async *#lines(tail: number) {
+    for (const line of this.said.split("\n").slice(-tail))
+      yield { stream: "stdout" as const, time: "", data: Buffer.from(line) };
+  }
+
   #did(what: string): void {
     if (this.fail !== "" && what.startsWith(this.fail)) throw new Error(this.failure);
     this.done.push(what);
@@ -187,14 +195,18 @@ test("a task goes through all its states, up and down, and leaves nothing", asyn
   await performer.close();
 });
 
-test("a container that exits is reported with its code and not started again", async () => {
+test("a container that exits is reported with its code and its last words and not started again", async () => {
   const fake = new Fake();
   const performer = await fake.open();
   await fake.want(task("t1"));
+  fake.said = "one\ntwo\n\u001b[31mthree\tdone\r\n\nfour\nfive\nsix";
   fake.set("c-t1", "exited", 3);
   fake.look();
   await fake.settled();
-  assert.equal(fake.statuses.at(-1), "t1 failed task: non-zero exit (3) 3");
+  assert.equal(
+    fake.statuses.at(-1),
+    "t1 failed task: non-zero exit (3): two | three done | four | five | six 3",
+  );
   assert.equal(fake.done.at(-1), "removeSandbox t1");
   await performer.close();
 });

@@ -739,13 +739,15 @@ test("defaults fill what the spec leaves open and nothing else", () => {
     MaxAttempts: 0,
     Window: 0,
   });
-  assert.deepEqual(filled.UpdateConfig, {
-    Parallelism: 0,
+  const rollback = {
+    Parallelism: 1,
     Delay: 0,
     FailureAction: "pause",
     Monitor: 5_000_000_000,
     MaxFailureRatio: 0,
     Order: "stop-first",
-  });
+  };
+  assert.deepEqual(filled.UpdateConfig, { ...rollback, Parallelism: 0, FailureAction: "rollback" });
+  assert.deepEqual(filled.RollbackConfig, rollback);
   assert.equal(filled.EndpointSpec?.Mode, "vip");
 });
