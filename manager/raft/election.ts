@@ -22,11 +22,14 @@ export function campaign(raft: RaftState, transfer: boolean): void {
 
 /**
  * Voters stand, and so does one whose own removal is not committed yet: it may be the only one with that entry, and the
- * others may need it to commit it (thesis §4.2.2). Its own vote does not count then.
+ * others may need it to commit it (thesis §4.2.2). Its own vote does not count then. So does a learner whose vote somebody
+ * needs who cannot have it: with voters a (which has an entry of term 6 that makes learner d a voter), b (less) and c (gone),
+ * and an entry of term 7 at d alone, a needs d's vote, which must refuse it, and b needs a's. Only d can lead; it hands over
+ * once that entry is everywhere, as any leader does that is no voter.
  */
 function mayStand(raft: RaftState): boolean {
   const { index, configuration } = raft.current;
-  if (isVoter(configuration, raft.id)) return true;
+  if (isVoter(configuration, raft.id) || raft.isNeeded) return true;
   const before = raft.configurations.at(-2);
   return before !== undefined && index > raft.commit && isVoter(before.configuration, raft.id);
 }
@@ -68,6 +71,7 @@ export function onRequestPreVote(raft: RaftState, message: RequestPreVote): void
     message.term > raft.term &&
     isUpToDate(raft, message) &&
     (message.transfer || !keepsFaith(raft));
+  noteRefusal(raft, message);
   // Granting is no promise and no contact: neither vote nor timer changes. A grant carries the term asked for.
   const term = granted ? message.term : raft.term;
   raft.sendAfterPersist.push({
@@ -86,6 +90,7 @@ export function onRequestVote(raft: RaftState, message: RequestVote): void {
     raft.vote = message.from;
     raft.elapsed = 0;
   }
+  noteRefusal(raft, message);
   raft.sendLater({ kind: "RequestVoteReply", to: message.from, granted });
 }
 
@@ -93,6 +98,11 @@ function isUpToDate(raft: RaftState, message: RequestPreVote | RequestVote): boo
   const last = raft.log.last;
   if (message.lastTerm !== last.term) return message.lastTerm > last.term;
   return message.lastIndex >= last.index;
+}
+
+function noteRefusal(raft: RaftState, message: RequestPreVote | RequestVote): void {
+  if (raft.leader === null && raft.roleName === "learner" && !isUpToDate(raft, message))
+    raft.isNeeded = true;
 }
 
 export function onVoteReply(

@@ -60,6 +60,7 @@ function followLeader(raft: RaftState, leader: string): void {
   if (raft.role.kind !== "follower") becomeFollower(raft, raft.term, leader);
   setLeader(raft, leader);
   raft.elapsed = 0;
+  raft.isNeeded = false;
 }
 
 function install(raft: RaftState, snapshot: SnapshotMark): void {

@@ -3,6 +3,7 @@
 import { isVoter, membersOf } from "./configuration.ts";
 import type { Configuration, Entry } from "./messages.ts";
 import { Progress } from "./progress.ts";
+import { releaseReads } from "./reads.ts";
 import { configurationsIn, type Leadership, type RaftState } from "./state.ts";
 
 /** A configuration is in force as soon as its entry is in the log. */
@@ -10,7 +11,10 @@ export function noteConfigurations(raft: RaftState, entries: readonly Entry[]): 
   const fresh = configurationsIn(entries);
   if (fresh.length === 0) return;
   raft.configurations = [...raft.configurations, ...fresh];
-  if (raft.role.kind === "leader") matchFollowers(raft, raft.role);
+  if (raft.role.kind !== "leader") return;
+  matchFollowers(raft, raft.role);
+  // A read may have waited for one who is asked no more: with nobody else left, no answer would ever release it.
+  releaseReads(raft, raft.role);
 }
 
 /** A leader keeps one record of each member but itself. */

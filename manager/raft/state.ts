@@ -85,6 +85,8 @@ export class RaftState {
   vote: string | null;
   leader: string | null = null;
   role: Role = { kind: "follower" };
+  /** A learner had to refuse its vote for having more of the log than who asked, and has heard no leader since. */
+  isNeeded = false;
   /** Ticks since the leader was heard, or a vote given. */
   elapsed = 0;
   /** An election begins when so many ticks have elapsed. */

@@ -174,4 +174,10 @@ async function beWorker(options: Options): Promise<number> {
   return 0;
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (error) {
+  // Not 1: that says a rule was broken, or a planted bug found.
+  console.error(error);
+  process.exitCode = 2;
+}

@@ -9,7 +9,7 @@ import type { CoreClass } from "./simulation.ts";
 export interface Mutant {
   readonly name: string;
   readonly what: string;
-  /** JavaScript that stands exactly once among the built files of manager/raft, in whichever; line breaks and indents do not matter. */
+  /** JavaScript that stands exactly once among the built files of manager/raft, in whichever; line breaks, indents and comments do not matter. */
   readonly text: string;
   readonly becomes: string;
 }
@@ -252,6 +252,18 @@ export const mutants: readonly Mutant[] = [
     becomes:
       'const { from: to } = message; if (["AppendEntries", "Heartbeat", "InstallSnapshot"].includes(message.kind)) return; switch (message.kind) {',
   },
+  {
+    name: "read-waits-for-the-removed",
+    what: "a read whose round only a removed member could have answered waits for ever",
+    text: "matchFollowers(raft, raft.role); releaseReads(raft, raft.role);",
+    becomes: "matchFollowers(raft, raft.role);",
+  },
+  {
+    name: "learner-never-stands",
+    what: "a learner that has more of the log than who asks for its vote leaves the cluster without a leader",
+    text: "isVoter(configuration, raft.id) || raft.isNeeded",
+    becomes: "isVoter(configuration, raft.id)",
+  },
 ];
 
 export function mutantOf(name: string): Mutant {
@@ -296,9 +308,9 @@ function plant({ name, text, becomes }: Mutant, room: string): void {
   );
 }
 
-/** The same words and signs in the same order, however they are laid out. */
+/** The same words and signs in the same order, however they are laid out and whatever comments stand between. */
 function patternOf(text: string): RegExp {
   const tokens = text.match(/\w+|[^\s\w]/g) ?? [];
   const escaped = tokens.map((token) => token.replace(/\W/, "\\$&"));
-  return new RegExp(escaped.join("\\s*"), "g");
+  return new RegExp(escaped.join("(?:\\s|//.*\\n)*"), "g");
 }

@@ -92,9 +92,61 @@ function aSnapshotNobodyReportsIsSentAgain(core: CoreClass): void {
   mustHold("lost snapshots", sent === 2, () => `a snapshot was sent ${sent} times in 14 ticks`);
 }
 
+/** Seed 3124: the round's answers can come from nobody any more. */
+function aReadOutlivesTheLastFollower(core: CoreClass): void {
+  const leader = new core("a", configurationOf(["a", "b"]), {
+    random: () => 0,
+    preVote: false,
+    strictMembers: false,
+  });
+  const answered: string[] = [];
+  let stream = 0;
+  const pump = (): void => {
+    for (let more = true; more; ) {
+      const { persist, readsReady, sendNow } = leader.outputs();
+      answered.push(...readsReady.map(({ id }) => id));
+      for (const each of sendNow) if (each.kind === "AppendEntries") stream = each.stream;
+      more = persist !== null;
+      if (persist !== null) leader.persisted(persist.sequence);
+    }
+  };
+  leader.campaign();
+  pump();
+  const reply = { from: "b", to: "a", term: 1 };
+  leader.step({ kind: "RequestVoteReply", ...reply, granted: true });
+  pump();
+  leader.step({ kind: "AppendEntriesReply", ...reply, stream, match: 1, rejected: null });
+  leader.read("r");
+  pump();
+  leader.changeMembers({ remove: ["b"] });
+  pump();
+  mustHold("reads end", answered.includes("r"), () => "a read waits for one who is gone");
+}
+
+/** Seed 4368: its vote is needed, which it must refuse; see `mayStand`. */
+function aLearnerThatIsNeededStands(core: CoreClass): void {
+  const members = configurationOf(["a", "b", "c"], ["d"]);
+  const learner = new core("d", members, { random: () => 0, restored: withLog([1, 7], 1) });
+  const asked = { from: "a", to: "d", term: 8, lastIndex: 5, lastTerm: 6, transfer: false };
+  learner.step({ kind: "RequestPreVote", ...asked });
+  learner.outputs();
+  const sent: Message[] = [];
+  for (let i = 0; i < 20; i++) {
+    learner.tick();
+    sent.push(...learner.outputs().sendNow);
+  }
+  mustHold(
+    "somebody can lead",
+    sent.some((each) => each.kind === "RequestPreVote" && each.to === "b"),
+    () => "a learner that refused its vote to a shorter log does not stand",
+  );
+}
+
 export const scenarios: readonly ((core: CoreClass) => void)[] = [
   aNewerTermWinsOverALongerLog,
   aFollowerCommitsWhatTheMessageCovers,
   theCommitIndexWaitsForItsEntries,
   aSnapshotNobodyReportsIsSentAgain,
+  aReadOutlivesTheLastFollower,
+  aLearnerThatIsNeededStands,
 ];

@@ -269,3 +269,44 @@ test("a learner that became a voter without knowing answers votes, and stands on
   cluster.loses = () => false;
   cluster.run(() => cluster.core("l").status().role === "follower");
 });
+
+test("a read is answered when the last one who could confirm it is removed", () => {
+  const core = newLeader({ strictMembers: false }, configurationOf(["a", "b"]));
+  acknowledge(core, "b", 1, take(core).sent);
+  core.read("r");
+  assert.deepEqual(take(core).outputs.readsReady, []);
+  core.changeMembers({ remove: ["b"] });
+  assert.deepEqual(take(core).outputs.readsReady, [{ id: "r", index: 1 }]);
+});
+
+test("a learner stands when its vote was asked for and its log is ahead, leads, and hands over", () => {
+  const learner = configurationOf(["a", "b", "c"], ["d"]);
+  const restored = restoredFrom(noops(1, 7));
+  const core = newCore("d", { restored }, learner);
+  const asked = { kind: "RequestVote", from: "a", to: "d", transfer: false } as const;
+  const standing = () => {
+    for (let i = 0; i < 20; i++) core.tick();
+    return take(core).sent.filter(({ kind }) => kind === "RequestVote");
+  };
+  assert.deepEqual(standing(), []);
+  core.step({ ...asked, term: 8, lastIndex: 2, lastTerm: 7 });
+  assert.deepEqual(standing(), [], "one that has as much needs nobody else");
+  core.step({ ...asked, term: 9, lastIndex: 9, lastTerm: 6 });
+  assert.deepEqual(
+    standing().map(({ to }) => to),
+    ["a", "b", "c"],
+  );
+  const { term } = core.status();
+  for (const from of ["a", "b"])
+    core.step({ kind: "RequestVoteReply", from, to: "d", term, granted: true });
+  assert.equal(core.status().role, "leader");
+  const { sent } = take(core);
+  for (const from of ["a", "b"]) {
+    const append = sent.find((each) => each.kind === "AppendEntries" && each.to === from);
+    const stream = append?.kind === "AppendEntries" ? append.stream : 0;
+    const reply = { from, to: "d", term, stream, match: 3, rejected: null } as const;
+    core.step({ kind: "AppendEntriesReply", ...reply });
+  }
+  assert.equal(core.status().role, "learner");
+  assert.ok(take(core).sent.some(({ kind, to }) => kind === "TimeoutNow" && to === "a"));
+});
