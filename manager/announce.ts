@@ -4,8 +4,9 @@ import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { Client } from "../proto/rpc.ts";
-import { type Identity, toManager } from "../proto/tls.ts";
+import { toManager } from "../proto/tls.ts";
 import { type Entering, enter, managerAddresses } from "./identity/managers.ts";
+import type { OwnIdentity } from "./own-identity.ts";
 import type { Raft } from "./raft/types.ts";
 import type { Store } from "./store/types.ts";
 import { featureLevel } from "./store/wire.ts";
@@ -22,7 +23,7 @@ export interface AnnounceOptions {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly advertiseAddr: string;
-  readonly identity: Identity;
+  readonly identity: OwnIdentity;
   /** ip:port of managers to ask as long as the store names none. */
   readonly managers: readonly string[];
   /** Where the managers are, as the answer says: by node id. */
@@ -65,7 +66,7 @@ async function tell(
     return enter(store, nodeId, entering, signal);
   }
   const address = candidate(options, failures);
-  const client = new Client("Managers", address, toManager(identity, clusterId));
+  const client = new Client("Managers", address, toManager(identity.current, clusterId));
   try {
     const { Managers } = await client.unary("Enter", entering, { signal, timeoutMs: callMsMax });
     learned(new Map(Managers.map(({ NodeID, Addr }) => [NodeID, Addr])));

@@ -1,11 +1,10 @@
 // What a manager serves on the cluster port, and to the agent beside it: each call here, or at the leader.
 
 import type grpc from "@grpc/grpc-js";
-import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Caller, type Handlers, serve } from "../proto/rpc.ts";
-import { certifiedNode } from "../proto/tls.ts";
+import { type Handlers, serve } from "../proto/rpc.ts";
+import type { Identity } from "../proto/tls.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
 import { controlHandlers, isForLeader } from "./control/handlers.ts";
@@ -14,7 +13,7 @@ import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { Lead } from "./dispatch/lead.ts";
 import { serveRelay } from "./dispatch/relay.ts";
 import type { Forward } from "./forward.ts";
-import { callingManager } from "./identity/admit.ts";
+import { type Connections, Door } from "./identity/door.ts";
 import { joinHandlers } from "./identity/join.ts";
 import { managerAddresses, managersHandlers } from "./identity/managers.ts";
 import type { Raft } from "./raft/types.ts";
@@ -26,6 +25,11 @@ export interface DoorsOptions {
   readonly world: World;
   readonly log: Log;
   readonly forward: Forward;
+  readonly raftHandlers: Handlers<"Raft">;
+  readonly connections: Connections;
+  /** This manager's own certificate and key. */
+  readonly own: () => Identity;
+  readonly certExpiryNsMin: number;
   /** ip:port of this manager. */
   readonly advertiseAddr: string;
   readonly epoch: number;
@@ -38,6 +42,8 @@ export interface DoorsOptions {
 }
 
 export interface Doors {
+  /** Its `run` is the caller's to start. */
+  readonly door: Door;
   /** For the agent beside us, and with its rights. */
   readonly control: Handlers<"Control">;
   /** As Managers.Withdraw, for this manager. */
@@ -48,18 +54,17 @@ export interface Doors {
 export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   const { raft, store, world, log, forward, lead, dispatcher } = options;
   const barrier = readBarrier(raft, world, options.signal);
+  const door = new Door({ store, world, barrier, connections: options.connections });
   const context: ControlContext = {
     store,
     world,
     log,
     barrier,
+    own: options.own,
+    certExpiryNsMin: options.certExpiryNsMin,
     settled: (signal: AbortSignal) => raft.settled(signal),
     place: () => ({ epoch: options.epoch, term: raft.status().term }),
     readLogs: (request, signal) => lead().lead.logs.read(request, signal),
-  };
-  const admit = (caller: Caller) => {
-    if (callingManager(store.state, caller) === null)
-      throw new SwarmError("denied", "only managers of this cluster may do that");
   };
   const route = (handlers: Handlers<"Control">) =>
     forward.handlers("Control", handlers, isForLeader);
@@ -68,7 +73,6 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     {
       ...managersHandlers({ store, log, barrier }),
       Relay: (messages, caller) => {
-        admit(caller);
         const { lead: now, signal } = lead();
         return serveRelay(now, messages, AbortSignal.any([signal, caller.signal]));
       },
@@ -79,11 +83,12 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     const known = managerAddresses(store.state).map(({ Addr }) => Addr);
     return known.length === 0 ? [options.advertiseAddr] : known;
   };
-  const join = joinHandlers({ store, world, log, managers: addresses, barrier });
+  const join = joinHandlers({ store, world, log, managers: addresses, barrier, own: options.own });
   serve(
     server,
     "Join",
     forward.handlers("Join", join, (method) => method === "IssueCertificate"),
+    door.admit,
   );
   const dispatch: Handlers<"Dispatch"> = {
     Session: (messages, caller) => dispatcher().handlers.Session(messages, caller),
@@ -94,33 +99,11 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     server,
     "Dispatch",
     forward.handlers("Dispatch", dispatch, (method) => ["Attach", "Detach"].includes(method)),
+    door.admit,
   );
-  serve(server, "Managers", forManagers(managers));
-  serve(server, "Control", controlHandlers(context, admit, route));
-  return { control: controlHandlers(context, () => {}, route), withdraw: managers.Withdraw };
-}
-
-/**
- * Before anything is passed on, as the leader believes what a manager passes on. By the certificate alone: a manager that has just
- * joined may not be known here yet, and the leader looks at the rest.
- */
-function forManagers(handlers: Handlers<"Managers">): Handlers<"Managers"> {
-  const check = ({ certificate }: Caller) => {
-    if (certificate === null || certifiedNode(certificate)?.role !== "manager")
-      throw new SwarmError("denied", "only managers of this cluster may do that");
-  };
-  return {
-    Enter: async (request, caller) => {
-      check(caller);
-      return handlers.Enter(request, caller);
-    },
-    Withdraw: async (request, caller) => {
-      check(caller);
-      return handlers.Withdraw(request, caller);
-    },
-    Relay: (messages, caller) => {
-      check(caller);
-      return handlers.Relay(messages, caller);
-    },
-  };
+  const control = controlHandlers(context, route);
+  serve(server, "Managers", managers, door.admit);
+  serve(server, "Raft", options.raftHandlers, door.admit);
+  serve(server, "Control", control, door.admit);
+  return { door, control, withdraw: managers.Withdraw };
 }

@@ -11,8 +11,9 @@ import {
   type ServiceName,
   serviceDefinition,
 } from "../proto/rpc.ts";
-import { certifiedNode, type Identity, toManager } from "../proto/tls.ts";
+import { certifiedNode, toManager } from "../proto/tls.ts";
 import { behalfKey, forwardedKey, originKey } from "./identity/admit.ts";
+import type { OwnIdentity } from "./own-identity.ts";
 import type { Raft } from "./raft/types.ts";
 
 /** An election takes about a second: whoever calls meanwhile waits, and hears then that nobody leads. */
@@ -27,7 +28,7 @@ const reconnectMsMax = 500;
 export interface ForwardOptions {
   readonly raft: Raft;
   readonly nodeId: string;
-  readonly identity: Identity;
+  readonly identity: OwnIdentity;
   readonly clusterId: string;
   /** ip:port of a manager; undefined when it is not known (yet). */
   readonly addressOf: (nodeId: string) => string | undefined;
@@ -62,6 +63,8 @@ export class Forward {
     });
     signal.addEventListener("abort", unwatch, { once: true });
     signal.addEventListener("abort", () => this.#closeAll(), { once: true });
+    // Calls that are on their way are answered; the next ones go over connections with the new certificate.
+    options.identity.watch(signal, () => this.#closeAll());
   }
 
   /**
@@ -216,7 +219,7 @@ export class Forward {
     const known = this.#clients.get(key);
     if (known?.address === address) return known.client;
     known?.client.close();
-    const client = new Client(service, address, toManager(identity, clusterId), {
+    const client = new Client(service, address, toManager(identity.current, clusterId), {
       "grpc.max_reconnect_backoff_ms": reconnectMsMax,
     }) as unknown as AnyClient;
     this.#clients.set(key, { address, client });

@@ -4,10 +4,11 @@ import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { Client } from "../proto/rpc.ts";
-import { type Identity, toManager } from "../proto/tls.ts";
+import { toManager } from "../proto/tls.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";
 import { Relay } from "./dispatch/relay.ts";
+import type { OwnIdentity } from "./own-identity.ts";
 import type { Raft } from "./raft/types.ts";
 
 const retryMsMin = 50;
@@ -18,7 +19,7 @@ export interface LeaderLinkOptions {
   readonly raft: Raft;
   readonly dispatcher: Dispatcher;
   readonly nodeId: string;
-  readonly identity: Identity;
+  readonly identity: OwnIdentity;
   readonly clusterId: string;
   readonly addressOf: (nodeId: string) => string | undefined;
   /** Called whenever a stream to a leader has ended that had stood. */
@@ -37,6 +38,7 @@ export async function linkToLeader(options: LeaderLinkOptions, signal: AbortSign
       if (status.leader !== leader) term.abort(new Error("another manager leads"));
     });
     const ends = AbortSignal.any([signal, term.signal]);
+    options.identity.watch(ends, () => term.abort(new Error("the certificate was renewed")));
     try {
       if (leader === null || leader === nodeId) await untilAborted(ends);
       else
@@ -65,7 +67,7 @@ async function follow(
   const { dispatcher, addressOf, identity, clusterId, world, log } = options;
   const address = addressOf(leader);
   if (address === undefined) throw new Error(`the address of ${leader} is not known yet`);
-  const client = new Client("Managers", address, toManager(identity, clusterId), {
+  const client = new Client("Managers", address, toManager(identity.current, clusterId), {
     "grpc.max_reconnect_backoff_ms": reconnectMsMax,
   });
   const relay = new Relay(world, dispatcher, signal);

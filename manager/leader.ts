@@ -6,6 +6,7 @@ import type { World } from "../proto/kit/world.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";
 import { Lead } from "./dispatch/lead.ts";
+import { keepRoot } from "./keep-root.ts";
 import { keepVoters } from "./keep-voters.ts";
 import { plan } from "./plan/plan.ts";
 import { runPlanner } from "./planner.ts";
@@ -63,6 +64,7 @@ export class Leadership {
     this.#scope.spawn("planner", (inner) => runPlanner({ store, plan, world, log }, inner));
     const { nodeId, dispatcher } = this.#options;
     this.#scope.spawn("voters", (inner) => keepVoters({ raft, store, world, log, nodeId }, inner));
+    this.#scope.spawn("root", (inner) => keepRoot({ store, world, log }, inner));
     const upward = lead.attach(dispatcher);
     dispatcher.connect(upward);
     this.#scope.defer(() => dispatcher.disconnect(upward));

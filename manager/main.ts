@@ -24,6 +24,7 @@ import {
   serviceDefinition,
 } from "../proto/rpc.ts";
 import { newCluster } from "./identity/bootstrap.ts";
+import { admitBeside } from "./identity/door.ts";
 import {
   Member,
   type MemberSettings,
@@ -43,11 +44,12 @@ const listenDefault = "0.0.0.0:2377";
 /** Until the signal aborts. Rejects when this manager can not go on (a damaged log, a failing disk): start it again. */
 export async function runManager(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   const log = openLog("manager", config["log-level"]);
-  const manager = new Manager(config["data-root"], log);
+  const expiryNsMin = config["swarm-cert-expiry-min"] * 1_000_000_000;
+  const manager = new Manager(config["data-root"], expiryNsMin, log);
   const socket = join(config["exec-root"], "manager.sock");
   const server = new grpc.Server(channelOptions);
-  serve(server, "Local", manager.localHandlers());
-  serve(server, "Control", manager.controlHandlers());
+  serve(server, "Local", manager.localHandlers(), admitBeside);
+  serve(server, "Control", manager.controlHandlers(), admitBeside);
   try {
     await manager.resume();
     await listenPrivately(server, socket);
@@ -89,13 +91,15 @@ class Manager {
   readonly failed: Promise<never>;
   readonly #dataRoot: string;
   readonly #identityFolder: string;
+  readonly #expiryNsMin: number;
   readonly #log: Log;
   #member: Member | null = null;
   #isBecoming = false;
   #fail: (error: unknown) => void = () => {};
 
-  constructor(dataRoot: string, log: Log) {
+  constructor(dataRoot: string, expiryNsMin: number, log: Log) {
     this.#dataRoot = dataRoot;
+    this.#expiryNsMin = expiryNsMin;
     this.#identityFolder = join(dataRoot, "identity");
     this.#log = log;
     this.failed = new Promise((_resolve, reject) => {
@@ -132,6 +136,7 @@ class Manager {
       settings,
       identity,
       bootstrap,
+      certExpiryNsMin: this.#expiryNsMin,
       world: realWorld,
       log: this.#log,
     });
@@ -154,6 +159,17 @@ class Manager {
       Withdraw: async (_request, caller) => {
         await this.#theMember().withdraw(caller);
         return {};
+      },
+      Renewed: async () => {
+        const identity = await readIdentity(this.#identityFolder);
+        if (identity !== null) this.#theMember().renewed(identity);
+        return {};
+      },
+      Recertify: async ({ CSR }) => {
+        const Certificate = await this.#theMember().recertify(CSR);
+        const identity = await readIdentity(this.#identityFolder);
+        if (identity === null) throw new SwarmError("internal", "this manager has no identity");
+        return { ...answerOf(identity), Certificate };
       },
       Status: async () => this.#status(),
     };
@@ -243,7 +259,7 @@ class Manager {
     if (request.Spec?.EncryptionConfig?.AutoLockManagers === true)
       throw new SwarmError("unsupported", "--autolock is not supported yet");
     const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
-    const made = await newCluster(request, realWorld.now());
+    const made = await newCluster(request, realWorld.now(), this.#expiryNsMin);
     const identity: NodeIdentity = { ...made.identity, key };
     const settings = {
       clusterId: identity.clusterId,

@@ -8,8 +8,8 @@ import { type NodeIdentity, readOrNull, writePrivately } from "../proto/identity
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Caller, channelOptions, serve } from "../proto/rpc.ts";
-import { ServerTls, toManager } from "../proto/tls.ts";
+import { type Caller, channelOptions } from "../proto/rpc.ts";
+import { certifiedNode, leafOf, toManager } from "../proto/tls.ts";
 import { announce } from "./announce.ts";
 import { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";
@@ -17,9 +17,13 @@ import type { Lead } from "./dispatch/lead.ts";
 import { type Doors, openDoors } from "./doors.ts";
 import { Forward } from "./forward.ts";
 import { roleOf } from "./identity/admit.ts";
+import { certify } from "./identity/issue.ts";
+import { clusterOf, hostOf } from "./identity/join.ts";
 import { Leadership } from "./leader.ts";
 import { linkToLeader } from "./leader-link.ts";
+import { OwnIdentity } from "./own-identity.ts";
 import { Peers } from "./peers/peers.ts";
+import { ClusterPort } from "./port.ts";
 import { openRaft } from "./raft/node.ts";
 import type { Configuration, Raft } from "./raft/types.ts";
 import { openStore } from "./store/store.ts";
@@ -38,6 +42,8 @@ const memberFile = z.object({
 export type MemberSettings = z.infer<typeof memberFile>;
 
 const handOverMsMax = 1_000;
+const recertifyMsMax = 15_000;
+const nodeAddressesMs = 1_000;
 const readRetryMs = 200;
 /** After longer without a leader nobody has watched the nodes. */
 const formerMsMax = 10_000;
@@ -72,6 +78,7 @@ export interface MemberOptions {
   readonly dataRoot: string;
   readonly settings: MemberSettings;
   readonly identity: NodeIdentity;
+  readonly certExpiryNsMin: number;
   /** Begin the cluster's log here. */
   readonly bootstrap: boolean;
   readonly world: World;
@@ -84,6 +91,9 @@ interface Parts {
   readonly server: grpc.Server;
   readonly stop: AbortController;
   readonly addresses: Addresses;
+  readonly identity: OwnIdentity;
+  readonly port: ClusterPort;
+  readonly peers: Peers;
 }
 
 export class Member {
@@ -106,7 +116,8 @@ export class Member {
   /** Rejects with `unavailable` when the port is taken, or with what is wrong with the log. */
   static async open(options: MemberOptions): Promise<Member> {
     const stop = new AbortController();
-    const { settings, world, log, identity } = options;
+    const { settings, world, log } = options;
+    const identity = new OwnIdentity(options.identity);
     let raft: Raft | null = null;
     const { store, machine } = openStore({
       propose: async (data, signal) => {
@@ -119,7 +130,11 @@ export class Member {
     const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
     const addresses = new Addresses(store);
     let member: Member | null = null;
-    const peers = openPeers(options, addresses, () => raft, {
+    const nodes = new NodeAddresses(store, world);
+    const isKnown = (host: string) => nodes.has(host);
+    const port = new ClusterPort({ identity: identity.current, isKnown, world, log });
+    identity.watch(stop.signal, () => port.renew(identity.current));
+    const peers = openPeers({ ...options, identity }, addresses, () => raft, {
       superseded: (error) => member?.supersede(error),
       removed: () => member?.retire(),
     });
@@ -135,13 +150,14 @@ export class Member {
         stateMachine: machine,
         transport: peers,
       });
-      serve(server, "Raft", peers.handlers);
-      member = new Member(options, { raft, store, server, stop, addresses });
-      await bind(server, settings.listenAddr, new ServerTls(identity));
+      const parts = { raft, store, server, stop, addresses, identity, port, peers };
+      member = new Member(options, parts);
+      await port.listen(server, settings.listenAddr);
       member.#followRole();
       return member;
     } catch (error) {
       stop.abort(error);
+      port.close();
       server.forceShutdown();
       await raft?.close();
       throw error;
@@ -149,7 +165,7 @@ export class Member {
   }
 
   private constructor(options: MemberOptions, parts: Parts) {
-    const { raft, store, server, stop, addresses } = parts;
+    const { raft, store, server, stop, addresses, identity, port, peers } = parts;
     this.#options = options;
     this.#parts = parts;
     this.settings = options.settings;
@@ -160,7 +176,7 @@ export class Member {
     });
     this.failed.catch(() => {});
     raft.failed.catch((error: unknown) => this.#fail(error));
-    const { identity, world, log } = options;
+    const { world, log, certExpiryNsMin } = options;
     const { nodeId, clusterId, advertiseAddr, epoch } = options.settings;
     this.#forward = new Forward({
       raft,
@@ -185,23 +201,31 @@ export class Member {
       world,
       log,
       forward: this.#forward,
+      raftHandlers: peers.handlers,
+      connections: port,
+      own: () => identity.current,
+      certExpiryNsMin,
       advertiseAddr,
       epoch,
       signal: stop.signal,
       dispatcher: () => this.#theDispatcher(),
       lead: () => this.#theLead(),
     });
-    this.#running = this.#serveSessions(stop.signal).catch((error: unknown) => {
-      if (!stop.signal.aborted) this.#fail(error);
-    });
+    const work = [this.#serveSessions(stop.signal), this.doors.door.run(stop.signal)];
+    this.#running = Promise.all(work).then(
+      () => {},
+      (error: unknown) => {
+        if (!stop.signal.aborted) this.#fail(error);
+      },
+    );
   }
 
   /** Resolves when the cluster knows this manager and its address; rejects when it refuses it for good. */
   announce(): Promise<void> {
-    const { identity, world, log } = this.#options;
-    const { raft, store, addresses, stop } = this.#parts;
+    const { world, log } = this.#options;
+    const { raft, store, addresses, stop, identity } = this.#parts;
     const learned = (told: ReadonlyMap<string, string>) => addresses.learn(told);
-    const { managers } = identity;
+    const { managers } = identity.current;
     return announce(
       { raft, store, world, log, ...this.settings, identity, managers, learned },
       stop.signal,
@@ -218,6 +242,29 @@ export class Member {
     this.#dispatcher.retire();
   }
 
+  /** New connections show this certificate, and those to other managers are made anew by and by. */
+  renewed(identity: NodeIdentity): void {
+    this.#parts.identity.renew(identity);
+  }
+
+  /**
+   * This node's next certificate, from the CA key in this manager's own store. Only when the one it has is over: else any manager
+   * gives it one.
+   */
+  async recertify(csr: string): Promise<string> {
+    const { world } = this.#options;
+    const { identity, store } = this.#parts;
+    const certificate = certifiedNode(leafOf(identity.current.certificate));
+    const node = store.state.table("node").get(this.settings.nodeId);
+    const isOver = certificate !== null && certificate.ends <= world.now();
+    if (!isOver || node === undefined || roleOf(node) !== "manager")
+      throw new SwarmError("precondition", "only a manager whose certificate is over does that");
+    const subject = { nodeId: node.ID, role: "manager" } as const;
+    const options = { world, own: () => identity.current };
+    const ends = AbortSignal.timeout(recertifyMsMax);
+    return certify(options, clusterOf(store.state), csr, subject, ends);
+  }
+
   /** Resolves when the other managers go on without this one. */
   async withdraw(caller: Caller): Promise<void> {
     // Only another one can take this one out of Raft.
@@ -228,11 +275,12 @@ export class Member {
 
   /** Others take over first where this manager leads. */
   async close(): Promise<void> {
-    const { raft, stop, server } = this.#parts;
+    const { raft, stop, server, port } = this.#parts;
     const { role, configuration } = raft.status();
     if (role === "leader" && configuration.voters.length > 1)
       await raft.transfer(null, AbortSignal.timeout(handOverMsMax)).catch(() => {});
     stop.abort(new SwarmError("cancelled", "this manager is stopping"));
+    port.close();
     server.forceShutdown();
     await this.#leadership?.close();
     await this.#running;
@@ -241,8 +289,8 @@ export class Member {
 
   /** Agents are served once all that was committed before is known here: what they are told never goes back. */
   async #serveSessions(signal: AbortSignal): Promise<void> {
-    const { world, log, identity } = this.#options;
-    const { raft, addresses } = this.#parts;
+    const { world, log } = this.#options;
+    const { raft, addresses, identity } = this.#parts;
     const { nodeId, clusterId } = this.settings;
     while (!(await hasRead(raft, signal))) {
       if (signal.aborted) return;
@@ -353,12 +401,42 @@ class Addresses {
     const { voters, learners, outgoing } = configuration;
     if ([...voters, ...learners, ...outgoing].includes(nodeId)) return false;
     const node = state.table("node").get(nodeId);
-    return node === undefined || roleOf(node) === "worker";
+    // One that is not known (yet) may be a manager that came while this one was away; the door knows who was removed.
+    return node !== undefined && roleOf(node) === "worker";
+  }
+}
+
+/** Where the cluster's nodes are, as of some moments ago. */
+class NodeAddresses {
+  readonly #store: Store;
+  readonly #world: World;
+  #hosts: ReadonlySet<string> = new Set();
+  #readAt = Number.NEGATIVE_INFINITY;
+
+  constructor(store: Store, world: World) {
+    this.#store = store;
+    this.#world = world;
+  }
+
+  has(host: string): boolean {
+    const now = this.#world.monotonic();
+    if (now - this.#readAt >= nodeAddressesMs) {
+      this.#readAt = now;
+      const nodes = [...this.#store.state.table("node").values()];
+      this.#hosts = new Set(
+        nodes.flatMap(({ Status, DataPathAddr, ManagerStatus }) => [
+          Status?.Addr ?? "",
+          DataPathAddr,
+          hostOf(ManagerStatus?.Addr ?? ""),
+        ]),
+      );
+    }
+    return this.#hosts.has(host);
   }
 }
 
 function openPeers(
-  options: MemberOptions,
+  options: Omit<MemberOptions, "identity"> & { readonly identity: OwnIdentity },
   addresses: Addresses,
   raft: () => Raft | null,
   told: { readonly superseded: (error: SwarmError) => void; readonly removed: () => void },
@@ -371,7 +449,7 @@ function openPeers(
     epoch,
     address: settings.advertiseAddr,
     addressOf: (id) => addresses.of(id) ?? null,
-    credentials: () => toManager(identity, clusterId),
+    credentials: () => toManager(identity.current, clusterId),
     isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),
     onRemoved: (error) => {
       log.warn({ error: error.message }, "other managers do not know this one");
@@ -381,24 +459,4 @@ function openPeers(
     world,
     log: log.child({ room: "peers" }),
   });
-}
-
-async function bind(
-  server: grpc.Server,
-  address: string,
-  credentials: grpc.ServerCredentials,
-): Promise<void> {
-  await new Promise<void>((resolve, reject) =>
-    server.bindAsync(address, credentials, (error) => {
-      if (error === null) resolve();
-      else
-        reject(
-          new SwarmError(
-            "unavailable",
-            `the cluster port ${address} can not be opened: ${error.message}`,
-            { cause: error },
-          ),
-        );
-    }),
-  );
 }

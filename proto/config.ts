@@ -34,6 +34,8 @@ const daemonConfig = z.strictObject({
   "insecure-registries": z.array(z.string()).default([]),
   "registry-mirrors": z.array(z.url()).default([]),
   "swarm-default-advertise-addr": z.string().default(""),
+  /** Seconds that certificates of a cluster made here live at least. Less than an hour is for tests. */
+  "swarm-cert-expiry-min": z.int("a number of seconds is expected").min(1).default(3_600),
   /** 0: derived from the way to the peers. */
   mtu: z.int("a number of bytes is expected").min(0).max(65_535).default(0),
 });

@@ -45,10 +45,16 @@ export async function readIdentity(directory: string): Promise<NodeIdentity | nu
 }
 
 export async function writeIdentity(directory: string, identity: NodeIdentity): Promise<void> {
-  const { certificate, key, rootCA, ...node } = identity;
+  const { certificate, key, rootCA } = identity;
   await writePrivately(join(directory, "key.pem"), key);
   await writePrivately(join(directory, "root.pem"), rootCA);
   await writePrivately(join(directory, "certificate.pem"), certificate);
+  await writeNode(directory, identity);
+}
+
+/** What is no secret: node.json alone. */
+export async function writeNode(directory: string, identity: NodeIdentity): Promise<void> {
+  const { certificate: _c, key: _k, rootCA: _r, ...node } = identity;
   await writePrivately(join(directory, "node.json"), `${JSON.stringify(node, null, 2)}\n`);
 }
 

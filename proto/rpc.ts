@@ -6,7 +6,7 @@ import grpc from "@grpc/grpc-js";
 import type protobuf from "protobufjs";
 import { codecOf, root } from "./codec.ts";
 import type { Services } from "./gen/types.ts";
-import { asSwarmError, type ErrorCode, SwarmError } from "./kit/errors.ts";
+import { asSwarmError, type ErrorCode, messageOf, SwarmError } from "./kit/errors.ts";
 
 type Name<Full extends string> = Full extends `tsswarm.${infer Short}` ? Short : never;
 export type ServiceName = Name<keyof Services & string>;
@@ -30,6 +30,8 @@ export interface Caller {
   readonly signal: AbortSignal;
   /** The verified client certificate, DER; null for callers without one. */
   readonly certificate: Buffer | null;
+  /** Why the certificate it has shown is not believed, as OpenSSL calls it; "" for none, or when it is. */
+  readonly doubt?: string;
   /** `ip:port`, `[ip]:port`, or the socket's path. */
   readonly address: string;
   /** Request metadata, text values only. */
@@ -114,11 +116,15 @@ export function definitionOf(service: protobuf.Service): grpc.ServiceDefinition 
   return definition;
 }
 
+/** Throws, or rejects, for who may not make this call. Asked before anything else of a call is looked at. */
+export type Admit = (service: string, method: string, caller: Caller) => Promise<void> | undefined;
+
 /** Adds a service to a grpc-js server. What a handler throws reaches the caller as a SwarmError of the same code. */
 export function serve<S extends ServiceName>(
   server: grpc.Server,
   name: S,
   handlers: Handlers<S>,
+  admit: Admit,
 ): void {
   const definition = serviceDefinition(name);
   const implementation: grpc.UntypedServiceImplementation = {};
@@ -127,7 +133,7 @@ export function serve<S extends ServiceName>(
       handlers as unknown as Record<string, (input: unknown, caller: Caller) => unknown>
     )[method];
     if (handle === undefined) throw new SwarmError("internal", `${name}.${method} has no handler`);
-    implementation[method] = adapt(shape, handle);
+    implementation[method] = adapt(shape, handle, (caller) => admit(name, method, caller));
   }
   server.addService(definition, implementation);
 }
@@ -137,6 +143,7 @@ type AnyHandler = (input: unknown, caller: Caller) => unknown;
 function adapt(
   shape: grpc.MethodDefinition<unknown, unknown>,
   handle: AnyHandler,
+  admit: (caller: Caller) => Promise<void> | undefined,
 ): grpc.UntypedHandleCall {
   if (shape.responseStream) {
     const answer = async (
@@ -149,6 +156,8 @@ function adapt(
         const input = shape.requestStream
           ? readAll(call as grpc.ServerDuplexStream<unknown, unknown>)
           : (call as grpc.ServerWritableStream<unknown, unknown>).request;
+        const admitted = admit(caller);
+        if (admitted !== undefined) await admitted;
         for await (const message of handle(input, caller) as AsyncIterable<unknown>) {
           if (caller.signal.aborted) break;
           if (!call.write(message)) await drained(call, caller.signal);
@@ -163,7 +172,11 @@ function adapt(
   const answerOnce = (call: AnyCall, input: unknown, done: grpc.sendUnaryData<unknown>) => {
     const caller = callerOf(call);
     (call as NodeJS.EventEmitter).on("error", () => {});
-    (async () => handle(input, caller))().then(
+    (async () => {
+      const admitted = admit(caller);
+      if (admitted !== undefined) await admitted;
+      return handle(input, caller);
+    })().then(
       (response) => {
         caller.isAnswered = true;
         done(null, response, caller.trailerMetadata());
@@ -221,6 +234,12 @@ class CallerOf implements Caller {
     return certificate;
   }
 
+  get doubt(): string {
+    const socket = connectionOf(this.#call)?.socket as { authorizationError?: unknown } | undefined;
+    const error = socket?.authorizationError;
+    return typeof error === "string" ? error : messageOf(error ?? "");
+  }
+
   get address(): string {
     return withBrackets(this.#call.getPeer());
   }
@@ -246,9 +265,9 @@ class CallerOf implements Caller {
 const certificates = new WeakMap<object, Buffer>();
 
 /** grpc-js does not give its connections away. Where it is built differently the certificate is read with each call. */
-function connectionOf(call: AnyCall): object | null {
-  const inner = (call as { readonly call?: { readonly stream?: { readonly session?: object } } })
-    .call;
+function connectionOf(call: AnyCall): { readonly socket?: object } | null {
+  type Inner = { readonly stream?: { readonly session?: { readonly socket?: object } } };
+  const inner = (call as { readonly call?: Inner }).call;
   return inner?.stream?.session ?? null;
 }
 

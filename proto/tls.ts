@@ -1,7 +1,7 @@
 // Mutual TLS 1.3 for every connection between hosts: who we are, whom we believe, and which role the other end must have.
 
 import { X509Certificate } from "node:crypto";
-import { createSecureContext, type PeerCertificate } from "node:tls";
+import { createSecureContext, type PeerCertificate, type TlsOptions } from "node:tls";
 import grpc from "@grpc/grpc-js";
 
 /** A node's identity as it lies on disk. All PEM. */
@@ -20,12 +20,21 @@ export interface CertifiedNode {
   readonly clusterId: string;
 }
 
+/** A node's certificate as it was shown. Times are milliseconds since 1970. */
+export interface SeenCertificate extends CertifiedNode {
+  readonly begins: number;
+  readonly ends: number;
+}
+
+/** Certificates begin before they are made, as clocks of hosts differ. */
+export const backdatedMs = 60 * 60 * 1000;
+
 const knownMax = 4096;
 /** By the certificate's bytes: a caller shows the same one with every call, and reading it costs more than most calls. */
-const known = new Map<string, CertifiedNode | null>();
+const known = new Map<string, SeenCertificate | null>();
 
-/** Reads a certificate's subject; null when it is not one of a node. */
-export function certifiedNode(der: Buffer): CertifiedNode | null {
+/** Reads a certificate's subject and life; null when it is not one of a node. */
+export function certifiedNode(der: Buffer): SeenCertificate | null {
   const bytes = der.toString("latin1");
   const found = known.get(bytes);
   if (found !== undefined) return found;
@@ -35,9 +44,32 @@ export function certifiedNode(der: Buffer): CertifiedNode | null {
   return node;
 }
 
-function readNode(der: Buffer): CertifiedNode | null {
-  const subject = new Map(new X509Certificate(der).subject.split("\n").map((line) => pair(line)));
-  return fromSubject(subject.get("CN"), subject.get("OU"), subject.get("O"));
+function readNode(der: Buffer): SeenCertificate | null {
+  const certificate = new X509Certificate(der);
+  const subject = new Map(certificate.subject.split("\n").map((line) => pair(line)));
+  const node = fromSubject(subject.get("CN"), subject.get("OU"), subject.get("O"));
+  if (node === null) return null;
+  const { validFrom, validTo } = certificate;
+  return { ...node, begins: Date.parse(validFrom), ends: Date.parse(validTo) };
+}
+
+/** The first certificate of a PEM chain, DER. */
+export function leafOf(pem: string): Buffer {
+  return new X509Certificate(pem).raw;
+}
+
+const signed = new Map<string, boolean>();
+
+/** Whether a certificate (DER) was signed by the key of another (PEM). */
+export function isSignedBy(der: Buffer, issuer: string): boolean {
+  const key = `${der.toString("latin1")}\n${issuer}`;
+  const found = signed.get(key);
+  if (found !== undefined) return found;
+  if (signed.size >= knownMax) signed.clear();
+  const [certificate, root] = [new X509Certificate(der), new X509Certificate(issuer)];
+  const is = certificate.issuer === root.subject && certificate.verify(root.publicKey);
+  signed.set(key, is);
+  return is;
 }
 
 function pair(line: string): [string, string] {
@@ -57,9 +89,19 @@ function fromSubject(
 }
 
 /**
- * Credentials of a server that asks every caller for a certificate and believes only ours; callers without one get as
- * far as the handlers, which see `certificate: null` (the Join service is the only one that serves them).
+ * What a server's sockets are made with: every caller is asked for a certificate and only ours are believed; callers without one
+ * get as far as the door, which sees `certificate: null`.
  */
+export function serverTlsOptions(identity: Identity): TlsOptions {
+  return {
+    ...contextOptions(identity),
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: ["h2"],
+  };
+}
+
+/** The same for a server that opens its port by itself. */
 export class ServerTls extends grpc.ServerCredentials {
   constructor(identity: Identity) {
     super(
@@ -78,7 +120,7 @@ export class ServerTls extends grpc.ServerCredentials {
   }
 }
 
-function contextOptions(identity: Identity) {
+export function contextOptions(identity: Identity) {
   return {
     ca: identity.rootCA,
     cert: identity.certificate,

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { certExpiryNsMin } from "../../manager/identity/rotation.ts";
 import { Member, memberFolder } from "../../manager/member.ts";
 import { hasLog } from "../../manager/raft/storage.ts";
 import type { Change } from "../../manager/store/types.ts";
@@ -32,6 +33,7 @@ const member = await Member.open({
     index: 1,
     managers: [setting.address],
   },
+  certExpiryNsMin,
   bootstrap: isNew && setting.seed !== undefined,
   world: realWorld,
   log: openLog("bench", "error"),

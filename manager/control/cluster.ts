@@ -1,11 +1,13 @@
 // The cluster object at the control door.
 
-import type { Cluster, UpdateClusterRequest } from "../../proto/gen/types.ts";
+import type { Cluster, RootRotation, UpdateClusterRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Handlers } from "../../proto/rpc.ts";
-import { makeToken } from "../../proto/token.ts";
+import type { Caller, Handlers } from "../../proto/rpc.ts";
+import { makeToken, rootDigest } from "../../proto/token.ts";
 import { clusterSpecWithDefaults } from "../identity/bootstrap.ts";
+import { vouch } from "../identity/issue.ts";
 import { clusterOf, rootOf } from "../identity/join.ts";
+import { keptConfig, prepareRotation, wishOf, withRotation } from "../identity/rotation.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkVersion } from "./find.ts";
 
@@ -14,29 +16,33 @@ type ClusterHandlers = Pick<Handlers<"Control">, "GetCluster" | "UpdateCluster">
 export function clusterHandlers(context: ControlContext): ClusterHandlers {
   return {
     GetCluster: async (_request, caller) => withoutKeys(clusterOf(await fresh(context, caller))),
-    UpdateCluster: (request, caller) =>
-      change(context, caller, (state) => {
+    UpdateCluster: async (request, caller) => {
+      const rotation = await rotationFor(context, request, caller);
+      return change(context, caller, (state) => {
         const cluster = clusterOf(state);
         checkVersion(cluster, request.Version);
-        return {
-          changes: [{ op: "put", kind: "cluster", object: updated(cluster, request) }],
-          result: {},
-        };
-      }),
+        const next = updated(cluster, request, context.certExpiryNsMin);
+        const object = rotation === "none" ? next : rotated(next, request, rotation);
+        return { changes: [{ op: "put", kind: "cluster", object }], result: {} };
+      });
+    },
   };
 }
 
-function updated(cluster: Cluster, request: UpdateClusterRequest): Cluster {
+function updated(cluster: Cluster, request: UpdateClusterRequest, expiryNsMin: number): Cluster {
   if (request.RotateManagerUnlockKey || request.Spec?.EncryptionConfig?.AutoLockManagers === true)
     throw new SwarmError("unsupported", "autolock is not supported yet");
   const name = request.Spec?.Name ?? "";
   if (name !== "" && name !== "default")
     throw new SwarmError("invalid", `the cluster's name is "default" and can not be changed`);
   const { certificate } = rootOf(cluster);
-  const { RotateWorkerToken, RotateManagerToken, Spec } = request;
+  const { RotateWorkerToken, RotateManagerToken } = request;
+  const Spec = request.Spec === undefined ? undefined : clusterSpecWithDefaults(request.Spec);
   return {
     ...cluster,
-    ...(Spec === undefined ? {} : { Spec: clusterSpecWithDefaults(Spec) }),
+    ...(Spec?.CAConfig === undefined
+      ? {}
+      : { Spec: { ...Spec, CAConfig: keptConfig(certificate, Spec.CAConfig, expiryNsMin) } }),
     JoinTokens: {
       Worker: RotateWorkerToken ? makeToken(certificate) : (cluster.JoinTokens?.Worker ?? ""),
       Manager: RotateManagerToken ? makeToken(certificate) : (cluster.JoinTokens?.Manager ?? ""),
@@ -44,11 +50,54 @@ function updated(cluster: Cluster, request: UpdateClusterRequest): Cluster {
   };
 }
 
-/** The CA's key stays here. */
+/**
+ * Made before anything is written, as keys take time; the version that was asked for sees to it that it still fits then. null: back to
+ * the root there is.
+ */
+async function rotationFor(
+  context: ControlContext,
+  request: UpdateClusterRequest,
+  caller: Caller,
+): Promise<RootRotation | null | "none"> {
+  if (request.Spec === undefined) return "none";
+  await context.settled(caller.signal);
+  const cluster = clusterOf(context.store.state);
+  checkVersion(cluster, request.Version);
+  const config = clusterSpecWithDefaults(request.Spec).CAConfig;
+  const wish = config === undefined ? { kind: "keep" as const } : wishOf(cluster, config);
+  if (wish.kind === "keep") return "none";
+  if (wish.kind === "stay") return null;
+  const { world, log } = context;
+  const rotation = await prepareRotation(
+    cluster,
+    wish,
+    (root, next) => vouch(context, cluster, root, next, caller.signal),
+    world.now(),
+  );
+  log.info({ digest: rootDigest(rotation.Certificate) }, "the CA is to be rotated");
+  return rotation;
+}
+
+function rotated(
+  cluster: Cluster,
+  { Spec }: UpdateClusterRequest,
+  rotation: RootRotation | null,
+): Cluster {
+  return withRotation(cluster, rotation, Spec?.CAConfig?.ForceRotate ?? 0);
+}
+
+/** The CA's keys stay here. */
 export function withoutKeys(cluster: Cluster): Cluster {
-  const root = cluster.RootCA;
+  const { RootCA: root, ...others } = cluster;
+  if (root === undefined) return cluster;
+  const { Rotation: next, ...rest } = root;
+  const Key = new Uint8Array();
   return {
-    ...cluster,
-    ...(root === undefined ? {} : { RootCA: { ...root, Key: new Uint8Array() } }),
+    ...others,
+    RootCA: {
+      ...rest,
+      Key,
+      ...(next === undefined ? {} : { Rotation: { ...next, Key } }),
+    },
   };
 }

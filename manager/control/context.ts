@@ -5,6 +5,7 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { type Caller, staleKey } from "../../proto/rpc.ts";
+import type { Identity } from "../../proto/tls.ts";
 import type { Change, State, Store } from "../store/types.ts";
 
 export interface ControlContext {
@@ -17,6 +18,10 @@ export interface ControlContext {
   readonly settled: (signal: AbortSignal) => Promise<void>;
   /** Where the log is, for backups: `epoch` goes up when a new cluster is forced. */
   readonly place: () => { readonly epoch: number; readonly term: number };
+  /** This manager's own certificate and key, by which external CAs know it. */
+  readonly own: () => Identity;
+  /** No node's certificate is to live shorter. */
+  readonly certExpiryNsMin: number;
   /** Throws `no_leader` on a manager that does not lead. */
   readonly readLogs: (
     request: ServiceLogsRequest,

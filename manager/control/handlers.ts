@@ -1,6 +1,6 @@
 // The control door: the cluster's objects for the REST api of a manager node.
 
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc.ts";
 import { backup } from "./backup.ts";
 import { clusterHandlers } from "./cluster.ts";
 import { type ControlContext, fresh } from "./context.ts";
@@ -16,13 +16,9 @@ export function isForLeader(method: string): boolean {
   return !/^(Get|List)|^(Events|Backup)$/.test(method);
 }
 
-/**
- * `admit` throws for callers who may not see the cluster's objects; it is asked before anything else. `route` may send calls
- * elsewhere.
- */
+/** Who may call them is the door's matter. `route` may send calls elsewhere. */
 export function controlHandlers(
   context: ControlContext,
-  admit: (caller: Caller) => void,
   route: (handlers: Handlers<"Control">) => Handlers<"Control"> = (handlers) => handlers,
 ): Handlers<"Control"> {
   const handlers: Handlers<"Control"> = {
@@ -42,19 +38,5 @@ export function controlHandlers(
     Backup: (_request, caller) => backup(context, caller),
     Events: (_request, caller) => events(context, caller),
   };
-  return guarded(route(handlers), admit);
-}
-
-function guarded(
-  handlers: Handlers<"Control">,
-  admit: (caller: Caller) => void,
-): Handlers<"Control"> {
-  const wrapped = Object.entries(handlers).map(([name, handle]) => [
-    name,
-    (request: never, caller: Caller) => {
-      admit(caller);
-      return (handle as (request: never, caller: Caller) => unknown)(request, caller);
-    },
-  ]);
-  return Object.fromEntries(wrapped) as Handlers<"Control">;
+  return route(handlers);
 }

@@ -1,9 +1,10 @@
 // Nodes at the control door.
 
-import type { Node, NodeSpec } from "../../proto/gen/types.ts";
+import type { Cluster, Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc.ts";
-import { withSpec } from "../identity/admit.ts";
+import { banned, withSpec } from "../identity/admit.ts";
+import { clusterOf } from "../identity/join.ts";
 import { checkDemotion } from "../identity/managers.ts";
 import type { Change, State } from "../store/types.ts";
 import { type ControlContext, change, fresh, isStale } from "./context.ts";
@@ -38,7 +39,12 @@ export function nodeHandlers(context: ControlContext): NodeHandlers {
       }),
     RemoveNode: (request, caller) =>
       change(context, caller, (state) => ({
-        changes: removeNode(find(state, "node", request.ID), request.Force),
+        changes: removeNode(
+          clusterOf(state),
+          find(state, "node", request.ID),
+          request.Force,
+          context.world.now(),
+        ),
         result: {},
       })),
   };
@@ -85,8 +91,11 @@ function check(state: State, node: Node, spec: NodeSpec | undefined): void {
   if (Role === "worker") checkDemotion(state, node);
 }
 
-/** Its tasks go with it: the planner replaces them, as their addresses are free now. */
-function removeNode(node: Node, isForced: boolean): Change[] {
+/**
+ * Its tasks go with it: the planner replaces them, as their addresses are free now. Its connections end, and its certificate counts no
+ * more.
+ */
+function removeNode(cluster: Cluster, node: Node, isForced: boolean, now: number): Change[] {
   if (node.ManagerStatus !== undefined || node.Spec?.Role === "manager")
     throw new SwarmError(
       "precondition",
@@ -97,5 +106,8 @@ function removeNode(node: Node, isForced: boolean): Change[] {
       "precondition",
       `node ${node.ID} is not down and can't be removed: leave the swarm on it first, or use --force`,
     );
-  return [{ op: "delete", kind: "node", id: node.ID, base: node.Version?.Index ?? 0 }];
+  return [
+    { op: "delete", kind: "node", id: node.ID, base: node.Version?.Index ?? 0 },
+    ...banned(cluster, node, now),
+  ];
 }

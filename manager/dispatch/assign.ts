@@ -59,6 +59,7 @@ export function peerOf(node: Node): Peer {
 
 export function infoOf(state: State, node: Node): SessionInfo {
   const cluster = state.cluster;
+  const next = cluster?.RootCA?.Rotation?.Certificate;
   const managers: string[] = [];
   for (const other of state.table("node").values())
     if (other.ManagerStatus !== undefined && other.ManagerStatus.Addr !== "")
@@ -73,5 +74,7 @@ export function infoOf(state: State, node: Node): SessionInfo {
     DataPathPort: cluster?.DataPathPort ?? 0,
     Availability: node.Spec?.Availability ?? "active",
     RootCA: cluster?.RootCA?.Certificate ?? "",
+    ...(next === undefined ? {} : { Issuer: next }),
+    CertExpiry: cluster?.Spec?.CAConfig?.NodeCertExpiry ?? 0,
   };
 }

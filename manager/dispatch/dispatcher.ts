@@ -5,6 +5,7 @@ import type {
   FromAgent,
   Hello,
   Node,
+  NodeCertificate,
   PublishLogsMessage,
   ToAgent,
 } from "../../proto/gen/types.ts";
@@ -12,7 +13,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Caller, Encoded, Handlers } from "../../proto/rpc.ts";
-import { callingNode, speakingNode } from "../identity/admit.ts";
+import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
 import { infoOf, keyOf, peerOf } from "./assign.ts";
@@ -213,7 +214,7 @@ export class Dispatcher implements Downward {
     if (after === undefined) {
       this.#sessions
         .get(id)
-        ?.outgoing.fail(new SwarmError("not_found", `node ${id} was removed from the swarm`));
+        ?.outgoing.fail(new SwarmError("denied", `node ${id} was removed from the swarm`));
       this.#sessions.delete(id);
       for (const session of this.#sessions.values()) session.sendDelta([], [keyOf("peer", id)]);
       return;
@@ -254,7 +255,8 @@ export class Dispatcher implements Downward {
     const ends = AbortSignal.any([caller.signal, this.#options.signal]);
     const resumed = this.#resumed(first.value.Hello);
     const session = new NodeSession(node.ID, this.#around, ends);
-    this.#open(session, node, first.value.Hello, resumed, hostOf(caller.address));
+    const certificate = seenCertificate(this.#state, caller);
+    this.#open(session, node, { hello: first.value.Hello, certificate }, resumed, caller.address);
     void this.#read(messages, session);
     try {
       yield* session.outgoing;
@@ -266,11 +268,12 @@ export class Dispatcher implements Downward {
   #open(
     session: NodeSession,
     node: Node,
-    hello: Hello,
+    { hello, certificate }: { readonly hello: Hello; readonly certificate: NodeCertificate | null },
     resumed: Resumed | null,
-    address: string,
+    peer: string,
   ): void {
     const { log } = this.#options;
+    const address = hostOf(peer);
     this.#sessions.get(node.ID)?.outgoing.end();
     this.#sessions.set(node.ID, session);
     session.heardAt = this.#options.world.monotonic();
@@ -280,6 +283,7 @@ export class Dispatcher implements Downward {
       ...(hello.Description === undefined ? {} : { Description: hello.Description }),
       DataPathAddr: hello.DataPathAddr,
       Routes: hello.Routes,
+      ...(certificate === null ? {} : { Certificate: certificate }),
     });
     session.begin(infoOf(this.#state, node), resumed);
     this.#report(session, hello.Tasks);

@@ -1,7 +1,13 @@
 // What agents report, into the store: task states only move forward, and a burst becomes few writes.
 
 import { isDeepStrictEqual } from "node:util";
-import type { Node, NodeDescription, Task, TaskStatus } from "../../proto/gen/types.ts";
+import type {
+  Node,
+  NodeCertificate,
+  NodeDescription,
+  Task,
+  TaskStatus,
+} from "../../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -26,6 +32,8 @@ export interface NodeFacts {
   readonly Description?: NodeDescription;
   readonly DataPathAddr?: string;
   readonly Routes?: readonly string[];
+  /** As seen on its session. */
+  readonly Certificate?: NodeCertificate;
 }
 
 interface Reported {
@@ -195,8 +203,24 @@ export function withFacts(node: Node, facts: NodeFacts): Node | null {
     ...(facts.Description === undefined ? {} : { Description: facts.Description }),
     DataPathAddr: facts.DataPathAddr || node.DataPathAddr,
     Routes: facts.Routes ?? node.Routes,
+    ...(facts.Certificate === undefined
+      ? {}
+      : { Certificate: withCertificate(node.Certificate, facts.Certificate) }),
   };
   return isDeepStrictEqual(next, node) ? null : next;
+}
+
+/** What was good once may still be shown by somebody: the latest end counts, and that one was a manager's. */
+function withCertificate(
+  before: NodeCertificate | undefined,
+  { Issuer, Ends, WasManager }: NodeCertificate,
+): NodeCertificate {
+  if (before === undefined) return { Issuer, Ends, WasManager };
+  return {
+    Issuer,
+    Ends: Date.parse(before.Ends) > Date.parse(Ends) ? before.Ends : Ends,
+    WasManager: WasManager || before.WasManager,
+  };
 }
 
 /** The task with the status its node reports; null when it is another node's task or the status is no news. */

@@ -1,10 +1,12 @@
 // Who calls: a certificate counts only together with what the store says of its node.
 
-import type { Node, NodeSpec } from "../../proto/gen/types.ts";
+import type { Cluster, Node, NodeCertificate, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { timestamp } from "../../proto/kit/world.ts";
 import type { Caller } from "../../proto/rpc.ts";
-import { certifiedNode, type Role } from "../../proto/tls.ts";
-import type { State } from "../store/types.ts";
+import { certifiedNode, isSignedBy, type Role } from "../../proto/tls.ts";
+import { rootDigest } from "../../proto/token.ts";
+import type { Change, State } from "../store/types.ts";
 
 /** Set on calls that a manager passes on to the leader: those are not passed on again. */
 export const forwardedKey = "tsswarm-forwarded";
@@ -26,17 +28,30 @@ export function withSpec(node: Node, Spec: NodeSpec): Node {
   return { ...node, Spec, SpecBase: node.Version?.Index ?? 0 };
 }
 
-/** Throws `unauthenticated` without a certificate, `not_found` when its node is not part of this swarm (any more). */
+const certificateMsMax = 90 * 24 * 60 * 60 * 1000;
+
+/**
+ * That a removed node is not to be taken for a manager who is only not known yet: as long as a manager's certificate of it may be
+ * good. Others are refused as they are unknown.
+ */
+export function banned(cluster: Cluster, node: Node, now: number): readonly Change[] {
+  if (node.Certificate?.WasManager !== true) return [];
+  const expiryMs = (cluster.Spec?.CAConfig?.NodeCertExpiry ?? 0) / 1e6;
+  const latest = Math.max(Date.parse(node.Certificate.Ends), now + expiryMs);
+  const Until = timestamp(Number.isNaN(latest) ? now + certificateMsMax : latest);
+  const still = cluster.RemovedManagers.filter((one) => Date.parse(one.Until) > now);
+  const RemovedManagers = [...still, { ID: node.ID, Until }];
+  return [{ op: "put", kind: "cluster", object: { ...cluster, RemovedManagers } }];
+}
+
+/** Throws `unauthenticated` without a certificate, `denied` when its node is not part of this swarm (any more). */
 export function callingNode(state: State, caller: Caller): Node {
   const certified = caller.certificate === null ? null : certifiedNode(caller.certificate);
   if (certified === null)
     throw new SwarmError("unauthenticated", "a node's certificate is needed here");
   const node = state.table("node").get(certified.nodeId);
   if (node === undefined || certified.clusterId !== state.cluster?.ID)
-    throw new SwarmError(
-      "not_found",
-      `node ${certified.nodeId} is not part of this swarm (any more)`,
-    );
+    throw new SwarmError("denied", `node ${certified.nodeId} is not part of this swarm (any more)`);
   return node;
 }
 
@@ -64,7 +79,7 @@ export function speakingNode(state: State, caller: Caller): Node {
   if (behalf === undefined || roleOf(node) !== "manager") return node;
   const other = state.table("node").get(behalf);
   if (other === undefined)
-    throw new SwarmError("not_found", `node ${behalf} is not part of this swarm (any more)`);
+    throw new SwarmError("denied", `node ${behalf} is not part of this swarm (any more)`);
   return other;
 }
 
@@ -73,4 +88,26 @@ export function originOf(state: State, caller: Caller): string {
   const origin = caller.metadata[originKey];
   if (origin === undefined || callingManager(state, caller) === null) return caller.address;
   return origin;
+}
+
+/** What its session shows of a node's certificate. */
+export function seenCertificate(
+  state: State,
+  { certificate: der }: Caller,
+): NodeCertificate | null {
+  const certificate = der === null ? null : certifiedNode(der);
+  if (der === null || certificate === null || state.cluster === undefined) return null;
+  const issuer = rootsOf(state.cluster).find((root) => isSignedBy(der, root));
+  return {
+    Issuer: issuer === undefined ? "" : rootDigest(issuer),
+    Ends: timestamp(certificate.ends),
+    WasManager: certificate.role === "manager",
+  };
+}
+
+/** Those that have signed certificates which count: the root, and while it is rotated the next one. */
+export function rootsOf({ RootCA }: Cluster): readonly string[] {
+  if (RootCA === undefined) return [];
+  const next = RootCA.Rotation?.Certificate;
+  return next === undefined ? [RootCA.Certificate] : [RootCA.Certificate, next];
 }

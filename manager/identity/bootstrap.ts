@@ -2,13 +2,15 @@
 
 import type { ClusterSpec, InitRequest } from "../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../proto/identity.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
 import { trustInfo } from "../../proto/trust.ts";
 import type { Objects } from "../store/types.ts";
 import { featureLevel } from "../store/wire.ts";
-import { createRoot, signNode } from "./ca.ts";
+import { createRoot, type RootKeyPair, readRoot, signNode } from "./ca.ts";
 import { hostOf } from "./join.ts";
+import { certExpiryNsMin, keptConfig } from "./rotation.ts";
 
 const second = 1_000_000_000;
 const dataPathPortDefault = 4789;
@@ -23,22 +25,29 @@ export interface NewCluster {
   readonly identity: Omit<NodeIdentity, "key">;
 }
 
-/** Throws `invalid` when the CSR is. `now`: milliseconds since 1970. */
-export async function newCluster(request: InitRequest, now: number): Promise<NewCluster> {
+/** Throws `invalid` when the CSR or the settings are. `now`: milliseconds since 1970. */
+export async function newCluster(
+  request: InitRequest,
+  now: number,
+  expiryNsMin = certExpiryNsMin,
+): Promise<NewCluster> {
   const clusterId = newId();
   const nodeId = newId();
-  const root = await createRoot(now);
+  const root = await rootFor(request, now);
+  const Spec = clusterSpecWithDefaults(request.Spec);
+  const CAConfig = keptConfig(root.certificate, Spec.CAConfig ?? noCAConfig, expiryNsMin);
   const certificate = await signNode(
     root,
     request.CSR,
     { nodeId, role: "manager", clusterId },
     now,
+    (CAConfig.NodeCertExpiry ?? 0) / 1e6 || undefined,
   );
   const cluster: Objects["cluster"] = {
     ID: clusterId,
     CreatedAt: "",
     UpdatedAt: "",
-    Spec: clusterSpecWithDefaults(request.Spec),
+    Spec: { ...Spec, CAConfig },
     TLSInfo: trustInfo(root.certificate),
     RootRotationInProgress: false,
     DataPathPort: request.DataPathPort || dataPathPortDefault,
@@ -50,10 +59,12 @@ export async function newCluster(request: InitRequest, now: number): Promise<New
       Certificate: root.certificate,
       Key: root.key,
       Digest: rootDigest(root.certificate),
+      LastForceRotate: CAConfig.ForceRotate ?? 0,
     },
     FeatureLevel: featureLevel,
     NextNodeIndex: 2,
     NextVNI: vniMin,
+    RemovedManagers: [],
   };
   const address = hostOf(request.AdvertiseAddr);
   const node: Objects["node"] = {
@@ -93,6 +104,17 @@ export async function newCluster(request: InitRequest, now: number): Promise<New
   };
 }
 
+/** The cluster's own, or one that somebody brings with its key. */
+async function rootFor({ Spec }: InitRequest, now: number): Promise<RootKeyPair> {
+  const { SigningCACert, SigningCAKey } = Spec?.CAConfig ?? noCAConfig;
+  if (SigningCACert === "" && SigningCAKey === "") return createRoot(now);
+  if (SigningCACert === "" || SigningCAKey === "")
+    throw new SwarmError("invalid", "a CA certificate and its key are to be given together");
+  return readRoot(SigningCACert, SigningCAKey, now);
+}
+
+const noCAConfig = { ExternalCAs: [], SigningCACert: "", SigningCAKey: "" };
+
 /** Docker's defaults for what a ClusterSpec leaves out; the heartbeat is ours (1 s). */
 export function clusterSpecWithDefaults(spec: ClusterSpec | undefined): ClusterSpec {
   return {
@@ -110,9 +132,7 @@ export function clusterSpecWithDefaults(spec: ClusterSpec | undefined): ClusterS
     },
     Dispatcher: { HeartbeatPeriod: spec?.Dispatcher?.HeartbeatPeriod || second },
     CAConfig: {
-      ExternalCAs: [],
-      SigningCACert: "",
-      SigningCAKey: "",
+      ...noCAConfig,
       ...spec?.CAConfig,
       NodeCertExpiry: spec?.CAConfig?.NodeCertExpiry || 90 * 24 * 3600 * second,
     },

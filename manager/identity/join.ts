@@ -14,14 +14,16 @@ import { newId } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Caller, Handlers } from "../../proto/rpc.ts";
-import type { Role } from "../../proto/tls.ts";
+import type { Identity, Role } from "../../proto/tls.ts";
 import { isSameToken } from "../../proto/token.ts";
 import type { Change, State, Store } from "../store/types.ts";
 import { callingNode, originOf, roleOf } from "./admit.ts";
-import { type RootKeyPair, signNode } from "./ca.ts";
+import type { RootKeyPair } from "./ca.ts";
+import { certify } from "./issue.ts";
 import { Throttle } from "./throttle.ts";
 
 const attemptsMax = 8;
+const issueMsMax = 15_000;
 const nodeIndexMax = 65_535;
 const descriptionBytesMax = 64 * 1024;
 const routesMax = 256;
@@ -36,6 +38,8 @@ export interface JoinOptions {
   readonly managers: () => readonly string[];
   /** Resolves when what was committed before the call can be read here. */
   readonly barrier: (signal: AbortSignal) => Promise<void>;
+  /** This manager's own certificate and key. */
+  readonly own: () => Identity;
 }
 
 export function joinHandlers(options: JoinOptions): Handlers<"Join"> {
@@ -119,11 +123,18 @@ class Issuer {
     request: IssueCertificateRequest,
     { role, origin }: Joining,
   ): Promise<IssueCertificateResponse> {
-    const { store, world, managers } = this.#options;
+    const { store, managers } = this.#options;
     const cluster = clusterOf(store.state);
     const nodeId = newId();
     const root = rootOf(cluster);
-    const certificate = await certify(cluster, request.CSR, { nodeId, role }, world.now());
+    const signal = AbortSignal.timeout(issueMsMax);
+    const certificate = await certify(
+      this.#options,
+      cluster,
+      request.CSR,
+      { nodeId, role },
+      signal,
+    );
     const node = { nodeId, role, request, callerHost: origin };
     // Not the caller's signal: what it was told may be written should not depend on when it goes away.
     const { result: index } = await store.writeFrom((state) => {
@@ -150,30 +161,24 @@ class Issuer {
   }
 }
 
-/** Signed by the cluster's root, valid as long as the cluster says. */
-function certify(
-  cluster: Cluster,
-  csr: string,
-  { nodeId, role }: { readonly nodeId: string; readonly role: Role },
-  now: number,
-): Promise<string> {
-  const expiryNs = cluster.Spec?.CAConfig?.NodeCertExpiry;
-  const validMs = expiryNs === undefined || expiryNs === 0 ? undefined : expiryNs / 1e6;
-  return signNode(rootOf(cluster), csr, { nodeId, role, clusterId: cluster.ID }, now, validMs);
-}
-
 /** The next certificate of a node that has one: no write, so any manager gives it. */
 async function renew(
   options: JoinOptions,
   { CSR }: RenewCertificateRequest,
   caller: Caller,
 ): Promise<IssueCertificateResponse> {
-  const { store, world, log, managers, barrier } = options;
+  const { store, log, managers, barrier } = options;
   await barrier(caller.signal);
   const cluster = clusterOf(store.state);
   const node = callingNode(store.state, caller);
   const role = roleOf(node);
-  const Certificate = await certify(cluster, CSR, { nodeId: node.ID, role }, world.now());
+  const Certificate = await certify(
+    options,
+    cluster,
+    CSR,
+    { nodeId: node.ID, role },
+    caller.signal,
+  );
   log.info({ node: node.ID, role }, "a node has a new certificate");
   return {
     NodeID: node.ID,

@@ -9,13 +9,14 @@ import { attachHandlers } from "../../../manager/dispatch/attach.ts";
 import { Dispatcher } from "../../../manager/dispatch/dispatcher.ts";
 import { Lead } from "../../../manager/dispatch/lead.ts";
 import { newCluster } from "../../../manager/identity/bootstrap.ts";
+import { Door } from "../../../manager/identity/door.ts";
 import { joinHandlers } from "../../../manager/identity/join.ts";
+import { ClusterPort } from "../../../manager/port.ts";
 import type { Store } from "../../../manager/store/types.ts";
 import type { InitRequest } from "../../../proto/gen/types.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
 import { serve } from "../../../proto/rpc.ts";
-import { ServerTls } from "../../../proto/tls.ts";
 import { memoryStore } from "./memory-store.ts";
 
 export interface SmallCluster extends AsyncDisposable {
@@ -71,24 +72,19 @@ export async function smallCluster(): Promise<SmallCluster> {
   const running = Promise.all([lead.run(stop.signal), dispatcher.run()]);
   const server = new grpc.Server();
   let address = "";
-  serve(
-    server,
-    "Join",
-    joinHandlers({
-      store,
-      world: realWorld,
-      log: silentLog,
-      managers: () => [address],
-      barrier: async () => {},
-    }),
-  );
-  serve(server, "Dispatch", { ...dispatcher.handlers, ...attachHandlers(store) });
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync("127.0.0.1:0", new ServerTls({ ...made.identity, key }), (error, bound) =>
-      error === null ? resolve(bound) : reject(error),
-    ),
-  );
-  address = `127.0.0.1:${port}`;
+  const own = { ...made.identity, key };
+  const world = realWorld;
+  const log = silentLog;
+  const port = new ClusterPort({ identity: own, isKnown: () => true, world, log });
+  const barrier = async () => {};
+  const door = new Door({ store, world, barrier, connections: port });
+  const watching = door.run(stop.signal);
+  const managers = () => [address];
+  const joining = joinHandlers({ store, world, log, managers, barrier, own: () => own });
+  serve(server, "Join", joining, door.admit);
+  const dispatch = { ...dispatcher.handlers, ...attachHandlers(store) };
+  serve(server, "Dispatch", dispatch, door.admit);
+  address = `127.0.0.1:${await port.listen(server, "127.0.0.1:0")}`;
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
   return {
     store,
@@ -99,8 +95,9 @@ export async function smallCluster(): Promise<SmallCluster> {
     answering,
     [Symbol.asyncDispose]: async () => {
       stop.abort();
+      port.close();
       server.forceShutdown();
-      await running;
+      await Promise.all([running, watching]);
       await rm(folder, { recursive: true, force: true });
     },
   };

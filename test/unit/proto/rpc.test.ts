@@ -21,19 +21,26 @@ const beat: ToAgent = {
 const nothing: FromAgent = { Tasks: [] };
 
 /** A Dispatch service on a unix socket, and a client of it. */
+const everyone = () => undefined;
+
 async function connected(
   handlers: Partial<Handlers<"Dispatch">>,
   run: (client: Client<"Dispatch">) => Promise<void>,
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
   const server = new grpc.Server();
-  serve(server, "Dispatch", {
-    Session: async function* () {},
-    PublishLogs: async () => ({}),
-    Attach: async () => Promise.reject(new Error("nobody attaches here")),
-    Detach: async () => ({}),
-    ...handlers,
-  });
+  serve(
+    server,
+    "Dispatch",
+    {
+      Session: async function* () {},
+      PublishLogs: async () => ({}),
+      Attach: async () => Promise.reject(new Error("nobody attaches here")),
+      Detach: async () => ({}),
+      ...handlers,
+    },
+    everyone,
+  );
   const target = `unix:${join(folder, "rpc.sock")}`;
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(target, grpc.ServerCredentials.createInsecure(), (error) =>
@@ -239,14 +246,19 @@ test("nobody there is unavailable, and a call that takes too long has an unknown
 test("a caller's IPv6 address has brackets, so that its port can be told from it", async (context) => {
   const server = new grpc.Server();
   let address = "";
-  serve(server, "Join", {
-    GetRootCA: async (_request, caller) => {
-      address = caller.address;
-      return { Certificate: "" };
+  serve(
+    server,
+    "Join",
+    {
+      GetRootCA: async (_request, caller) => {
+        address = caller.address;
+        return { Certificate: "" };
+      },
+      IssueCertificate: () => Promise.reject(new Error("not asked here")),
+      RenewCertificate: () => Promise.reject(new Error("not asked here")),
     },
-    IssueCertificate: () => Promise.reject(new Error("not asked here")),
-    RenewCertificate: () => Promise.reject(new Error("not asked here")),
-  });
+    everyone,
+  );
   const port = await new Promise<number | null>((resolve) =>
     server.bindAsync("[::1]:0", grpc.ServerCredentials.createInsecure(), (error, bound) =>
       resolve(error === null ? bound : null),
@@ -271,14 +283,19 @@ test("errors of a client that was told whom it asks name that one", async () => 
   await assert.rejects(ask(5_000), { code: "unavailable", message });
   let asked = () => {};
   const server = new grpc.Server();
-  serve(server, "Join", {
-    GetRootCA: () => {
-      asked();
-      return new Promise(() => {});
+  serve(
+    server,
+    "Join",
+    {
+      GetRootCA: () => {
+        asked();
+        return new Promise(() => {});
+      },
+      IssueCertificate: () => Promise.reject(new Error("not asked here")),
+      RenewCertificate: () => Promise.reject(new Error("not asked here")),
     },
-    IssueCertificate: () => Promise.reject(new Error("not asked here")),
-    RenewCertificate: () => Promise.reject(new Error("not asked here")),
-  });
+    everyone,
+  );
   await new Promise<void>((resolve) =>
     server.bindAsync(target, grpc.ServerCredentials.createInsecure(), () => resolve()),
   );

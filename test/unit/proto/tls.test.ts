@@ -33,18 +33,23 @@ const worker: CertifiedNode = { nodeId: "w1", role: "worker", clusterId: "c1" };
 /** A server that answers who it thinks the caller is. */
 async function serving(server: Identity, run: (address: string) => Promise<void>): Promise<void> {
   const grpcServer = new grpc.Server();
-  serve(grpcServer, "Join", {
-    GetRootCA: async (_request, caller) => {
-      const node = caller.certificate === null ? null : certifiedNode(caller.certificate);
-      return { Certificate: node === null ? "nobody" : `${node.role} ${node.nodeId}` };
+  serve(
+    grpcServer,
+    "Join",
+    {
+      GetRootCA: async (_request, caller) => {
+        const node = caller.certificate === null ? null : certifiedNode(caller.certificate);
+        return { Certificate: node === null ? "nobody" : `${node.role} ${node.nodeId}` };
+      },
+      IssueCertificate: async () => {
+        throw new Error("not asked here");
+      },
+      RenewCertificate: async () => {
+        throw new Error("not asked here");
+      },
     },
-    IssueCertificate: async () => {
-      throw new Error("not asked here");
-    },
-    RenewCertificate: async () => {
-      throw new Error("not asked here");
-    },
-  });
+    () => undefined,
+  );
   const port = await new Promise<number>((resolve, reject) =>
     grpcServer.bindAsync("127.0.0.1:0", new ServerTls(server), (error, bound) =>
       error === null ? resolve(bound) : reject(error),

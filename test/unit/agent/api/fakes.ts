@@ -64,7 +64,7 @@ export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
   const cluster = new FakeCluster();
   const engine = new FakeEngine();
   const server = new grpc.Server();
-  serve(server, "Control", handlersOf(cluster));
+  serve(server, "Control", handlersOf(cluster), () => undefined);
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(`unix:${folder}/manager.sock`, grpc.ServerCredentials.createInsecure(), (e) =>
       e === null ? resolve() : reject(e),

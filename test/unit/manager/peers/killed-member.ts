@@ -61,7 +61,7 @@ raft.failed.catch((error: unknown) => {
   process.exit(2);
 });
 const server = new grpc.Server();
-serve(server, "Raft", peers.handlers);
+serve(server, "Raft", peers.handlers, () => undefined);
 await new Promise<void>((resolve, reject) =>
   server.bindAsync(addresses[id] ?? "", new ServerTls(identity), (error) =>
     error === null ? resolve() : reject(error),

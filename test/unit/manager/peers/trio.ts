@@ -168,7 +168,7 @@ export class Trio {
       { ...storage, wal: disk },
     );
     const server = new grpc.Server();
-    serve(server, "Raft", peers.handlers);
+    serve(server, "Raft", peers.handlers, () => undefined);
     const port = await new Promise<number>((resolve, reject) =>
       server.bindAsync("127.0.0.1:0", new ServerTls(identity), (error, bound) =>
         error === null ? resolve(bound) : reject(error),
