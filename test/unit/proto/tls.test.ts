@@ -135,7 +135,8 @@ test("a node's certificate says its id, role and cluster, lasts 90 days and bega
   const { certificate } = await identity(root, worker, now);
   const { X509Certificate } = await import("node:crypto");
   const parsed = new X509Certificate(certificate);
-  assert.deepEqual(certifiedNode(parsed.raw), worker);
+  const { nodeId, role, clusterId } = certifiedNode(parsed.raw) ?? {};
+  assert.deepEqual({ nodeId, role, clusterId }, worker);
   assert.equal(parsed.subjectAltName, "DNS:w1");
   assert.ok(parsed.checkIssued(new X509Certificate(root.certificate)));
   const seconds = (text: string) => Math.floor(Date.parse(text) / 1000);
