@@ -3,10 +3,14 @@
 import { availableParallelism, hostname, machine, totalmem } from "node:os";
 import type { NodeDescription } from "../proto/gen/types.ts";
 import { version } from "../proto/kit/version.ts";
-import { trustInfo } from "../proto/trust.ts";
+import type { Identity } from "../proto/tls.ts";
+import { nodeTrustInfo } from "../proto/trust.ts";
 
-/** `labels`: key=value, from the daemon's settings. `rootCA`: PEM, "" before this machine is a node. */
-export function describeNode(labels: readonly string[], rootCA: string): NodeDescription {
+/** `labels`: key=value, from the daemon's settings. `identity`: null before this machine is a node. */
+export function describeNode(
+  labels: readonly string[],
+  identity: Identity | null,
+): NodeDescription {
   return {
     Hostname: hostname(),
     Platform: { Architecture: machine(), OS: "linux" },
@@ -24,7 +28,7 @@ export function describeNode(labels: readonly string[], rootCA: string): NodeDes
         { Type: "Volume", Name: "local" },
       ],
     },
-    ...(rootCA === "" ? {} : { TLSInfo: trustInfo(rootCA) }),
+    ...(identity === null ? {} : { TLSInfo: nodeTrustInfo(identity) }),
   };
 }
 

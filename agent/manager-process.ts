@@ -16,6 +16,8 @@ const retryMs = 50;
 const initMsMax = 30_000;
 const joinMsMax = 30_000;
 const withdrawMsMax = 8_000;
+const renewedMsMax = 5_000;
+const recertifyMsMax = 10_000;
 
 export interface ManagerProcessOptions {
   readonly config: DaemonConfig;
@@ -76,6 +78,27 @@ export class ManagerProcess {
   async withdraw(): Promise<void> {
     const { signal } = this.#options;
     await this.#local.unary("Withdraw", {}, { timeoutMs: withdrawMsMax, signal });
+  }
+
+  /** The identity folder holds another certificate or root. */
+  async renewed(): Promise<void> {
+    const { signal } = this.#options;
+    await this.#local.unary("Renewed", {}, { timeoutMs: renewedMsMax, signal });
+  }
+
+  /** The next certificate, PEM, when the one there is is over: waits for the manager to know its cluster. */
+  async recertify(CSR: string): Promise<string> {
+    const { world, signal } = this.#options;
+    for (const deadline = world.monotonic() + recertifyMsMax; ; ) {
+      try {
+        const { Certificate } = await this.#local.unary("Recertify", { CSR }, { signal });
+        return Certificate;
+      } catch (error) {
+        const isStarting = asSwarmError(error).code === "unavailable";
+        if (!isStarting || world.monotonic() > deadline) throw error;
+      }
+      await world.sleep(retryMs, signal);
+    }
   }
 
   close(): void {

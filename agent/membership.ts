@@ -11,6 +11,7 @@ import {
   type NodeIdentity,
   readIdentity,
   removeIdentity,
+  writeIdentity,
   writePrivately,
 } from "../proto/identity.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
@@ -28,6 +29,7 @@ import {
   ownRoutes,
 } from "./addresses.ts";
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";
+import { Certificates } from "./certificates.ts";
 import { containerFor } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
@@ -35,9 +37,9 @@ import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
 import { NodeOverlayDoor } from "./overlay-door.ts";
-import { createKeyAndCsr } from "./session/identity.ts";
+import { createKeyAndCsr, csrFor } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
-import { renewCertificate } from "./session/renew.ts";
+import { whyOver } from "./session/renewal.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
 import { type Addresses, readAddresses, writeAddresses } from "./settings.ts";
 import { Swarm } from "./swarm.ts";
@@ -77,6 +79,7 @@ export class NodeMembership implements Membership {
   readonly #options: MembershipOptions;
   readonly #stop = new AbortController();
   readonly #manager: ManagerProcess;
+  readonly #certificates: Certificates;
   /** Rejects when the loop that runs tasks has broken: the agent has to start anew. */
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => {};
@@ -93,14 +96,39 @@ export class NodeMembership implements Membership {
     this.broken.catch(() => {});
     const { config, keeper, world } = options;
     this.#manager = new ManagerProcess({ config, keeper, world, signal: this.#stop.signal });
+    this.#certificates = new Certificates({
+      directory: this.#folder("identity"),
+      written: (identity) => this.#certified(identity),
+      peers: () =>
+        this.#state.kind === "in" ? (this.#state.member.session.wanted?.peers.size ?? 0) : 0,
+      world,
+      log: options.log,
+    });
   }
 
   /** Takes up the membership of before a restart, if there is one. */
   async resume(): Promise<void> {
     const identity = await readIdentity(this.#folder("identity"));
     if (identity === null) return;
-    await this.#enter(identity);
+    await this.#enter(await this.#revived(identity));
     if (identity.role === "manager") this.#wantRole("manager");
+  }
+
+  /** A manager has the CA's key: one that was off for longer than its certificate lived makes itself another. */
+  async #revived(identity: NodeIdentity): Promise<NodeIdentity> {
+    const { world, log } = this.#options;
+    if (identity.role !== "manager" || whyOver(identity, world.now()) === "") return identity;
+    try {
+      await this.#manager.start();
+      const certificate = await this.#manager.recertify(await csrFor(identity.key));
+      const revived = { ...identity, certificate };
+      await writeIdentity(this.#folder("identity"), revived);
+      await this.#manager.renewed();
+      return revived;
+    } catch (error) {
+      log.error({ error: messageOf(error) }, "this manager's certificate is over");
+      return identity;
+    }
   }
 
   local(): LocalNode {
@@ -197,7 +225,7 @@ export class NodeMembership implements Membership {
           directory: this.#folder("identity"),
           remotes: request.RemoteAddrs,
           token: request.JoinToken,
-          description: describeNode(this.#options.config.labels, ""),
+          description: describeNode(this.#options.config.labels, null),
           availability: request.Availability,
           advertiseAddr: addresses.advertiseAddr,
           dataPathAddr: addresses.dataPathAddr,
@@ -284,14 +312,22 @@ export class NodeMembership implements Membership {
 
   /** The certificate first: a manager without one would be refused, and one that stops needs none. */
   async #become(role: Role, { session, addresses }: Member): Promise<void> {
-    if (session.identity.role !== role)
-      session.renewed(
-        await renewCertificate(this.#folder("identity"), session.identity, this.#stop.signal),
-      );
+    if (session.identity.role !== role) await this.#certificates.renew(session, this.#stop.signal);
     if (session.identity.role === "manager") {
       await this.#manager.start();
       await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
     } else await this.#manager.remove();
+  }
+
+  /** The manager beside us goes on with the new certificate; one that is just starting finds it. */
+  async #certified({ role }: NodeIdentity): Promise<void> {
+    if (role !== "manager" || this.#isChanging) return;
+    await this.#manager.renewed().catch((error: unknown) => {
+      this.#options.log.warn(
+        { error: messageOf(error) },
+        "the manager has not heard of the new certificate",
+      );
+    });
   }
 
   async #getIn(work: () => Promise<NodeIdentity>): Promise<NodeIdentity> {
@@ -326,8 +362,8 @@ export class NodeMembership implements Membership {
       identityDirectory: this.#folder("identity"),
       savedFile: join(this.#folder("agent"), "wanted.pb"),
       bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
-      hello: () => ({
-        Description: describeNode(config.labels, identity.rootCA),
+      hello: (now) => ({
+        Description: describeNode(config.labels, now),
         DataPathAddr: addresses.dataPathAddr,
         Routes: ownRoutes(networkInterfaces()),
         Tasks: swarm.held(),
@@ -335,6 +371,7 @@ export class NodeMembership implements Membership {
       unreachablePeers: () => network.unreachablePeers(),
       unheldPorts: () => network.unheldPorts(),
       opened: () => network.checkSoon(),
+      told: (info) => this.#certificates.told(info),
       roleChanged: (role) => this.#wantRole(role),
       world,
       log,
@@ -355,6 +392,7 @@ export class NodeMembership implements Membership {
     engine.attachThrough(door);
     swarm.start(session);
     swarm.closed.catch(this.#break);
+    swarm.run("certificates", (signal) => this.#certificates.run(session, signal));
     this.#state = { kind: "in", member: { addresses, session, swarm } };
     log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
     return session;
@@ -370,7 +408,7 @@ export class NodeMembership implements Membership {
     await this.#manager.start();
     await make({
       CSR: csr,
-      Description: describeNode(config.labels, ""),
+      Description: describeNode(config.labels, null),
       ListenAddr: addresses.listenAddr,
       AdvertiseAddr: addresses.advertiseAddr,
       DataPathAddr: addresses.dataPathAddr,

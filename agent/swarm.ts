@@ -122,6 +122,11 @@ export class Swarm {
     return heldTasks(this.#performer.observe(), this.#options.world.now());
   }
 
+  /** Something else that lasts as long as the loop. */
+  run(name: string, work: (signal: AbortSignal) => Promise<void>): void {
+    this.#scope.spawn(name, work);
+  }
+
   /** Starts the loop. */
   start(session: Session): void {
     this.#reports.session = session;

@@ -11,6 +11,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     "lab up",
   ],
   "swarm backup": ["swarm backup /root/swarm.backup"],
+  "swarm ca": [
+    "swarm ca",
+    "swarm ca --rotate",
+    "swarm ca --rotate --ca-cert root.pem --ca-key root.key",
+  ],
   "swarm init": ["swarm init --advertise-addr 192.0.2.10", "swarm init --advertise-addr eth0"],
   "swarm restore": ["swarm restore --advertise-addr 10.0.0.1 /root/swarm.backup"],
   "swarm join": ["swarm join --token SWMTKN-1-… 192.0.2.10:2377"],

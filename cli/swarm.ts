@@ -2,12 +2,14 @@
 
 import type { DockerCommand } from "./command.ts";
 import { addBackupCommands } from "./swarm-backup.ts";
+import { addCaCommand, external } from "./swarm-ca.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, count, duration } from "./values.ts";
 
 interface SpecFlags {
   readonly autolock?: boolean;
   readonly certExpiry?: number;
+  readonly externalCa?: readonly unknown[];
   readonly dispatcherHeartbeat?: number;
   readonly maxSnapshots?: number;
   readonly snapshotInterval?: number;
@@ -45,6 +47,7 @@ export function addSwarmCommands(program: DockerCommand, open: () => Terminal): 
   const swarm = program.command("swarm").description("Manage Swarm") as DockerCommand;
   addInitAndJoin(swarm, open);
   addBackupCommands(swarm, open);
+  addCaCommand(swarm, open);
   swarm
     .command("leave")
     .description("Leave the swarm")
@@ -141,6 +144,11 @@ function addSpecFlags(command: DockerCommand): DockerCommand {
   return command
     .option("--autolock", "Enable manager autolocking")
     .option("--cert-expiry <duration>", "Validity period for node certificates", duration)
+    .option(
+      "--external-ca <external-ca>",
+      "Specifications of one or more certificate signing endpoints",
+      external,
+    )
     .option("--dispatcher-heartbeat <duration>", "Dispatcher heartbeat period", duration)
     .option("--max-snapshots <uint>", "Number of additional Raft snapshots to retain", count)
     .option("--snapshot-interval <uint>", "Number of log entries between Raft snapshots", count)
@@ -156,7 +164,12 @@ export function clusterSpec(flags: SpecFlags): Record<string, unknown> {
   if (Object.values(raft).some((value) => value !== undefined)) spec["Raft"] = raft;
   if (flags.dispatcherHeartbeat !== undefined)
     spec["Dispatcher"] = { HeartbeatPeriod: flags.dispatcherHeartbeat };
-  if (flags.certExpiry !== undefined) spec["CAConfig"] = { NodeCertExpiry: flags.certExpiry };
+  const { certExpiry, externalCa } = flags;
+  if (certExpiry !== undefined || externalCa !== undefined)
+    spec["CAConfig"] = {
+      ...(certExpiry === undefined ? {} : { NodeCertExpiry: certExpiry }),
+      ...(externalCa === undefined ? {} : { ExternalCAs: externalCa }),
+    };
   if (flags.autolock !== undefined) spec["EncryptionConfig"] = { AutoLockManagers: flags.autolock };
   return spec;
 }

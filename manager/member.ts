@@ -138,6 +138,7 @@ export class Member {
       superseded: (error) => member?.supersede(error),
       removed: () => member?.retire(),
     });
+    identity.watch(stop.signal, () => peers.renew());
     try {
       raft = await openRaft({
         directory: raftFolder(options.dataRoot, settings.epoch),

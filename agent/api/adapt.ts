@@ -19,8 +19,15 @@ export type Json = Record<string, unknown>;
 const ours: Readonly<Record<string, ReadonlySet<string>>> = {
   Service: new Set(["SpecVersion"]),
   Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt"]),
-  Node: new Set(["Index", "DataPathAddr", "Routes", "SpecBase"]),
-  Cluster: new Set(["RootCA", "FeatureLevel", "NextNodeIndex", "NextVNI", "JoinTokens"]),
+  Node: new Set(["Index", "DataPathAddr", "Routes", "SpecBase", "Certificate"]),
+  Cluster: new Set([
+    "RootCA",
+    "FeatureLevel",
+    "NextNodeIndex",
+    "NextVNI",
+    "JoinTokens",
+    "RemovedManagers",
+  ]),
   CAConfig: new Set(["SigningCAKey"]),
   Network: new Set(["VNI"]),
   ManagerStatus: new Set(["FeatureLevel"]),

@@ -21,6 +21,10 @@ export class LogPublisher {
     this.#log = log;
   }
 
+  get isIdle(): boolean {
+    return this.#open.size === 0;
+  }
+
   handle(handler: LogHandler): void {
     this.#handler = handler;
   }

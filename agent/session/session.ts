@@ -9,7 +9,7 @@ import type {
   TaskUpdate,
   ToAgent,
 } from "../../proto/gen/types.ts";
-import { type NodeIdentity, writeIdentity } from "../../proto/identity.ts";
+import { type NodeIdentity, writeNode } from "../../proto/identity.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -17,6 +17,7 @@ import { Client } from "../../proto/rpc.ts";
 import { type Role, toManager } from "../../proto/tls.ts";
 import { Line } from "./line.ts";
 import { type LogHandler, LogPublisher } from "./publish.ts";
+import { lifeOf, whyOver } from "./renewal.ts";
 import { Reports } from "./reports.ts";
 import { type Loaded, SavedFile } from "./saved.ts";
 import type { Session, Wanted } from "./types.ts";
@@ -35,6 +36,9 @@ const graceMs = 60_000;
 /** How often the saved file is touched, so that a restarted agent knows how long it was gone. */
 const touchMs = 5_000;
 const goodbyeMs = 1_000;
+/** After a renewal logs may go on over the old line for so long. */
+const redoMsMax = 10 * 60_000;
+const redoLookMs = 500;
 /** No manager accepts a connection for so long: said in the log, and tried on. */
 const knockMsMax = 5_000;
 /** A manager's work for one handshake: as many nodes as there are spread theirs over as long. */
@@ -48,12 +52,16 @@ export interface SessionOptions {
   readonly savedFile: string;
   readonly bootId: string;
   /** Asked at every connect. `Tasks`: what is still held and has not been `report`ed. */
-  readonly hello: () => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
+  readonly hello: (
+    identity: NodeIdentity,
+  ) => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
   readonly unreachablePeers: () => readonly string[];
   /** Absent: none. */
   readonly unheldPorts?: () => readonly string[];
   /** Called whenever a manager has answered on a new connection. */
   readonly opened?: () => void;
+  /** Called with what a manager has just said of the cluster. */
+  readonly told?: (info: SessionInfo) => void;
   /** Called when the managers want this node to have another role than its certificate says. */
   readonly roleChanged?: (role: Role) => void;
   readonly world: World;
@@ -179,8 +187,31 @@ export class AgentSession implements Session {
     return this.#identity;
   }
 
+  /** The line is made anew with it, as soon as no logs go over it, and before the old certificate ends. */
   renewed(identity: NodeIdentity): void {
+    const { ends } = lifeOf(this.#identity.certificate);
     this.#identity = { ...identity, managers: this.#identity.managers };
+    const leftMs = ends - this.#options.world.now();
+    const patienceMs = Math.min(redoMsMax, Math.max(0, leftMs / 2));
+    this.#redoing ??= this.#redo(patienceMs).finally(() => {
+      this.#redoing = null;
+    });
+  }
+  #redoing: Promise<void> | null = null;
+  /** The line that was ended for this. */
+  #redone: Line | null = null;
+
+  async #redo(patienceMs: number): Promise<void> {
+    const { world } = this.#options;
+    const line = this.#line;
+    const signal = this.#stop.signal;
+    const deadline = world.monotonic() + patienceMs;
+    while (!this.#logs.isIdle && world.monotonic() < deadline && this.#line === line)
+      await world.sleep(redoLookMs, signal).catch(() => {});
+    // One that was made meanwhile has the new certificate already.
+    if (signal.aborted || line === null || this.#line !== line) return;
+    this.#redone = line;
+    line.end();
   }
 
   async close(reason: string): Promise<void> {
@@ -211,6 +242,7 @@ export class AgentSession implements Session {
     const { world, log } = this.#options;
     const signal = this.#stop.signal;
     for (let failures = 0; !signal.aborted; ) {
+      this.#refused = whyOver(this.#identity, world.now()) || this.#refused;
       const manager = await this.#managerToTry(failures, signal);
       if (signal.aborted) return;
       if (manager === null) {
@@ -226,10 +258,15 @@ export class AgentSession implements Session {
       } catch (error) {
         why = messageOf(error);
         const { code } = asSwarmError(error);
-        this.#refused = code === "not_found" || code === "denied" ? why : "";
+        this.#refused = code === "denied" || code === "unauthenticated" ? why : "";
       }
       this.#onLineEnd?.();
       if (signal.aborted) return;
+      if (this.#redone !== null && this.#redone === this.#line) {
+        this.#isOpen = false;
+        this.#line = null;
+        continue;
+      }
       const isSteady = this.#isOpen && world.monotonic() - started >= steadyMs;
       // Where there are several, the one just lost is asked last.
       failures = isSteady ? Math.min(1, this.#identity.managers.length - 1) : failures + 1;
@@ -266,7 +303,7 @@ export class AgentSession implements Session {
       manager,
       toManager(this.#identity, this.#identity.clusterId),
     );
-    const held = hello();
+    const held = hello(this.#identity);
     const reported = this.#reports.all();
     const known = new Set(reported.map((update) => update.ID));
     const line = new Line({
@@ -315,7 +352,10 @@ export class AgentSession implements Session {
     else if (message.Info !== undefined && this.#wanted !== null)
       await this.#take({ ...message, Version: this.#wanted.version });
     else await this.#touch();
-    if (message.Info !== undefined) await this.#learn(message.Info);
+    if (message.Info !== undefined) {
+      await this.#learn(message.Info);
+      this.#options.told?.(message.Info);
+    }
     for (const subscription of message.Logs) this.#logs.open(subscription, client);
     for (const id of message.CloseLogs) this.#logs.close(id);
   }
@@ -369,6 +409,6 @@ export class AgentSession implements Session {
 
   async #remember(managers: readonly string[]): Promise<void> {
     this.#identity = { ...this.#identity, managers };
-    await writeIdentity(this.#options.identityDirectory, this.#identity);
+    await writeNode(this.#options.identityDirectory, this.#identity);
   }
 }

@@ -86,11 +86,15 @@ function environment(machine: Machine): Record<string, string> {
   };
 }
 
+/** Tests see certificates renewed. */
+const certExpirySecondsMin = 30;
+
 function writeDaemonConfig(host: Machine): void {
   const config = {
     hosts: ["unix:///run/tsswarm/docker.sock", `unix://${socketOf(host)}`],
     "cgroup-parent": `/${cgroupName}/${host.name}`,
     "insecure-registries": [registryAddress],
+    "swarm-cert-expiry-min": certExpirySecondsMin,
     "log-level": process.env["TSSWARM_LAB_LOG_LEVEL"] ?? "info",
   };
   writeFileSync(join(host.folder, "daemon.json"), `${JSON.stringify(config, null, 2)}\n`);

@@ -28,6 +28,7 @@ export class Lane {
   #queue: Message[] = [];
   #queueBytes = 0;
   #isConnected = false;
+  #isRenewing = false;
   /** Ends the wait for something to send, or for the next attempt to connect. */
   #wake: () => void = () => {};
 
@@ -60,6 +61,13 @@ export class Lane {
     if (!this.#isConnected) this.#wake();
   }
 
+  /** What is there now goes on over a new connection, made with the credentials there are by then. */
+  renew(): void {
+    if (!this.#isConnected) return;
+    this.#isRenewing = true;
+    this.#wake();
+  }
+
   async close(): Promise<void> {
     this.#closing.abort();
     this.#wake();
@@ -82,12 +90,14 @@ export class Lane {
     if (address === null) return reconnectMs;
     const client = new Client("Raft", address, this.#options.credentials(), peerChannel);
     const ended = new AbortController();
+    this.#isRenewing = false;
     try {
       await client.connected(connectMs);
       if (signal.aborted) return 0;
       this.#isConnected = true;
       const either = AbortSignal.any([signal, ended.signal]);
       await client.upload("Messages", this.#batches(either), { signal });
+      if (this.#isRenewing) return 0;
       if (!signal.aborted) this.#events.disconnected();
     } catch (cause) {
       const error = asSwarmError(cause);
@@ -115,7 +125,7 @@ export class Lane {
 
   async *#batches(signal: AbortSignal): AsyncGenerator<RaftMessages> {
     yield { Hello: this.#hello, Messages: [] };
-    while (!signal.aborted) {
+    while (!signal.aborted && !this.#isRenewing) {
       if (this.#queue.length === 0) await this.#pause(null);
       else yield { Messages: this.#take() };
     }

@@ -87,6 +87,14 @@ export class Peers implements Transport {
     }
   }
 
+  /** There are other credentials: the connections are made anew. */
+  renew(): void {
+    for (const { urgent, bulk } of this.#peers.values()) {
+      urgent.renew();
+      bulk.renew();
+    }
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#peers.keys()].map((id) => this.#forget(id)));
