@@ -53,6 +53,8 @@ export interface HostConfig {
   readonly Mounts?: readonly Mount[];
   readonly ShmSize?: number;
   readonly CgroupParent?: string;
+  /** "" or runc; or a shim of containerd: io.containerd.NAME.v2. */
+  readonly Runtime?: string;
   /** Ports of the host that lead to this container. Absent in records of older versions. */
   readonly PublishedPorts?: readonly {
     readonly protocol: string;

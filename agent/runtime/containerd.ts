@@ -286,13 +286,14 @@ class Containerd implements Runtime {
     labels: Readonly<Record<string, string>>;
     snapshotKey: string;
     spec: RuntimeSpec;
+    shim?: string;
   }): Promise<void> {
     await this.#calls.unary(containersService, "Create", {
       container: {
         id: container.id,
         image: container.image,
         labels: container.labels,
-        runtime: { name: runtimeName },
+        runtime: { name: container.shim || runtimeName },
         snapshotter: this.snapshotter,
         snapshot_key: container.snapshotKey,
         spec: anyOf(specType, container.spec),

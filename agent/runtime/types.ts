@@ -125,6 +125,8 @@ export interface Runtime {
     readonly labels: Readonly<Record<string, string>>;
     readonly snapshotKey: string;
     readonly spec: RuntimeSpec;
+    /** "" or absent: runc's. */
+    readonly shim?: string;
   }): Promise<void>;
   containers(): Promise<readonly ContainerRecord[]>;
   deleteContainer(id: string): Promise<void>;

@@ -14,6 +14,7 @@ import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
 import { isGlobal, isJob } from "./tasks.ts";
+import { validateHost } from "./validate-host.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
 const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
@@ -47,6 +48,7 @@ export function validateService(
     throw new SwarmError("unsupported", `RuntimeSpec: unimplemented runtime ${template.Runtime}`);
   if (template.ContainerSpec === undefined) throw invalid("ContainerSpec: missing in service spec");
   validateContainer(template.ContainerSpec, spec.Labels);
+  validateHost(template.ContainerSpec.HostConfig, state.cluster);
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
   if (isJob(spec) && spec.UpdateConfig !== undefined)

@@ -50,7 +50,10 @@ export function writeService(
     readonly isRollback?: boolean;
   },
 ): ServiceWrite {
-  const wanted = resolveNetworks(state, spec);
+  const wanted = resolveNetworks(
+    state,
+    options.isRollback === true ? spec : withKept(spec, previous?.Spec),
+  );
   validateService(state, previous, wanted);
   if (previous === undefined) return createService(state, wanted, options);
   const isSame = runsTheSame(previous.Spec, wanted);
@@ -79,6 +82,16 @@ export function writeService(
       : {}),
   };
   return serviceWrite(state, service, grown);
+}
+
+/** What Docker's command does not know of it leaves out: that stays as it was. An empty HostConfig takes it away. */
+function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  const HostConfig = previous?.TaskTemplate?.ContainerSpec?.HostConfig;
+  if (spec.TaskTemplate === undefined || container === undefined) return spec;
+  if (HostConfig === undefined || container.HostConfig !== undefined) return spec;
+  const ContainerSpec = { ...container, HostConfig };
+  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, ContainerSpec } };
 }
 
 /** Each write of a job's spec is another execution of it. */
