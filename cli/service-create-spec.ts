@@ -151,7 +151,7 @@ export function updateConfig(
     Parallelism: given.Parallelism ?? 1,
     Delay: given.Delay,
     Monitor: given.Monitor ?? defaultMonitor,
-    FailureAction: given.FailureAction,
+    FailureAction: given.FailureAction ?? (kind === "rollback" ? "pause" : undefined),
     MaxFailureRatio: given.MaxFailureRatio,
     Order: given.Order ?? "stop-first",
   };
