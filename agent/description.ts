@@ -1,15 +1,14 @@
 // What this machine tells the managers about itself.
 
 import { availableParallelism, hostname, machine, totalmem } from "node:os";
-import type { DaemonConfig } from "../proto/config.ts";
-import type { GenericResource, NodeDescription } from "../proto/gen/types.ts";
+import type { NodeDescription } from "../proto/gen/types.ts";
 import { version } from "../proto/kit/version.ts";
 import type { Identity } from "../proto/tls.ts";
 import { nodeTrustInfo } from "../proto/trust.ts";
 
-/** `identity`: null before this machine is a node. */
+/** `labels`: key=value, from the daemon's settings. `identity`: null before this machine is a node. */
 export function describeNode(
-  config: Pick<DaemonConfig, "labels" | "node-generic-resources">,
+  labels: readonly string[],
   identity: Identity | null,
 ): NodeDescription {
   return {
@@ -18,11 +17,11 @@ export function describeNode(
     Resources: {
       NanoCPUs: availableParallelism() * 1_000_000_000,
       MemoryBytes: totalmem(),
-      GenericResources: config["node-generic-resources"].map(genericResource),
+      GenericResources: [],
     },
     Engine: {
       EngineVersion: version,
-      Labels: Object.fromEntries(config.labels.map(splitLabel)),
+      Labels: Object.fromEntries(labels.map(splitLabel)),
       Plugins: [
         { Type: "Log", Name: "json-file" },
         { Type: "Network", Name: "overlay" },
@@ -31,13 +30,6 @@ export function describeNode(
     },
     ...(identity === null ? {} : { TLSInfo: nodeTrustInfo(identity) }),
   };
-}
-
-/** fpga=4: so many; gpu=UUID1: one that has a name. */
-function genericResource(text: string): GenericResource {
-  const [Kind, Value] = splitLabel(text);
-  if (/^\d+$/.test(Value)) return { DiscreteResourceSpec: { Kind, Value: Number(Value) } };
-  return { NamedResourceSpec: { Kind, Value } };
 }
 
 function splitLabel(label: string): [string, string] {

@@ -58,9 +58,9 @@ export class ManagerProcess {
   }
 
   /** A cluster from a backup that lies at `path` on this machine. */
-  async restore(path: string, request: InitRequest): Promise<void> {
+  async restore(path: string, key: string, request: InitRequest): Promise<void> {
     const { signal } = this.#options;
-    const whole = { Path: path, Init: request };
+    const whole = { Path: path, Key: key, Init: request };
     await this.#local.unary("Restore", whole, { timeoutMs: initMsMax, signal });
   }
 
@@ -72,6 +72,13 @@ export class ManagerProcess {
       { ListenAddr: listenAddr, AdvertiseAddr: advertiseAddr },
       { timeoutMs: joinMsMax, signal },
     );
+  }
+
+  /** A locked one takes up its work with the unlock key that the keeper holds. */
+  async unlock(): Promise<void> {
+    const { signal } = this.#options;
+    await this.#answers();
+    await this.#local.unary("Unlock", {}, { timeoutMs: joinMsMax, signal });
   }
 
   /** Resolves when the other managers go on without this one. */

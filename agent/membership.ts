@@ -11,9 +11,11 @@ import {
   type NodeIdentity,
   readIdentity,
   removeIdentity,
+  removeKeyring,
   writeIdentity,
   writePrivately,
 } from "../proto/identity.ts";
+import { Keyring, keyringFile } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { Log } from "../proto/kit/log.ts";
@@ -33,6 +35,7 @@ import { Certificates } from "./certificates.ts";
 import { containerFor } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
+import { noSession } from "./locked.ts";
 import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
@@ -51,6 +54,8 @@ const firstWordMsMax = 10_000;
 const alreadyMember =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const notMember = "This node is not part of a swarm";
+const leavingLocked =
+  "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.";
 const noSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const onlyWorker =
@@ -72,6 +77,8 @@ interface Member {
 
 type State =
   | { readonly kind: "out" }
+  /** In a swarm, as a manager whose data nobody has unlocked yet. */
+  | { readonly kind: "locked" }
   | { readonly kind: "busy" }
   | { readonly kind: "in"; readonly member: Member };
 
@@ -80,6 +87,7 @@ export class NodeMembership implements Membership {
   readonly #stop = new AbortController();
   readonly #manager: ManagerProcess;
   readonly #certificates: Certificates;
+  readonly #keyring: Keyring;
   /** Rejects when the loop that runs tasks has broken: the agent has to start anew. */
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => {};
@@ -95,6 +103,10 @@ export class NodeMembership implements Membership {
     });
     this.broken.catch(() => {});
     const { config, keeper, world } = options;
+    this.#keyring = new Keyring(
+      this.#folder("identity"),
+      async () => (await keeper.ask({ do: "heldKeys" })).keys ?? [],
+    );
     this.#manager = new ManagerProcess({ config, keeper, world, signal: this.#stop.signal });
     this.#certificates = new Certificates({
       directory: this.#folder("identity"),
@@ -108,7 +120,12 @@ export class NodeMembership implements Membership {
 
   /** Takes up the membership of before a restart, if there is one. */
   async resume(): Promise<void> {
-    const identity = await readIdentity(this.#folder("identity"));
+    if (await this.#keyring.isLocked()) {
+      this.#state = { kind: "locked" };
+      this.#options.log.warn("this manager is locked: containers go on; `tsswarm swarm unlock`");
+      return;
+    }
+    const identity = await readIdentity(this.#folder("identity"), this.#keyring);
     if (identity === null) return;
     await this.#enter(await this.#revived(identity));
     if (identity.role === "manager") this.#wantRole("manager");
@@ -133,8 +150,7 @@ export class NodeMembership implements Membership {
 
   local(): LocalNode {
     const state = this.#state;
-    if (state.kind !== "in")
-      return { ...outside, state: state.kind === "busy" ? "pending" : "inactive" };
+    if (state.kind !== "in") return { ...outside, state: stateOutside[state.kind] };
     const { addresses, session } = state.member;
     const { identity } = session;
     const error = session.refused();
@@ -173,13 +189,12 @@ export class NodeMembership implements Membership {
     return this.#found(request, (init) => this.#manager.init(init));
   }
 
-  async restore(request: SwarmInit, backup: Uint8Array): Promise<string> {
+  async restore(request: SwarmInit, backup: Uint8Array, key: string): Promise<string> {
     const path = join(this.#folder("agent"), "restore.backup");
     return this.#found(request, async (init) => {
-      // It holds the CA's key.
       await writePrivately(path, backup, false);
       try {
-        await this.#manager.restore(path, init);
+        await this.#manager.restore(path, key, init);
       } finally {
         await rm(path, { force: true });
       }
@@ -225,7 +240,7 @@ export class NodeMembership implements Membership {
           directory: this.#folder("identity"),
           remotes: request.RemoteAddrs,
           token: request.JoinToken,
-          description: describeNode(this.#options.config, null),
+          description: describeNode(this.#options.config.labels, null),
           availability: request.Availability,
           advertiseAddr: addresses.advertiseAddr,
           dataPathAddr: addresses.dataPathAddr,
@@ -238,12 +253,60 @@ export class NodeMembership implements Membership {
         await this.#manager.start();
         await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
       }
-      return identity;
+      return { ...identity, keyring: this.#keyring };
     });
+  }
+
+  async unlock(key: string): Promise<void> {
+    const { kind } = this.#state;
+    if (kind === "in") throw new SwarmError("conflict", "swarm is not locked");
+    if (kind !== "locked") throw new SwarmError("precondition", notMember);
+    if (!(await this.#keyring.fits(key)))
+      throw new SwarmError("unauthenticated", "swarm could not be unlocked: invalid key provided");
+    await this.#options.keeper.ask({ do: "holdKeys", keys: [key] });
+    this.#state = { kind: "busy" };
+    try {
+      await this.#manager.start();
+      await this.#manager.unlock();
+      await this.resume();
+    } catch (error) {
+      this.#state = { kind: "locked" };
+      throw error;
+    }
+  }
+
+  /** What the swarm ran here stops, and what is locked is forgotten. */
+  async #leaveLocked(): Promise<void> {
+    const { engine, network, world, log } = this.#options;
+    this.#state = { kind: "busy" };
+    log.warn("leaving the swarm, locked as it is");
+    const addresses = await readAddresses(this.#folder("agent"));
+    const swarm = await Swarm.open({
+      engine,
+      network,
+      dataPathAddr: addresses?.dataPathAddr ?? "",
+      containerOf: (task, sandbox) => containerFor(task, "", sandbox),
+      world,
+      log,
+    });
+    swarm.start(noSession);
+    await swarm.stopAll();
+    await swarm.close();
+    await this.#forget();
+    await this.#manager.remove();
+    this.#state = { kind: "out" };
+  }
+
+  async #forget(): Promise<void> {
+    await this.#options.network.clear();
+    await removeIdentity(this.#folder("identity"));
+    await rm(this.#folder("agent"), { recursive: true, force: true });
   }
 
   async leave(force: boolean): Promise<void> {
     const state = this.#state;
+    if (state.kind === "locked" && !force) throw new SwarmError("precondition", leavingLocked);
+    if (state.kind === "locked") return this.#leaveLocked();
     if (state.kind !== "in") throw new SwarmError("precondition", notMember);
     const { session, swarm } = state.member;
     const { identity } = session;
@@ -263,9 +326,7 @@ export class NodeMembership implements Membership {
     this.#options.engine.attachThrough(null);
     await swarm.stopAll();
     await swarm.close();
-    await this.#options.network.clear();
-    await removeIdentity(this.#folder("identity"));
-    await rm(this.#folder("agent"), { recursive: true, force: true });
+    await this.#forget();
     if (isManager) await this.#manager.remove();
     this.#state = { kind: "out" };
   }
@@ -316,7 +377,10 @@ export class NodeMembership implements Membership {
     if (session.identity.role === "manager") {
       await this.#manager.start();
       await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
-    } else await this.#manager.remove();
+    } else {
+      await this.#manager.remove();
+      await removeKeyring(this.#folder("identity"), session.identity);
+    }
   }
 
   /** The manager beside us goes on with the new certificate; one that is just starting finds it. */
@@ -334,6 +398,7 @@ export class NodeMembership implements Membership {
     if (this.#state.kind !== "out") throw new SwarmError("precondition", alreadyMember);
     this.#state = { kind: "busy" };
     try {
+      await rm(join(this.#folder("identity"), keyringFile), { force: true });
       const identity = await work();
       await firstWord(await this.#enter(identity));
       return identity;
@@ -363,7 +428,7 @@ export class NodeMembership implements Membership {
       savedFile: join(this.#folder("agent"), "wanted.pb"),
       bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
       hello: (now) => ({
-        Description: describeNode(config, now),
+        Description: describeNode(config.labels, now),
         DataPathAddr: addresses.dataPathAddr,
         Routes: ownRoutes(networkInterfaces()),
         Tasks: swarm.held(),
@@ -408,7 +473,7 @@ export class NodeMembership implements Membership {
     await this.#manager.start();
     await make({
       CSR: csr,
-      Description: describeNode(config, null),
+      Description: describeNode(config.labels, null),
       ListenAddr: addresses.listenAddr,
       AdvertiseAddr: addresses.advertiseAddr,
       DataPathAddr: addresses.dataPathAddr,
@@ -420,7 +485,7 @@ export class NodeMembership implements Membership {
       Routes: ownRoutes(networkInterfaces()),
       ForceNewCluster: false,
     });
-    const identity = await readIdentity(this.#folder("identity"));
+    const identity = await readIdentity(this.#folder("identity"), this.#keyring);
     if (identity === null)
       throw new SwarmError(
         "internal",
@@ -485,6 +550,8 @@ const noInit: InitRequest = {
   Routes: [],
   ForceNewCluster: false,
 };
+
+const stateOutside = { out: "inactive", busy: "pending", locked: "locked" } as const;
 
 const outside = {
   error: "",

@@ -10,7 +10,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     "service ps web",
     "lab up",
   ],
-  "swarm backup": ["swarm backup /root/swarm.backup"],
+  "swarm backup": [
+    "swarm backup /root/swarm.backup",
+    "swarm backup --key-file /root/backup.key /root/swarm.backup",
+  ],
   "swarm ca": [
     "swarm ca",
     "swarm ca --rotate",
@@ -21,7 +24,9 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "swarm join": ["swarm join --token SWMTKN-1-… 192.0.2.10:2377"],
   "swarm leave": ["swarm leave", "swarm leave --force"],
   "swarm join-token": ["swarm join-token worker", "swarm join-token --rotate manager"],
-  "swarm update": ["swarm update --task-history-limit 10"],
+  "swarm unlock": ["swarm unlock"],
+  "swarm unlock-key": ["swarm unlock-key", "swarm unlock-key --rotate"],
+  "swarm update": ["swarm update --task-history-limit 10", "swarm update --autolock"],
   "node ls": ["node ls", "node ls --filter role=manager"],
   "node inspect": ["node inspect --pretty self"],
   "node ps": ["node ps h2", "node ps --filter desired-state=running self"],

@@ -1,15 +1,14 @@
 // `tsswarm swarm …`
 
-import { privilegedLabel } from "../proto/policy.ts";
 import type { DockerCommand } from "./command.ts";
 import { addBackupCommands } from "./swarm-backup.ts";
 import { addCaCommand, external } from "./swarm-ca.ts";
+import { addLockCommands, isAutolocked, tellUnlockKey } from "./swarm-lock.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, count, duration } from "./values.ts";
 
 interface SpecFlags {
   readonly autolock?: boolean;
-  readonly allowPrivileged?: boolean;
   readonly certExpiry?: number;
   readonly externalCa?: readonly unknown[];
   readonly dispatcherHeartbeat?: number;
@@ -50,6 +49,7 @@ export function addSwarmCommands(program: DockerCommand, open: () => Terminal): 
   addInitAndJoin(swarm, open);
   addBackupCommands(swarm, open);
   addCaCommand(swarm, open);
+  addLockCommands(swarm, open);
   swarm
     .command("leave")
     .description("Leave the swarm")
@@ -74,11 +74,13 @@ export function addSwarmCommands(program: DockerCommand, open: () => Terminal): 
       const terminal = open();
       const { Spec: spec = {}, Version: version } = await terminal.client.get<Swarm>("/swarm");
       const body = merge(spec, clusterSpec(flags));
+      const isLockedNow = flags.autolock === true && !isAutolocked(spec);
       await terminal.client.post("/swarm/update", {
         body,
         query: { version: version?.Index ?? 0 },
       });
       terminal.print("Swarm updated.\n");
+      if (isLockedNow) await tellUnlockKey(terminal);
     },
   );
 }
@@ -144,7 +146,6 @@ function pools(text: string, all: readonly string[] = []): readonly string[] {
 
 function addSpecFlags(command: DockerCommand): DockerCommand {
   return command
-    .deniable("--allow-privileged", "Let services have all powers over their nodes")
     .option("--autolock", "Enable manager autolocking")
     .option("--cert-expiry <duration>", "Validity period for node certificates", duration)
     .option(
@@ -161,8 +162,6 @@ function addSpecFlags(command: DockerCommand): DockerCommand {
 /** Only what was asked for: the rest is the daemon's default. */
 export function clusterSpec(flags: SpecFlags): Record<string, unknown> {
   const spec: Record<string, unknown> = {};
-  if (flags.allowPrivileged !== undefined)
-    spec["Labels"] = { [privilegedLabel]: String(flags.allowPrivileged) };
   if (flags.taskHistoryLimit !== undefined)
     spec["Orchestration"] = { TaskHistoryRetentionLimit: flags.taskHistoryLimit };
   const raft = { SnapshotInterval: flags.snapshotInterval, KeepOldSnapshots: flags.maxSnapshots };
@@ -210,6 +209,7 @@ async function init(terminal: Terminal, flags: InitFlags): Promise<void> {
   terminal.print(
     "To add a manager to this swarm, run 'tsswarm swarm join-token manager' and follow the instructions.\n\n",
   );
+  if (flags.autolock === true) await tellUnlockKey(terminal);
 }
 
 async function joinToken(

@@ -12,8 +12,10 @@ import type {
   RestoreRequest,
 } from "../proto/gen/types.ts";
 import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
+import { isLocked, Keyring } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import { newId } from "../proto/kit/ids.ts";
+import { KeeperClient } from "../proto/kit/keeper-client.ts";
 import { type Log, openLog } from "../proto/kit/log.ts";
 import { realWorld } from "../proto/kit/world.ts";
 import {
@@ -25,6 +27,7 @@ import {
 } from "../proto/rpc.ts";
 import { newCluster } from "./identity/bootstrap.ts";
 import { admitBeside } from "./identity/door.ts";
+import { type HeldKeys, heldBy, type Locks } from "./lock.ts";
 import {
   Member,
   type MemberSettings,
@@ -45,7 +48,8 @@ const listenDefault = "0.0.0.0:2377";
 export async function runManager(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   const log = openLog("manager", config["log-level"]);
   const expiryNsMin = config["swarm-cert-expiry-min"] * 1_000_000_000;
-  const manager = new Manager(config["data-root"], expiryNsMin, log);
+  const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
+  const manager = new Manager(config["data-root"], expiryNsMin, heldBy(keeper), log);
   const socket = join(config["exec-root"], "manager.sock");
   const server = new grpc.Server(channelOptions);
   serve(server, "Local", manager.localHandlers(), admitBeside);
@@ -58,6 +62,7 @@ export async function runManager(config: DaemonConfig, signal: AbortSignal): Pro
   } finally {
     server.forceShutdown();
     await manager.close();
+    keeper.close();
     log.info({}, "manager stopped");
   }
 }
@@ -95,12 +100,16 @@ class Manager {
   readonly #log: Log;
   #member: Member | null = null;
   #isBecoming = false;
+  #isLocked = false;
+  readonly #locks: Locks;
   #fail: (error: unknown) => void = () => {};
 
-  constructor(dataRoot: string, expiryNsMin: number, log: Log) {
+  constructor(dataRoot: string, expiryNsMin: number, held: HeldKeys, log: Log) {
     this.#dataRoot = dataRoot;
     this.#expiryNsMin = expiryNsMin;
     this.#identityFolder = join(dataRoot, "identity");
+    const keyring = new Keyring(this.#identityFolder, () => held.read());
+    this.#locks = { keyring, identityFolder: this.#identityFolder, held };
     this.#log = log;
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject;
@@ -114,8 +123,13 @@ class Manager {
 
   /** Takes up the cluster there is on disk, if there is one. */
   async resume(): Promise<void> {
+    this.#isLocked = await this.#locks.keyring.isLocked();
+    if (this.#isLocked) {
+      this.#log.warn({}, "locked: waiting for `tsswarm swarm unlock`");
+      return;
+    }
     const settings = await readMember(this.#dataRoot);
-    const identity = await readIdentity(this.#identityFolder);
+    const identity = await this.#identity();
     if (settings === null || identity === null) return;
     if (identity.role !== "manager" || identity.clusterId !== settings.clusterId) {
       this.#log.warn({ cluster: settings.clusterId }, "the manager's data belong to another node");
@@ -137,9 +151,14 @@ class Manager {
       identity,
       bootstrap,
       certExpiryNsMin: this.#expiryNsMin,
+      locks: this.#locks,
       world: realWorld,
       log: this.#log,
     });
+  }
+
+  #identity(): Promise<NodeIdentity | null> {
+    return readIdentity(this.#identityFolder, this.#locks.keyring);
   }
 
   async close(): Promise<void> {
@@ -161,17 +180,18 @@ class Manager {
         return {};
       },
       Renewed: async () => {
-        const identity = await readIdentity(this.#identityFolder);
+        const identity = await this.#identity();
         if (identity !== null) this.#theMember().renewed(identity);
         return {};
       },
       Recertify: async ({ CSR }) => {
         const Certificate = await this.#theMember().recertify(CSR);
-        const identity = await readIdentity(this.#identityFolder);
+        const identity = await this.#identity();
         if (identity === null) throw new SwarmError("internal", "this manager has no identity");
         return { ...answerOf(identity), Certificate };
       },
       Status: async () => this.#status(),
+      Unlock: () => this.#unlock(),
     };
   }
 
@@ -186,7 +206,14 @@ class Manager {
     return Object.fromEntries(handlers) as Handlers<"Control">;
   }
 
+  async #unlock(): Promise<LocalStatus> {
+    if (this.#isLocked) await this.resume();
+    if (this.#isLocked) throw new SwarmError("not_manager", isLocked);
+    return this.#status();
+  }
+
   #theMember(): Member {
+    if (this.#isLocked) throw new SwarmError("not_manager", isLocked);
     if (this.#member === null)
       throw new SwarmError("not_manager", "this node is not a swarm manager");
     return this.#member;
@@ -202,7 +229,7 @@ class Manager {
   #status(): LocalStatus {
     const raft = this.#member?.raft.status();
     return {
-      State: this.#member === null ? "inactive" : "active",
+      State: this.#isLocked ? "locked" : this.#member === null ? "inactive" : "active",
       Err: "",
       NodeID: this.#member?.settings.nodeId ?? "",
       ClusterID: this.clusterId,
@@ -216,6 +243,8 @@ class Manager {
       throw new SwarmError("precondition", "this manager is getting into a cluster already");
     this.#isBecoming = true;
     try {
+      // What a locked manager has must not be cleared away.
+      if (await this.#locks.keyring.isLocked()) throw new SwarmError("not_manager", isLocked);
       return await work();
     } finally {
       this.#isBecoming = false;
@@ -224,7 +253,7 @@ class Manager {
 
   /** The settings are written before anyone hears of this manager: it must be back after a crash. */
   async #join({ ListenAddr, AdvertiseAddr }: LocalJoinRequest): Promise<LocalStatus> {
-    const identity = await readIdentity(this.#identityFolder);
+    const identity = await this.#identity();
     if (identity?.role !== "manager")
       throw new SwarmError("precondition", "this node's certificate is not one of a manager");
     const { clusterId, nodeId } = identity;
@@ -256,11 +285,10 @@ class Manager {
   async #init(request: InitRequest): Promise<IssueCertificateResponse> {
     if (this.#member !== null)
       throw new SwarmError("precondition", "this manager is in a cluster already");
-    if (request.Spec?.EncryptionConfig?.AutoLockManagers === true)
-      throw new SwarmError("unsupported", "--autolock is not supported yet");
-    const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
+    const { keyring } = this.#locks;
+    const key = await keyring.unseal(await readFile(join(this.#identityFolder, "key.pem"), "utf8"));
     const made = await newCluster(request, realWorld.now(), this.#expiryNsMin);
-    const identity: NodeIdentity = { ...made.identity, key };
+    const identity: NodeIdentity = { ...made.identity, key, keyring };
     const settings = {
       clusterId: identity.clusterId,
       nodeId: identity.nodeId,
@@ -295,13 +323,13 @@ class Manager {
 
   /** Goes on alone with what this manager's log holds. Until the settings are written, nothing has happened. */
   async #force(member: Member, request: InitRequest): Promise<IssueCertificateResponse> {
-    const identity = await readIdentity(this.#identityFolder);
+    const identity = await this.#identity();
     if (identity === null) throw new SwarmError("internal", "this manager has no identity");
     const before = member.settings;
     this.#member = null;
     await member.close();
     const asked = { ...before, advertiseAddr: request.AdvertiseAddr || before.advertiseAddr };
-    const settings = await refound(this.#recovery(), asked).catch(async (error: unknown) => {
+    const settings = await refound(await this.#recovery(), asked).catch(async (error: unknown) => {
       this.#adopt(await this.#open(before, identity, false));
       throw error;
     });
@@ -311,18 +339,19 @@ class Manager {
     return answerOf(identity);
   }
 
-  async #restore({ Path, Init }: RestoreRequest): Promise<IssueCertificateResponse> {
+  async #restore({ Path, Init, Key }: RestoreRequest): Promise<IssueCertificateResponse> {
     if (this.#member !== null)
       throw new SwarmError("precondition", "this manager is in a cluster already");
     if (Init === undefined) throw new SwarmError("invalid", "where to restore to is not said");
     await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
-    const key = await readFile(join(this.#identityFolder, "key.pem"), "utf8");
+    const { keyring } = this.#locks;
+    const key = await keyring.unseal(await readFile(join(this.#identityFolder, "key.pem"), "utf8"));
     try {
       const listenAddr = Init.ListenAddr || listenDefault;
-      const made = await restore(this.#recovery(), Path, Init, key, listenAddr);
+      const made = await restore(await this.#recovery(), Path, Key, Init, key, listenAddr);
       await writeMember(this.#dataRoot, made.settings);
       const member = await this.#open(made.settings, made.identity, false);
-      await writeIdentity(this.#identityFolder, made.identity);
+      await writeIdentity(this.#identityFolder, { ...made.identity, keyring });
       this.#adopt(member);
       return answerOf(made.identity);
     } catch (error) {
@@ -331,8 +360,9 @@ class Manager {
     }
   }
 
-  #recovery(): RecoverOptions {
-    return { dataRoot: this.#dataRoot, log: this.#log, now: realWorld.now() };
+  async #recovery(): Promise<RecoverOptions> {
+    const keys = await this.#locks.keyring.dataKeys(false);
+    return { dataRoot: this.#dataRoot, keys, log: this.#log, now: realWorld.now() };
   }
 }
 

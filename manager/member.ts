@@ -1,5 +1,6 @@
 // This machine as a manager of a cluster: its log, its store, its port, and what it does while it leads.
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { z } from "zod";
@@ -21,6 +22,7 @@ import { certify } from "./identity/issue.ts";
 import { clusterOf, hostOf } from "./identity/join.ts";
 import { Leadership } from "./leader.ts";
 import { linkToLeader } from "./leader-link.ts";
+import { followLock, type Locks, readyKeys } from "./lock.ts";
 import { OwnIdentity } from "./own-identity.ts";
 import { Peers } from "./peers/peers.ts";
 import { ClusterPort } from "./port.ts";
@@ -79,6 +81,7 @@ export interface MemberOptions {
   readonly settings: MemberSettings;
   readonly identity: NodeIdentity;
   readonly certExpiryNsMin: number;
+  readonly locks: Locks;
   /** Begin the cluster's log here. */
   readonly bootstrap: boolean;
   readonly world: World;
@@ -140,8 +143,11 @@ export class Member {
     });
     identity.watch(stop.signal, () => peers.renew());
     try {
+      const directory = raftFolder(options.dataRoot, settings.epoch);
+      const keys = await readyKeys(options.locks, options.identity, existsSync(directory));
       raft = await openRaft({
-        directory: raftFolder(options.dataRoot, settings.epoch),
+        directory,
+        keys,
         id: settings.nodeId,
         clusterId: settings.clusterId,
         epoch: settings.epoch,
@@ -151,6 +157,7 @@ export class Member {
         stateMachine: machine,
         transport: peers,
       });
+      await options.locks.keyring.refuseClear();
       const parts = { raft, store, server, stop, addresses, identity, port, peers };
       member = new Member(options, parts);
       await port.listen(server, settings.listenAddr);
@@ -212,7 +219,12 @@ export class Member {
       dispatcher: () => this.#theDispatcher(),
       lead: () => this.#theLead(),
     });
-    const work = [this.#serveSessions(stop.signal), this.doors.door.run(stop.signal)];
+    const { locks } = options;
+    const work = [
+      this.#serveSessions(stop.signal),
+      this.doors.door.run(stop.signal),
+      followLock({ store, raft, locks, log }, stop.signal),
+    ];
     this.#running = Promise.all(work).then(
       () => {},
       (error: unknown) => {

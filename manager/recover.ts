@@ -7,6 +7,7 @@ import type { NodeIdentity } from "../proto/identity.ts";
 import { assertThat } from "../proto/kit/assert.ts";
 import { newId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
+import type { DataKeys } from "../proto/kit/seal.ts";
 import { timestamp } from "../proto/kit/world.ts";
 import { withSpec } from "./identity/admit.ts";
 import { signNode } from "./identity/ca.ts";
@@ -20,6 +21,8 @@ import type { EntryResult } from "./store/writer.ts";
 
 export interface RecoverOptions {
   readonly dataRoot: string;
+  /** What the log is sealed with. */
+  readonly keys: DataKeys | null;
   readonly log: Log;
   /** Milliseconds since 1970. */
   readonly now: number;
@@ -37,7 +40,13 @@ export async function refound(
   const { clusterId, nodeId, epoch } = settings;
   const store = emptyStore();
   const directory = raftFolder(dataRoot, epoch);
-  const last = await replay(directory, { clusterId, nodeId, epoch }, store.machine, log);
+  const last = await replay(
+    directory,
+    { clusterId, nodeId, epoch },
+    store.machine,
+    options.keys,
+    log,
+  );
   const next = { ...settings, epoch: epoch + 1 };
   await begin(options, next, last, store, (state) => aloneChanges(state, next));
   log.warn({ epoch: next.epoch, index: last.index }, "a new cluster is forced from this manager");
@@ -53,11 +62,12 @@ export interface Restored {
 export async function restore(
   options: RecoverOptions,
   path: string,
+  backupKey: string,
   init: InitRequest,
   key: string,
   listenAddr: string,
 ): Promise<Restored> {
-  const { header, pieces } = decodeBackup(await readFile(path));
+  const { header, pieces } = await decodeBackup(await readFile(path), backupKey);
   const store = emptyStore();
   store.machine.restore(header.index, pieces);
   const cluster = clusterOf(store.store.state);
@@ -97,7 +107,7 @@ function emptyStore(): EmptyStore {
 
 /** The changes go on top, as an entry of their own, so that the log begins with a state in which they hold. */
 async function begin(
-  { dataRoot, now }: RecoverOptions,
+  { dataRoot, keys, now }: RecoverOptions,
   { clusterId, nodeId, epoch }: MemberSettings,
   last: Place,
   { store, machine }: EmptyStore,
@@ -110,7 +120,7 @@ async function begin(
   for (const outcome of outcomes)
     assertThat(outcome.kind === "applied", "what makes this manager the only one fits the state");
   const identity = { clusterId, nodeId, epoch };
-  await beginFrom(raftFolder(dataRoot, epoch), identity, place, machine.snapshot());
+  await beginFrom(raftFolder(dataRoot, epoch), identity, place, machine.snapshot(), keys);
 }
 
 /** This one is the only manager; the others are workers until somebody promotes them. */

@@ -1,11 +1,16 @@
 // A node's identity as files: certificate.pem, key.pem, root.pem and node.json, mode 0600, in data-root/identity.
 
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { z } from "zod";
-import { errnoOf, SwarmError } from "./kit/errors.ts";
+import { readOrNull, writePrivately } from "./files.ts";
+import { Keyring, keyringFile, sealedWith } from "./keyring.ts";
+import { SwarmError } from "./kit/errors.ts";
 import type { Identity, Role } from "./tls.ts";
 
+export { readOrNull, writePrivately } from "./files.ts";
+
+const keyFile = "key.pem";
 const nodeFile = z.object({
   nodeId: z.string().min(1),
   clusterId: z.string().min(1),
@@ -23,30 +28,43 @@ export interface NodeIdentity extends Identity {
   readonly index: number;
   /** host:port */
   readonly managers: readonly string[];
+  /** What its key is sealed with on the disk of a manager. */
+  readonly keyring?: Keyring;
 }
 
-/** Null when this machine is no node (node.json is written last, so that half an identity counts as none). */
-export async function readIdentity(directory: string): Promise<NodeIdentity | null> {
+/**
+ * Null when this machine is no node (node.json is written last, so that half an identity counts as none). Throws `not_manager` with
+ * Docker's sentence when the key is sealed and nothing in `keyring` opens it.
+ */
+export async function readIdentity(
+  directory: string,
+  keyring?: Keyring,
+): Promise<NodeIdentity | null> {
   const text = await readOrNull(join(directory, "node.json"));
   if (text === null) return null;
   try {
     const [certificate, key, rootCA] = await Promise.all(
-      ["certificate.pem", "key.pem", "root.pem"].map((name) =>
+      ["certificate.pem", keyFile, "root.pem"].map((name) =>
         readFile(join(directory, name), "utf8"),
       ),
     );
     if (certificate === undefined || key === undefined || rootCA === undefined) return null;
-    return { ...nodeFile.parse(JSON.parse(text)), certificate, key, rootCA };
+    const ring = keyring ?? withoutMemory(directory);
+    const identity = { certificate, key: await ring.unseal(key), rootCA };
+    const node = { ...nodeFile.parse(JSON.parse(text)), ...identity };
+    return keyring === undefined ? node : { ...node, keyring };
   } catch (error) {
+    if (error instanceof SwarmError) throw error;
     throw new SwarmError("internal", `the node's identity in ${directory} can not be read`, {
       cause: error,
     });
   }
 }
 
+/** The key is never written in the clear beside a keyring: throws `not_manager` when that is locked and not the identity's own. */
 export async function writeIdentity(directory: string, identity: NodeIdentity): Promise<void> {
-  const { certificate, key, rootCA } = identity;
-  await writePrivately(join(directory, "key.pem"), key);
+  const { certificate, key, rootCA, keyring = withoutMemory(directory) } = identity;
+  await writePrivately(join(directory, keyFile), await keyring.seal(key));
   await writePrivately(join(directory, "root.pem"), rootCA);
   await writePrivately(join(directory, "certificate.pem"), certificate);
   await writeNode(directory, identity);
@@ -54,8 +72,23 @@ export async function writeIdentity(directory: string, identity: NodeIdentity): 
 
 /** What is no secret: node.json alone. */
 export async function writeNode(directory: string, identity: NodeIdentity): Promise<void> {
-  const { certificate: _c, key: _k, rootCA: _r, ...node } = identity;
+  const { certificate: _c, key: _k, rootCA: _r, keyring: _g, ...node } = identity;
   await writePrivately(join(directory, "node.json"), `${JSON.stringify(node, null, 2)}\n`);
+}
+
+/** Puts the key under the keyring's newest data key, if it is not. */
+export async function sealKey(directory: string, keyring: Keyring): Promise<void> {
+  const path = join(directory, keyFile);
+  const text = await readFile(path, "utf8");
+  const { keys } = await keyring.dataKeys(false);
+  if (sealedWith(text) === keys.at(-1)?.id) return;
+  await writePrivately(path, await keyring.seal(await keyring.unseal(text)));
+}
+
+/** A node that is no manager any more has nothing to lock. */
+export async function removeKeyring(directory: string, identity: NodeIdentity): Promise<void> {
+  await writePrivately(join(directory, keyFile), identity.key);
+  await rm(join(directory, keyringFile), { force: true });
 }
 
 /** Leaving: this machine is no node any more. */
@@ -64,39 +97,6 @@ export async function removeIdentity(directory: string): Promise<void> {
   await rm(directory, { recursive: true, force: true });
 }
 
-/** Replaces a file at once and durably: a crash leaves the old or the new content. Mode 0600, folders 0700. */
-export async function writePrivately(
-  path: string,
-  content: string | Uint8Array,
-  durably = true,
-): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const draft = `${path}.new`;
-  const file = await open(draft, "w", 0o600);
-  try {
-    await file.writeFile(content);
-    if (durably) await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(draft, path);
-  if (durably) await syncFolder(dirname(path));
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-export async function readOrNull(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return null;
-    throw error;
-  }
+function withoutMemory(directory: string): Keyring {
+  return new Keyring(directory, async () => []);
 }

@@ -27,6 +27,7 @@ const ours: Readonly<Record<string, ReadonlySet<string>>> = {
     "NextVNI",
     "JoinTokens",
     "RemovedManagers",
+    "UnlockKey",
   ]),
   CAConfig: new Set(["SigningCAKey"]),
   Network: new Set(["VNI"]),

@@ -2,12 +2,13 @@
 
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { checkBackupKey } from "../../proto/backup.ts";
 import { codec } from "../../proto/codec.ts";
 import type { ClusterSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { clusterJson } from "./adapt.ts";
 import { controlOf } from "./control.ts";
-import { notYet, StatusError, withStatus } from "./errors.ts";
+import { withStatus } from "./errors.ts";
 import { flag, text, texts } from "./fields.ts";
 import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
 import { outflow } from "./stream.ts";
@@ -39,6 +40,8 @@ const joinBody = z.object({
   JoinToken: text,
   Availability: text,
 });
+const backupBody = z.object({ Key: text });
+const unlockBody = z.object({ UnlockKey: text });
 
 const backupBytesMax = 1024 * 1024 * 1024;
 
@@ -53,10 +56,9 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/swarm/init", async (request, reply) => {
     const body = parseBody(initBody, jsonBody(request));
-    const spec = clusterSpec(body.Spec);
-    if (body.AutoLockManagers || spec.EncryptionConfig?.AutoLockManagers === true)
-      throw notYet("autolock");
-    const { AutoLockManagers: _, ...init } = body;
+    const { AutoLockManagers, ...init } = body;
+    const asked = clusterSpec(body.Spec);
+    const spec = AutoLockManagers ? { ...asked, EncryptionConfig: { AutoLockManagers } } : asked;
     const id = await withStatus(membershipStatuses, () =>
       context.membership.init({ ...init, Spec: spec }),
     );
@@ -90,30 +92,26 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
     return reply.code(200).send();
   });
 
-  app.get("/swarm/unlockkey", async () => {
-    const cluster = await controlOf(context).unary("GetCluster", {});
-    if (cluster.Spec?.EncryptionConfig?.AutoLockManagers === true) throw notYet("autolock");
-    return { UnlockKey: "" };
-  });
+  app.get("/swarm/unlockkey", async () => controlOf(context).unary("GetUnlockKey", {}));
 
-  app.post("/swarm/unlock", async () => {
-    const { state } = context.membership.local();
-    if (state === "locked") throw notYet("unlocking a swarm");
-    if (state !== "active")
-      throw new StatusError(503, "precondition", "This node is not part of a swarm");
-    throw new StatusError(409, "conflict", "swarm is not locked");
+  app.post("/swarm/unlock", async (request, reply) => {
+    const { UnlockKey } = parseBody(unlockBody, jsonBody(request));
+    await withStatus(membershipStatuses, () => context.membership.unlock(UnlockKey));
+    return reply.code(200).send();
   });
 }
 
 /** Our own: Docker's users copy the manager's folder, with the daemon stopped. */
 function addRecovery(app: FastifyInstance, context: ApiContext): void {
-  app.get("/tsswarm/swarm/backup", async (_request, reply) => {
+  app.post("/tsswarm/swarm/backup", async (request, reply) => {
     const control = controlOf(context);
+    const body = parseBody(backupBody, jsonBody(request));
+    checkBackupKey(body.Key);
     await outflow(
       reply,
       "application/octet-stream",
       async (out) => {
-        for await (const { Data } of control.download("Backup", {}, { signal: out.gone }))
+        for await (const { Data } of control.download("Backup", body, { signal: out.gone }))
           await out.write(Buffer.from(Data));
       },
       () => "",
@@ -131,8 +129,9 @@ function addRecovery(app: FastifyInstance, context: ApiContext): void {
       throw new SwarmError("invalid", "the body is to be the backup");
     const { body } = request;
     const { AutoLockManagers: _, ...wanted } = init;
+    const key = Buffer.from(`${request.headers["x-tsswarm-backup-key"] ?? ""}`, "base64");
     const id = await withStatus(membershipStatuses, () =>
-      context.membership.restore({ ...wanted, Spec: {} }, body),
+      context.membership.restore({ ...wanted, Spec: {} }, body, key.toString("utf8")),
     );
     return reply.type("application/json").send(JSON.stringify(id));
   });

@@ -43,10 +43,12 @@ export interface Membership {
   networks(): readonly Network[];
   /** The new node's id. */
   init(request: SwarmInit): Promise<string>;
-  /** A cluster from a backup (proto/backup.ts), with this node as its only manager; `invalid` when it can not be used. */
-  restore(request: SwarmInit, backup: Uint8Array): Promise<string>;
+  /** A cluster from a backup (proto/backup.ts), with this node as its only manager; `invalid` when it can not be used, `denied` with a wrong key. */
+  restore(request: SwarmInit, backup: Uint8Array, key: string): Promise<string>;
   join(request: SwarmJoin): Promise<void>;
   leave(force: boolean): Promise<void>;
+  /** Errors: `conflict` (not locked), `precondition` (in no swarm), `invalid` (no key), `unauthenticated` (the wrong one). */
+  unlock(key: string): Promise<void>;
 }
 
 /** Something that is wrong with this node or its way to others. */

@@ -52,6 +52,8 @@ class KeeperProcess {
   readonly #manager: Child;
   readonly #statePath: string;
   readonly #wishPath: string;
+  /** Never on a disk. */
+  #heldKeys: readonly string[] = [];
   #saving: NodeJS.Timeout | null = null;
   #managerChange: Promise<void> = Promise.resolve();
   #fail: (error: SwarmError) => void = () => {};
@@ -141,6 +143,11 @@ class KeeperProcess {
           throw new SwarmError("precondition", "it has run before: it is started again");
         this.#fail(new SwarmError("unsupported", request.reason));
         return { ok: true };
+      case "holdKeys":
+        this.#heldKeys = request.keys;
+        return { ok: true };
+      case "heldKeys":
+        return { ok: true, keys: this.#heldKeys };
       case "status":
         return { ok: true, status: this.#status() };
     }

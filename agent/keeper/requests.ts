@@ -3,6 +3,8 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { KeeperRequest, NameChange, NameTable } from "../../proto/kit/keeper.ts";
 
+const heldKeysMax = 2;
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Throws `invalid` naming the field. Unknown fields are ignored, for the other end may be newer. */
@@ -48,6 +50,9 @@ export function parseRequest(json: unknown): KeeperRequest {
       return { do: what, wanted: request["wanted"] === true };
     case "cannotRun":
       return { do: what, reason: text(request, "reason") };
+    case "holdKeys":
+      return { do: what, keys: texts(request["keys"], "keys").slice(0, heldKeysMax) };
+    case "heldKeys":
     case "status":
       return { do: what };
     default:

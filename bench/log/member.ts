@@ -9,6 +9,7 @@ import { certExpiryNsMin } from "../../manager/identity/rotation.ts";
 import { Member, memberFolder } from "../../manager/member.ts";
 import { hasLog } from "../../manager/raft/storage.ts";
 import type { Change } from "../../manager/store/types.ts";
+import { Keyring } from "../../proto/keyring.ts";
 import { openLog } from "../../proto/kit/log.ts";
 import { realWorld } from "../../proto/kit/world.ts";
 import type { MemberSetting } from "./setting.ts";
@@ -34,6 +35,11 @@ const member = await Member.open({
     managers: [setting.address],
   },
   certExpiryNsMin,
+  locks: {
+    keyring: new Keyring(setting.folder, async () => []),
+    identityFolder: setting.folder,
+    held: { read: async () => [], write: async () => {} },
+  },
   bootstrap: isNew && setting.seed !== undefined,
   world: realWorld,
   log: openLog("bench", "error"),

@@ -1,7 +1,7 @@
 // The whole store as one file.
 
-import { encodeBackup } from "../../proto/backup.ts";
-import type { BackupPart } from "../../proto/gen/types.ts";
+import { checkBackupKey, encodeBackup } from "../../proto/backup.ts";
+import type { BackupPart, BackupRequest } from "../../proto/gen/types.ts";
 import { asSwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Caller } from "../../proto/rpc.ts";
@@ -12,8 +12,10 @@ import type { ControlContext } from "./context.ts";
 /** Everything that was acknowledged before the call. Without a leader: what this manager knows, and the header says so. */
 export async function* backup(
   context: ControlContext,
+  { Key }: BackupRequest,
   caller: Caller,
 ): AsyncGenerator<BackupPart, void, void> {
+  checkBackupKey(Key);
   const isStale = await context.barrier(caller.signal).then(
     () => false,
     (error: unknown) => {
@@ -30,5 +32,5 @@ export async function* backup(
     isStale,
   };
   context.log.info({ index: state.index, isStale }, "a backup is taken");
-  for await (const Data of encodeBackup(header, snapshotOf(state))) yield { Data };
+  for await (const Data of encodeBackup(header, snapshotOf(state), Key)) yield { Data };
 }

@@ -4,18 +4,23 @@ import type { Cluster, RootRotation, UpdateClusterRequest } from "../../proto/ge
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Caller, Handlers } from "../../proto/rpc.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
+import { makeUnlockKey } from "../../proto/unlock-key.ts";
 import { clusterSpecWithDefaults } from "../identity/bootstrap.ts";
 import { vouch } from "../identity/issue.ts";
 import { clusterOf, rootOf } from "../identity/join.ts";
 import { keptConfig, prepareRotation, wishOf, withRotation } from "../identity/rotation.ts";
+import { autolockLevel } from "../store/wire.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkVersion } from "./find.ts";
 
-type ClusterHandlers = Pick<Handlers<"Control">, "GetCluster" | "UpdateCluster">;
+type ClusterHandlers = Pick<Handlers<"Control">, "GetCluster" | "UpdateCluster" | "GetUnlockKey">;
 
 export function clusterHandlers(context: ControlContext): ClusterHandlers {
   return {
     GetCluster: async (_request, caller) => withoutKeys(clusterOf(await fresh(context, caller))),
+    GetUnlockKey: async (_request, caller) => ({
+      UnlockKey: clusterOf(await fresh(context, caller)).UnlockKey,
+    }),
     UpdateCluster: async (request, caller) => {
       const rotation = await rotationFor(context, request, caller);
       return change(context, caller, (state) => {
@@ -30,8 +35,6 @@ export function clusterHandlers(context: ControlContext): ClusterHandlers {
 }
 
 function updated(cluster: Cluster, request: UpdateClusterRequest, expiryNsMin: number): Cluster {
-  if (request.RotateManagerUnlockKey || request.Spec?.EncryptionConfig?.AutoLockManagers === true)
-    throw new SwarmError("unsupported", "autolock is not supported yet");
   const name = request.Spec?.Name ?? "";
   if (name !== "" && name !== "default")
     throw new SwarmError("invalid", `the cluster's name is "default" and can not be changed`);
@@ -47,6 +50,7 @@ function updated(cluster: Cluster, request: UpdateClusterRequest, expiryNsMin: n
       Worker: RotateWorkerToken ? makeToken(certificate) : (cluster.JoinTokens?.Worker ?? ""),
       Manager: RotateManagerToken ? makeToken(certificate) : (cluster.JoinTokens?.Manager ?? ""),
     },
+    UnlockKey: unlockKeyAfter(cluster, request),
   };
 }
 
@@ -86,14 +90,27 @@ function rotated(
   return withRotation(cluster, rotation, Spec?.CAConfig?.ForceRotate ?? 0);
 }
 
-/** The CA's keys stay here. */
+function unlockKeyAfter(cluster: Cluster, request: UpdateClusterRequest): string {
+  const spec = request.Spec ?? cluster.Spec;
+  if (spec?.EncryptionConfig?.AutoLockManagers !== true) return "";
+  if (cluster.UnlockKey !== "" && !request.RotateManagerUnlockKey) return cluster.UnlockKey;
+  if (cluster.FeatureLevel < autolockLevel)
+    throw new SwarmError(
+      "unsupported",
+      "a manager of this swarm is too old to be locked: upgrade all managers, then turn autolock on",
+    );
+  return makeUnlockKey();
+}
+
+/** The keys of the CA and of the managers stay here. */
 export function withoutKeys(cluster: Cluster): Cluster {
   const { RootCA: root, ...others } = cluster;
-  if (root === undefined) return cluster;
+  if (root === undefined) return { ...others, UnlockKey: "" };
   const { Rotation: next, ...rest } = root;
   const Key = new Uint8Array();
   return {
     ...others,
+    UnlockKey: "",
     RootCA: {
       ...rest,
       Key,

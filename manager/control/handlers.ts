@@ -35,7 +35,7 @@ export function controlHandlers(
           : { ...request, TaskID: find(state, "task", request.TaskID).ID };
       yield* context.readLogs(named, caller.signal);
     },
-    Backup: (_request, caller) => backup(context, caller),
+    Backup: (request, caller) => backup(context, request, caller),
     Events: (_request, caller) => events(context, caller),
   };
   return route(handlers);

@@ -21,6 +21,7 @@ export const access: Table = {
   Raft: { Messages: "peer", Snapshot: "peer" },
   Control: {
     GetCluster: "manager",
+    GetUnlockKey: "manager",
     UpdateCluster: "manager",
     CreateService: "manager",
     UpdateService: "manager",
@@ -48,6 +49,7 @@ export const access: Table = {
     Withdraw: "beside",
     Renewed: "beside",
     Recertify: "beside",
+    Unlock: "beside",
     Status: "beside",
   },
 };

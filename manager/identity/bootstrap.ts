@@ -6,6 +6,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
 import { trustInfo } from "../../proto/trust.ts";
+import { makeUnlockKey } from "../../proto/unlock-key.ts";
 import type { Objects } from "../store/types.ts";
 import { featureLevel } from "../store/wire.ts";
 import { createRoot, type RootKeyPair, readRoot, signNode } from "./ca.ts";
@@ -65,6 +66,7 @@ export async function newCluster(
     NextNodeIndex: 2,
     NextVNI: vniMin,
     RemovedManagers: [],
+    UnlockKey: request.Spec?.EncryptionConfig?.AutoLockManagers === true ? makeUnlockKey() : "",
   };
   const address = hostOf(request.AdvertiseAddr);
   const node: Objects["node"] = {

@@ -30,13 +30,11 @@ function assign(context: Context, slot: Slot, task: Task): void {
     stayPending(context, slot, task, attachments);
     return;
   }
-  const GenericResources = context.placement.claim(choice.node, slot.stopping);
-  context.placement.add(nodeId, ports, GenericResources);
+  context.placement.add(nodeId, ports);
   slot.edit(task, {
     NodeID: nodeId,
     NetworksAttachments: attachments,
     Ports: ports,
-    GenericResources,
     Status: {
       Timestamp: context.at,
       State: "assigned",

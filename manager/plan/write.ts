@@ -23,7 +23,7 @@ import {
   vniMin,
   withFurtherSubnet,
 } from "./subnets.ts";
-import { hasEnded, isJob, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
+import { hasEnded, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
 
@@ -50,15 +50,12 @@ export function writeService(
     readonly isRollback?: boolean;
   },
 ): ServiceWrite {
-  const wanted = resolveNetworks(
-    state,
-    options.isRollback === true ? spec : withKept(spec, previous?.Spec),
-  );
+  const wanted = resolveNetworks(state, spec);
   validateService(state, previous, wanted);
-  if (previous === undefined) return createService(state, wanted, options);
+  if (previous === undefined) return createService(state, wanted, options.id);
   const isSame = runsTheSame(previous.Spec, wanted);
   const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
-  const { PreviousSpec: _, UpdateStatus: __, JobStatus, ...kept } = previous;
+  const { PreviousSpec: _, UpdateStatus: __, ...kept } = previous;
   const { endpoint, grown } = allocateService(state, {
     ID: previous.ID,
     Spec: wanted,
@@ -70,8 +67,7 @@ export function writeService(
     ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
     SpecVersion,
     Endpoint: endpoint,
-    ...jobStatus(wanted, (JobStatus?.JobIteration?.Index ?? 0) + 1, options.now),
-    ...(options.isRollback === true && !isJob(wanted)
+    ...(options.isRollback === true
       ? {
           UpdateStatus: {
             State: "rollback_started",
@@ -84,27 +80,7 @@ export function writeService(
   return serviceWrite(state, service, grown);
 }
 
-/** What Docker's command does not know of it leaves out: that stays as it was. An empty HostConfig takes it away. */
-function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
-  const container = spec.TaskTemplate?.ContainerSpec;
-  const HostConfig = previous?.TaskTemplate?.ContainerSpec?.HostConfig;
-  if (spec.TaskTemplate === undefined || container === undefined) return spec;
-  if (HostConfig === undefined || container.HostConfig !== undefined) return spec;
-  const ContainerSpec = { ...container, HostConfig };
-  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, ContainerSpec } };
-}
-
-/** Each write of a job's spec is another execution of it. */
-function jobStatus(spec: ServiceSpec, Index: number, now: number): Pick<Service, "JobStatus"> {
-  if (!isJob(spec)) return {};
-  return { JobStatus: { JobIteration: { Index }, LastExecution: timestamp(now) } };
-}
-
-function createService(
-  state: State,
-  spec: ServiceSpec,
-  { id, now }: { readonly id: string; readonly now: number },
-): ServiceWrite {
+function createService(state: State, spec: ServiceSpec, id: string): ServiceWrite {
   const { endpoint, grown } = allocateService(state, { ID: id, Spec: spec, Endpoint: undefined });
   const service: Service = {
     ID: id,
@@ -113,7 +89,6 @@ function createService(
     Spec: spec,
     SpecVersion: 1,
     Endpoint: endpoint,
-    ...jobStatus(spec, 0, now),
   };
   return serviceWrite(state, service, grown);
 }

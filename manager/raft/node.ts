@@ -2,6 +2,7 @@
 
 import { AssertionError } from "../../proto/kit/assert.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import { Alarm } from "./alarm.ts";
 import {
   emptyConfiguration,
@@ -46,6 +47,7 @@ export async function openRaft(options: RaftOptions): Promise<Raft> {
     epoch: options.epoch ?? 1,
     segmentBytes: limits.segmentBytes,
     bootstrap: options.bootstrap,
+    keys: options.keys ?? null,
     log: options.log,
   });
   return await startRaft(options, storage);
@@ -236,6 +238,11 @@ class RaftNode implements Raft {
     this.#throwIfStopped();
     if (this.#role.leader === null || this.#role.leader === id)
       throw new SwarmError("unavailable", "the other manager did not take over in time");
+  }
+
+  async useKeys(keys: DataKeys): Promise<void> {
+    this.#storage.snapshots.useKeys(keys);
+    await this.#storage.wal.useKeys(keys);
   }
 
   status(): RaftStatus {

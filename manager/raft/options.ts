@@ -1,6 +1,7 @@
 // What openRaft takes: where, who, with what, and the limits.
 
 import type { Log } from "../../proto/kit/log.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { CoreLimits } from "./core.ts";
 import type { StateMachine, Transport } from "./types.ts";
@@ -67,5 +68,7 @@ export interface RaftOptions {
   readonly stateMachine: StateMachine;
   /** How to reach other members. Without one this member is and stays alone. */
   readonly transport?: Transport;
+  /** What the files are sealed with. Absent: they are in the clear. */
+  readonly keys?: DataKeys;
   readonly limits?: Partial<RaftLimits>;
 }

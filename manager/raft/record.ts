@@ -1,13 +1,24 @@
 // The log's records as bytes: u32 length · u32 crc · u8 type · payload · zeros up to 8. The length counts type and payload; the
 // crc covers length, type, payload and, as its seed, the crc of the record before. Little endian. A length of 0 ends the log.
+// With a data key, a write is one `sealed` record that holds the records it would else be.
 
 import { assertThat } from "../../proto/kit/assert.ts";
+import { saltBytes, tagBytes } from "../../proto/kit/seal.ts";
 import { crc32 } from "./crc.ts";
 import type { Configuration, Entry, HardState } from "./messages.ts";
 
-const types = { header: 1, hardState: 2, entry: 3, truncate: 4, snapshotMark: 5 } as const;
+const types = {
+  header: 1,
+  hardState: 2,
+  entry: 3,
+  truncate: 4,
+  snapshotMark: 5,
+  cipher: 6,
+  sealed: 7,
+} as const;
 const kinds = { noop: 0, data: 1, configuration: 2 } as const;
 const frameBytes = 8;
+const keyIdBytes = 8;
 const recordBytesMax = 64 * 1024 * 1024;
 const magic = "tsswarm-wal";
 const version = 1;
@@ -29,13 +40,24 @@ export interface SegmentHeader extends Identity {
   readonly previousCrc: number;
 }
 
+/** From here on records are sealed, until another such record. */
+export interface StreamStart {
+  /** The data key's id. */
+  readonly key: string;
+  readonly salt: Uint8Array;
+  /** The last 16 bytes of the sealed record before, which ties this stream to it; zeros: there is none. */
+  readonly previousTag: Uint8Array;
+}
+
 export type WalRecord =
   | { readonly type: "header"; readonly header: SegmentHeader }
   | { readonly type: "hardState"; readonly hardState: HardState }
   | { readonly type: "entry"; readonly entry: Entry }
   | { readonly type: "truncate"; readonly from: number }
   /** A snapshot through here replaces the log: what comes before goes, and the next entry is index + 1. */
-  | { readonly type: "snapshotMark"; readonly index: number; readonly term: number };
+  | { readonly type: "snapshotMark"; readonly index: number; readonly term: number }
+  | { readonly type: "cipher"; readonly start: StreamStart }
+  | { readonly type: "sealed"; readonly bytes: Uint8Array };
 
 /** The records one after the other, still without their crcs: `seal` puts them in. */
 export function encode(records: readonly WalRecord[]): Uint8Array {
@@ -102,7 +124,25 @@ export function crcOf(bytes: Buffer, at: number, framed: Framed, previousCrc: nu
 }
 
 export function isBatchStart(framed: Framed): boolean {
+  const { type } = framed;
+  return type === types.hardState || type === types.sealed || type === types.cipher;
+}
+
+export function isHardState(framed: Framed): boolean {
   return framed.type === types.hardState;
+}
+
+/** What a record of this many sealed bytes takes in the log. */
+export function sealedRecordBytes(sealedBytes: number): number {
+  return recordBytes(1 + sealedBytes);
+}
+
+/** What sealing proves beside the content: the record's length and type. */
+export function aboutSealed(sealedBytes: number): Uint8Array {
+  const about = Buffer.alloc(5);
+  about.writeUInt32LE(1 + sealedBytes);
+  about.writeUInt8(types.sealed, 4);
+  return about;
 }
 
 export function hardStateOf(framed: Framed): HardState {
@@ -138,6 +178,10 @@ export function decode(framed: Framed): WalRecord {
         index: readInteger(payload, 0),
         term: readInteger(payload, 8),
       };
+    case types.cipher:
+      return { type: "cipher", start: decodeStart(payload) };
+    case types.sealed:
+      return { type: "sealed", bytes: payload };
     default:
       throw new Error(`unknown type of record ${type}: upgrade this manager`);
   }
@@ -169,6 +213,12 @@ function payloadOf(record: WalRecord): Buffer {
       return integers(record.from);
     case "snapshotMark":
       return integers(record.index, record.term);
+    case "cipher": {
+      const { key, salt, previousTag } = record.start;
+      return Buffer.concat([Buffer.from(key, "hex"), salt, previousTag]);
+    }
+    case "sealed":
+      return bufferOf(record.bytes);
   }
 }
 
@@ -205,6 +255,14 @@ function decodeHeader(payload: Buffer): SegmentHeader {
     throw new Error(`the log has version ${header.version}, this program reads ${version}`);
   const { clusterId, nodeId, epoch, firstIndex, baseTerm, previousCrc } = header;
   return { clusterId, nodeId, epoch, firstIndex, baseTerm, previousCrc };
+}
+
+function decodeStart(payload: Buffer): StreamStart {
+  if (payload.length !== keyIdBytes + saltBytes + tagBytes)
+    throw new Error("what a part of the log is sealed with is not said");
+  const previousTag = payload.subarray(keyIdBytes + saltBytes);
+  const salt = payload.subarray(keyIdBytes, keyIdBytes + saltBytes);
+  return { key: payload.toString("hex", 0, keyIdBytes), salt, previousTag };
 }
 
 function checksum(bytes: Buffer, at: number, length: number, previousCrc: number): number {

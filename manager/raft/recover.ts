@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Log } from "../../proto/kit/log.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import { configurationOf } from "./configuration.ts";
 import type { Identity } from "./record.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -24,6 +25,7 @@ export async function replay(
   directory: string,
   identity: Identity,
   machine: StateMachine,
+  keys: DataKeys | null,
   log: Log,
 ): Promise<Place> {
   const storage = await openStorage({
@@ -31,6 +33,7 @@ export async function replay(
     ...identity,
     segmentBytes,
     bootstrap: false,
+    keys,
     log,
   });
   try {
@@ -54,9 +57,10 @@ export async function beginFrom(
   identity: Identity,
   place: Place,
   pieces: Iterable<Uint8Array>,
+  keys: DataKeys | null,
 ): Promise<void> {
   await rm(directory, { recursive: true, force: true });
-  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
+  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity, keys);
   const mark = { ...place, configuration: configurationOf([identity.nodeId]) };
   await snapshots.write(mark, pieces, 0, new AbortController().signal);
 }

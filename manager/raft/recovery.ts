@@ -2,6 +2,8 @@
 
 import { join } from "node:path";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
+import { noTag, OpenedStream } from "./cipher.ts";
 import type { Disk } from "./disk.ts";
 import type { Place } from "./entries.ts";
 import type { Entry, HardState } from "./messages.ts";
@@ -9,11 +11,13 @@ import {
   bufferOf,
   crcOf,
   decode,
+  type Framed,
   frameAt,
   type Identity,
   isBatchStart,
   isChained,
   type SegmentHeader,
+  type StreamStart,
   type WalRecord,
 } from "./record.ts";
 
@@ -32,6 +36,8 @@ export function damaged(file: string, offset: number, why: string, cause?: unkno
 /** Plays records back into what the log holds. */
 export class Replay {
   readonly #identity: Identity;
+  readonly #keys: DataKeys | null;
+  #stream: OpenedStream | null = null;
   #base: Place | null = null;
   #entries: Entry[] = [];
   hardState: HardState = { term: 0, vote: null, commit: 0 };
@@ -41,16 +47,61 @@ export class Replay {
   offset = 0;
   /** The highest index of the segment being read, also of entries that were void later. */
   highest = 0;
+  /** The payload of the header of the segment being read. */
+  header: Uint8Array = new Uint8Array();
+  /** Of the last sealed record. */
+  tag: Uint8Array = noTag;
+  /** Whether something in the log is not sealed. */
+  hasClear = false;
 
-  constructor(identity: Identity) {
+  constructor(identity: Identity, keys: DataKeys | null) {
     this.#identity = identity;
+    this.#keys = keys;
   }
 
   get last(): Place {
     return this.#entries.at(-1) ?? this.#base ?? { index: 0, term: 0 };
   }
 
-  begin(header: SegmentHeader): void {
+  /** What a record in the log says; throws when it does not fit what came before. */
+  read(framed: Framed, isFirst: boolean): void {
+    const record = decode(framed);
+    if (isFirst !== (record.type === "header"))
+      throw new Error("a segment has one header, at its beginning");
+    switch (record.type) {
+      case "header":
+        this.#begin(record.header, framed.payload);
+        return;
+      case "cipher":
+        this.#beginStream(record.start);
+        return;
+      case "sealed":
+        this.#open(framed.payload);
+        return;
+      default:
+        this.hasClear = true;
+        if (this.#stream !== null || this.#keys?.acceptsClear === false)
+          throw new Error("a record is not sealed");
+        this.#play(record);
+    }
+  }
+
+  #beginStream(start: StreamStart): void {
+    const isFirst = this.#stream === null && this.tag === noTag;
+    if (!isFirst && !Buffer.from(start.previousTag).equals(this.tag))
+      throw new Error("a part of the log does not follow the one before");
+    this.#stream = new OpenedStream(this.#keys, this.header, start);
+  }
+
+  #open(bytes: Buffer): void {
+    if (this.#stream === null) throw new Error("what a record is sealed with is not said");
+    const records = this.#stream.open(bytes);
+    this.tag = Buffer.from(bytes.subarray(-noTag.length));
+    for (let framed = frameAt(records, 0); framed !== null; framed = frameAt(records, framed.next))
+      this.#play(decode(framed));
+  }
+
+  #begin(header: SegmentHeader, payload: Buffer): void {
     const { clusterId, nodeId, epoch } = this.#identity;
     if (header.clusterId !== clusterId || header.nodeId !== nodeId || header.epoch !== epoch)
       throw new SwarmError(
@@ -58,6 +109,8 @@ export class Replay {
         `the Raft log belongs to node ${header.nodeId} of cluster ${header.clusterId} (epoch ${header.epoch}), this is node ${nodeId} of ${clusterId} (epoch ${epoch})`,
       );
     this.highest = 0;
+    this.header = Buffer.from(payload);
+    this.#stream = null;
     if (this.#base !== null) {
       if (header.previousCrc !== this.crc)
         throw new Error("a segment does not follow the one before");
@@ -66,10 +119,12 @@ export class Replay {
     this.#base = { index: header.firstIndex - 1, term: header.baseTerm };
   }
 
-  play(record: WalRecord): void {
+  #play(record: WalRecord): void {
     switch (record.type) {
       case "header":
-        throw new Error("a header in the middle of a segment");
+      case "cipher":
+      case "sealed":
+        throw new Error(`a ${record.type} where none can be`);
       case "hardState":
         if (record.hardState.term < this.hardState.term) throw new Error("the term went back");
         this.hardState = record.hardState;
@@ -133,11 +188,7 @@ export function readSegment(
     const framed = frameAt(bytes, at);
     if (framed === null || !isChained(bytes, at, framed, crc)) break;
     try {
-      const record = decode(framed);
-      if (at === 0) {
-        if (record.type !== "header") throw new Error("the segment does not begin with a header");
-        replay.begin(record.header);
-      } else replay.play(record);
+      replay.read(framed, at === 0);
     } catch (error) {
       if (error instanceof SwarmError) throw error;
       throw damaged(file, at, messageOf(error), error);

@@ -1,17 +1,25 @@
-// Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time.
+// Snapshot files: header, pieces and end, chained by CRC. Written beside the log's thread, one piece at a time. With a data key
+// each piece is sealed, and so is a last word that proves that none is missing.
 
+import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, renameSync } from "node:fs";
 import { type FileHandle, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { assertThat } from "../../proto/kit/assert.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { type DataKeys, newSalt, Opener, Sealer, tagBytes } from "../../proto/kit/seal.ts";
+import { noKey } from "./cipher.ts";
 import { crc32 } from "./crc.ts";
 import { realDisk } from "./disk.ts";
 import type { SnapshotMark } from "./messages.ts";
 import type { Identity } from "./record.ts";
 
 const magic = "tsswarm-snapshot";
-const version = 1;
+const versionClear = 1;
+const versionSealed = 2;
+/** What is proved with a piece, and with the empty text that is the last. */
+const isPiece = Buffer.from("piece");
+const isLast = Buffer.from("end");
 const frameBytes = 8;
 const pieceBytesMax = 16 * 1024 * 1024;
 const endLength = 0xffffffff;
@@ -21,6 +29,8 @@ interface Header extends Identity {
   readonly magic: string;
   readonly version: number;
   readonly mark: SnapshotMark;
+  /** What the pieces are sealed with: the data key's id, and the salt in base 64. */
+  readonly cipher?: { readonly key: string; readonly salt: string };
 }
 
 export interface SnapshotFile {
@@ -32,17 +42,29 @@ export interface SnapshotFile {
 export class Snapshots {
   readonly #directory: string;
   readonly #identity: Identity;
+  #keys: DataKeys | null;
   /** Indexes of the files there are, oldest first. */
   #indexes: number[];
   #writes = 0;
 
-  private constructor(directory: string, identity: Identity, indexes: number[]) {
+  private constructor(
+    directory: string,
+    identity: Identity,
+    keys: DataKeys | null,
+    indexes: number[],
+  ) {
     this.#directory = directory;
     this.#identity = identity;
+    this.#keys = keys;
     this.#indexes = indexes;
   }
 
-  static async open(directory: string, identity: Identity): Promise<Snapshots> {
+  /** `keys` null: what is written is in the clear. */
+  static async open(
+    directory: string,
+    identity: Identity,
+    keys: DataKeys | null,
+  ): Promise<Snapshots> {
     realDisk.makeDirectory(directory);
     const names = await readdir(directory);
     for (const name of names)
@@ -51,7 +73,7 @@ export class Snapshots {
       .filter((name) => /^[0-9a-f]{16}\.snapshot$/.test(name))
       .map((name) => Number.parseInt(name.slice(0, 16), 16))
       .sort((a, b) => a - b);
-    return new Snapshots(directory, identity, indexes);
+    return new Snapshots(directory, identity, keys, indexes);
   }
 
   /** The oldest index a kept snapshot has: the log has to reach back to it, for when a newer one cannot be read. */
@@ -69,8 +91,8 @@ export class Snapshots {
       try {
         const header = readHeader(path);
         this.#check(path, header);
-        for (const _ of readPieces(path)); // reads to the end, which checks it
-        return { mark: header.mark, pieces: { [Symbol.iterator]: () => readPieces(path) } };
+        for (const _ of readPieces(path, this.#keys)); // reads to the end, which checks it
+        return { mark: header.mark, pieces: this.pieces(index) };
       } catch (error) {
         if (error instanceof SwarmError) throw error;
         onDamage(path, error);
@@ -99,17 +121,19 @@ export class Snapshots {
     try {
       const handle = await open(temporary, "w", 0o600);
       try {
-        const header: Header = { magic, version, ...this.#identity, mark };
+        const { header, sealer } = this.#begin(mark);
         const writer = { crc: 0 };
-        await handle.writeFile(frame(Buffer.from(JSON.stringify(header)), writer));
+        await handle.writeFile(frame(header, writer));
         for await (const piece of pieces) {
           signal.throwIfAborted();
           assertThat(piece.length <= pieceBytesMax, "a piece of a snapshot has a limit");
           await this.#checkRoom(piece.length + freeBytesMin);
           if (piece.length === 0) continue;
-          await handle.writeFile(frame(piece, writer));
+          await handle.writeFile(frame(sealer?.seal(piece, isPiece) ?? piece, writer));
           bytes += piece.length;
         }
+        if (sealer !== null)
+          await handle.writeFile(frame(sealer.seal(Buffer.alloc(0), isLast), writer));
         const end = Buffer.alloc(frameBytes);
         end.writeUInt32LE(endLength, 0);
         end.writeUInt32LE(crc32(end.subarray(0, 4), writer.crc), 4);
@@ -133,16 +157,33 @@ export class Snapshots {
   /** What is in a snapshot that is there. Reads as it is iterated; throws when the file is damaged. */
   pieces(index: number): Iterable<Uint8Array> {
     const path = this.#path(index);
-    return { [Symbol.iterator]: () => readPieces(path) };
+    return { [Symbol.iterator]: () => readPieces(path, this.#keys) };
   }
 
   /** The same for a slow reader: other work goes on between two pieces. The file may be removed meanwhile. */
   async *stream(index: number): AsyncGenerator<Uint8Array> {
-    let isHeader = true;
-    for await (const bytes of streamFrames(this.#path(index))) {
-      if (!isHeader) yield bytes;
-      isHeader = false;
+    const path = this.#path(index);
+    const reader = new PieceReader(path, this.#keys);
+    for await (const bytes of streamFrames(path)) {
+      const piece = reader.read(bytes);
+      if (piece !== null) yield piece;
     }
+    reader.end();
+  }
+
+  /** What is written from now on is sealed with the newest of these. */
+  useKeys(keys: DataKeys): void {
+    this.#keys = keys;
+  }
+
+  /** Writes anew, sealed, what is in the clear. For a start, when nobody reads. */
+  async sealClear(signal: AbortSignal): Promise<void> {
+    for (const index of this.#indexes) {
+      const header = readHeader(this.#path(index));
+      if (header.cipher === undefined) await this.write(header.mark, this.pieces(index), 0, signal);
+    }
+    for (const name of await readdir(this.#directory))
+      if (name.endsWith(".damaged")) await rm(join(this.#directory, name), { force: true });
   }
 
   /** Removes all but the newest two. */
@@ -156,6 +197,20 @@ export class Snapshots {
     const { bavail, bsize } = await statfs(this.#directory);
     if (bavail * bsize < bytes)
       throw Object.assign(new Error("no room for the snapshot"), { code: "ENOSPC" });
+  }
+
+  #begin(mark: SnapshotMark): { readonly header: Buffer; readonly sealer: Sealer | null } {
+    const named = { magic, ...this.#identity, mark };
+    const newest = this.#keys?.keys.at(-1);
+    if (newest === undefined)
+      return {
+        header: Buffer.from(JSON.stringify({ ...named, version: versionClear })),
+        sealer: null,
+      };
+    const salt = newSalt();
+    const cipher = { key: newest.id, salt: salt.toString("base64") };
+    const header = Buffer.from(JSON.stringify({ ...named, version: versionSealed, cipher }));
+    return { header, sealer: new Sealer(newest.key, salt, labelOf(header)) };
   }
 
   #check(path: string, header: Header): void {
@@ -191,25 +246,85 @@ function frame(bytes: Uint8Array, writer: { crc: number }): Buffer {
 }
 
 function readHeader(path: string): Header {
-  for (const bytes of readFrames(path)) {
-    const header = JSON.parse(Buffer.from(bytes).toString("utf8")) as Header;
-    if (header.magic !== magic) throw new Error("not a snapshot of tsswarm");
-    if (header.version !== version)
-      throw new SwarmError(
-        "unsupported",
-        `the snapshot ${path} has version ${header.version}, this program reads ${version}`,
-      );
-    return header;
-  }
+  for (const bytes of readFrames(path)) return parseHeader(path, bytes);
   throw new Error("the snapshot is empty");
 }
 
-function* readPieces(path: string): Generator<Uint8Array> {
-  let isHeader = true;
+function parseHeader(path: string, bytes: Uint8Array): Header {
+  const header = JSON.parse(Buffer.from(bytes).toString("utf8")) as Header;
+  if (header.magic !== magic) throw new Error("not a snapshot of tsswarm");
+  if (header.version !== versionClear && header.version !== versionSealed)
+    throw new SwarmError(
+      "unsupported",
+      `the snapshot ${path} has version ${header.version}, this program reads ${versionSealed}`,
+    );
+  return header;
+}
+
+function* readPieces(path: string, keys: DataKeys | null): Generator<Uint8Array> {
+  const reader = new PieceReader(path, keys);
   for (const bytes of readFrames(path)) {
-    if (!isHeader) yield bytes;
-    isHeader = false;
+    const piece = reader.read(bytes);
+    if (piece !== null) yield piece;
   }
+  reader.end();
+}
+
+/** Makes pieces of a file's frames, one after the other. */
+class PieceReader {
+  readonly #path: string;
+  readonly #keys: DataKeys | null;
+  #header: Header | null = null;
+  #opener: Opener | null = null;
+  #isOver = false;
+
+  constructor(path: string, keys: DataKeys | null) {
+    this.#path = path;
+    this.#keys = keys;
+  }
+
+  /** Null: what this frame holds is no piece. Throws on what was changed. */
+  read(bytes: Uint8Array): Uint8Array | null {
+    if (this.#header === null) {
+      this.#header = parseHeader(this.#path, bytes);
+      this.#opener = openerOf(this.#header, bytes, this.#keys, this.#path);
+      return null;
+    }
+    if (this.#isOver) throw new Error("something follows the snapshot's end");
+    if (this.#opener === null) return bytes;
+    this.#isOver = bytes.length === tagBytes; // a piece is never empty
+    const piece = this.#opener.open(bytes, this.#isOver ? isLast : isPiece);
+    if (piece === null) throw new Error("a piece of the snapshot is not what was written there");
+    return this.#isOver ? null : piece;
+  }
+
+  end(): void {
+    if (this.#opener !== null && !this.#isOver)
+      throw new Error("a piece of the snapshot is missing");
+  }
+}
+
+function openerOf(
+  header: Header,
+  bytes: Uint8Array,
+  keys: DataKeys | null,
+  path: string,
+): Opener | null {
+  const { cipher } = header;
+  if (cipher === undefined) {
+    if (keys?.acceptsClear !== false) return null;
+    throw new SwarmError(
+      "precondition",
+      `the snapshot ${path} is not encrypted, and this manager writes none like that: it is not its own; remove this manager from the cluster and join it again`,
+    );
+  }
+  const found = keys?.keys.find((key) => key.id === cipher.key);
+  if (found === undefined) throw noKey(cipher.key);
+  return new Opener(found.key, Buffer.from(cipher.salt, "base64"), labelOf(bytes));
+}
+
+function labelOf(header: Uint8Array): string {
+  return `tsswarm snapshot ${createHash("sha256").update(header).digest("hex")}`;
 }
 
 /** Header and pieces. Throws unless everything through the end is there and fits its checksum. */
@@ -255,7 +370,7 @@ class FrameChain {
   begin(head: Buffer): number {
     const length = head.readUInt32LE(0);
     this.#isEnd = length === endLength;
-    if (!this.#isEnd && length > pieceBytesMax)
+    if (!this.#isEnd && length > pieceBytesMax + tagBytes)
       throw new Error("a piece of the snapshot is damaged");
     this.#crc = crc32(head.subarray(0, 4), this.#crc);
     this.#expected = head.readUInt32LE(4);

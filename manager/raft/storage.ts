@@ -4,12 +4,14 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log as Logger } from "../../proto/kit/log.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import { configurationOf } from "./configuration.ts";
 import type { Restored } from "./core.ts";
 import type { Entry, HardState, Persist } from "./messages.ts";
 import { encode, type Identity, type WalRecord } from "./record.ts";
+import { recoverSealing, sealLog } from "./seal-log.ts";
 import { type SnapshotFile, Snapshots } from "./snapshot.ts";
-import type { WalContent } from "./wal.ts";
+import type { WalContent, WalOptions } from "./wal.ts";
 import { WalThread } from "./wal-thread.ts";
 
 export interface StorageOptions extends Identity {
@@ -17,6 +19,8 @@ export interface StorageOptions extends Identity {
   readonly segmentBytes: number;
   /** Begin a cluster with this member as its only voter, when there is no log yet. */
   readonly bootstrap: boolean;
+  /** What the files are sealed with; null: nothing. */
+  readonly keys: DataKeys | null;
   readonly log: Logger;
 }
 
@@ -26,6 +30,7 @@ export interface Log {
   append(records: Uint8Array): Promise<number>;
   compact(index: number): Promise<void>;
   freeBytes(): Promise<number>;
+  useKeys(keys: DataKeys): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -46,17 +51,15 @@ export function hasLog(directory: string): boolean {
 
 /** Throws when the log is damaged, does not fit the snapshots, or is another member's. */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
-  const { directory, clusterId, nodeId, epoch, segmentBytes, log } = options;
+  const { directory, clusterId, nodeId, epoch, segmentBytes, keys, log } = options;
   const identity = { clusterId, nodeId, epoch };
-  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
+  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity, keys);
   const snapshot = snapshots.newest((file, error) =>
     log.error({ file, error }, "a snapshot is damaged; trying the one before"),
   );
-  const opened = await WalThread.open({
-    directory: join(directory, "wal"),
-    identity,
-    segmentBytes,
-  });
+  const walOptions = { directory: join(directory, "wal"), identity, segmentBytes, keys };
+  const opened = await openWal(walOptions, log);
+  if (keys?.acceptsClear === true) await snapshots.sealClear(new AbortController().signal);
   const { thread: wal, content, freeBytes } = opened;
   try {
     if (content.tornBytes > 0)
@@ -72,6 +75,17 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
     await wal.close();
     throw error;
   }
+}
+
+/** A log of before there were keys is sealed first. */
+async function openWal(options: WalOptions, log: Logger): ReturnType<typeof WalThread.open> {
+  recoverSealing(options.directory);
+  const opened = await WalThread.open(options);
+  if (options.keys === null || !opened.content.hasClear) return opened;
+  await opened.thread.close();
+  log.info({ directory: options.directory }, "the log is in the clear and is being encrypted");
+  await sealLog(options, opened.content);
+  return await WalThread.open(options);
 }
 
 /** The records of one write, hard state first. */

@@ -1,5 +1,6 @@
 // What the rest of the manager knows of Raft: bytes go in, and come out in the same order on every manager.
 
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import type { MembersChange } from "./configuration.ts";
 import type { Configuration, InstallSnapshot, Message, RoleName } from "./messages.ts";
 
@@ -79,6 +80,8 @@ export interface Raft extends Receiver {
    * wait meanwhile. Errors: `no_leader`, `invalid`, `unavailable` when nobody took it over within an election timeout.
    */
   transfer(to: string | null, signal: AbortSignal): Promise<void>;
+  /** What is written to the disk from now on is sealed with the newest of these. */
+  useKeys(keys: DataKeys): Promise<void>;
   status(): RaftStatus;
   /** Called at once and at every change of role, leader, term or configuration. Returns the unsubscriber. */
   watchStatus(listener: (status: RaftStatus) => void): () => void;

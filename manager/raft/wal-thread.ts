@@ -2,6 +2,7 @@
 
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, SwarmError } from "../../proto/kit/errors.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import type { WalContent, WalOptions } from "./wal.ts";
 import type { WalRequest, WalResponse } from "./wal-worker.ts";
 
@@ -53,6 +54,11 @@ export class WalThread {
 
   async compact(index: number): Promise<void> {
     await this.#ask({ do: "compact", index });
+  }
+
+  /** What is appended from now on is sealed with the newest of these. */
+  async useKeys(keys: DataKeys): Promise<void> {
+    await this.#ask({ do: "useKeys", keys });
   }
 
   async freeBytes(): Promise<number> {

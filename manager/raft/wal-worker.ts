@@ -2,6 +2,7 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
 import { isOutOfSpace, realDisk } from "./disk.ts";
 import { Wal, type WalContent, type WalOptions } from "./wal.ts";
 
@@ -9,6 +10,7 @@ export type WalRequest =
   | { readonly do: "append"; readonly records: Uint8Array }
   | { readonly do: "compact"; readonly index: number }
   | { readonly do: "space" }
+  | { readonly do: "useKeys"; readonly keys: DataKeys }
   | { readonly do: "close" };
 
 export type WalResponse =
@@ -63,6 +65,7 @@ function perform(wal: Wal, request: WalRequest, answer: (response: WalResponse) 
     wal.append(request.records);
     freeBytes = wal.freeBytes;
   } else if (request.do === "compact") wal.compact(request.index);
+  else if (request.do === "useKeys") wal.useKeys(request.keys);
   else if (request.do === "space") freeBytes = wal.freeBytes;
   else wal.close();
   answer({ kind: "done", freeBytes });

@@ -2,6 +2,8 @@
 
 import { join } from "node:path";
 import { assertThat } from "../../proto/kit/assert.ts";
+import type { DataKeys } from "../../proto/kit/seal.ts";
+import { SealedStream, sealedBytes } from "./cipher.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import type { Place } from "./entries.ts";
 import type { Entry, HardState } from "./messages.ts";
@@ -11,7 +13,7 @@ import {
   frameAt,
   hardStateOf,
   type Identity,
-  isBatchStart,
+  isHardState,
   placeOf,
   type SegmentHeader,
   seal,
@@ -23,6 +25,8 @@ export interface WalOptions {
   readonly identity: Identity;
   /** Size to which segments are preallocated; a larger batch gets a larger segment. */
   readonly segmentBytes: number;
+  /** Null: the log is in the clear. */
+  readonly keys: DataKeys | null;
 }
 
 /** What a log holds. */
@@ -33,6 +37,8 @@ export interface WalContent {
   readonly entries: readonly Entry[];
   /** Bytes cut off from a write that a crash had torn; 0: none. */
   readonly tornBytes: number;
+  /** Whether something in it is not sealed. */
+  readonly hasClear: boolean;
 }
 
 interface Segment {
@@ -41,6 +47,8 @@ interface Segment {
   lastIndex: number;
 }
 
+/** More at once are several writes: what is sealed is one record. */
+const writeBytesMax = 32 * 1024 * 1024;
 const zeros = new Uint8Array(1024 * 1024);
 const spareName = "spare.tmp";
 
@@ -56,6 +64,11 @@ export class Wal {
   #last: Place;
   #spare: { readonly file: DiskFile; bytes: number } | null = null;
   #isBroken = false;
+  #keys: DataKeys | null;
+  /** Null: nothing was sealed here by this process. */
+  #stream: SealedStream | null = null;
+  #header: Uint8Array;
+  #tag: Uint8Array;
 
   private constructor(disk: Disk, options: WalOptions, replay: Replay, segments: Segment[]) {
     this.#disk = disk;
@@ -65,6 +78,9 @@ export class Wal {
     this.#hardState = replay.hardState;
     this.#last = replay.last;
     this.#offset = replay.offset;
+    this.#keys = options.keys;
+    this.#header = replay.header;
+    this.#tag = replay.tag;
     const current = segments.at(-1);
     if (current === undefined) {
       this.#size = 0;
@@ -88,7 +104,7 @@ export class Wal {
       .list(directory)
       .filter((name) => /^[0-9a-f]{16}\.wal$/.test(name))
       .map((name) => Number.parseInt(name.slice(0, 16), 16));
-    const replay = new Replay(options.identity);
+    const replay = new Replay(options.identity, options.keys);
     const segments: Segment[] = [];
     let tornBytes = 0;
     for (const [i, sequence] of sequences.entries()) {
@@ -98,7 +114,7 @@ export class Wal {
       tornBytes += readSegment(disk, directory, sequence, isLast, replay);
       segments.push({ sequence, lastIndex: Math.max(replay.highest, replay.last.index) });
     }
-    const content: WalContent = { ...replay.content(), tornBytes };
+    const content: WalContent = { ...replay.content(), tornBytes, hasClear: replay.hasClear };
     return { wal: new Wal(disk, options, replay, segments), content };
   }
 
@@ -109,14 +125,37 @@ export class Wal {
   append(records: Uint8Array): void {
     assertThat(!this.#isBroken, "nothing is written after a disk error");
     this.#isBroken = true;
-    if (this.#offset + records.length > this.#size) this.#rotate(records.length);
+    for (const part of partsOf(records)) {
+      const bytes = this.#keys === null ? part.length : sealedBytes(part);
+      if (this.#offset + bytes > this.#size) this.#rotate(bytes);
+      this.#write(this.#sealed(part));
+      this.#note(part);
+    }
+    this.#isBroken = false;
+  }
+
+  /** From the next write on, in a segment of its own, these keys' newest. */
+  useKeys(keys: DataKeys): void {
+    this.#keys = keys;
+    this.#size = 0;
+  }
+
+  #sealed(records: Uint8Array): Uint8Array {
+    if (this.#keys === null) return records;
+    if (this.#stream === null) {
+      // By itself: a crash that tore it along with more would look as if that were a later write.
+      this.#stream = new SealedStream(this.#keys, this.#header, this.#tag);
+      this.#write(this.#stream.start);
+    }
+    return this.#stream.seal(records);
+  }
+
+  #write(records: Uint8Array): void {
     this.#crc = seal(records, this.#crc);
     this.#file.write(records, this.#offset);
     this.#file.sync();
     this.#offset += records.length;
     this.#size = Math.max(this.#size, this.#offset);
-    this.#note(records);
-    this.#isBroken = false;
   }
 
   /** Removes segments in which every entry is at or before `index`. */
@@ -169,10 +208,7 @@ export class Wal {
       baseTerm: this.#last.term,
       previousCrc: this.#crc,
     };
-    const start = encode([
-      { type: "header", header },
-      { type: "hardState", hardState: this.#hardState },
-    ]);
+    const start = this.#startOf(header);
     this.#crc = seal(start, 0);
     while (this.#prepare());
     const { file } = this.#spare ?? { file: this.#disk.open(this.#path(spareName)) };
@@ -187,12 +223,21 @@ export class Wal {
     return file;
   }
 
+  #startOf(header: SegmentHeader): Uint8Array {
+    const records = encode([{ type: "header", header }]);
+    const state = encode([{ type: "hardState", hardState: this.#hardState }]);
+    if (this.#keys === null) return Buffer.concat([records, state]);
+    this.#header = Buffer.from(frameAt(bufferOf(records), 0)?.payload ?? []);
+    this.#stream = new SealedStream(this.#keys, this.#header, this.#stream?.tag ?? this.#tag);
+    return Buffer.concat([records, this.#stream.start, this.#stream.seal(state)]);
+  }
+
   #note(records: Uint8Array): void {
     const bytes = bufferOf(records);
     const segment = this.#segments.at(-1);
     assertThat(segment !== undefined, "a log that is written has a segment");
     for (let framed = frameAt(bytes, 0); framed !== null; framed = frameAt(bytes, framed.next)) {
-      if (isBatchStart(framed)) this.#hardState = hardStateOf(framed);
+      if (isHardState(framed)) this.#hardState = hardStateOf(framed);
       this.#last = placeOf(framed) ?? this.#last;
       segment.lastIndex = Math.max(segment.lastIndex, this.#last.index);
     }
@@ -201,4 +246,19 @@ export class Wal {
   #path(name: string): string {
     return join(this.#options.directory, name);
   }
+}
+
+/** Cut between records; nearly always one. */
+function* partsOf(records: Uint8Array): Generator<Uint8Array, void, void> {
+  const bytes = bufferOf(records);
+  let from = 0;
+  let end = 0;
+  for (let framed = frameAt(bytes, 0); framed !== null; framed = frameAt(bytes, framed.next)) {
+    if (framed.next - from > writeBytesMax && end > from) {
+      yield bytes.subarray(from, end);
+      from = end;
+    }
+    end = framed.next;
+  }
+  yield bytes.subarray(from);
 }

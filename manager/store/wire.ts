@@ -9,7 +9,9 @@ import { kinds } from "./state.ts";
 import type { Change, Kind, Objects } from "./types.ts";
 
 /** The newest level of features this build knows: what it may meet in the log. */
-export const featureLevel = 1;
+export const featureLevel = 2;
+/** From here on a cluster may have an unlock key. */
+export const autolockLevel = 2;
 
 export interface DecodedTransaction {
   readonly changes: readonly Change[];

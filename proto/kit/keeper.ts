@@ -83,6 +83,14 @@ export interface CannotRun {
   /** One sentence: what is missing and what to do. */
   readonly reason: string;
 }
+/** Remember these unlock keys, the newest first, in memory only and as long as the keeper runs; at most two. */
+export interface HoldKeys {
+  readonly do: "holdKeys";
+  readonly keys: readonly string[];
+}
+export interface GetHeldKeys {
+  readonly do: "heldKeys";
+}
 export interface GetStatus {
   readonly do: "status";
 }
@@ -97,6 +105,8 @@ export type KeeperRequest =
   | ChangeNames
   | RunManager
   | CannotRun
+  | HoldKeys
+  | GetHeldKeys
   | GetStatus;
 
 export interface KeeperStatus {
@@ -112,7 +122,7 @@ export interface KeeperStatus {
 }
 
 export type KeeperResponse =
-  | { readonly ok: true; readonly status?: KeeperStatus }
+  | { readonly ok: true; readonly status?: KeeperStatus; readonly keys?: readonly string[] }
   | { readonly ok: false; readonly message: string };
 
 /** What the rooms that need the keeper see of it. */

@@ -82,7 +82,7 @@ export function api(host: string): DaemonClient {
   return new DaemonClient(urlOf(host));
 }
 
-function urlOf(host: string): string {
+export function urlOf(host: string): string {
   return `unix://${socketOf(machine(host))}`;
 }
 

@@ -136,12 +136,15 @@ test("managers are killed one by one and all at once: nothing acknowledged is lo
   await writer.cleanUp("h2");
 });
 
-test("a backup is a whole, and its file is for root alone", async () => {
-  const answer = await api("h2").open("GET", "/tsswarm/swarm/backup");
+test("a backup is a whole, and says nothing without its key", async () => {
+  const key = "the key of this test";
+  const answer = await api("h2").open("POST", "/tsswarm/swarm/backup", { body: { Key: key } });
   const parts: Buffer[] = [];
   for await (const part of answer) parts.push(part as Buffer);
   const { decodeBackup } = await import("../../proto/backup.ts");
-  const { header, pieces } = decodeBackup(Buffer.concat(parts));
+  const bytes = Buffer.concat(parts);
+  assert.ok(!bytes.includes("ingress"));
+  const { header, pieces } = await decodeBackup(bytes, key);
   assert.equal(header.isStale, false);
   assert.ok(pieces.length > 0);
 });

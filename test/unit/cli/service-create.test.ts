@@ -222,6 +222,7 @@ const rows: readonly {
           Parallelism: 1,
           Delay: 3e9,
           Monitor: 5e9,
+          FailureAction: "pause",
           Order: "start-first",
         },
         RollbackConfig: {

@@ -228,9 +228,11 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
   await createNetwork(one, "after");
 
   const parts: Uint8Array[] = [];
-  for await (const { Data } of one.download("Backup", {})) parts.push(Data);
+  const Key = "the key of this test";
+  for await (const { Data } of one.download("Backup", { Key })) parts.push(Data);
   const bytes = Buffer.concat(parts);
-  const { header } = decodeBackup(bytes);
+  const { header } = await decodeBackup(bytes, Key);
+  assert.ok(!bytes.includes("before"));
   assert.equal(header.epoch, 2);
   assert.equal(header.isStale, false);
   await createNetwork(one, "after-the-backup");
@@ -247,7 +249,12 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
     ListenAddr: address,
     AdvertiseAddr: address,
   });
-  const made = await restored.local.unary("Restore", { Path: path, Init }, { timeoutMs: 20_000 });
+  const wrong = { Path: path, Init, Key: "another key than that" };
+  await assert.rejects(restored.local.unary("Restore", wrong, { timeoutMs: 20_000 }), {
+    code: "denied",
+  });
+  const right = { Path: path, Init, Key };
+  const made = await restored.local.unary("Restore", right, { timeoutMs: 20_000 });
   assert.equal(made.ClusterID, header.clusterId);
   await untilRoles(restored.control, { h1: "worker", h2: "worker", h3: "worker", h4: "leader" });
   assert.deepEqual(await networks(restored.control), ["after", "before", "ingress"]);

@@ -50,22 +50,7 @@ interface Wanted {
 }
 
 const stepMs = 50;
-
-/**
- * How many services of how many replicas there may be, and a network that has room for them, and for so many addresses more:
- * the fewer, the sooner one comes again.
- */
-interface Size {
-  readonly services: number;
-  readonly replicas: number;
-  readonly bits: number;
-}
-const sizes: readonly Size[] = [
-  { services: 1, replicas: 3, bits: 29 },
-  { services: 2, replicas: 5, bits: 28 },
-  { services: 4, replicas: 5, bits: 27 },
-  { services: 5, replicas: 6, bits: 26 },
-];
+const servicesMax = 5;
 
 export class Swarm {
   readonly totals: SwarmTotals = {
@@ -82,14 +67,12 @@ export class Swarm {
   readonly #leads = new Map<string, Lead>();
   readonly #agents: Agent[] = [];
   readonly #wanted: Wanted[] = [];
-  readonly #size: Size;
   #services = 0;
   #isCalm = false;
 
   constructor(ground: SwarmGround) {
     this.#ground = ground;
     this.#dice = ground.dice;
-    this.#size = sizes[this.#dice.below(sizes.length)] ?? { services: 5, replicas: 6, bits: 26 };
   }
 
   replica(id: string): StoreReplica {
@@ -111,7 +94,7 @@ export class Swarm {
       trace: this.#ground.trace,
     };
     for (let i = 1; i <= nodes; i++) this.#agents.push(new Agent(`n${i}`, ground, this.#dice));
-    for (let i = 1; i <= this.#size.services; i++)
+    for (let i = 1; i <= servicesMax; i++)
       this.#wanted.push({
         name: `s${i}`,
         exists: false,
@@ -232,14 +215,7 @@ export class Swarm {
     if (kind < 0.1) this.#give(lead, this.#drain());
     else if (kind < 0.25) this.#give(lead, this.#remove(wanted));
     else
-      this.#give(
-        lead,
-        this.#set(
-          wanted,
-          this.#dice.between(0, this.#size.replicas),
-          `image${this.#dice.below(3)}`,
-        ),
-      );
+      this.#give(lead, this.#set(wanted, this.#dice.between(0, 6), `image${this.#dice.below(3)}`));
   }
 
   #give(lead: Lead, order: Order): void {
@@ -289,7 +265,8 @@ export class Swarm {
   }
 
   #makeNetwork(state: State): readonly Change[] {
-    const Config = [{ Subnet: `192.168.7.0/${this.#size.bits}` }];
+    // So small that addresses have to be used again soon.
+    const Config = [{ Subnet: "192.168.7.0/26" }];
     const spec = codec("NetworkSpec").parse({ Name: "back", IPAM: { Config } });
     return createNetwork(state, spec, { id: "back" }).changes;
   }
@@ -375,10 +352,7 @@ export class Swarm {
     const { state } = this.replica(lead.member.id);
     for (const { name, exists, replicas, image, isCertain, isBusy } of this.#wanted) {
       if (!isCertain || isBusy) continue;
-      const service = state.table("service").named(name);
-      // A failed update goes back by itself.
-      if (exists && service?.UpdateStatus?.State.startsWith("rollback") === true) continue;
-      const spec = service?.Spec;
+      const spec = state.table("service").named(name)?.Spec;
       mustHold(
         "acknowledged orders stay",
         (spec !== undefined) === exists &&

@@ -178,6 +178,9 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
       for (const text of ["all ", "of it"]) yield { Data: Buffer.from(text) };
     },
     GetCluster: async () => fake.cluster,
+    GetUnlockKey: async () => ({
+      UnlockKey: fake.cluster.Spec?.EncryptionConfig?.AutoLockManagers === true ? "SWMKEY-1-x" : "",
+    }),
     UpdateCluster: async (request) => {
       if (request.Version !== fake.cluster.Version?.Index) throw stale();
       fake.index++;

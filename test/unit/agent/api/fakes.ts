@@ -13,7 +13,7 @@ import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
-import { Client, type Handlers, serve } from "../../../../proto/rpc.ts";
+import { Client, serve } from "../../../../proto/rpc.ts";
 import { FakeCluster, handlersOf } from "./fake-cluster.ts";
 import { FakeEngine } from "./fake-engine.ts";
 
@@ -58,16 +58,13 @@ const outside: LocalNode = {
   managers: [],
 };
 
-/** `inSwarm`: as the manager of a swarm of one. `manager`: instead of the fake one. */
-export async function startFakeDaemon(
-  inSwarm: boolean,
-  manager?: Handlers<"Control">,
-): Promise<FakeDaemon> {
+/** `inSwarm`: as the manager of a swarm of one. */
+export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-api-"));
   const cluster = new FakeCluster();
   const engine = new FakeEngine();
   const server = new grpc.Server();
-  serve(server, "Control", manager ?? handlersOf(cluster), () => undefined);
+  serve(server, "Control", handlersOf(cluster), () => undefined);
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(`unix:${folder}/manager.sock`, grpc.ServerCredentials.createInsecure(), (e) =>
       e === null ? resolve() : reject(e),
@@ -118,6 +115,17 @@ export async function startFakeDaemon(
           "You are attempting to leave the swarm on a node that is participating as a manager. Use `--force` to suppress this message.",
         );
       state.node = outside;
+    },
+    unlock: async (key) => {
+      if (state.node.state === "active") throw new SwarmError("conflict", "swarm is not locked");
+      if (state.node.state !== "locked")
+        throw new SwarmError("precondition", "This node is not part of a swarm");
+      if (key !== "SWMKEY-1-right")
+        throw new SwarmError(
+          "unauthenticated",
+          "swarm could not be unlocked: invalid key provided",
+        );
+      enter(true);
     },
   };
   if (inSwarm) enter(true);

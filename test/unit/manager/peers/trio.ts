@@ -13,6 +13,7 @@ import { type Log, openStorage } from "../../../../manager/raft/storage.ts";
 import type { Raft } from "../../../../manager/raft/types.ts";
 import type { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
+import type { DataKeys } from "../../../../proto/kit/seal.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
 import { serve } from "../../../../proto/rpc.ts";
 import { type Identity, ServerTls, toManager } from "../../../../proto/tls.ts";
@@ -55,6 +56,10 @@ export class MoodyLog implements Log {
     if (this.failure !== null) throw this.failure;
     await this.#log.append(records);
     return this.freeBytes();
+  }
+
+  useKeys(keys: DataKeys): Promise<void> {
+    return this.#log.useKeys(keys);
   }
 
   compact(index: number): Promise<void> {
@@ -149,6 +154,7 @@ export class Trio {
       ...identified,
       bootstrap,
       segmentBytes,
+      keys: null,
       log,
     });
     const disk = new MoodyLog(storage.wal);

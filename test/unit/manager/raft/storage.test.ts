@@ -1,12 +1,22 @@
 import assert from "node:assert/strict";
-import { mkdtemp, open as openFile, readdir, rm } from "node:fs/promises";
+import {
+  mkdtemp,
+  open as openFile,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { configurationOf } from "../../../../manager/raft/configuration.ts";
+import { crc32 } from "../../../../manager/raft/crc.ts";
 import { Snapshots } from "../../../../manager/raft/snapshot.ts";
 import { hasLog, openStorage, recordsOf, type Storage } from "../../../../manager/raft/storage.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
+import { type DataKeys, newDataKey } from "../../../../proto/kit/seal.ts";
 
 const identity = { clusterId: "c", nodeId: "a", epoch: 1 };
 const configuration = configurationOf(["a"]);
@@ -18,13 +28,19 @@ async function folder(t: TestContext): Promise<string> {
   return directory;
 }
 
-function open(directory: string): Promise<Storage> {
-  const options = { directory, ...identity, segmentBytes: 8192, bootstrap: true, log: silentLog };
-  return openStorage(options);
+function open(directory: string, keys: DataKeys | null = null): Promise<Storage> {
+  const log = silentLog;
+  return openStorage({ directory, ...identity, segmentBytes: 8192, bootstrap: true, keys, log });
 }
 
-async function take(directory: string, index: number, term: number, text: string): Promise<void> {
-  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity);
+async function take(
+  directory: string,
+  index: number,
+  term: number,
+  text: string,
+  keys: DataKeys | null = null,
+): Promise<void> {
+  const snapshots = await Snapshots.open(join(directory, "snapshots"), identity, keys);
   const pieces = [Buffer.from(text), Buffer.alloc(0), Buffer.from("end")][Symbol.iterator]();
   await snapshots.write({ index, term, configuration }, pieces, 0, signal);
 }
@@ -115,11 +131,148 @@ test("a snapshot newer than the log replaces it, for good", async (t) => {
 
 test("another's snapshot is refused", async (t) => {
   const directory = await folder(t);
-  const snapshots = await Snapshots.open(join(directory, "snapshots"), {
-    ...identity,
-    nodeId: "b",
-  });
+  const other = { ...identity, nodeId: "b" };
+  const snapshots = await Snapshots.open(join(directory, "snapshots"), other, null);
   const pieces = [Buffer.from("x")][Symbol.iterator]();
   await snapshots.write({ index: 3, term: 1, configuration }, pieces, 0, signal);
   await assert.rejects(open(directory), { code: "precondition" });
+});
+
+const keys: DataKeys = { keys: [newDataKey()], acceptsClear: false };
+
+async function filesOf(directory: string): Promise<Map<string, Buffer>> {
+  const files = new Map<string, Buffer>();
+  for (const each of await readdir(directory, { recursive: true, withFileTypes: true }))
+    if (each.isFile()) {
+      const path = join(each.parentPath, each.name);
+      files.set(path, await readFile(path));
+    }
+  return files;
+}
+
+async function readable(directory: string, text: string): Promise<string[]> {
+  const files = [...(await filesOf(directory))];
+  return files.filter(([, bytes]) => bytes.includes(text)).map(([path]) => path);
+}
+
+test("with a key nothing that was written can be read in the files, and all of it comes back", async (t) => {
+  const directory = await folder(t);
+  const storage = await open(directory, keys);
+  await write(storage, 2, 9);
+  await storage.wal.close();
+  await take(directory, 5, 2, "web.1 of the state", keys);
+  assert.deepEqual(await readable(directory, "xxxxxxxx"), []);
+  assert.deepEqual(await readable(directory, "web.1"), []);
+  const again = await open(directory, keys);
+  assert.equal(again.restored.entries.length, 9);
+  assert.deepEqual(textOf(again), ["web.1 of the state", "end"]);
+  const streamed = [];
+  for await (const piece of again.snapshots.stream(5)) streamed.push(Buffer.from(piece).toString());
+  assert.deepEqual(streamed, textOf(again));
+  await again.wal.close();
+});
+
+test("without its key, or with another, a sealed log is refused and stays as it is", async (t) => {
+  const directory = await folder(t);
+  const storage = await open(directory, keys);
+  await write(storage, 2, 9);
+  await storage.wal.close();
+  await take(directory, 5, 2, "state", keys);
+  const before = await filesOf(directory);
+  for (const wrong of [null, { keys: [newDataKey()], acceptsClear: true }])
+    await assert.rejects(open(directory, wrong), {
+      code: "precondition",
+      message: /keyring\.json/,
+    });
+  assert.deepEqual(await filesOf(directory), before);
+});
+
+test("a log and snapshots in the clear are sealed when a key is there for the first time", async (t) => {
+  const directory = await folder(t);
+  const storage = await open(directory);
+  await write(storage, 2, 60);
+  await storage.wal.close();
+  await take(directory, 5, 2, "web.1 of the state");
+  const sealing = { ...keys, acceptsClear: true };
+  const sealed = await open(directory, sealing);
+  assert.equal(sealed.restored.entries.at(-1)?.index, 60);
+  assert.deepEqual(textOf(sealed), ["web.1 of the state", "end"]);
+  await write(sealed, 61, 61);
+  await sealed.wal.close();
+  assert.deepEqual(await readable(directory, "xxxxxxxx"), []);
+  assert.deepEqual(await readable(directory, "web.1"), []);
+  const again = await open(directory, keys);
+  assert.equal(again.restored.entries.at(-1)?.index, 61);
+  assert.equal(again.restored.hardState.commit, 61);
+  await again.wal.close();
+});
+
+test("a crash between the two renames of sealing loses nothing", async (t) => {
+  const directory = await folder(t);
+  const storage = await open(directory);
+  await write(storage, 2, 9);
+  await storage.wal.close();
+  await rename(join(directory, "wal"), join(directory, "wal.clear"));
+  const sealed = await open(directory, { ...keys, acceptsClear: true });
+  assert.equal(sealed.restored.entries.length, 9);
+  await sealed.wal.close();
+  assert.deepEqual((await readdir(directory)).sort(), ["snapshots", "wal"]);
+});
+
+test("once sealed, a log or snapshot in the clear is somebody else's and refused", async (t) => {
+  const clear = await folder(t);
+  const storage = await open(clear);
+  await write(storage, 2, 9);
+  await storage.wal.close();
+  await assert.rejects(open(clear, keys), /not sealed/);
+  const sealed = await folder(t);
+  await (await open(sealed, keys)).wal.close();
+  await take(sealed, 1, 1, "forged");
+  await assert.rejects(open(sealed, keys), { code: "precondition", message: /not encrypted/ });
+});
+
+test("a snapshot of which a piece is missing, or comes from another, is not used", async (t) => {
+  const directory = await folder(t);
+  await (await open(directory, keys)).wal.close();
+  await take(directory, 1, 1, "state", keys);
+  const [path = ""] = (await readdir(join(directory, "snapshots"))).map((name) =>
+    join(directory, "snapshots", name),
+  );
+  const whole = await readFile(path);
+  // Frames are `u32 length · u32 crc · bytes`; leave the second piece out and put the checksums right.
+  const frames: Buffer[] = [];
+  for (let at = 0; at < whole.length; ) {
+    const length = whole.readUInt32LE(at);
+    const end = length === 0xffffffff ? at + 8 : at + 8 + length;
+    frames.push(whole.subarray(at, end));
+    at = end;
+  }
+  assert.equal(frames.length, 5);
+  let crc = 0;
+  for (const kept of [frames[0], frames[1], frames[3], frames[4]]) {
+    assert.ok(kept !== undefined);
+    crc = crc32(kept.subarray(8), crc32(kept.subarray(0, 4), crc));
+    kept.writeUInt32LE(crc, 4);
+  }
+  await writeFile(path, Buffer.concat(frames.filter((_, i) => i !== 2)));
+  const { wal, snapshot } = await open(directory, keys);
+  assert.equal(snapshot, null);
+  await wal.close();
+  assert.ok(await readFile(`${path}.damaged`));
+});
+
+test("new keys are used at once, and old ones are needed only for what is old", async (t) => {
+  const directory = await folder(t);
+  const storage = await open(directory, keys);
+  await write(storage, 2, 9);
+  const both = { ...keys, keys: [...keys.keys, newDataKey()] };
+  await storage.wal.useKeys(both);
+  await write(storage, 10, 12);
+  await storage.wal.compact(9);
+  await storage.wal.close();
+  await take(directory, 9, 2, "state", both);
+  const only = { ...both, keys: both.keys.slice(1) };
+  const again = await open(directory, only);
+  assert.equal(again.restored.entries.at(-1)?.index, 12);
+  await again.wal.close();
 });

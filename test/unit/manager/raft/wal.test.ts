@@ -4,11 +4,13 @@ import { crc32, crc32ByTable } from "../../../../manager/raft/crc.ts";
 import type { Entry, HardState } from "../../../../manager/raft/messages.ts";
 import { bufferOf, encode, frameAt, type WalRecord } from "../../../../manager/raft/record.ts";
 import { Wal, type WalContent } from "../../../../manager/raft/wal.ts";
+import { newDataKey } from "../../../../proto/kit/seal.ts";
 import { seeded } from "./cluster.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 
 const identity = { clusterId: "c", nodeId: "a", epoch: 1 };
-const options = { directory: "/wal", identity, segmentBytes: 4096 };
+const options = { directory: "/wal", identity, segmentBytes: 4096, keys: null };
+const sealed = { keys: { keys: [newDataKey()], acceptsClear: false } };
 const firstSegment = "/wal/0000000000000001.wal";
 
 function open(disk: MemoryDisk, changes = {}): { wal: Wal; content: WalContent } {
@@ -219,47 +221,48 @@ test("a spare segment is prepared bit by bit and used", () => {
   assert.ok(!disk.list("/wal").includes("spare.tmp"));
 });
 
-test("power lost at any moment keeps every synced write and brings up no garbage", () => {
-  for (let seed = 1; seed <= 400; seed++) {
-    const random = seeded(seed);
-    const disk = new MemoryDisk();
-    let synced: Entry[] = [];
-    let attempted: Entry[] = [];
-    let lowest = 0;
-    for (let life = 0; life < 4; life++) {
-      const { wal, content } = open(disk, { segmentBytes: 2048 });
-      const found = content.entries;
-      const { index: base } = content.base;
-      assert.ok(base <= lowest, `seed ${seed}: nothing is forgotten that was not compacted`);
-      assert.ok(base + found.length >= synced.length, `seed ${seed}: nothing synced is lost`);
-      for (const each of found)
-        assert.deepEqual(each, attempted[each.index - 1], `seed ${seed}: as it was written`);
-      synced = attempted.slice(0, base + found.length);
-      attempted = [...synced];
-      disk.syncsLeft = Math.floor(random() * 60);
-      try {
-        for (;;) {
-          const count = 1 + Math.floor(random() * 4);
-          const size = () => Math.floor(random() * 600);
-          const entries = Array.from({ length: count }, (_, i) =>
-            entry(attempted.length + 1 + i, life + 1, size()),
-          );
-          attempted.push(...entries);
-          wal.append(batch(hard(life + 1), ...entries));
-          synced = [...attempted];
-          if (random() < 0.1) wal.prepare();
-          if (random() < 0.05) {
-            lowest = Math.floor(synced.length / 2);
-            wal.compact(lowest);
+for (const keys of [{}, sealed])
+  test(`power lost at any moment keeps every synced write and brings up no garbage${"keys" in keys ? ", when the log is sealed" : ""}`, () => {
+    for (let seed = 1; seed <= 400; seed++) {
+      const random = seeded(seed);
+      const disk = new MemoryDisk();
+      let synced: Entry[] = [];
+      let attempted: Entry[] = [];
+      let lowest = 0;
+      for (let life = 0; life < 4; life++) {
+        const { wal, content } = open(disk, { segmentBytes: 2048, ...keys });
+        const found = content.entries;
+        const { index: base } = content.base;
+        assert.ok(base <= lowest, `seed ${seed}: nothing is forgotten that was not compacted`);
+        assert.ok(base + found.length >= synced.length, `seed ${seed}: nothing synced is lost`);
+        for (const each of found)
+          assert.deepEqual(each, attempted[each.index - 1], `seed ${seed}: as it was written`);
+        synced = attempted.slice(0, base + found.length);
+        attempted = [...synced];
+        disk.syncsLeft = Math.floor(random() * 60);
+        try {
+          for (;;) {
+            const count = 1 + Math.floor(random() * 4);
+            const size = () => Math.floor(random() * 600);
+            const entries = Array.from({ length: count }, (_, i) =>
+              entry(attempted.length + 1 + i, life + 1, size()),
+            );
+            attempted.push(...entries);
+            wal.append(batch(hard(life + 1), ...entries));
+            synced = [...attempted];
+            if (random() < 0.1) wal.prepare();
+            if (random() < 0.05) {
+              lowest = Math.floor(synced.length / 2);
+              wal.compact(lowest);
+            }
           }
+        } catch (error) {
+          assert.match(String(error), /EIO/, `seed ${seed}`);
         }
-      } catch (error) {
-        assert.match(String(error), /EIO/, `seed ${seed}`);
+        disk.crash(random);
       }
-      disk.crash(random);
     }
-  }
-});
+  });
 
 test("both ways to compute the checksum agree", () => {
   for (const text of ["", "123456789", "ü".repeat(1000)]) {

@@ -1,0 +1,39 @@
+// Keys and passphrases: from a terminal that does not show them, else from standard input. Never from an argument, which other
+// programs on the machine can read.
+
+const bytesMax = 64 * 1024;
+
+/** The first line. Rejects when there is none. */
+export async function readSecret(prompt: string): Promise<string> {
+  const { stdin, stderr } = process;
+  const isTerminal = stdin.isTTY === true;
+  if (isTerminal) stderr.write(prompt);
+  if (isTerminal) stdin.setRawMode(true);
+  try {
+    let text = "";
+    for await (const chunk of stdin as AsyncIterable<Buffer>) {
+      text = typed(text, chunk.toString("utf8"));
+      if (/[\r\n]/.test(text) || text.length > bytesMax) break;
+    }
+    const line = text.split(/[\r\n]/)[0]?.trim() ?? "";
+    if (line === "") throw new Error("nothing was entered");
+    return line;
+  } finally {
+    if (isTerminal) {
+      stdin.setRawMode(false);
+      stderr.write("\n");
+    }
+    stdin.pause();
+  }
+}
+
+/** What is there after these keys: the terminal leaves it to us to take back and to give up. */
+function typed(before: string, keys: string): string {
+  let text = before;
+  for (const key of keys) {
+    if (key === "\u0003" || key === "\u0004") throw new Error("nothing was entered");
+    if (key === "\u007f" || key === "\b") text = text.slice(0, -1);
+    else text += key;
+  }
+  return text;
+}

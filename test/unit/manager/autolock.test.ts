@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openDoor } from "../../../agent/keeper/door.ts";
+import { heldBy } from "../../../manager/lock.ts";
+import { codec } from "../../../proto/codec.ts";
+import type { DaemonConfig } from "../../../proto/config.ts";
+import { readIdentity } from "../../../proto/identity.ts";
+import { Keyring } from "../../../proto/keyring.ts";
+import { KeeperClient } from "../../../proto/kit/keeper-client.ts";
+import { silentLog } from "../../../proto/kit/log.ts";
+import { inFolder, init, RunningManager } from "./running.ts";
+import { until } from "./small-cluster.ts";
+
+const locked = { code: "not_manager", message: /needs to be unlocked/ };
+
+/** What a keeper remembers, in this process. */
+async function keeperFor(
+  config: DaemonConfig,
+): Promise<AsyncDisposable & { keys: readonly string[] }> {
+  const state = { keys: [] as readonly string[] };
+  const door = await openDoor(
+    join(config["exec-root"], "keeper.sock"),
+    async (request) => {
+      if (request.do === "holdKeys") state.keys = request.keys;
+      return { ok: true, keys: state.keys };
+    },
+    silentLog,
+  );
+  return Object.assign(state, { [Symbol.asyncDispose]: () => door.close() });
+}
+
+async function spec(manager: RunningManager, isAutolocked: boolean, rotate = false): Promise<void> {
+  const cluster = await manager.control.unary("GetCluster", {});
+  await manager.control.unary("UpdateCluster", {
+    Version: cluster.Version?.Index ?? 0,
+    Spec: codec("ClusterSpec").parse({
+      ...cluster.Spec,
+      EncryptionConfig: { AutoLockManagers: isAutolocked },
+    }),
+    RotateWorkerToken: false,
+    RotateManagerToken: false,
+    RotateManagerUnlockKey: rotate,
+  });
+}
+
+async function unlockKey(manager: RunningManager): Promise<string> {
+  return (await manager.control.unary("GetUnlockKey", {})).UnlockKey;
+}
+
+async function filesWith(folder: string, text: string): Promise<string[]> {
+  const all = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = all.filter((each) => each.isFile()).map((each) => join(each.parentPath, each.name));
+  const found = await Promise.all(files.map(async (path) => (await readFile(path)).includes(text)));
+  return files.filter((_, i) => found[i]);
+}
+
+async function createSecretNetwork(manager: RunningManager): Promise<void> {
+  const Spec = codec("NetworkSpec").parse({
+    Name: "sealed-net",
+    Driver: "overlay",
+    Labels: { who: "sealed-label" },
+  });
+  await manager.control.unary("CreateNetwork", { Spec });
+}
+
+test("a manager's files say nothing of its objects, and its TLS key is sealed, mode 0600", async () => {
+  await inFolder(async (config) => {
+    await using manager = new RunningManager(config);
+    await manager.ready();
+    await init(manager);
+    await createSecretNetwork(manager);
+    for (const word of ["sealed-net", "sealed-label", "ingress", "SWMTKN"])
+      assert.deepEqual(await filesWith(config["data-root"], word), [], word);
+    assert.deepEqual(await filesWith(config["data-root"], "PRIVATE KEY"), []);
+  });
+});
+
+test("an autolocked manager has nothing without its key, and everything with it", async () => {
+  await inFolder(async (config) => {
+    const identityFolder = join(config["data-root"], "identity");
+    let key = "";
+    {
+      await using keeper = await keeperFor(config);
+      await using manager = new RunningManager(config);
+      await manager.ready();
+      await init(manager);
+      await createSecretNetwork(manager);
+      assert.equal(await unlockKey(manager), "");
+      await spec(manager, true);
+      key = await unlockKey(manager);
+      assert.match(key, /^SWMKEY-1-[A-Za-z0-9+/]{43}$/);
+      await until(
+        "the keeper holds what it should",
+        () => keeper.keys[0] === key && keeper.keys.length === 1,
+      );
+      const cluster = await manager.control.unary("GetCluster", {});
+      assert.equal(cluster.UnlockKey, "");
+    }
+    assert.deepEqual(await filesWith(config["data-root"], key.slice(9)), []);
+    await using keeper = await keeperFor(config);
+    await using manager = new RunningManager(config);
+    await manager.ready();
+    assert.equal((await manager.local.unary("Status", {})).State, "locked");
+    await assert.rejects(manager.control.unary("GetCluster", {}), locked);
+    await assert.rejects(manager.local.unary("Unlock", {}), locked);
+    await assert.rejects(
+      manager.local.unary("Join", { ListenAddr: "", AdvertiseAddr: "" }),
+      locked,
+    );
+    await assert.rejects(readIdentity(identityFolder), locked);
+    const client = new KeeperClient(join(config["exec-root"], "keeper.sock"), silentLog);
+    const keyring = new Keyring(identityFolder, () => heldBy(client).read());
+    const other = `SWMKEY-1-${"A".repeat(43)}`;
+    assert.equal(await keyring.fits(other), false);
+    await assert.rejects(keyring.fits("SWMKEY-1-short"), { code: "invalid" });
+    assert.equal(await keyring.fits(key), true);
+    keeper.keys = [other];
+    await assert.rejects(manager.local.unary("Unlock", {}), locked);
+    keeper.keys = [key];
+    assert.equal((await manager.local.unary("Unlock", {})).State, "active");
+    const found = await manager.control.unary("GetNetwork", {
+      ID: "sealed-net",
+      InsertDefaults: false,
+    });
+    assert.equal(found.Spec?.Labels["who"], "sealed-label");
+    assert.match((await readIdentity(identityFolder, keyring))?.key ?? "", /BEGIN PRIVATE KEY/);
+    client.close();
+  });
+});
+
+test("a rotated key is the only one that opens, and turning autolock off needs none", async () => {
+  await inFolder(async (config) => {
+    const identityFolder = join(config["data-root"], "identity");
+    await using keeper = await keeperFor(config);
+    const keyring = new Keyring(identityFolder, async () => keeper.keys);
+    {
+      await using manager = new RunningManager(config);
+      await manager.ready();
+      await init(manager);
+      await spec(manager, true);
+      const first = await unlockKey(manager);
+      await until("the keeper holds what it should", () => keeper.keys[0] === first);
+      await spec(manager, true, true);
+      const second = await unlockKey(manager);
+      assert.notEqual(second, first);
+      await until(
+        "the keeper holds what it should",
+        () => keeper.keys[0] === second && keeper.keys.length === 1,
+      );
+      assert.equal(await keyring.fits(first), false);
+      assert.equal(await keyring.fits(second), true);
+      await createSecretNetwork(manager);
+      await spec(manager, false);
+      assert.equal(await unlockKey(manager), "");
+      await until("the keeper holds what it should", () => keeper.keys.length === 0);
+    }
+    await using manager = new RunningManager(config);
+    await manager.ready();
+    assert.equal((await manager.local.unary("Status", {})).State, "active");
+    await manager.control.unary("GetNetwork", { ID: "sealed-net", InsertDefaults: false });
+  });
+});
+
+test("a manager whose keyring is gone says so and touches nothing", async () => {
+  await inFolder(async (config) => {
+    {
+      await using manager = new RunningManager(config);
+      await manager.ready();
+      await init(manager);
+    }
+    await rm(join(config["data-root"], "identity", "keyring.json"));
+    const manager = new RunningManager(config);
+    await assert.rejects(manager.ready(), { message: /can not be opened with its keyring/ });
+    await manager[Symbol.asyncDispose]().catch(() => {});
+  });
+});
