@@ -24,6 +24,8 @@ import { Shared } from "./shared.ts";
 
 const pullsMax = 3;
 const createsMax = 8;
+/** Wired at once: what is wired together costs the kernel one change of its rules. */
+const wiringsMax = 8;
 const stopsMax = 64;
 const retryMsMin = 500;
 const retryMsMax = 30_000;
@@ -73,6 +75,7 @@ export class Performer {
   readonly #images = new Shared();
   readonly #creates = new Limit(createsMax);
   readonly #stops = new Limit(stopsMax);
+  readonly #wirings = new Limit(wiringsMax);
   readonly #stop = new AbortController();
 
   private constructor(options: PerformerOptions, sandboxes: readonly string[]) {
@@ -200,11 +203,12 @@ export class Performer {
         (shared) => this.#pulls.run(() => this.#pull(image, shared), shared),
         signal,
       ),
-    createSandbox: async (step, run) => {
-      this.#sandboxes.add(step.sandbox.id);
-      run.sandbox = await this.#options.network.createSandbox(step.sandbox);
-      this.#remember(run.taskId, { isWired: true });
-    },
+    createSandbox: (step, run, signal) =>
+      this.#wirings.run(async () => {
+        this.#sandboxes.add(step.sandbox.id);
+        run.sandbox = await this.#options.network.createSandbox(step.sandbox);
+        this.#remember(run.taskId, { isWired: true });
+      }, signal),
     create: (step, run, signal) =>
       this.#creates.run(async () => {
         const { engine, containerOf } = this.#options;

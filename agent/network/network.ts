@@ -20,7 +20,7 @@ import { PeerWatch } from "./peers.ts";
 import { emptyView } from "./plan.ts";
 import { portKey } from "./ports.ts";
 import { publishedPorts, sandboxPorts } from "./published.ts";
-import { attempt, Rules } from "./rules.ts";
+import { type Applied, Rules } from "./rules.ts";
 import type {
   Attachment,
   ClusterView,
@@ -38,6 +38,7 @@ const drainLookMs = 200;
 const drainLookShare = 10;
 /** As long as the node is in no swarm, whose way to the peers says it. */
 const mtuDefault = 1_500;
+const mtuLookMs = 5_000;
 
 export interface NetworkOptions {
   readonly execRoot: string;
@@ -61,6 +62,11 @@ export class KernelNetwork implements Network, NetworkCheck {
   #unheldPorts: readonly string[] = [];
   /** How many are being waited for. */
   #draining = 0;
+  /** What has been wired, or is gone, and is not applied yet; null: nothing. */
+  #next: { readonly networkIds: Set<string>; readonly applied: Promise<Applied> } | null = null;
+  /** Of the overlay's inside, as the way to the peers last gave it. */
+  #mtu: { readonly address: string; readonly bytes: number; readonly lookedAt: number } | null =
+    null;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: NetworkOptions) {
@@ -101,14 +107,36 @@ export class KernelNetwork implements Network, NetworkCheck {
     });
   }
 
-  createSandbox(
-    sandbox: Sandbox,
+  async createSandbox(
+    asked: Sandbox,
   ): Promise<{ readonly namespace: string; readonly attachments: readonly Attachment[] }> {
-    return this.#serially(() => this.#createSandbox(sandbox));
+    const { before, sandbox } = await this.#serially(() => this.#wireSandbox(asked));
+    const networkIds = networksOf([before, sandbox]);
+    const { failures } = await this.#apply(networkIds);
+    const failure = failures.find(({ networkId }) => networkIds.has(networkId ?? ""));
+    const ofHost = failures.find(({ networkId }) => networkId === null);
+    if (failure !== undefined || ofHost !== undefined) throw (failure ?? ofHost)?.error;
+    const namespace = this.#wired.sandboxPath(sandbox.id);
+    await this.#serially(async () => {
+      if (this.#wired.sandbox(sandbox.id) !== sandbox) return;
+      await this.#naming.serve(sandbox, namespace, this.#wired.networks);
+      if (hasLocalNames(before) || hasLocalNames(sandbox)) await this.#tellTables();
+    });
+    return { namespace, attachments: sandbox.attachments };
   }
 
+  /** Others need not wait until the kernel is done with its namespace. */
   async removeSandbox(id: string): Promise<void> {
-    const { gone } = await this.#serially(() => this.#removeSandbox(id));
+    const { sandbox, gone } = await this.#serially(() => this.#unwireSandbox(id));
+    if (sandbox !== undefined) {
+      const { failures } = await this.#apply(networksOf([sandbox]));
+      for (const { error } of failures)
+        this.#options.log.warn(
+          { sandbox: id, error: messageOf(error) },
+          "not all of it was removed",
+        );
+      if (hasLocalNames(sandbox)) await this.#serially(() => this.#tellTables());
+    }
     await gone;
   }
 
@@ -184,7 +212,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       const isOfNode = (id: string) =>
         wired.sandbox(id)?.attachments.every(({ networkId }) => this.#locals.has(networkId));
       const all = new Set([...wired.leftSandboxes(), ...wired.sandboxes.map(({ id }) => id)]);
-      for (const id of all) if (isOfNode(id) !== true) await (await this.#removeSandbox(id)).gone;
+      for (const id of all) if (isOfNode(id) !== true) await (await this.#unwireSandbox(id)).gone;
       for (const id of wired.leftNetworks()) if (!wired.isUsed(id)) wired.removeRouter(id);
       if (wired.routers.length > 0) await this.#rules.apply(null, null);
       else {
@@ -201,6 +229,14 @@ export class KernelNetwork implements Network, NetworkCheck {
     this.#rules.release();
   }
 
+  /** It seldom changes, and to look is a walk over all the host's devices. */
+  #overlayMtu(address: string): number {
+    const now = this.#options.world.monotonic();
+    if (this.#mtu?.address !== address || now - this.#mtu.lookedAt >= mtuLookMs)
+      this.#mtu = { address, bytes: overlayMtu(address), lookedAt: now };
+    return this.#mtu.bytes;
+  }
+
   async #update(view: ClusterView): Promise<void> {
     const wired = this.#wired;
     const facts = view.networks.map(networkFacts);
@@ -210,7 +246,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     if (view.networks.length > 0) {
       if (before?.self.dataPathAddr !== view.self.dataPathAddr)
         hastenNeighbours(view.self.dataPathAddr);
-      wired.mtu = this.#options.mtu || overlayMtu(view.self.dataPathAddr);
+      wired.mtu = this.#options.mtu || this.#overlayMtu(view.self.dataPathAddr);
     }
     for (const id of wired.leftNetworks()) {
       if (!facts.some((network) => network.id === id) && !wired.isUsed(id)) wired.removeRouter(id);
@@ -220,15 +256,22 @@ export class KernelNetwork implements Network, NetworkCheck {
     for (const network of facts) {
       await wired.wireRouter(network, view).catch((error: unknown) => problems.push(error));
     }
+    const attempt = (work: () => void) => {
+      try {
+        work();
+      } catch (error) {
+        problems.push(error);
+      }
+    };
     for (const sandbox of wired.sandboxes) {
-      attempt(problems, () => wired.wireSandbox(sandbox));
+      attempt(() => wired.wireSandbox(sandbox));
     }
     const { taken, failures } = await this.#rules.apply(view, null);
     // A port of an address that is another node's is that node's alone.
     const unheld = [...taken.values()].filter(({ code }) => code !== "not_found");
     this.#unheldPorts = unheld.map(({ message }) => message);
-    problems.push(...failures, ...unheld);
-    attempt(problems, () => this.#forgetFlows(before, view));
+    problems.push(...failures.map(({ error }) => error), ...unheld);
+    attempt(() => this.#forgetFlows(before, view));
     await this.#tellKeeper();
     for (const problem of problems.slice(1)) {
       this.#options.log.warn({ error: messageOf(problem) }, "a further problem of the networks");
@@ -236,9 +279,23 @@ export class KernelNetwork implements Network, NetworkCheck {
     if (problems.length > 0) throw problems[0];
   }
 
-  async #createSandbox(
+  /** Changes of these networks' rules: one transaction for all who ask while it waits for its turn. */
+  #apply(networkIds: ReadonlySet<string>): Promise<Applied> {
+    if (this.#next === null) {
+      const all = new Set<string>();
+      const applied = this.#serially(() => {
+        this.#next = null;
+        return this.#rules.apply(this.#view, all);
+      });
+      this.#next = { networkIds: all, applied };
+    }
+    for (const id of networkIds) this.#next.networkIds.add(id);
+    return this.#next.applied;
+  }
+
+  async #wireSandbox(
     asked: Sandbox,
-  ): Promise<{ readonly namespace: string; readonly attachments: readonly Attachment[] }> {
+  ): Promise<{ readonly before: Sandbox | undefined; readonly sandbox: Sandbox }> {
     const wired = this.#wired;
     const before = wired.sandbox(asked.id);
     const sandbox = placeLocally(asked, before, wired.sandboxes, this.#locals);
@@ -267,12 +324,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       if (!sandbox.attachments.some(({ networkId }) => networkId === attachment.networkId))
         wired.unwire(attachment);
     wired.wireSandbox(sandbox);
-    const { failures } = await this.#rules.apply(this.#view, both(before, sandbox));
-    if (failures.length > 0) throw failures[0];
-    const namespace = wired.sandboxPath(sandbox.id);
-    await this.#naming.serve(sandbox, namespace, wired.networks);
-    if (hasLocalNames(before) || hasLocalNames(sandbox)) await this.#tellTables();
-    return { namespace, attachments: sandbox.attachments };
+    return { before, sandbox };
   }
 
   /** Throws `conflict` with Docker's sentence when something else of ours is published there. */
@@ -301,20 +353,14 @@ export class KernelNetwork implements Network, NetworkCheck {
     }
   }
 
-  /** Others need not wait until the kernel is done with its namespace. */
-  async #removeSandbox(id: string): Promise<{ readonly gone: Promise<void> }> {
+  async #unwireSandbox(
+    id: string,
+  ): Promise<{ readonly sandbox: Sandbox | undefined; readonly gone: Promise<void> }> {
     const sandbox = this.#wired.sandbox(id);
     await this.#naming.forget(id);
     const gone = this.#wired.removeSandbox(id);
     gone.catch(() => {});
-    if (sandbox === undefined) return { gone };
-    const { failures } = await this.#rules.apply(this.#view, sandbox);
-    for (const problem of failures) {
-      const error = messageOf(problem);
-      this.#options.log.warn({ sandbox: id, error }, "not all of it was removed");
-    }
-    if (hasLocalNames(sandbox)) await this.#tellTables();
-    return { gone };
+    return { sandbox, gone };
   }
 
   /** Where endpoints serve no more (at a start nothing is known of before), flows may lead astray. */
@@ -406,9 +452,10 @@ export class KernelNetwork implements Network, NetworkCheck {
   }
 }
 
-/** The sandbox as it was and as it is, for what has to change in the routers of both. */
-function both(before: Sandbox | undefined, after: Sandbox): Sandbox {
-  return { ...after, attachments: [...(before?.attachments ?? []), ...after.attachments] };
+/** Of a sandbox as it was and as it is: what has to change is in the routers of both. */
+function networksOf(sandboxes: readonly (Sandbox | undefined)[]): ReadonlySet<string> {
+  const attachments = sandboxes.flatMap((sandbox) => sandbox?.attachments ?? []);
+  return new Set(attachments.map(({ networkId }) => networkId));
 }
 
 function hasLocalNames(sandbox: Sandbox | undefined): boolean {

@@ -8,14 +8,20 @@ import { HeldPorts, portKey } from "./ports.ts";
 import { type PublishedPort, publishedPorts } from "./published.ts";
 import { withSocket } from "./socket.ts";
 import { hostTables, routerTables } from "./tables.ts";
-import type { ClusterView, Sandbox } from "./types.ts";
+import type { ClusterView } from "./types.ts";
 import type { Wired } from "./wired.ts";
 import { hostWish, routerWish, sandboxWish, type Wish } from "./wishes.ts";
 
 export interface Applied {
   /** By the port's key, of ports that a program has. */
   readonly taken: ReadonlyMap<string, SwarmError>;
-  readonly failures: readonly unknown[];
+  readonly failures: readonly Failure[];
+}
+
+export interface Failure {
+  /** Whose router it is; null: the host. */
+  readonly networkId: string | null;
+  readonly error: unknown;
 }
 
 export class Rules {
@@ -29,27 +35,34 @@ export class Rules {
   }
 
   /**
-   * Ports, routers (all, or those of one sandbox) and the host. Ports that a program holds are left out; what fails does
-   * not hold up the rest, and is returned. `view` null: the managers have not spoken yet.
+   * Ports, routers (all: null, or those of some networks) and the host. Ports that a program holds are left out; what
+   * fails does not hold up the rest, and is returned. `view` null: the managers have not spoken yet.
    */
-  async apply(view: ClusterView | null, sandbox: Sandbox | null): Promise<Applied> {
+  async apply(view: ClusterView | null, networkIds: ReadonlySet<string> | null): Promise<Applied> {
     const wired = this.#wired;
     const { ports, taken } = await this.#ports(view);
-    const failures: unknown[] = [];
+    const failures: Failure[] = [];
+    const attempt = (networkId: string | null, work: () => void) => {
+      try {
+        work();
+      } catch (error) {
+        failures.push({ networkId, error });
+      }
+    };
     const { sandboxes, slots, families } = wired;
     for (const { facts: network, slot, state } of wired.routers) {
-      if (sandbox?.attachments.every(({ networkId }) => networkId !== network.id)) continue;
+      if (networkIds?.has(network.id) === false) continue;
       const input = { view: view ?? emptyView, network, sandboxes, slot };
       // Routes first: nothing is balanced to where no way leads yet.
-      attempt(failures, () =>
+      attempt(network.id, () =>
         withSocket(state.path, (socket) => state.setObjects(socket, routerObjects(input))),
       );
-      attempt(failures, () => state.setTables(routerTables({ ...input, ports })));
+      attempt(network.id, () => state.setTables(routerTables({ ...input, ports })));
     }
     // Until the managers have spoken, what an earlier agent left is better than what we know.
     if (view !== null || !wired.hasUnknownRouters()) {
       const host = { view: view ?? emptyView, ports, slots, families };
-      attempt(failures, () => this.host.setTables(hostTables(host)));
+      attempt(null, () => this.host.setTables(hostTables(host)));
     }
     return { taken, failures };
   }
@@ -96,14 +109,5 @@ export class Rules {
     const wanted = publishedPorts(view ?? emptyView, networks, sandboxes);
     const taken = await this.#held.hold(wanted);
     return { ports: wanted.filter((port) => !taken.has(portKey(port))), taken };
-  }
-}
-
-/** What fails is noted and does not hold up what follows. */
-export function attempt(problems: unknown[], work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    problems.push(error);
   }
 }

@@ -13,6 +13,9 @@ import type { NodeSession } from "./session.ts";
 
 /** Changes of names and addresses are sent at most so often. */
 const coalesceMs = 100;
+/** And in a burst, in which one time is this soon after the other, while nobody waits for a withdrawal. */
+const coalesceBurstMs = 250;
+const burstMs = 2 * coalesceBurstMs;
 
 export interface NamesOptions {
   readonly world: World;
@@ -40,6 +43,7 @@ export class Names {
   readonly #flushAlarm: Alarm;
   readonly #holdAlarm: Alarm;
   #flushedAt = Number.NEGATIVE_INFINITY;
+  #isBurst = false;
   #flushedIndex = 0;
   /** A manager that just started has no sessions to ask: what should stop then simply waits until it would have them. */
   #settledAt = Number.POSITIVE_INFINITY;
@@ -79,11 +83,12 @@ export class Names {
     return this.#dirty.size === 0 ? this.#options.state().index : this.#flushedIndex;
   }
 
-  /** Sends what has changed: at once, or when 100 ms have passed since the last time. */
+  /** Sends what has changed: at once, or 100 ms after the last time; what comes on and on without a withdrawal after 250 ms. */
   flushSoon(): void {
     this.#holdAlarm.set(this.#holds.expiresAt());
     if (this.#dirty.size === 0) return;
-    const at = this.#flushedAt + coalesceMs;
+    const isPatient = this.#isBurst && this.#holds.unsent().length === 0;
+    const at = this.#flushedAt + (isPatient ? coalesceBurstMs : coalesceMs);
     if (at <= this.#options.world.monotonic()) this.#flush();
     else this.#flushAlarm.set(at);
   }
@@ -149,7 +154,11 @@ export class Names {
     }
     this.#dirty.clear();
     // What tells nobody anything does not make the next wait.
-    if (deltas.size > 0) this.#flushedAt = this.#options.world.monotonic();
+    if (deltas.size > 0) {
+      const now = this.#options.world.monotonic();
+      this.#isBurst = now - this.#flushedAt < burstMs;
+      this.#flushedAt = now;
+    }
     const used = new Set<string>();
     for (const session of this.#options.sessions()) {
       for (const networkId of session.networks()) used.add(networkId);

@@ -232,12 +232,11 @@ test("a task is told to stop only after every node on its network has withdrawn 
     const acknowledging = new AbortController();
     const told = (async () => {
       for await (const wanted of first.watch(acknowledging.signal)) {
-        if (wanted.tasks.get("t1")?.DesiredState === "shutdown") return Date.now();
+        if (wanted.tasks.get("t1")?.DesiredState === "shutdown") return true;
         first.acknowledge(wanted.version);
       }
-      return 0;
+      return false;
     })();
-    const asked = Date.now();
     await change(cluster, "t1", { DesiredState: "shutdown" });
     await until(
       "it drains at the other node",
@@ -245,14 +244,8 @@ test("a task is told to stop only after every node on its network has withdrawn 
     );
     assert.equal(first.wanted?.tasks.get("t1")?.DesiredState, "running");
     second.acknowledge(second.wanted?.version ?? "");
-    const after = (await told) - asked;
-    assert.ok(after < 900, `told after ${after} ms`);
+    assert.equal(await told, true);
     acknowledging.abort();
-    const again = Date.now();
-    await change(cluster, "t2", { DesiredState: "shutdown" });
-    await until("told", () => second.wanted?.tasks.get("t2")?.DesiredState === "shutdown");
-    const waited = Date.now() - again;
-    assert.ok(waited >= 950 && waited < 2_000, `without an answer it took ${waited} ms`);
   } finally {
     await first.close("test");
     await second.close("test");
