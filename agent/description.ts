@@ -1,14 +1,15 @@
 // What this machine tells the managers about itself.
 
 import { availableParallelism, hostname, machine, totalmem } from "node:os";
-import type { NodeDescription } from "../proto/gen/types.ts";
+import type { DaemonConfig } from "../proto/config.ts";
+import type { GenericResource, NodeDescription } from "../proto/gen/types.ts";
 import { version } from "../proto/kit/version.ts";
 import type { Identity } from "../proto/tls.ts";
 import { nodeTrustInfo } from "../proto/trust.ts";
 
-/** `labels`: key=value, from the daemon's settings. `identity`: null before this machine is a node. */
+/** `identity`: null before this machine is a node. */
 export function describeNode(
-  labels: readonly string[],
+  config: Pick<DaemonConfig, "labels" | "node-generic-resources">,
   identity: Identity | null,
 ): NodeDescription {
   return {
@@ -17,11 +18,11 @@ export function describeNode(
     Resources: {
       NanoCPUs: availableParallelism() * 1_000_000_000,
       MemoryBytes: totalmem(),
-      GenericResources: [],
+      GenericResources: config["node-generic-resources"].map(genericResource),
     },
     Engine: {
       EngineVersion: version,
-      Labels: Object.fromEntries(labels.map(splitLabel)),
+      Labels: Object.fromEntries(config.labels.map(splitLabel)),
       Plugins: [
         { Type: "Log", Name: "json-file" },
         { Type: "Network", Name: "overlay" },
@@ -30,6 +31,13 @@ export function describeNode(
     },
     ...(identity === null ? {} : { TLSInfo: nodeTrustInfo(identity) }),
   };
+}
+
+/** fpga=4: so many; gpu=UUID1: one that has a name. */
+function genericResource(text: string): GenericResource {
+  const [Kind, Value] = splitLabel(text);
+  if (/^\d+$/.test(Value)) return { DiscreteResourceSpec: { Kind, Value: Number(Value) } };
+  return { NamedResourceSpec: { Kind, Value } };
 }
 
 function splitLabel(label: string): [string, string] {

@@ -240,7 +240,7 @@ export class NodeMembership implements Membership {
           directory: this.#folder("identity"),
           remotes: request.RemoteAddrs,
           token: request.JoinToken,
-          description: describeNode(this.#options.config.labels, null),
+          description: describeNode(this.#options.config, null),
           availability: request.Availability,
           advertiseAddr: addresses.advertiseAddr,
           dataPathAddr: addresses.dataPathAddr,
@@ -428,7 +428,7 @@ export class NodeMembership implements Membership {
       savedFile: join(this.#folder("agent"), "wanted.pb"),
       bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
       hello: (now) => ({
-        Description: describeNode(config.labels, now),
+        Description: describeNode(config, now),
         DataPathAddr: addresses.dataPathAddr,
         Routes: ownRoutes(networkInterfaces()),
         Tasks: swarm.held(),
@@ -473,7 +473,7 @@ export class NodeMembership implements Membership {
     await this.#manager.start();
     await make({
       CSR: csr,
-      Description: describeNode(config.labels, null),
+      Description: describeNode(config, null),
       ListenAddr: addresses.listenAddr,
       AdvertiseAddr: addresses.advertiseAddr,
       DataPathAddr: addresses.dataPathAddr,

@@ -1,6 +1,6 @@
 // Commands as Docker's flags behave: --flag=false, -n=5, and its words for usage errors.
 
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { ConnectionError, DaemonError } from "./client.ts";
 import { UsageError } from "./values.ts";
 
@@ -60,8 +60,21 @@ export class DockerCommand extends Command {
       } else if (equals < 0) result.push(word);
       else if (["true", "1"].includes(word.slice(equals + 1))) result.push(name);
       else if (!["false", "0"].includes(word.slice(equals + 1))) result.push(word);
+      else result.push(...this.#denial(option.long ?? ""));
     }
     return result;
+  }
+
+  /** `--tty=false` where that is another thing than not to say `--tty`. */
+  #denial(long: string): readonly string[] {
+    const denial = long.replace(/^--/, "--no-");
+    return this.options.some((each) => each.long === denial) ? [denial] : [];
+  }
+
+  /** A flag that may also be taken back: `--tty=false`. */
+  deniable(flags: string, description: string): this {
+    const denial = flags.replace(/^(-\w, )?--/, "--no-");
+    return this.option(flags, description).addOption(new Option(denial).hideHelp());
   }
 
   #rest(argv: readonly string[]): string[] {

@@ -24,6 +24,11 @@ export function addDaemonCommands(program: Command, doors: Doors): void {
     .option("--cgroup-parent <path>", "the control group that containers are put into")
     .option("-l, --log-level <level>", "trace | debug | info | warn | error")
     .option("--label <key=value>", "a label of this node's engine; repeatable", collect)
+    .option(
+      "--node-generic-resource <kind=value>",
+      "what tasks may reserve of this node: gpu=UUID or fpga=4; repeatable",
+      collect,
+    )
     .option("--insecure-registry <host>", "a registry spoken to without TLS; repeatable", collect)
     .option("--registry-mirror <url>", "a mirror that is asked first; repeatable", collect)
     .option("--swarm-default-advertise-addr <address>", "the address that other nodes use")
@@ -47,6 +52,7 @@ export interface DaemonFlags {
   readonly configFile?: string;
   readonly host?: readonly string[];
   readonly label?: readonly string[];
+  readonly nodeGenericResource?: readonly string[];
   readonly insecureRegistry?: readonly string[];
   readonly registryMirror?: readonly string[];
   readonly dataRoot?: string;
@@ -94,6 +100,7 @@ function settingsOf(flags: DaemonFlags): Record<string, unknown> {
   const settings: Record<string, unknown> = {
     hosts: flags.host,
     labels: flags.label,
+    "node-generic-resources": flags.nodeGenericResource,
     "insecure-registries": flags.insecureRegistry,
     "registry-mirrors": flags.registryMirror,
     "data-root": flags.dataRoot,

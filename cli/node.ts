@@ -1,8 +1,8 @@
 // `tsswarm node …`
 
 import type { Node, NodeSpec } from "../proto/gen/types.ts";
+import type { Body } from "./body.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
-import type { Body } from "./service-create-spec.ts";
 import { map } from "./service-pretty.ts";
 import { byName, humanMemory, inspected, type Listing, list, moment, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";

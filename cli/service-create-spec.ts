@@ -8,15 +8,10 @@ import type {
   TaskSpec,
   UpdateConfig,
 } from "../proto/gen/types.ts";
+import { type Body, prune } from "./body.ts";
+import { hostOptions } from "./service-host.ts";
 import type { CommonFlags, CreateFlags } from "./service-options.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
-
-/** A JSON body: everything may be absent. */
-export type Body<T> = T extends readonly (infer E)[]
-  ? readonly Body<E>[]
-  : T extends object
-    ? { readonly [K in keyof T]?: Body<T[K]> | undefined }
-    : T;
 
 /** `own`: this process's environment, for `-e NAME` without a value. */
 export function createSpec(
@@ -41,11 +36,15 @@ function taskSpec(flags: CreateFlags, container: Body<ContainerSpec>): Body<Task
     ContainerSpec: container,
     Resources: {
       Limits: { NanoCPUs: flags.limitCpu, MemoryBytes: flags.limitMemory, Pids: flags.limitPids },
-      Reservations: { NanoCPUs: flags.reserveCpu, MemoryBytes: flags.reserveMemory },
+      Reservations: {
+        NanoCPUs: flags.reserveCpu,
+        MemoryBytes: flags.reserveMemory,
+        GenericResources: flags.genericResource,
+      },
     },
     RestartPolicy: {
       Condition: flags.restartCondition,
-      Delay: flags.restartDelay,
+      Delay: flags.restartDelay ?? (isRestartGiven(flags) ? restartDelayDefault : undefined),
       MaxAttempts: flags.restartMaxAttempts,
       Window: flags.restartWindow,
     },
@@ -57,6 +56,14 @@ function taskSpec(flags: CreateFlags, container: Body<ContainerSpec>): Body<Task
     Networks: flags.network,
     LogDriver: logDriver(flags),
   };
+}
+
+const restartDelayDefault = 5e9;
+
+/** As Docker's command, the policy is written with its delay when any of it is. */
+function isRestartGiven(flags: CommonFlags): boolean {
+  const { restartCondition, restartMaxAttempts, restartWindow } = flags;
+  return [restartCondition, restartMaxAttempts, restartWindow].some((flag) => flag !== undefined);
 }
 
 function containerSpec(
@@ -90,6 +97,7 @@ function containerSpec(
     CapabilityDrop: flags.capDrop?.map(capability),
     Ulimits: flags.ulimit,
     OomScoreAdj: flags.oomScoreAdj,
+    HostConfig: hostOptions(flags),
   };
 }
 
@@ -143,7 +151,7 @@ export function updateConfig(
     Parallelism: given.Parallelism ?? 1,
     Delay: given.Delay,
     Monitor: given.Monitor ?? defaultMonitor,
-    FailureAction: given.FailureAction,
+    FailureAction: given.FailureAction ?? (kind === "rollback" ? "pause" : undefined),
     MaxFailureRatio: given.MaxFailureRatio,
     Order: given.Order ?? "stop-first",
   };
@@ -166,22 +174,4 @@ export function healthcheck(flags: CommonFlags): Body<HealthConfig> | undefined 
   if (!isGiven && flags.healthCmd === undefined) return undefined;
   const test = flags.healthCmd === undefined ? undefined : ["CMD-SHELL", flags.healthCmd];
   return { Test: test, ...given };
-}
-
-/** Without what is undefined, empty lists, and objects in which nothing is left but those the API needs to see. */
-export function prune<T>(value: T): T {
-  return (pruned(value, "") ?? {}) as T;
-}
-
-const meaningfulWhenEmpty = new Set(["Global", "GlobalJob", "Replicated", "ReplicatedJob"]);
-
-function pruned(value: unknown, key: string): unknown {
-  if (Array.isArray(value))
-    return value.length === 0 ? undefined : value.map((item) => pruned(item, "") ?? {});
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value)
-    .map(([name, item]) => [name, pruned(item, name)] as const)
-    .filter(([, item]) => item !== undefined);
-  if (entries.length === 0 && !meaningfulWhenEmpty.has(key)) return undefined;
-  return Object.fromEntries(entries);
 }

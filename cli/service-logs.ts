@@ -1,9 +1,9 @@
 // `tsswarm service logs`: the lines of all tasks, each with where it comes from.
 
 import type { Node, Service, Task } from "../proto/gen/types.ts";
+import type { Body } from "./body.ts";
 import { DaemonError } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
-import type { Body } from "./service-create-spec.ts";
 import { frames, since, untilInterrupted } from "./streams.ts";
 import { taskName } from "./tasks.ts";
 import type { Terminal } from "./terminal.ts";

@@ -2,6 +2,12 @@
 
 import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
 import type { DockerCommand } from "./command.ts";
+import {
+  addHostCreateFlags,
+  addHostUpdateFlags,
+  type HostCreateFlags,
+  type HostUpdateFlags,
+} from "./service-host.ts";
 import * as value from "./values.ts";
 
 /** Flags that mean the same in both commands. Absent: not given. */
@@ -57,7 +63,7 @@ export interface CommonFlags {
   readonly rollbackOrder?: string;
 }
 
-export interface CreateFlags extends CommonFlags {
+export interface CreateFlags extends CommonFlags, HostCreateFlags {
   readonly name?: string;
   readonly mode: string;
   readonly capAdd?: readonly string[];
@@ -80,7 +86,7 @@ export interface CreateFlags extends CommonFlags {
   readonly ulimit?: readonly Ulimit[];
 }
 
-export interface UpdateFlags extends CommonFlags {
+export interface UpdateFlags extends CommonFlags, HostUpdateFlags {
   readonly args?: string;
   readonly image?: string;
   readonly force?: boolean;
@@ -166,7 +172,7 @@ function addCommon(command: DockerCommand): DockerCommand {
     .option("--health-timeout <duration>", "Maximum time to allow one check to run", value.duration)
     .option("--no-healthcheck", "Disable any container-specified HEALTHCHECK")
     .option("--hostname <string>", "Container hostname")
-    .option("--init", "Use an init inside each container to forward signals and reap processes")
+    .deniable("--init", "Use an init inside each container to forward signals and reap processes")
     .option("--isolation <string>", "Service container isolation mode")
     .option("--limit-cpu <decimal>", "Limit CPUs", value.nanoCpus)
     .option("--limit-memory <bytes>", "Limit memory", value.bytes)
@@ -175,7 +181,7 @@ function addCommon(command: DockerCommand): DockerCommand {
     .option("--log-opt <list>", "Logging driver options", value.collect)
     .option("--max-concurrent <uint>", "Number of job tasks to run concurrently", value.count)
     .option("--oom-score-adj <int>", "Tune host's OOM preferences (-1000 to 1000)", value.integer)
-    .option("--read-only", "Mount the container's root filesystem as read only")
+    .deniable("--read-only", "Mount the container's root filesystem as read only")
     .option("--replicas <uint>", "Number of tasks", value.count)
     .option(
       "--replicas-max-per-node <uint>",
@@ -206,7 +212,7 @@ function addCommon(command: DockerCommand): DockerCommand {
       value.duration,
     )
     .option("--stop-signal <string>", "Signal to stop the container")
-    .option("-t, --tty", "Allocate a pseudo-TTY")
+    .deniable("-t, --tty", "Allocate a pseudo-TTY")
     .option("-u, --user <string>", "Username or UID (format: <name|uid>[:<group|gid>])")
     .option("-w, --workdir <string>", "Working directory inside the container");
   for (const [word, actions] of [
@@ -245,7 +251,7 @@ function addCommon(command: DockerCommand): DockerCommand {
 
 export function addCreateFlags(command: DockerCommand): DockerCommand {
   const { collect } = value;
-  return addCommon(command)
+  return addHostCreateFlags(addCommon(command))
     .option("--name <string>", "Service name")
     .option(
       "--mode <string>",
@@ -279,7 +285,7 @@ export function addCreateFlags(command: DockerCommand): DockerCommand {
 
 export function addUpdateFlags(command: DockerCommand): DockerCommand {
   const { collect } = value;
-  addCommon(command)
+  addHostUpdateFlags(addCommon(command))
     .option("--args <command>", "Service command args")
     .option("--image <string>", "Service image tag")
     .option("--force", "Force update even if no changes require it")

@@ -1,7 +1,7 @@
 // `service inspect --pretty`: one service for people to read.
 
 import type { PortConfig, Service, UpdateConfig } from "../proto/gen/types.ts";
-import type { Body } from "./service-create-spec.ts";
+import type { Body } from "./body.ts";
 import { humanMemory } from "./table.ts";
 import { durationText } from "./values.ts";
 

@@ -3,8 +3,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Node, Service, Task } from "../proto/gen/types.ts";
 import { rankOf } from "../proto/states.ts";
+import type { Body } from "./body.ts";
 import { Screen } from "./screen.ts";
-import type { Body } from "./service-create-spec.ts";
 import type { Terminal } from "./terminal.ts";
 
 const pauseMs = 200;

@@ -10,14 +10,10 @@ import type {
   TaskSpec,
   UpdateConfig,
 } from "../proto/gen/types.ts";
-import {
-  type Body,
-  capability,
-  healthcheck,
-  logDriver,
-  prune,
-  updateConfig,
-} from "./service-create-spec.ts";
+import { withTag } from "../proto/kit/reference.ts";
+import { type Body, prune } from "./body.ts";
+import { capability, healthcheck, logDriver, updateConfig } from "./service-create-spec.ts";
+import { changeHostOptions, changeList, changeResources } from "./service-host.ts";
 import type { CommonFlags, UpdateFlags } from "./service-options.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
 
@@ -67,6 +63,7 @@ function changeTask(
       Reservations: {
         ...resources?.Reservations,
         ...given({ NanoCPUs: flags.reserveCpu, MemoryBytes: flags.reserveMemory }),
+        GenericResources: changeResources(resources?.Reservations?.GenericResources ?? [], flags),
       },
     },
     RestartPolicy: {
@@ -109,16 +106,7 @@ function changeContainer(
       Search: changeList(dns?.Search, flags.dnsSearchAdd, flags.dnsSearchRm),
       Options: changeList(dns?.Options, flags.dnsOptionAdd, flags.dnsOptionRm),
     },
-    CapabilityAdd: changeList(
-      spec.CapabilityAdd,
-      flags.capAdd?.map(capability),
-      flags.capDrop?.map(capability),
-    ),
-    CapabilityDrop: changeList(
-      spec.CapabilityDrop,
-      flags.capDrop?.map(capability),
-      flags.capAdd?.map(capability),
-    ),
+    ...changeCapabilities(spec, flags),
     Ulimits: [
       ...(spec.Ulimits ?? []).filter(
         ({ Name = "" }) =>
@@ -128,7 +116,7 @@ function changeContainer(
       ...(flags.ulimitAdd ?? []),
     ],
     ...given({
-      Image: flags.image,
+      Image: flags.image === undefined ? undefined : withTag(flags.image),
       Args: flags.args === undefined ? undefined : shellWords(flags.args),
       Command: flags.entrypoint === undefined ? undefined : shellWords(flags.entrypoint),
       Hostname: flags.hostname,
@@ -143,6 +131,22 @@ function changeContainer(
       OomScoreAdj: flags.oomScoreAdj,
     }),
     Healthcheck: changeHealthcheck(spec.Healthcheck, flags),
+    HostConfig: changeHostOptions(spec.HostConfig, flags),
+  };
+}
+
+/** To drop what was added, or add what was dropped, takes it back: no more. */
+function changeCapabilities(
+  { CapabilityAdd: had = [], CapabilityDrop: lacked = [] }: Body<ContainerSpec>,
+  flags: UpdateFlags,
+): Body<ContainerSpec> {
+  const added = (flags.capAdd ?? []).map(capability);
+  const dropped = (flags.capDrop ?? []).map(capability);
+  const without = (list: readonly string[], gone: readonly string[]) =>
+    list.filter((each) => !gone.includes(each));
+  return {
+    CapabilityAdd: changeList(had, without(added, lacked), dropped),
+    CapabilityDrop: changeList(lacked, without(dropped, had), added),
   };
 }
 
@@ -261,14 +265,6 @@ function changeMap(
   for (const [key, value] of Object.entries(old ?? {}))
     if (!removed.includes(key)) result[key] = value ?? "";
   return Object.assign(result, keyValues(added));
-}
-
-function changeList(
-  old: readonly string[] = [],
-  added: readonly string[] = [],
-  removed: readonly string[] = [],
-): readonly string[] {
-  return [...new Set([...old.filter((each) => !removed.includes(each)), ...added])];
 }
 
 function given<T extends object>(values: T): Partial<T> {

@@ -1,9 +1,10 @@
 // `tsswarm service …`
 
 import type { Network, Service, ServiceSpec } from "../proto/gen/types.ts";
+import type { Body } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { ExitCode } from "./command.ts";
-import { type Body, createSpec } from "./service-create-spec.ts";
+import { createSpec } from "./service-create-spec.ts";
 import { addServiceLogs } from "./service-logs.ts";
 import {
   addCreateFlags,
@@ -170,6 +171,15 @@ function rollback(terminal: Terminal, name: string, flags: CommonFlags): Promise
   return change(terminal, name, flags, async (spec) => spec, { rollback: "previous" });
 }
 
+function scaled(
+  mode: Body<ServiceSpec>["Mode"],
+  replicas: number,
+): Body<ServiceSpec>["Mode"] | undefined {
+  if (mode?.Replicated !== undefined) return { Replicated: { Replicas: replicas } };
+  if (mode?.ReplicatedJob === undefined) return undefined;
+  return { ReplicatedJob: { ...mode.ReplicatedJob, TotalCompletions: replicas } };
+}
+
 async function scale(terminal: Terminal, pairs: readonly string[], detach: boolean): Promise<void> {
   const wanted = pairs.map((pair) => {
     const [, name = "", replicas = ""] = /^([^=]+)=(.*)$/.exec(pair) ?? [];
@@ -187,9 +197,10 @@ async function scale(terminal: Terminal, pairs: readonly string[], detach: boole
       const service = await terminal.client.get<Body<Service>>(
         `/services/${encodeURIComponent(name)}`,
       );
-      if (service.Spec?.Mode?.Replicated === undefined)
+      const Mode = scaled(service.Spec?.Mode, replicas);
+      if (Mode === undefined)
         throw new Error(`${name}: scale can only be used with replicated or replicated-job mode`);
-      const body = { ...service.Spec, Mode: { Replicated: { Replicas: replicas } } };
+      const body = { ...service.Spec, Mode };
       await terminal.client.post(`/services/${service.ID}/update`, {
         body,
         query: { version: service.Version?.Index ?? 0 },

@@ -4,9 +4,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CAConfig, Cluster, Node } from "../proto/gen/types.ts";
+import type { Body } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { Screen } from "./screen.ts";
-import type { Body } from "./service-create-spec.ts";
 import type { Terminal } from "./terminal.ts";
 import { duration, UsageError } from "./values.ts";
 

@@ -1,5 +1,6 @@
 // `tsswarm swarm …`
 
+import { privilegedLabel } from "../proto/policy.ts";
 import type { DockerCommand } from "./command.ts";
 import { addBackupCommands } from "./swarm-backup.ts";
 import { addCaCommand, external } from "./swarm-ca.ts";
@@ -9,6 +10,7 @@ import { collect, count, duration } from "./values.ts";
 
 interface SpecFlags {
   readonly autolock?: boolean;
+  readonly allowPrivileged?: boolean;
   readonly certExpiry?: number;
   readonly externalCa?: readonly unknown[];
   readonly dispatcherHeartbeat?: number;
@@ -146,6 +148,7 @@ function pools(text: string, all: readonly string[] = []): readonly string[] {
 
 function addSpecFlags(command: DockerCommand): DockerCommand {
   return command
+    .deniable("--allow-privileged", "Let services have all powers over their nodes")
     .option("--autolock", "Enable manager autolocking")
     .option("--cert-expiry <duration>", "Validity period for node certificates", duration)
     .option(
@@ -162,6 +165,8 @@ function addSpecFlags(command: DockerCommand): DockerCommand {
 /** Only what was asked for: the rest is the daemon's default. */
 export function clusterSpec(flags: SpecFlags): Record<string, unknown> {
   const spec: Record<string, unknown> = {};
+  if (flags.allowPrivileged !== undefined)
+    spec["Labels"] = { [privilegedLabel]: String(flags.allowPrivileged) };
   if (flags.taskHistoryLimit !== undefined)
     spec["Orchestration"] = { TaskHistoryRetentionLimit: flags.taskHistoryLimit };
   const raft = { SnapshotInterval: flags.snapshotInterval, KeepOldSnapshots: flags.maxSnapshots };

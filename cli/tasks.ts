@@ -1,7 +1,7 @@
 // The table of tasks of `service ps` and `node ps`.
 
 import type { Node, Service, Task } from "../proto/gen/types.ts";
-import type { Body } from "./service-create-spec.ts";
+import type { Body } from "./body.ts";
 import { ago, byName, type Listing, list, type Row } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 import { filters } from "./values.ts";

@@ -249,6 +249,7 @@ export function mount(text: string): Mount {
     else if (key === "bind-propagation") options.bind["Propagation"] = value ?? "";
     else if (key === "bind-create-src")
       options.bind["CreateMountpoint"] = value === undefined || bool(value);
+    else if (key === "bind-recursive") Object.assign(options.bind, recursion(value ?? ""));
     else if (key === "bind-nonrecursive")
       options.bind["NonRecursive"] = value === undefined || bool(value);
     else if (key === "volume-nocopy") options.volume["NoCopy"] = value === undefined || bool(value);
@@ -261,6 +262,23 @@ export function mount(text: string): Mount {
     else throw new UsageError(`unexpected key '${rawKey}' in '${text}'`);
   }
   return finishMount(text, result, options, driver, labels);
+}
+
+function recursion(word: string): object {
+  switch (word) {
+    case "enabled":
+      return {};
+    case "disabled":
+      return { NonRecursive: true };
+    case "writable":
+      return { ReadOnlyNonRecursive: true };
+    case "readonly":
+      return { ReadOnlyForceRecursive: true };
+    default:
+      throw new UsageError(
+        `invalid value for bind-recursive: ${word} (must be "enabled", "disabled", "writable", or "readonly")`,
+      );
+  }
 }
 
 function finishMount(

@@ -31,6 +31,10 @@ const daemonConfig = z.strictObject({
     })
     .prefault({}),
   labels: z.array(z.string().regex(/^[^=]+=/, "key=value is expected")).default([]),
+  /** gpu=UUID1, gpu=UUID2: named ones; fpga=4: so many. */
+  "node-generic-resources": z
+    .array(z.string().regex(/^[\w.-]+=[^=,\s]+$/, "kind=value is expected"))
+    .default([]),
   "insecure-registries": z.array(z.string()).default([]),
   "registry-mirrors": z.array(z.url()).default([]),
   "swarm-default-advertise-addr": z.string().default(""),

@@ -4,6 +4,7 @@
 import { isIPv4 } from "node:net";
 import { codec } from "../../proto/codec.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { checkLogDriver, logLimits } from "../engine/log-limits.ts";
 import type {
   ContainerConfig,
   CreateContainer,
@@ -161,29 +162,6 @@ function hostOf(body: CreateBody): HostConfig {
   };
 }
 
-const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
-
-/** json-file's max-size and max-file. Throws `invalid`, `unsupported` for its other options. */
-function logLimits(options: Readonly<Record<string, string>>): Pick<HostConfig, "LogLimits"> {
-  const { "max-size": size, "max-file": files, ...others } = options;
-  const [other] = Object.keys(others);
-  refuse(other !== undefined, `the log option ${other}`);
-  if (size === undefined && files === undefined) return {};
-  const [, digits = "", unit = ""] = /^(\d+)([kmg]?)b?$/i.exec(size ?? "0") ?? [];
-  const bytesMax = Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);
-  if (size !== undefined && !(bytesMax > 0))
-    throw new SwarmError("invalid", `invalid value for max-size: ${size}`);
-  const filesMax = Number(files ?? 1);
-  if (!Number.isInteger(filesMax) || filesMax < 1)
-    throw new SwarmError("invalid", `invalid value for max-file: ${files}`);
-  return {
-    LogLimits: {
-      ...(size === undefined ? {} : { bytesMax }),
-      ...(files === undefined ? {} : { filesMax }),
-    },
-  };
-}
-
 function extraHost(line: string): string {
   const at = line.search(/[:=]/);
   if (at <= 0) throw new SwarmError("invalid", `bad format for add-host: "${line}"`);
@@ -285,12 +263,7 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 
 /** Everything that would be accepted and not done. */
 function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void {
-  const log = host.LogConfig?.Type ?? "";
-  if (log !== "" && log !== "json-file")
-    throw new SwarmError(
-      "invalid",
-      `logger: no log driver named '${log}' is registered: this node has json-file`,
-    );
+  checkLogDriver(host.LogConfig?.Type ?? "");
   refuse(host.Links.length > 0, "links (--link): use a network of your own, where names resolve");
   refuse(host.VolumesFrom.length > 0, "--volumes-from: name the volumes instead");
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");

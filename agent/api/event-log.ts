@@ -1,10 +1,10 @@
-// The node's container events in Docker's shape: the last ones are kept, new ones go to everybody who listens.
+// The node's own events in Docker's shape: the last ones are kept, new ones go to everybody who listens.
 
 import type { Event } from "../../proto/gen/types.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Queue } from "../../proto/kit/queue.ts";
 import { realWorld } from "../../proto/kit/world.ts";
-import type { ContainerEvent } from "../engine/types.ts";
+import type { ContainerEvent, ObjectEvent } from "../engine/types.ts";
 import type { ApiContext } from "./types.ts";
 
 export interface DockerEvent {
@@ -29,11 +29,24 @@ export class EventLog {
 
   /** Collects until aborted. */
   async follow(context: ApiContext, signal: AbortSignal): Promise<void> {
+    const { engine } = context;
+    await Promise.all([
+      this.#collect(context, () => engine.events(signal), containerEvent, signal),
+      this.#collect(context, () => engine.objectEvents(signal), objectEvent, signal),
+    ]);
+  }
+
+  async #collect<T>(
+    { log }: ApiContext,
+    listen: () => AsyncIterable<T>,
+    shaped: (event: T) => DockerEvent,
+    signal: AbortSignal,
+  ): Promise<void> {
     while (!signal.aborted) {
       try {
-        for await (const event of context.engine.events(signal)) this.#add(containerEvent(event));
+        for await (const event of listen()) this.#add(shaped(event));
       } catch (error) {
-        context.log.warn(`the engine's events broke off: ${messageOf(error)}`);
+        log.warn(`the engine's events broke off: ${messageOf(error)}`);
       }
       await realWorld.sleep(retryMs, signal).catch(() => {});
     }
@@ -74,6 +87,18 @@ function containerEvent({ action, container, time }: ContainerEvent): DockerEven
         ...(action === "die" ? { exitCode: String(container.state.ExitCode) } : {}),
       },
     },
+    scope: "local",
+    ...moment(time),
+  };
+}
+
+function objectEvent({ kind, action, id, attributes, time }: ObjectEvent): DockerEvent {
+  return {
+    // Older clients read these of images, as of containers.
+    ...(kind === "image" ? { status: action, id } : {}),
+    Type: kind,
+    Action: action,
+    Actor: { ID: id, Attributes: attributes },
     scope: "local",
     ...moment(time),
   };

@@ -1,10 +1,11 @@
-// /images: what is unpacked on this node, and pulling more of it.
+// /images: what is on this node.
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { ImageStep, ImageSummary, PullProgress } from "../engine/types.ts";
+import type { ImageStep, ImageSummary } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
+import { push, save } from "./image-transfers.ts";
 import {
   type Filters,
   flagFilter,
@@ -12,14 +13,11 @@ import {
   onlyFilters,
   parameter,
   Query,
-  registryAuth,
   untilOf,
 } from "./request.ts";
-import { errorLine, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
 const knownFilters = ["before", "dangling", "label", "reference", "since", "until"];
-const linesWaitingMax = 64;
 const patternLengthMax = 256;
 
 export function addImages(app: FastifyInstance, context: ApiContext): void {
@@ -31,34 +29,12 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
     return selectImages(await engine.images(), filters).map(imageJson);
   });
 
-  app.post("/images/create", async (request, reply) => {
-    const reference = pullReference(new Query(request));
-    const auth = registryAuth(request);
-    await outflow(
-      reply,
-      "application/json",
-      async (out) => {
-        // Each line waits its turn; a client that reads slowly misses figures, never a change of state.
-        let written = Promise.resolve();
-        let waiting = 0;
-        const progress: PullProgress = (line) => {
-          if (waiting >= linesWaitingMax && line.progressDetail?.current !== undefined) return;
-          waiting++;
-          written = written
-            .then(() => out.write(`${JSON.stringify(line)}\r\n`))
-            .then(() => void waiting--);
-        };
-        await engine.pull(reference, auth, progress, out.gone).finally(() => written);
-      },
-      errorLine,
-    );
-  });
-
-  app.get("/images/*", async (request) => {
+  app.get("/images/*", async (request, reply) => {
     const { name, verb } = nameAndVerb(request);
     if (verb === "json") return engine.inspectImage(name);
     if (verb === "history") return (await engine.imageHistory(name)).map(stepJson);
-    if (["get", "attestations"].includes(verb)) throw notYet(`an image's ${verb}`);
+    if (verb === "get") return save(context, request, reply, [name]);
+    if (verb === "attestations") throw notYet(`an image's ${verb}`);
     throw new SwarmError("not_found", "page not found");
   });
 
@@ -76,7 +52,7 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
       await engine.tagImage(name, tag === "" ? repo : `${repo}:${tag}`);
       return reply.code(201).send();
     }
-    if (verb === "push") throw notYet(`image ${verb}`);
+    if (verb === "push") return push(context, request, reply, name);
     throw new SwarmError("not_found", "page not found");
   });
 
@@ -94,14 +70,6 @@ function nameAndVerb(request: FastifyRequest): { readonly name: string; readonly
   return { name: path.slice(0, Math.max(at, 0)), verb: path.slice(at + 1) };
 }
 
-function pullReference(query: Query): string {
-  const [image, tag] = [query.text("fromImage"), query.text("tag")];
-  if (query.text("fromSrc") !== "") throw notYet("image import");
-  if (image === "") throw new SwarmError("invalid", "fromImage: the image's name is expected");
-  if (tag === "") return image;
-  return tag.includes(":") ? `${image}@${tag}` : `${image}:${tag}`;
-}
-
 function stepJson(step: ImageStep): Json {
   return {
     Id: step.id,
@@ -109,7 +77,7 @@ function stepJson(step: ImageStep): Json {
     CreatedBy: step.createdBy,
     Tags: step.tags.length === 0 ? null : step.tags,
     Size: step.bytes,
-    Comment: "",
+    Comment: step.comment,
   };
 }
 
@@ -138,6 +106,8 @@ async function prune({ engine, log }: ApiContext, filters: Filters): Promise<Jso
       log.debug({ image: image.id, error }, "not pruned");
     }
   }
+  const attributes = { reclaimed: String(bytes) };
+  engine.tell({ kind: "image", action: "prune", id: "", attributes });
   return { ImagesDeleted: deleted, SpaceReclaimed: bytes };
 }
 

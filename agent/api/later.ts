@@ -18,8 +18,6 @@ const later = [
   ["POST", "/configs/:id/update", "a config"],
   ["GET", "/containers/:id/attach/ws", "docker attach"],
   ["GET", "/containers/:id/export", "docker export"],
-  ["GET", "/images/get", "docker save"],
-  ["POST", "/images/load", "docker load"],
   ["GET", "/images/search", "docker search"],
   ["POST", "/plugins/pull", "a plugin"],
   ["POST", "/secrets/create", "a secret"],

@@ -29,6 +29,13 @@ export class Query {
     return value[0] ?? "";
   }
 
+  /** A parameter that may be given several times. */
+  texts(name: string): readonly string[] {
+    const value = this.#values[name];
+    if (value === undefined) return [];
+    return typeof value === "string" ? [value] : value;
+  }
+
   /** As Docker: everything but these words is true. */
   flag(name: string, otherwise = false): boolean {
     if (this.#values[name] === undefined) return otherwise;

@@ -17,6 +17,7 @@ import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
 import { refuse, take } from "./hijack.ts";
+import { addImageTransfers } from "./image-transfers.ts";
 import { addImages } from "./images.ts";
 import { addLater } from "./later.ts";
 import { addNetworks } from "./networks.ts";
@@ -34,7 +35,8 @@ const bodyBytesMax = 4 * 1024 * 1024;
 const headerBytesMax = 64 * 1024;
 const parameterLengthMax = 4096;
 const connectionsMax = 1024;
-const requestMsMax = 300_000;
+/** An archive may take its time. */
+const requestMsMax = 6 * 3_600_000;
 
 /**
  * Listens on every host (`unix:///path`) until closed or aborted. Errors: `conflict` (someone else listens there),
@@ -226,6 +228,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addArchive,
   addExec,
   addImages,
+  addImageTransfers,
   addDistribution,
   addEvents,
   addVolumes,

@@ -101,10 +101,15 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
   });
 }
 
-/** A service without a mode is replicated, and without a number it has one replica. */
+/** A service without a mode is replicated, and without a number it has one replica, as a job has one completion. */
 function specOf(context: ApiContext, request: FastifyRequest): ServiceSpec {
   const spec = withTargets(context, codec("ServiceSpec").parse(jsonBody(request)));
   const mode = spec.Mode ?? {};
+  if (mode.ReplicatedJob !== undefined) {
+    const MaxConcurrent = mode.ReplicatedJob.MaxConcurrent ?? 1;
+    const TotalCompletions = mode.ReplicatedJob.TotalCompletions ?? MaxConcurrent;
+    return { ...spec, Mode: { ...mode, ReplicatedJob: { MaxConcurrent, TotalCompletions } } };
+  }
   const isOther = mode.Global ?? mode.ReplicatedJob ?? mode.GlobalJob;
   if (mode.Replicated === undefined && isOther !== undefined) return spec;
   const Replicas = mode.Replicated?.Replicas ?? 1;

@@ -9,10 +9,10 @@ import { timestamp } from "../../proto/kit/world.ts";
 import type { Exit, SnapshotMount } from "../runtime/types.ts";
 import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
+import type { ContainerHub } from "./container-hub.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import { startFailure } from "./failures.ts";
 import { probeCommand, unknownYet } from "./health.ts";
-import type { Hub } from "./hub.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
 import { endLooks } from "./rootfs.ts";
@@ -34,7 +34,7 @@ export interface LocalHooks {
 export interface ContainersParts extends CreatorParts, LogPipesParts {
   readonly local: LocalHooks;
   readonly attachments: Pick<Attachments, "connect" | "started" | "end">;
-  readonly hub: Hub;
+  readonly hub: ContainerHub;
   readonly scope: Scope;
   /** Called when a container runs (again), with a signal that aborts when it has ended. */
   readonly onRunning: (id: string, signal: AbortSignal) => void;

@@ -91,6 +91,7 @@ export class Creator {
         labels,
         snapshotKey: id,
         spec,
+        shim: shimOf(wanted.host),
       });
       const record: ContainerFile = {
         format: 1,
@@ -224,6 +225,11 @@ export class Creator {
       await writeFile(join(directory, name), content, { mode: 0o644 });
     return etcMounts(directory);
   }
+}
+
+/** "" is runc's. */
+function shimOf({ Runtime = "" }: HostConfig): string {
+  return Runtime === "runc" ? "" : Runtime;
 }
 
 const etcNames = ["hosts", "hostname", "resolv.conf"];

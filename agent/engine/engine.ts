@@ -10,18 +10,21 @@ import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { parseReference } from "../../proto/kit/reference.ts";
 import { Scope } from "../../proto/kit/scope.ts";
-import type { World } from "../../proto/kit/world.ts";
+import { timestamp, type World } from "../../proto/kit/world.ts";
 import { loadAppArmorProfile } from "../runtime/apparmor.ts";
 import { type HostFacts, missingFacts, readHostFacts } from "../runtime/host.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { Attachments } from "./attach.ts";
 import { cgroupPath } from "./cgroup.ts";
 import { listChanges } from "./changes.ts";
+import { ContainerHub } from "./container-hub.ts";
 import { Containers } from "./containers.ts";
 import { describeDistribution } from "./distribution.ts";
 import { Execs } from "./execs.ts";
 import { runHealthChecks } from "./health.ts";
 import { Hub } from "./hub.ts";
+import { inspectImage } from "./image-inspect.ts";
+import { ImageOperations } from "./image-operations.ts";
 import { Images } from "./images.ts";
 import { openLibc } from "./libc.ts";
 import { LocalNetworks } from "./local-networks.ts";
@@ -30,10 +33,11 @@ import { readLogs } from "./logs.ts";
 import { Operations } from "./operations.ts";
 import type { OverlayDoor } from "./overlay.ts";
 import { Puller } from "./pull.ts";
+import { Pusher } from "./push.ts";
 import { Records } from "./records.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import { readStats } from "./stats.ts";
-import type { Engine } from "./types.ts";
+import type { Engine, ObjectEvent } from "./types.ts";
 import { Volumes } from "./volumes.ts";
 import { Wiring, type WiringParts } from "./wiring.ts";
 
@@ -56,6 +60,8 @@ export interface OpenEngine extends Engine {
 
 const run = promisify(execFile);
 const versionMsMax = 5_000;
+/** What an agent that died may have left in the middle. */
+const leasePurposes = ["pull", "load", "import"];
 
 /** Adopts what runs. Throws `unavailable` when containerd is not there. */
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
@@ -66,7 +72,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const host = await examineHost(log);
   const libc = openLibc();
   const scope = new Scope("engine");
-  const hub = new Hub(world);
+  const hub = new ContainerHub(world);
+  const objects = new Hub<ObjectEvent>();
   const images = new Images(runtime);
   const records = new Records(dataRoot, log);
   const volumes = new Volumes(dataRoot);
@@ -90,7 +97,13 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     ...{ wiring, execRoot, scope, world, log },
     containers: () => containers,
   });
-  const puller = new Puller(runtime, images, registries);
+  const imageWork = new ImageOperations({
+    ...{ runtime, images, registries, world, dataRoot, hub: objects },
+    puller: new Puller(runtime, images, registries),
+    pusher: new Pusher(runtime, images, registries),
+    containers: () => containers.list(),
+  });
+  await rm(imageWork.scratch, { recursive: true, force: true });
   const containers: Containers = new Containers({
     runtime,
     images,
@@ -126,7 +139,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const execs = new Execs({ runtime, containers, hub, libc, host, execRoot, world });
   const versions = await readVersions(runtime);
   await images.all();
-  await runtime.dropLeases("pull");
+  for (const purpose of leasePurposes) await runtime.dropLeases(purpose);
   await containers.adopt();
   await locals.revive();
   keeper.onReconnect(() => {
@@ -140,12 +153,16 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       if (event.kind === "oom") await containers.noteOutOfMemory(event.id);
   });
   return {
-    pull: (reference, auth, progress, signal) => puller.pull(reference, auth, progress, signal),
+    pull: imageWork.pull,
+    remoteTags: imageWork.remoteTags,
+    pushImage: imageWork.push,
+    saveImages: imageWork.save,
+    loadImages: imageWork.load,
+    importImage: imageWork.import,
     images: () => images.summaries(),
-    inspectImage: (reference) => images.inspect(reference),
-    removeImage: (reference, force) =>
-      images.remove(reference, force, (id) => containers.list().some((c) => c.imageId === id)),
-    tagImage: (reference, name) => images.tag(reference, name),
+    inspectImage: (reference) => inspectImage(images, reference),
+    removeImage: imageWork.remove,
+    tagImage: imageWork.tag,
     imageHistory: (reference) => images.history(reference),
     distribution: (reference, auth, signal) =>
       describeDistribution(parseReference(reference), new Registry(registries, auth), signal),
@@ -222,6 +239,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     resizeExec: (execId, rows, columns) => execs.resize(execId, rows, columns),
     inspectExec: (execId) => execs.inspect(execId),
     events: (signal) => hub.listen(AbortSignal.any([signal, scope.signal])),
+    tell: (event) => objects.emit({ ...event, time: timestamp(world.now()) }),
+    objectEvents: (signal) => objects.listen(AbortSignal.any([signal, scope.signal])),
     info: () => {
       const states = containers.list().map((container) => container.state.Status);
       const running = states.filter((status) => status === "running").length;

@@ -2,15 +2,23 @@
 
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { SwarmError } from "../../proto/kit/errors.ts";
-import { familiarName, fullName, isImageId, parseReference } from "../../proto/kit/reference.ts";
-import type { Descriptor, ImageRecord, Runtime } from "../runtime/types.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import {
+  familiarName,
+  fullName,
+  isImageId,
+  parseReference,
+  type Reference,
+} from "../../proto/kit/reference.ts";
+import type { Descriptor, ImageRecord, Layer, Runtime } from "../runtime/types.ts";
 import {
   choosePlatform,
   configBytesMax,
   type ImageConfig,
+  type Index,
   type Manifest,
   manifestBytesMax,
+  manifestTypes,
   ownPlatform,
   parseImageConfig,
   parseManifest,
@@ -22,17 +30,23 @@ export interface Image {
   readonly record: ImageRecord;
   /** sha256:… of the config. */
   readonly id: string;
+  /** Of its manifest: the record's target, or what an index has for this machine. */
+  readonly source: Descriptor;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
   /** The snapshot to start containers from; "" for an image without layers. */
   readonly chainId: string;
 }
 
-const contentsMax = 1_000;
+/** containerd keeps what a record names: these stand for images without a name, and for steps of builds. */
+const namelessPrefix = "tsswarm-nameless@";
+export const cachePrefix = "tsswarm-build@";
+const contentsMax = 4_000;
 const emptyStep = { id: "<missing>", tags: [] } as const;
 const historyEntry = z.object({
   created: z.string().default(""),
   created_by: z.string().default(""),
+  comment: z.string().default(""),
   empty_layer: z.boolean().default(false),
 });
 
@@ -65,21 +79,35 @@ export class Images {
       if (!/^[0-9a-f]{4,64}$/.test(reference)) return null;
     }
     const prefix = reference.replace(/^sha256:/, "");
-    const fitting = (await this.all()).filter((image) => image.id.slice(7).startsWith(prefix));
+    const everything = await this.#readable(await this.#runtime.images());
+    const fitting = everything.filter((image) => image.id.slice(7).startsWith(prefix));
     if (new Set(fitting.map((image) => image.id)).size > 1)
       throw new SwarmError("invalid", `several images have an id that starts with ${prefix}`);
     return fitting[0] ?? null;
   }
 
-  /** All that can be read; a record whose content is not here (another platform's) is left out. */
+  /** All that can be read but the steps of builds; a record whose content is not here is left out. */
   async all(): Promise<readonly Image[]> {
+    const records = await this.#runtime.images();
+    const images = await this.#readable(
+      records.filter(({ name }) => !name.startsWith(cachePrefix)),
+    );
+    this.#count = new Set(images.map((image) => image.id)).size;
+    return images;
+  }
+
+  async #readable(records: readonly ImageRecord[]): Promise<readonly Image[]> {
     const images: Image[] = [];
-    for (const record of await this.#runtime.images()) {
+    for (const record of records) {
       const image = await this.read(record).catch(() => null);
       if (image !== null) images.push(image);
     }
-    this.#count = new Set(images.map((image) => image.id)).size;
     return images;
+  }
+
+  /** The names of one image. */
+  async named(id: string): Promise<readonly Image[]> {
+    return (await this.all()).filter((image) => image.id === id);
   }
 
   async read(record: ImageRecord): Promise<Image> {
@@ -115,57 +143,6 @@ export class Images {
     return summaries.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0));
   }
 
-  /** Docker's image inspect body. */
-  async inspect(reference: string): Promise<Readonly<Record<string, unknown>>> {
-    const image = await this.find(reference);
-    const same = (await this.all()).filter((other) => other.id === image.id);
-    const { repoTags, repoDigests } = namesOf(same);
-    const { config } = image;
-    const { config: own } = config;
-    const size = await this.bytes(image);
-    return {
-      Id: image.id,
-      RepoTags: repoTags,
-      RepoDigests: repoDigests,
-      Parent: "",
-      Comment: "",
-      Created: config.created,
-      Author: config.author,
-      DockerVersion: "",
-      Architecture: config.architecture,
-      ...(config.variant === "" ? {} : { Variant: config.variant }),
-      Os: config.os,
-      Size: size,
-      VirtualSize: size,
-      GraphDriver: { Name: "overlayfs", Data: null },
-      RootFS: { Type: "layers", Layers: config.diffIds },
-      Metadata: { LastTagTime: image.record.updatedAt },
-      Descriptor: image.record.target,
-      Config: {
-        Hostname: "",
-        Domainname: "",
-        User: own.User,
-        AttachStdin: false,
-        AttachStdout: false,
-        AttachStderr: false,
-        Tty: false,
-        OpenStdin: false,
-        StdinOnce: false,
-        Env: own.Env,
-        Cmd: own.Cmd.length === 0 ? null : own.Cmd,
-        Image: "",
-        Volumes: own.Volumes.length === 0 ? null : emptyMarks(own.Volumes),
-        ...(own.ExposedPorts.length === 0 ? {} : { ExposedPorts: emptyMarks(own.ExposedPorts) }),
-        ...(own.Healthcheck === null ? {} : { Healthcheck: own.Healthcheck }),
-        WorkingDir: own.WorkingDir,
-        Entrypoint: own.Entrypoint.length === 0 ? null : own.Entrypoint,
-        OnBuild: null,
-        Labels: own.Labels,
-        ...(own.StopSignal === "" ? {} : { StopSignal: own.StopSignal }),
-      },
-    };
-  }
-
   /** Unpacked bytes of all layers. */
   async bytes(image: Image): Promise<number> {
     let bytes = 0;
@@ -174,20 +151,48 @@ export class Images {
     return bytes;
   }
 
-  /** One more name for an image, taken from another where that has it. Throws `not_found`, `invalid`. */
-  async tag(reference: string, name: string): Promise<void> {
-    const wanted = parseReference(name);
-    if (wanted.digest !== "")
-      throw new SwarmError("invalid", "refusing to create a tag with a digest reference");
-    const image = await this.find(reference);
-    await this.#runtime.putImage(fullName(wanted), image.record.target);
+  /**
+   * Gives an image a name. What had the name before stays, without one, until it is removed; a name ends the
+   * namelessness of its image.
+   */
+  async put(name: string, target: Descriptor, runtime = this.#runtime): Promise<void> {
+    const before = await runtime.image(name);
+    if (before !== null && before.target.digest !== target.digest)
+      await this.#keepNameless(before, runtime);
+    await runtime.putImage(name, target);
+    await runtime
+      .deleteImage(namelessName(target.digest), false)
+      .catch((error: unknown) => ignoreMissing(error));
     await this.all();
+  }
+
+  /** An image without a name, kept until it is removed. */
+  async putNameless(target: Descriptor, runtime = this.#runtime): Promise<void> {
+    const records = (await runtime.images()).filter(({ name }) => !name.startsWith(cachePrefix));
+    if (records.some((record) => record.target.digest === target.digest)) return;
+    await runtime.putImage(namelessName(target.digest), target);
+  }
+
+  async #keepNameless(record: ImageRecord, runtime: Runtime): Promise<void> {
+    const isNamedElse = (await runtime.images()).some(
+      ({ name, target }) =>
+        target.digest === record.target.digest &&
+        name !== record.name &&
+        !name.startsWith(cachePrefix),
+    );
+    if (!isNamedElse) await runtime.putImage(namelessName(record.target.digest), record.target);
+  }
+
+  /** Takes a name away. With `isKept` its image stays, without one, when this was its last. */
+  async unname(record: ImageRecord, isKept: boolean, wait: boolean): Promise<void> {
+    if (isKept) await this.#keepNameless(record, this.#runtime);
+    await this.#runtime.deleteImage(record.name, wait);
   }
 
   /** The steps that made it, newest first. */
   async history(reference: string): Promise<readonly ImageStep[]> {
     const image = await this.find(reference);
-    const same = (await this.all()).filter((other) => other.id === image.id);
+    const same = await this.named(image.id);
     const layers = [...chainIds(image.config.diffIds)];
     const steps: ImageStep[] = [];
     for (const entry of image.config.history) {
@@ -195,50 +200,12 @@ export class Images {
       const layer = step.empty_layer ? undefined : layers.shift();
       const bytes =
         layer === undefined ? 0 : await this.#runtime.snapshotBytes(layer).catch(() => 0);
-      steps.unshift({ created: step.created, createdBy: step.created_by, bytes, ...emptyStep });
+      const { created, created_by: createdBy, comment } = step;
+      steps.unshift({ created, createdBy, comment, bytes, ...emptyStep });
     }
     const [newest, ...older] = steps;
     if (newest === undefined) return [];
     return [{ ...newest, id: image.id, tags: namesOf(same).repoTags }, ...older];
-  }
-
-  /** Untags, and deletes when it was the last name. `isUsed` tells whether a container was made from the image. */
-  async remove(
-    reference: string,
-    force: boolean,
-    isUsed: (imageId: string) => boolean,
-  ): Promise<readonly { readonly Untagged?: string; readonly Deleted?: string }[]> {
-    const image = await this.find(reference);
-    const same = (await this.all()).filter((other) => other.id === image.id);
-    const byId = isImageId(reference) || image.record.name !== safeFullName(reference);
-    const tags = namesOf(same).repoTags;
-    if (byId && tags.length > 1 && !force)
-      throw new SwarmError(
-        "conflict",
-        `unable to delete ${reference} (must be forced) - image is referenced in multiple repositories`,
-      );
-    const leaving = byId
-      ? same
-      : same.filter(
-          (other) =>
-            other.record.name === image.record.name ||
-            // The digest's own name goes with the last tag.
-            (tags.length <= 1 && other.record.name.includes("@")),
-        );
-    const isLast = leaving.length === same.length;
-    if (isLast && !force && isUsed(image.id))
-      throw new SwarmError(
-        "conflict",
-        `unable to remove repository reference "${reference}" (must force) - a container is using its image ${image.id.slice(7, 19)}`,
-      );
-    const answer: { Untagged?: string; Deleted?: string }[] = [];
-    for (const [at, other] of leaving.entries()) {
-      await this.#runtime.deleteImage(other.record.name, at === leaving.length - 1);
-      answer.push({ Untagged: familiar(other.record) });
-    }
-    if (isLast) answer.push({ Deleted: image.id });
-    await this.all();
-    return answer;
   }
 }
 
@@ -247,24 +214,37 @@ async function readImage(
   target: Descriptor,
   name: string,
 ): Promise<Omit<Image, "record">> {
-  const first = parseManifest(await runtime.readBlob(target.digest, manifestBytesMax), name);
-  let manifest = first;
-  if (manifest.kind === "index") {
-    const chosen = choosePlatform(manifest, ownPlatform(process.arch));
-    if (chosen === null)
-      throw new SwarmError("not_found", `${name} has no image for ${process.arch}`);
-    manifest = parseManifest(await runtime.readBlob(chosen.digest, manifestBytesMax), name);
-  }
+  const top = parseManifest(await runtime.readBlob(target.digest, manifestBytesMax), name);
+  const source = top.kind === "index" ? await chooseHere(runtime, top, name) : target;
+  const manifest =
+    top.kind === "index"
+      ? parseManifest(await runtime.readBlob(source.digest, manifestBytesMax), name)
+      : top;
   if (manifest.kind === "index")
     throw new SwarmError("unsupported", `${name}: an index of indexes`);
   const bytes = await runtime.readBlob(manifest.config.digest, configBytesMax);
   const config = parseImageConfig(bytes, name);
   return {
     id: manifest.config.digest,
+    source,
     manifest,
     config,
     chainId: chainIds(config.diffIds).at(-1) ?? "",
   };
+}
+
+/** This machine's platform, or else the first of which the manifest is here. */
+async function chooseHere(runtime: Runtime, index: Index, name: string): Promise<Descriptor> {
+  const own = choosePlatform(index, ownPlatform(process.arch));
+  for (const { platform: _, ...manifest } of own === null
+    ? index.manifests
+    : [own, ...index.manifests])
+    if (
+      manifestTypes.includes(manifest.mediaType) &&
+      (await runtime.blobSize(manifest.digest)) !== null
+    )
+      return manifest;
+  throw new SwarmError("not_found", `${name} has no image for ${process.arch}`);
 }
 
 /** The snapshots' names, bottom to top (OCI image specification, "Layer ChainID"). */
@@ -281,7 +261,25 @@ export function chainIds(diffIds: readonly string[]): readonly string[] {
   return chain;
 }
 
-function namesOf(images: readonly Image[]): { repoTags: string[]; repoDigests: string[] } {
+/** Bottom to top. Throws `invalid` when its parts do not fit. */
+export function layersOf({ record, manifest, config }: Image): readonly Layer[] {
+  return pairLayers(manifest.layers, config.diffIds, record.name);
+}
+
+export function pairLayers(
+  layers: readonly Descriptor[],
+  diffIds: readonly string[],
+  name: string,
+): readonly Layer[] {
+  if (diffIds.length !== layers.length)
+    throw new SwarmError(
+      "invalid",
+      `${name}: the manifest has ${layers.length} layers, its configuration ${diffIds.length}`,
+    );
+  return layers.map((descriptor, at) => ({ descriptor, diffId: diffIds[at] ?? "" }));
+}
+
+export function namesOf(images: readonly Image[]): { repoTags: string[]; repoDigests: string[] } {
   const repoTags = new Set<string>();
   const repoDigests = new Set<string>();
   for (const { record } of images) {
@@ -294,14 +292,16 @@ function namesOf(images: readonly Image[]): { repoTags: string[]; repoDigests: s
   return { repoTags: [...repoTags].sort(), repoDigests: [...repoDigests].sort() };
 }
 
-function familiar(record: ImageRecord): string {
+export function familiar(record: ImageRecord): string {
   const reference = referenceOf(record.name);
   if (reference === null) return record.name;
   const name = familiarName(reference);
   return reference.digest === "" ? `${name}:${reference.tag}` : `${name}@${reference.digest}`;
 }
 
-function referenceOf(name: string) {
+/** Null for what is no name of an image's. */
+export function referenceOf(name: string): Reference | null {
+  if (name.startsWith(namelessPrefix)) return null;
   try {
     return parseReference(name);
   } catch {
@@ -309,11 +309,10 @@ function referenceOf(name: string) {
   }
 }
 
-function safeFullName(reference: string): string {
-  const parsed = referenceOf(reference);
-  return parsed === null ? "" : fullName(parsed);
+function namelessName(digest: string): string {
+  return `${namelessPrefix}${digest}`;
 }
 
-function emptyMarks(names: readonly string[]): Readonly<Record<string, object>> {
-  return Object.fromEntries(names.map((name) => [name, {}]));
+function ignoreMissing(error: unknown): void {
+  if (asSwarmError(error).code !== "not_found") throw error;
 }

@@ -38,6 +38,9 @@ export interface ImageConfig {
     readonly Labels: Readonly<Record<string, string>>;
     readonly Volumes: readonly string[];
     readonly ExposedPorts: readonly string[];
+    readonly OnBuild: readonly string[];
+    /** Empty: the default one. */
+    readonly Shell: readonly string[];
     readonly Healthcheck: {
       readonly Test: readonly string[];
       readonly Interval?: number;
@@ -67,6 +70,7 @@ const descriptor = z.object({
   mediaType: z.string(),
   digest,
   size: z.int().min(0),
+  annotations: z.record(z.string(), z.string()).exactOptional(),
 });
 const listed = descriptor.extend({
   platform: z
@@ -106,6 +110,8 @@ const configShape = z.object({
       Labels: z.record(z.string(), z.string()).nullish(),
       Volumes: marks,
       ExposedPorts: marks,
+      OnBuild: texts,
+      Shell: texts,
       Healthcheck: z
         .object({
           Test: texts,
@@ -135,6 +141,11 @@ export function parseManifest(bytes: Uint8Array, name: string): Manifest | Index
     };
   if (config === undefined)
     throw new SwarmError("unsupported", `${name}: the manifest is neither an image nor an index`);
+  if ((layers ?? []).some(({ mediaType }) => /foreign|nondistributable/.test(mediaType)))
+    throw new SwarmError(
+      "unsupported",
+      `${name} has foreign layers, which are fetched from elsewhere than a registry: such images are not supported`,
+    );
   return { kind: "manifest", config, layers: layers ?? [] };
 }
 
@@ -161,6 +172,8 @@ export function parseImageConfig(bytes: Uint8Array, name: string): ImageConfig {
       Labels: own.Labels ?? {},
       Volumes: Object.keys(own.Volumes ?? {}).sort(),
       ExposedPorts: Object.keys(own.ExposedPorts ?? {}).sort(),
+      OnBuild: own.OnBuild ?? [],
+      Shell: own.Shell ?? [],
       Healthcheck: own.Healthcheck ? healthOf(own.Healthcheck) : null,
     },
   };
@@ -186,6 +199,34 @@ export function choosePlatform(index: Index, own: Platform): Index["manifests"][
   const exact = fitting.find((m) => m.platform !== null && m.platform.variant === own.variant);
   const plain = fitting.find((m) => m.platform !== null && m.platform.variant === "");
   return exact ?? plain ?? fitting[0] ?? null;
+}
+
+/** Whether an image is for a platform; without a variant any will do. */
+export function isOf(
+  image: Pick<ImageConfig, "os" | "architecture" | "variant">,
+  { os, architecture, variant }: Platform,
+): boolean {
+  return (
+    image.os === os &&
+    image.architecture === architecture &&
+    (variant === "" || image.variant === "" || image.variant === variant)
+  );
+}
+
+/** `linux/arm64/v8`, as clients write it. Throws `invalid`. */
+export function parsePlatform(text: string): Platform {
+  const [os = "", architecture = "", variant = "", ...more] = text.split("/");
+  if (os === "" || more.length > 0 || !/^[\w/.-]+$/.test(text))
+    throw new SwarmError(
+      "invalid",
+      `"${text}" is an invalid platform: os/architecture is expected`,
+    );
+  if (architecture === "") {
+    const own = ownPlatform(process.arch);
+    return os === own.os ? own : { ...own, architecture: os, variant: "" };
+  }
+  const names: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
+  return { os, architecture: names[architecture] ?? architecture, variant };
 }
 
 /** This machine in the registry's words. */

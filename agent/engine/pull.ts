@@ -7,23 +7,26 @@ import {
   parseReference,
   type Reference,
 } from "../../proto/kit/reference.ts";
-import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
-import { chainIds, type Image, type Images } from "./images.ts";
+import { chainIds, type Image, type Images, pairLayers } from "./images.ts";
+import { labelImage } from "./make-image.ts";
 import {
   choosePlatform,
   configBytesMax,
   type ImageConfig,
+  isOf,
   type Manifest,
   ownPlatform,
+  type Platform,
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
+import { Meter, Slots, shortId } from "./progress.ts";
+import { noteSource } from "./push.ts";
 import { type FetchedManifest, Registry, type RegistryOptions } from "./registry.ts";
 import type { PullProgress, RegistryAuth } from "./types.ts";
 
 const layersAtOnceMax = 3;
-const progressMsMin = 100;
 const pullsMax = 64;
 /** 300, 600, 900 … ms: 8.4 s in all. */
 const attemptsMax = 8;
@@ -33,6 +36,8 @@ interface Job {
   readonly reference: Reference;
   readonly registry: Registry;
   readonly runtime: Runtime;
+  /** Null: this machine's. */
+  readonly platform: Platform | null;
   readonly report: PullProgress;
   readonly signal: AbortSignal;
 }
@@ -57,6 +62,7 @@ export class Puller {
     auth: RegistryAuth | null,
     report: PullProgress,
     signal: AbortSignal,
+    platform: Platform | null = null,
   ): Promise<{ readonly id: string; readonly digest: string }> {
     if (this.#running >= pullsMax)
       throw new SwarmError("exhausted", `${pullsMax} images are being pulled already: try again`);
@@ -65,7 +71,7 @@ export class Puller {
       const reference = parseReference(text);
       return await this.#runtime.underLease("pull", (runtime) => {
         const registry = new Registry(this.#options, auth);
-        return this.#pull({ reference, registry, runtime, report, signal });
+        return this.#pull({ reference, registry, runtime, platform, report, signal });
       });
     } finally {
       this.#running--;
@@ -81,9 +87,9 @@ export class Puller {
       status: `Pulling from ${reference.path}`,
       id: reference.digest === "" ? reference.tag : reference.digest,
     });
-    const known = await this.#known(top, runtime);
+    const known = await this.#known(top, job);
     if (known !== null) {
-      await runtime.putImage(name, top.descriptor);
+      await this.#images.put(name, top.descriptor, runtime);
       report({ status: `Digest: ${top.descriptor.digest}` });
       report({ status: `Status: Image is up to date for ${shownName(reference)}` });
       return { id: known.id, digest: top.descriptor.digest };
@@ -94,28 +100,35 @@ export class Puller {
       await runtime.readBlob(manifest.config.digest, configBytesMax),
       name,
     );
-    if (config.diffIds.length !== manifest.layers.length)
-      throw new SwarmError(
-        "invalid",
-        `${name}: the manifest has ${manifest.layers.length} layers, its configuration ${config.diffIds.length}`,
-      );
+    pairLayers(manifest.layers, config.diffIds, name);
     await this.#layers(job, manifest, config);
-    await this.#label(runtime, top, fetched, manifest, config);
-    await runtime.putImage(name, top.descriptor);
-    await this.#images.all();
+    await labelImage(runtime, {
+      ...{ manifest, config },
+      ...{ top: top.descriptor, source: fetched.descriptor },
+    });
+    await this.#noteSource(job, manifest);
+    await this.#images.put(name, top.descriptor, runtime);
     report({ status: `Digest: ${top.descriptor.digest}` });
     report({ status: `Status: Downloaded newer image for ${shownName(reference)}` });
     return { id: manifest.config.digest, digest: top.descriptor.digest };
   }
 
   /** The image when it is here whole, under whatever name. */
-  async #known(top: FetchedManifest, runtime: Runtime): Promise<Image | null> {
+  async #known(top: FetchedManifest, { runtime, platform }: Job): Promise<Image | null> {
     const { digest } = top.descriptor;
     const record = (await runtime.images()).find((image) => image.target.digest === digest);
     if (record === undefined) return null;
     const image = await this.#images.read(record).catch(() => null);
     if (image === null || image.chainId === "") return image;
+    if (platform !== null && !isOf(image.config, platform)) return null;
+    for (const { digest: layer } of image.manifest.layers)
+      if ((await runtime.blobSize(layer)) === null) return null;
     return (await runtime.hasSnapshot(image.chainId)) ? image : null;
+  }
+
+  /** Where each layer came from: a push to the same registry need not send it again. */
+  async #noteSource(job: Job, { layers }: Manifest): Promise<void> {
+    for (const { digest } of layers) await noteSource(job.runtime, digest, job.reference);
   }
 
   async #manifestFor(
@@ -126,7 +139,7 @@ export class Puller {
     await this.#storeManifest(job, top);
     const parsed = parseManifest(top.bytes, name);
     if (parsed.kind === "manifest") return { fetched: top, manifest: parsed };
-    const own = ownPlatform(process.arch);
+    const own = job.platform ?? ownPlatform(process.arch);
     const chosen = choosePlatform(parsed, own);
     if (chosen === null)
       throw new SwarmError(
@@ -172,8 +185,10 @@ export class Puller {
       const parent = chain[at - 1] ?? "";
       const fetched = free.run(async () => {
         signal.throwIfAborted();
-        if (await job.runtime.hasSnapshot(name)) return;
-        await this.#fetchBlob(inner, layer, {});
+        const isUnpacked = await job.runtime.hasSnapshot(name);
+        // Its content is kept as well: it may be pushed or saved one day.
+        if (!isUnpacked || (await job.runtime.blobSize(layer.digest)) === null)
+          await this.#fetchBlob(inner, layer, {});
       });
       const under = below;
       below = (async () => {
@@ -212,7 +227,7 @@ export class Puller {
   ): Promise<void> {
     const id = shortId(blob.digest);
     await this.#once(`fetch ${blob.digest}`, async () => {
-      const meter = new Meter(job.report, id, blob.size, this.#options.world);
+      const meter = new Meter(job.report, "Downloading", id, blob.size, this.#options.world);
       const source = (offset: number, signal: AbortSignal) =>
         meter.watch(offset, job.registry.blob(job.reference, blob, offset, signal));
       const { digest, size } = blob;
@@ -249,91 +264,6 @@ export class Puller {
       this.#busy.delete(key);
     }
   }
-
-  /** Says what refers to what, so that the garbage collector keeps it as long as the image has a name. */
-  async #label(
-    runtime: Runtime,
-    top: FetchedManifest,
-    fetched: FetchedManifest,
-    manifest: Manifest,
-    config: ImageConfig,
-  ): Promise<void> {
-    const chainId = chainIds(config.diffIds).at(-1);
-    if (chainId !== undefined)
-      await runtime.labelBlob(manifest.config.digest, {
-        [`containerd.io/gc.ref.snapshot.${runtime.snapshotter}`]: chainId,
-      });
-    const labels: Record<string, string> = {
-      "containerd.io/gc.ref.content.config": manifest.config.digest,
-    };
-    for (const [at, layer] of manifest.layers.entries())
-      if ((await runtime.blobSize(layer.digest)) !== null)
-        labels[`containerd.io/gc.ref.content.l.${at}`] = layer.digest;
-    await runtime.labelBlob(fetched.descriptor.digest, labels);
-    if (fetched !== top)
-      await runtime.labelBlob(top.descriptor.digest, {
-        "containerd.io/gc.ref.content.m.0": fetched.descriptor.digest,
-      });
-  }
-}
-
-/** Lets at most so many run at once, in the order they came. */
-class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(slots: number) {
-    this.#free = slots;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free++;
-      else next();
-    }
-  }
-}
-
-/** Reports progress, ten times a second at most. */
-class Meter {
-  readonly #report: PullProgress;
-  readonly #id: string;
-  readonly #total: number;
-  readonly #world: World;
-  #lastMs = 0;
-
-  constructor(report: PullProgress, id: string, total: number, world: World) {
-    this.#report = report;
-    this.#id = id;
-    this.#total = total;
-    this.#world = world;
-  }
-
-  async *watch(
-    offset: number,
-    source: AsyncIterable<Uint8Array>,
-  ): AsyncGenerator<Uint8Array, void, void> {
-    let current = offset;
-    for await (const chunk of source) {
-      current += chunk.length;
-      const now = this.#world.monotonic();
-      if (now - this.#lastMs >= progressMsMin) {
-        this.#lastMs = now;
-        const progressDetail = { current, total: this.#total };
-        this.#report({ status: "Downloading", id: this.#id, progressDetail });
-      }
-      yield chunk;
-    }
-  }
-}
-
-function shortId(digest: string): string {
-  return digest.replace(/^sha256:/, "").slice(0, 12);
 }
 
 /** As the client named it: busybox:latest, app@sha256:… */

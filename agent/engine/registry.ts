@@ -1,4 +1,4 @@
-// The Docker Registry HTTP API v2, as a client that only reads.
+// The Docker Registry HTTP API v2, as a client: reading, and the requests that pushing is made of (upload.ts).
 
 import { createHash } from "node:crypto";
 import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
@@ -21,6 +21,17 @@ export interface FetchedManifest {
   readonly bytes: Buffer;
 }
 
+export interface RegistryRequest {
+  readonly method: "GET" | "HEAD" | "POST" | "PATCH" | "PUT";
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Called again when the request has to be made again. */
+  readonly body?: () => NonNullable<RequestInit["body"]>;
+  /** Until the answer's head: 30 s unless told. */
+  readonly answerMsMax?: number;
+}
+
+const tagsAtOnce = 1_000;
+const tagPagesMax = 100;
 const attemptsMax = 5;
 const answerTimeoutMs = 30_000;
 const stallMsMax = 60_000;
@@ -84,6 +95,51 @@ export class Registry {
         await this.#options.world.sleep(backoffMs(failures, this.#options.world), signal);
       }
     }
+  }
+
+  /** All tags of a repository. Throws as `manifest` does. */
+  async tags(reference: Reference, signal: AbortSignal): Promise<readonly string[]> {
+    const tags: string[] = [];
+    let path = `tags/list?n=${tagsAtOnce}`;
+    for (let pages = 0; pages < tagPagesMax; pages++) {
+      const response = await this.#manyTimes(signal, () => this.#get(reference, path, {}, signal));
+      const bytes = await readAll(response, manifestBytesMax, `the tags of ${reference.path}`);
+      tags.push(...tagsOf(bytes));
+      const next = /<([^>]+)>;\s*rel="?next/.exec(response.headers.get("link") ?? "")?.[1];
+      if (next === undefined) return tags;
+      path = `tags/list${new URL(next, "http://registry").search}`;
+    }
+    throw new SwarmError("too_large", `${reference.path} has too many tags to pull them all`);
+  }
+
+  /**
+   * A request to the registry itself, never to a mirror, with what it asks for in the way of authentication. `path`:
+   * below the repository, or a URL the registry gave. Resolves with the answer whatever its status.
+   */
+  async request(
+    reference: Reference,
+    path: string,
+    init: RegistryRequest,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const base = this.#bases(reference.domain).at(-1) ?? "";
+    const url = /^https?:|^\//.test(path)
+      ? new URL(path, base).href
+      : `${base}/v2/${reference.path}/${path}`;
+    const isOwn = new URL(url).origin === new URL(base).origin;
+    const send = () =>
+      this.#fetch(
+        url,
+        { ...init.headers, ...(isOwn ? this.#authorization(base) : {}) },
+        signal,
+        init,
+      );
+    const first = await send();
+    if (first.status !== 401 || !isOwn) return first;
+    await first.body?.cancel();
+    const challenge = first.headers.get("www-authenticate") ?? "";
+    await this.#authorize(base, challenge, reference, signal, "pull,push");
+    return send();
   }
 
   async *#blobOnce(
@@ -166,6 +222,7 @@ export class Registry {
     challenge: string,
     reference: Reference,
     signal: AbortSignal,
+    actions = "pull",
   ): Promise<void> {
     const { scheme, parameters } = parseChallenge(challenge);
     const auth = this.#auth;
@@ -180,7 +237,7 @@ export class Registry {
         "unsupported",
         `${reference.domain} asks for an authentication we do not know: ${scheme}`,
       );
-    const scope = parameters["scope"] ?? `repository:${reference.path}:pull`;
+    const scope = parameters["scope"] ?? `repository:${reference.path}:${actions}`;
     const service = parameters["service"] ?? "";
     const response = auth?.identitytoken
       ? await this.#refresh(realm, service, scope, auth.identitytoken, signal)
@@ -220,26 +277,27 @@ export class Registry {
       scope,
       client_id: "tsswarm",
     });
-    return this.#fetch(realm, {}, signal, body);
+    return this.#fetch(realm, {}, signal, { method: "POST", body: () => body });
   }
 
   async #fetch(
     url: string,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
-    body?: URLSearchParams,
+    init: Omit<RegistryRequest, "headers"> = { method: "GET" },
   ): Promise<Response> {
     const { host } = new URL(url);
     const slow = new AbortController();
     const timer = setTimeout(
       () => slow.abort(new SwarmError("unavailable", `${host} does not answer`)),
-      answerTimeoutMs,
+      init.answerMsMax ?? answerTimeoutMs,
     );
     try {
       return await fetch(url, {
         headers: { "user-agent": "tsswarm", ...headers },
         signal: AbortSignal.any([signal, slow.signal]),
-        ...(body === undefined ? {} : { method: "POST", body }),
+        method: init.method,
+        ...(init.body === undefined ? {} : { body: init.body(), duplex: "half" }),
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -267,11 +325,16 @@ export class Registry {
   }
 }
 
-function isWorthRetrying(error: unknown): boolean {
+function tagsOf(bytes: Buffer): readonly string[] {
+  const { tags } = JSON.parse(bytes.toString("utf8")) as { readonly tags?: unknown };
+  return Array.isArray(tags) ? tags.map(String) : [];
+}
+
+export function isWorthRetrying(error: unknown): boolean {
   return error instanceof SwarmError && error.retryable;
 }
 
-function backoffMs(attempt: number, world: World): number {
+export function backoffMs(attempt: number, world: World): number {
   return 200 * 2 ** attempt * (0.5 + world.random());
 }
 
@@ -281,7 +344,12 @@ function isInsecure(domain: string, insecure: readonly string[]): boolean {
   return insecure.includes(domain) || insecure.includes(name);
 }
 
-async function checked(response: Response, reference: Reference, path: string): Promise<Response> {
+/** Throws for what is no success, in a sentence that has the registry's own in it. */
+export async function checked(
+  response: Response,
+  reference: Reference,
+  path: string,
+): Promise<Response> {
   if (response.ok) return response;
   const body = await response.text().catch(() => "");
   const said = /"message"\s*:\s*"([^"]{1,200})"/.exec(body)?.[1] ?? response.statusText;

@@ -4,6 +4,7 @@ import type { ContainerSpec, Mount, Network, Privileges, Task } from "../../prot
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { contains, type Family, ofFamily } from "../../proto/kit/ip.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
+import { checkLogDriver, logLimits } from "./log-limits.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 
 /** What templates and labels say about the node the task runs on. */
@@ -30,6 +31,7 @@ export function taskContainer(task: Task, node: TaskNode, namespace = ""): Creat
       "unsupported",
       `task ${task.ID}: secrets and configs are not supported yet`,
     );
+  checkLogDriver(task.Spec?.LogDriver?.Name ?? "");
   const facts = factsOf(task, node);
   const expand = (text: string) => expandTemplate(text, facts);
   return {
@@ -70,7 +72,7 @@ function configOf(
     Image: spec.Image,
     Hostname: expand(spec.Hostname),
     User: spec.User,
-    Env: spec.Env.map(expand),
+    Env: [...spec.Env.map(expand), ...resourceEnv(task.GenericResources)],
     Entrypoint: spec.Command.length > 0 ? spec.Command : null,
     Cmd: spec.Args.length > 0 ? spec.Args : null,
     WorkingDir: spec.Dir,
@@ -89,6 +91,17 @@ function configOf(
     StopTimeout: Math.ceil(graceNs / nsPerSecond),
     ...(spec.Healthcheck === undefined ? {} : { Healthcheck: spec.Healthcheck }),
   };
+}
+
+/** What it got of the node's, as Docker tells it: DOCKER_RESOURCE_GPU=UUID1,UUID2. */
+function resourceEnv(resources: Task["GenericResources"]): readonly string[] {
+  const values = new Map<string, string[]>();
+  for (const { NamedResourceSpec: named, DiscreteResourceSpec: counted } of resources) {
+    const kind = (named?.Kind ?? counted?.Kind ?? "").toUpperCase();
+    const value = named?.Value ?? String(counted?.Value ?? 0);
+    values.set(kind, [...(values.get(kind) ?? []), value]);
+  }
+  return [...values].map(([kind, each]) => `DOCKER_RESOURCE_${kind}=${each.join(",")}`);
 }
 
 function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => string): HostConfig {
@@ -110,7 +123,7 @@ function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => strin
     Sysctls: spec.Sysctls,
     Ulimits: spec.Ulimits,
     OomScoreAdj: spec.OomScoreAdj ?? 0,
-    SecurityOpt: securityOf(spec.Privileges),
+    SecurityOpt: [...securityOf(spec.Privileges), ...(spec.HostConfig?.SecurityOpt ?? [])],
     ExtraHosts: spec.Hosts.flatMap(extraHosts),
     Dns: spec.DNSConfig?.Nameservers ?? [],
     DnsSearch: spec.DNSConfig?.Search ?? [],
@@ -121,6 +134,19 @@ function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => strin
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
     })),
+    ...logLimits(task.Spec?.LogDriver?.Options ?? {}),
+    ...extraOf(spec.HostConfig),
+  };
+}
+
+/** What Docker has for containers only. */
+function extraOf(host: ContainerSpec["HostConfig"]): HostConfig {
+  if (host === undefined) return {};
+  const { Privileged, Devices, DeviceCgroupRules, ShmSize, IpcMode, PidMode } = host;
+  const { CgroupParent, Runtime } = host;
+  return {
+    ...{ Privileged, Devices, DeviceCgroupRules, ShmSize, PidMode, CgroupParent, Runtime },
+    IpcMode: IpcMode === "private" ? "" : IpcMode,
   };
 }
 

@@ -53,6 +53,8 @@ export interface HostConfig {
   readonly Mounts?: readonly Mount[];
   readonly ShmSize?: number;
   readonly CgroupParent?: string;
+  /** "" or runc; or a shim of containerd: io.containerd.NAME.v2. */
+  readonly Runtime?: string;
   /** Ports of the host that lead to this container. Absent in records of older versions. */
   readonly PublishedPorts?: readonly {
     readonly protocol: string;
@@ -216,6 +218,16 @@ export interface ContainerEvent {
   readonly time: string;
 }
 
+/** What happened to something else than a container. */
+export interface ObjectEvent {
+  readonly kind: "image" | "volume" | "network" | "container" | "builder";
+  /** pull, push, tag, untag, delete, save, load, import; create, destroy, mount, unmount; connect, disconnect; prune. */
+  readonly action: string;
+  readonly id: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly time: string;
+}
+
 export interface RegistryAuth {
   readonly username?: string;
   readonly password?: string;
@@ -257,6 +269,7 @@ export interface ImageStep {
   /** RFC 3339, "" when unknown. */
   readonly created: string;
   readonly createdBy: string;
+  readonly comment: string;
   readonly tags: readonly string[];
   /** Unpacked. */
   readonly bytes: number;
@@ -313,6 +326,26 @@ export type PullProgress = (line: {
   readonly id?: string;
   readonly progressDetail?: { readonly current?: number; readonly total?: number };
 }) => void;
+
+/** The same, with what is printed as it stands, and what programs read. */
+export type Progress = (line: {
+  readonly status?: string;
+  readonly id?: string;
+  readonly progressDetail?: { readonly current?: number; readonly total?: number };
+  readonly stream?: string;
+  readonly aux?: Readonly<Record<string, unknown>>;
+}) => void;
+
+/** How an imported image is called and what it has beside its files. */
+export interface ImportImage {
+  /** "": no name. */
+  readonly reference: string;
+  readonly message: string;
+  /** os/architecture; "": this machine's. */
+  readonly platform: string;
+  /** The container's configuration of the OCI image specification. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
 
 /** A network of this node alone, made by hand (driver bridge). */
 export interface LocalNetworkObject {
@@ -375,7 +408,37 @@ export interface Engine {
     auth: RegistryAuth | null,
     progress: PullProgress,
     signal: AbortSignal,
+    /** os/architecture[/variant]; absent or "": this machine's. */
+    platform?: string,
   ): Promise<{ readonly id: string; readonly digest: string }>;
+  /** All tags of a repository in its registry. */
+  remoteTags(
+    name: string,
+    auth: RegistryAuth | null,
+    signal: AbortSignal,
+  ): Promise<readonly string[]>;
+  /** `tag` "" with a name without a tag: all of its tags that are here. */
+  pushImage(
+    name: string,
+    tag: string,
+    auth: RegistryAuth | null,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** One tar of all of them: an OCI layout and a Docker archive at once. */
+  saveImages(
+    names: readonly string[],
+    platform: string,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>>;
+  loadImages(
+    tar: Readable,
+    platform: string,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** A tar as an image of one layer; its id. */
+  importImage(tar: Readable, wanted: ImportImage, signal: AbortSignal): Promise<string>;
   images(): Promise<readonly ImageSummary[]>;
   /** Docker's image inspect body. */
   inspectImage(reference: string): Promise<Readonly<Record<string, unknown>>>;
@@ -468,6 +531,10 @@ export interface Engine {
 
   /** From the moment of the call. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
+  /** Of images, volumes and this node's own networks, from the moment of the call. */
+  objectEvents(signal: AbortSignal): AsyncIterable<ObjectEvent>;
+  /** Tells those who listen of what was done to several objects at once. */
+  tell(event: Omit<ObjectEvent, "time">): void;
   info(): {
     readonly containers: number;
     readonly running: number;

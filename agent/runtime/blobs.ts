@@ -22,6 +22,16 @@ export async function readBlob(calls: Calls, digest: string, bytesMax: number): 
   return Buffer.concat(parts);
 }
 
+export async function* streamBlob(
+  calls: Calls,
+  digest: string,
+  offset: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  for await (const part of calls.download(service, "Read", { digest, offset }, { signal }))
+    yield part.data;
+}
+
 /** containerd checks size and digest when it commits. What does not match is thrown away. */
 export async function writeBlob(
   calls: Calls,

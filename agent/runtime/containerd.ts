@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, type World } from "../../proto/kit/world.ts";
-import { readBlob, writeBlob } from "./blobs.ts";
+import { readBlob, streamBlob, writeBlob } from "./blobs.ts";
 import { Calls } from "./calls.ts";
 import {
   anyOf,
@@ -23,6 +23,7 @@ import type {
   Descriptor,
   Exit,
   ImageRecord,
+  Layer,
   Process,
   Runtime,
   RuntimeEvent,
@@ -34,6 +35,9 @@ const runtimeName = "io.containerd.runc.v2";
 const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+const layerType = "application/vnd.oci.image.layer.v1.tar+gzip";
+/** containerd's own, on every layer it made. */
+const diffIdLabel = "containerd.io/uncompressed";
 /** What a pull leaves behind when the agent dies in the middle of it is collected after this. */
 const leaseHoursMax = 24;
 const retryMs = 200;
@@ -123,6 +127,21 @@ class Containerd implements Runtime {
     return readBlob(this.#calls, digest, bytesMax);
   }
 
+  streamBlob(
+    digest: string,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    return streamBlob(this.#calls, digest, offset, signal);
+  }
+
+  async blobLabels(digest: string): Promise<Readonly<Record<string, string>> | null> {
+    const answer = await this.#calls
+      .unary(contentService, "Info", { digest })
+      .catch(ignore("not_found"));
+    return answer?.info?.labels ?? null;
+  }
+
   writeBlob(
     blob: { digest: string; size: number; labels: Readonly<Record<string, string>> },
     source: BlobSource,
@@ -151,13 +170,17 @@ class Containerd implements Runtime {
     return answer?.image === undefined ? null : imageOf(answer.image);
   }
 
-  async putImage(name: string, target: Descriptor): Promise<void> {
-    const image = { name, target: descriptorTo(target) };
+  async putImage(
+    name: string,
+    target: Descriptor,
+    labels: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    const image = { name, target: descriptorTo(target), labels };
     await this.#calls.unary(imagesService, "Create", { image }).catch(async (error: unknown) => {
       if (asSwarmError(error).code !== "conflict") throw error;
       await this.#calls.unary(imagesService, "Update", {
         image,
-        update_mask: { paths: ["target"] },
+        update_mask: { paths: ["target", ...Object.keys(labels).map((key) => `labels.${key}`)] },
       });
     });
   }
@@ -220,6 +243,42 @@ class Containerd implements Runtime {
       labels: { "containerd.io/gc.root": new Date(this.#world.now()).toISOString() },
     });
     return answer.mounts;
+  }
+
+  async diffSnapshot(key: string, parent: string, signal: AbortSignal): Promise<Layer> {
+    const { snapshotter } = this;
+    const view = `view-${randomBytes(8).toString("hex")} ${key}`;
+    const left =
+      parent === ""
+        ? []
+        : (await this.#calls.unary(snapshotsService, "View", { snapshotter, key: view, parent }))
+            .mounts;
+    try {
+      const right = await this.snapshotMounts(key);
+      const { diff } = await this.#calls.unary(
+        "containerd.services.diff.v1.Diff",
+        "Diff",
+        { left, right, media_type: layerType, ref: `tsswarm-diff-${view}` },
+        { timeoutMs: unpackTimeoutMs, signal },
+      );
+      const digest = diff?.digest ?? "";
+      const diffId = (await this.blobLabels(digest))?.[diffIdLabel];
+      if (diffId === undefined)
+        throw new SwarmError("internal", `containerd does not say what ${digest} unpacks to`);
+      return { descriptor: { mediaType: layerType, digest, size: diff?.size ?? 0 }, diffId };
+    } finally {
+      if (parent !== "") await this.removeSnapshot(view).catch(() => {});
+    }
+  }
+
+  async commitSnapshot(key: string, name: string): Promise<void> {
+    const { snapshotter } = this;
+    await this.#calls
+      .unary(snapshotsService, "Commit", { snapshotter, key, name })
+      .catch(async (error: unknown) => {
+        if (asSwarmError(error).code !== "conflict") throw error;
+        await this.removeSnapshot(key);
+      });
   }
 
   async snapshotMounts(key: string): Promise<readonly SnapshotMount[]> {
@@ -286,13 +345,14 @@ class Containerd implements Runtime {
     labels: Readonly<Record<string, string>>;
     snapshotKey: string;
     spec: RuntimeSpec;
+    shim?: string;
   }): Promise<void> {
     await this.#calls.unary(containersService, "Create", {
       container: {
         id: container.id,
         image: container.image,
         labels: container.labels,
-        runtime: { name: runtimeName },
+        runtime: { name: container.shim || runtimeName },
         snapshotter: this.snapshotter,
         snapshot_key: container.snapshotKey,
         spec: anyOf(specType, container.spec),

@@ -11,6 +11,13 @@ export interface Descriptor {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
+/** A layer in the content store. */
+export interface Layer {
+  readonly descriptor: Descriptor;
+  /** sha256:… of the tar before compression. */
+  readonly diffId: string;
+}
+
 export interface ImageRecord {
   readonly name: string;
   readonly target: Descriptor;
@@ -72,6 +79,14 @@ export interface Runtime {
   /** Bytes of a blob we have, null when we have not. */
   blobSize(digest: string): Promise<number | null>;
   readBlob(digest: string, bytesMax: number): Promise<Buffer>;
+  /** From `offset` on, piece by piece. */
+  streamBlob(
+    digest: string,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void>;
+  /** Null when it is not here. */
+  blobLabels(digest: string): Promise<Readonly<Record<string, string>> | null>;
   /**
    * Writes and verifies the digest (`invalid` when it differs). Resumes what an earlier call has left. Does nothing but
    * keep it under the lease when it is there already.
@@ -90,7 +105,11 @@ export interface Runtime {
 
   images(): Promise<readonly ImageRecord[]>;
   image(name: string): Promise<ImageRecord | null>;
-  putImage(name: string, target: Descriptor): Promise<void>;
+  putImage(
+    name: string,
+    target: Descriptor,
+    labels?: Readonly<Record<string, string>>,
+  ): Promise<void>;
   /** Waits for the garbage collector when `wait` is set. */
   deleteImage(name: string, wait: boolean): Promise<void>;
 
@@ -108,6 +127,10 @@ export interface Runtime {
     signal: AbortSignal,
   ): Promise<void>;
   prepareSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]>;
+  /** What the active snapshot `key` has changed of `parent` ("": everything), as a layer in the content store. */
+  diffSnapshot(key: string, parent: string, signal: AbortSignal): Promise<Layer>;
+  /** The active snapshot `key` becomes the committed one `name`; it goes when there is such a one already. */
+  commitSnapshot(key: string, name: string): Promise<void>;
   snapshotMounts(key: string): Promise<readonly SnapshotMount[]>;
   removeSnapshot(key: string): Promise<void>;
   snapshots(): Promise<readonly { readonly name: string; readonly isActive: boolean }[]>;
@@ -125,6 +148,8 @@ export interface Runtime {
     readonly labels: Readonly<Record<string, string>>;
     readonly snapshotKey: string;
     readonly spec: RuntimeSpec;
+    /** "" or absent: runc's. */
+    readonly shim?: string;
   }): Promise<void>;
   containers(): Promise<readonly ContainerRecord[]>;
   deleteContainer(id: string): Promise<void>;

@@ -14,7 +14,8 @@ import { newId } from "../../proto/kit/ids.ts";
 import { gatewayPriorityOption } from "../../proto/networks.ts";
 import type { Handlers } from "../../proto/rpc.ts";
 import { withDefaults } from "../plan/defaults.ts";
-import { hasEnded } from "../plan/tasks.ts";
+import { jobSize } from "../plan/job.ts";
+import { hasEnded, isOfExecution, isWanted, mayRun } from "../plan/tasks.ts";
 import { removeService, writeService } from "../plan/write.ts";
 import type { State } from "../store/types.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
@@ -125,25 +126,36 @@ export function modeOf(service: Service): string {
   return "replicated";
 }
 
-/** How many tasks run, and how many should: what `service ls` shows as 3/5. */
+/** How many tasks run, and how many should: what `service ls` shows as 3/5. Of a job those of its newest execution. */
 export function statusOf(state: State, service: Service): ServiceStatus {
-  const tasks = state.tasksOfService(service.ID);
-  const wanted = tasks.filter(isCounted);
-  const replicas = service.Spec?.Mode?.Replicated?.Replicas ?? 1;
+  const tasks = state.tasksOfService(service.ID).filter((task) => isOfExecution(service, task));
+  const wanted = tasks.filter((task) => isWanted(task) && !hasEnded(task));
+  const CompletedTasks = tasks.filter((task) => task.Status?.State === "complete").length;
   return {
     RunningTasks: tasks.filter((task) => isOnLiveNode(state, task) && isCountedRunning(task))
       .length,
-    DesiredTasks: modeOf(service) === "replicated" ? replicas : wanted.length,
-    CompletedTasks: tasks.filter((task) => task.Status?.State === "complete").length,
+    DesiredTasks: desiredTasks(service, wanted.length, CompletedTasks),
+    CompletedTasks,
   };
 }
 
-function isCounted(task: Task): boolean {
-  return (task.DesiredState === "running" || task.DesiredState === "ready") && !hasEnded(task);
+function desiredTasks(service: Service, wanted: number, completed: number): number {
+  switch (modeOf(service)) {
+    case "replicated":
+      return service.Spec?.Mode?.Replicated?.Replicas ?? 1;
+    case "replicated-job": {
+      const { concurrent, total } = jobSize(service);
+      return Math.min(concurrent, Math.max(0, total - completed));
+    }
+    case "global-job":
+      return wanted + completed;
+    default:
+      return wanted;
+  }
 }
 
 function isCountedRunning(task: Task): boolean {
-  return task.Status?.State === "running" && task.DesiredState === "running";
+  return task.Status?.State === "running" && mayRun(task);
 }
 
 function isOnLiveNode(state: State, task: Task): boolean {

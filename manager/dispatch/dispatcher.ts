@@ -20,8 +20,9 @@ import { infoOf, keyOf, peerOf } from "./assign.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
-import { indexOfVersion, NodeSession, type Resumed, type Surroundings } from "./session.ts";
+import { NodeSession, type Resumed, type Surroundings } from "./session.ts";
 import type { Downward, Upward } from "./upward.ts";
+import { missedSince } from "./versions.ts";
 
 /** Without a leader to tell, what is served here gets older: agents are to find another manager. */
 const aloneMsMax = 4_000;
@@ -293,13 +294,8 @@ export class Dispatcher implements Downward {
     );
   }
 
-  /** null: the agent gets everything. Throws `no_leader` when it knows more than this manager: what it is told never goes back. */
   #resumed({ Have, Networks }: Hello): Resumed | null {
-    const index = indexOfVersion(Have, this.#options.epoch);
-    if (index === null) return null;
-    if (index > this.#state.index)
-      throw new SwarmError("no_leader", "this manager is behind what this node knows: try again");
-    const changed = this.#history.since(index);
+    const changed = missedSince(Have, this.#options.epoch, this.#state.index, this.#history);
     return changed === null ? null : { networks: new Set(Networks), changed };
   }
 

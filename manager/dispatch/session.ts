@@ -17,6 +17,7 @@ import type { State } from "../store/types.ts";
 import { keyOf, networksOfNode, peerOf, taskAssignment, tasksFor } from "./assign.ts";
 import type { Feed, FeedPart } from "./feed.ts";
 import type { Changed } from "./history.ts";
+import { versionText } from "./versions.ts";
 
 /** An agent further behind is cut off; it comes back and gets everything at once. */
 const outgoingMax = 2048;
@@ -47,13 +48,6 @@ export interface Resumed {
   readonly networks: ReadonlySet<string>;
   /** Since its version. */
   readonly changed: Changed;
-}
-
-/** The index that a version text speaks of; null for another epoch's and for none of ours. */
-export function indexOfVersion(text: string, epoch: number): number | null {
-  const [, , ofEpoch, index] = text.split("-");
-  if (index === undefined || !/^\d+$/.test(index) || ofEpoch !== `${epoch}`) return null;
-  return Number(index);
 }
 
 interface Difference {
@@ -139,7 +133,7 @@ export class NodeSession {
   #sendVersion(own: Partial<ToAgent>, parts: readonly FeedPart[]): void {
     this.version += 1;
     const { epoch, toldIndex } = this.#around;
-    const Version = `${this.id}-${this.version}-${epoch}-${toldIndex()}`;
+    const Version = versionText(this.id, this.version, epoch, toldIndex());
     const message = { ...empty, ...own, Version };
     if (parts.length === 0) this.outgoing.push(message);
     else {

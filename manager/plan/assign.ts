@@ -30,11 +30,13 @@ function assign(context: Context, slot: Slot, task: Task): void {
     stayPending(context, slot, task, attachments);
     return;
   }
-  context.placement.add(nodeId, ports);
+  const GenericResources = context.placement.claim(choice.node, slot.stopping);
+  context.placement.add(nodeId, ports, GenericResources);
   slot.edit(task, {
     NodeID: nodeId,
     NetworksAttachments: attachments,
     Ports: ports,
+    GenericResources,
     Status: {
       Timestamp: context.at,
       State: "assigned",

@@ -17,7 +17,7 @@ import {
 import { constraintsOf, fits, Placement } from "./place.ts";
 import type { Slot } from "./slot.ts";
 import { withFurtherSubnet } from "./subnets.ts";
-import { isGlobal, isUpToDate } from "./tasks.ts";
+import { isGlobal, isJob, isUpToDate } from "./tasks.ts";
 
 /** Address pools by network id, shared by all services of one plan on one state. */
 export type Pools = Map<string, AddressPool>;
@@ -40,6 +40,8 @@ export class Context {
   readonly at: string;
   readonly service: Service;
   readonly isGlobal: boolean;
+  /** The desired state of a task that may start. */
+  readonly goal: "running" | "complete";
   readonly restart: RestartRules;
   readonly constraints: readonly Constraint[];
   readonly stopGraceMs: number;
@@ -58,6 +60,7 @@ export class Context {
     this.at = timestamp(facts.now);
     this.service = service;
     this.isGlobal = isGlobal(service.Spec);
+    this.goal = isJob(service.Spec) ? "complete" : "running";
     this.restart = restartRules(service.Spec);
     this.constraints = constraintsOf(service.Spec);
     this.stopGraceMs = stopGraceMs(service.Spec);
@@ -175,6 +178,9 @@ export class Context {
       NetworksAttachments: [],
       SpecVersion: this.service.SpecVersion,
       GenericResources: [],
+      ...(this.service.JobStatus?.JobIteration === undefined
+        ? {}
+        : { JobIteration: this.service.JobStatus.JobIteration }),
       ...(desired.notBefore === undefined ? {} : { NotBefore: timestamp(desired.notBefore) }),
       Ports: [],
     };

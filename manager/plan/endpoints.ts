@@ -3,7 +3,7 @@
 import type { Endpoint, Service, Task, VirtualService } from "../../proto/gen/types.ts";
 import { overlaysOf } from "../../proto/networks.ts";
 import type { State } from "../store/types.ts";
-import { hasEnded, isAssigned, isRunning, isWanted, slotName, specOf } from "./tasks.ts";
+import { hasEnded, isAssigned, isRunning, isWanted, mayRun, slotName, specOf } from "./tasks.ts";
 
 /** A service on each network it has: all of a network's are those of all services. */
 export function virtualServicesOf(state: State, service: Service): readonly VirtualService[] {
@@ -74,7 +74,7 @@ export function endpoints(state: State, networkId: string): readonly Endpoint[] 
 function stateOfEndpoint(task: Task): "serving" | "draining" | "reserved" | null {
   if (!isAssigned(task) || hasEnded(task)) return null;
   if (!isWanted(task)) return "draining";
-  return task.DesiredState === "running" && isRunning(task) ? "serving" : "reserved";
+  return mayRun(task) && isRunning(task) ? "serving" : "reserved";
 }
 
 /** The names that mean this one task: web.1, web.1.<task id>, its hostname, the first 12 characters of its id. */

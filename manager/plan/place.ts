@@ -1,8 +1,17 @@
 // Which node a task goes to: filters in order, then the emptiest node of those that pass.
 
-import type { Node, Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
+import type { GenericResource, Node, Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
 import { architecture, type Constraint, matches, parseConstraint } from "./constraints.ts";
+import {
+  type Amounts,
+  claim,
+  copyHeld,
+  hasGeneric,
+  hold,
+  nothingHeld,
+  wantedOf,
+} from "./generic.ts";
 import { Heap, type Placed } from "./heap.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
@@ -30,6 +39,7 @@ interface Needs {
   readonly nanoCpus: number;
   readonly memoryBytes: number;
   readonly ports: readonly string[];
+  readonly generic: Amounts;
   /** Infinity: no limit. */
   readonly replicasMax: number;
 }
@@ -91,15 +101,29 @@ export class Placement {
     return best === undefined ? { why: this.#explain() } : { node: best.node };
   }
 
+  /** The generic resources that a task on the node gets; `replaces` as for `choose`. */
+  claim(node: Node, replaces: readonly Task[]): readonly GenericResource[] {
+    const { generic } = this.#needs;
+    if (generic.size === 0) return [];
+    const candidate = this.#candidates.get(node.ID);
+    const held = candidate?.usage.generic ?? nothingHeld();
+    return claim(node, held, generic, onNode(replaces, node.ID));
+  }
+
   /** Counts a task that is now on the node. */
   add(
     nodeId: string,
     hostPorts: readonly { readonly Protocol: string; readonly PublishedPort: number }[],
+    generic: readonly GenericResource[] = [],
   ): void {
     const candidate = this.#candidates.get(nodeId);
     if (candidate === undefined) return;
     if (!candidate.isOwnUsage) {
-      candidate.usage = { ...candidate.usage, ports: new Map(candidate.usage.ports) };
+      candidate.usage = {
+        ...candidate.usage,
+        ports: new Map(candidate.usage.ports),
+        generic: copyHeld(candidate.usage.generic),
+      };
       candidate.isOwnUsage = true;
     }
     candidate.ofService++;
@@ -108,6 +132,7 @@ export class Placement {
     candidate.usage.memoryBytes += this.#needs.memoryBytes;
     for (const port of hostPorts)
       bump(candidate.usage.ports, portKey(port.Protocol, port.PublishedPort), 1);
+    hold(candidate.usage.generic, generic);
     this.#open.worsened(candidate);
   }
 
@@ -161,8 +186,8 @@ export class Placement {
     const { usage } = candidate;
     let { nanoCpus, memoryBytes } = usage;
     const freedPorts: string[] = [];
-    for (const task of replaces) {
-      if (task.NodeID !== candidate.node.ID) continue;
+    const leaving = onNode(replaces, candidate.node.ID);
+    for (const task of leaving) {
       const freed = reservationOf(specOf(this.#state, task));
       nanoCpus -= freed.nanoCpus;
       memoryBytes -= freed.memoryBytes;
@@ -173,6 +198,7 @@ export class Placement {
     if (needs.nanoCpus > 0 && nanoCpus + needs.nanoCpus > (has?.NanoCPUs ?? 0)) return "resources";
     if (needs.memoryBytes > 0 && memoryBytes + needs.memoryBytes > (has?.MemoryBytes ?? 0))
       return "resources";
+    if (!hasGeneric(candidate.node, usage.generic, needs.generic, leaving)) return "resources";
     for (const key of needs.ports)
       if ((usage.ports.get(key) ?? 0) > freedPorts.filter((freed) => freed === key).length)
         return "ports";
@@ -200,6 +226,10 @@ export class Placement {
     }
     return nodes;
   }
+}
+
+function onNode(tasks: readonly Task[], nodeId: string): readonly Task[] {
+  return tasks.length === 0 ? tasks : tasks.filter((task) => task.NodeID === nodeId);
 }
 
 /** The service's constraints; ones that do not parse were refused at the door. */
@@ -263,7 +293,7 @@ function needsOf(spec: ServiceSpec | undefined): Needs {
     .filter((port) => !isIngressPort(port) && port.PublishedPort !== 0)
     .map((port) => portKey(protocolOf(port), port.PublishedPort));
   const replicasMax = spec?.TaskTemplate?.Placement?.MaxReplicas || Number.POSITIVE_INFINITY;
-  return { ...reservationOf(spec), ports, replicasMax };
+  return { ...reservationOf(spec), ports, generic: wantedOf(spec), replicasMax };
 }
 
 function labelOf(node: Node, descriptor: string): string {

@@ -4,7 +4,10 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { stateAfter } from "../store/apply.ts";
 import type { State } from "../store/types.ts";
 import type { Facts } from "./context.ts";
-import { type Group, planAttached, planRemoved, planService, type ServicePlan } from "./service.ts";
+import type { Group, ServicePlan } from "./groups.ts";
+import { planJob } from "./job.ts";
+import { planAttached, planRemoved, planService } from "./service.ts";
+import { isGlobal, isJob } from "./tasks.ts";
 import type { PlanEnd, PlanInput, Transaction } from "./types.ts";
 
 const transactionChangesMax = 200;
@@ -26,7 +29,9 @@ export function* plan(input: PlanInput): Generator<Transaction, PlanEnd, void> {
         ? planAttached(facts)
         : service === undefined
           ? planRemoved(facts, serviceId)
-          : planService(facts, service);
+          : isJob(service.Spec)
+            ? planJob(facts, service)
+            : planService(facts, service);
     if (decided.wakeAt !== null) {
       wakes.set(serviceId, decided.wakeAt);
       wakeAt = Math.min(wakeAt ?? decided.wakeAt, decided.wakeAt);
@@ -99,6 +104,6 @@ function servicesToLookAt(input: PlanInput): readonly string[] {
   for (const nodeId of dirty.nodes)
     for (const task of state.tasksOfNode(nodeId)) ids.add(task.ServiceID);
   for (const service of state.table("service").values())
-    if (service.Spec?.Mode?.Global !== undefined) ids.add(service.ID);
+    if (isGlobal(service.Spec)) ids.add(service.ID);
   return [...ids];
 }

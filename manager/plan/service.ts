@@ -1,23 +1,23 @@
 // One service: what should be against what is, slot by slot.
 
-import type { Service, Task } from "../../proto/gen/types.ts";
+import type { Service } from "../../proto/gen/types.ts";
 import type { Change } from "../store/types.ts";
 import { assignSlot } from "./assign.ts";
 import { Context, type Facts } from "./context.ts";
 import { replicasDefault, taskHistory } from "./defaults.ts";
+import {
+  type Group,
+  removeTasks,
+  type ServicePlan,
+  serviceChanges,
+  slotsOf,
+  unusedRevisions,
+} from "./groups.ts";
 import { endedByItself, restartAfter } from "./restart.ts";
 import { movesOf, orphan, promote, reap, settle } from "./settle.ts";
 import { Slot } from "./slot.ts";
-import { hasEnded, isAssigned, isRunning } from "./tasks.ts";
-import { revisionOf, updateStep } from "./update.ts";
-
-/** Changes that belong together: they go into one transaction. */
-export type Group = readonly Change[];
-
-export interface ServicePlan {
-  readonly groups: readonly Group[];
-  readonly wakeAt: number | null;
-}
+import { isRunning } from "./tasks.ts";
+import { updateStep } from "./update.ts";
 
 export function planService(facts: Facts, service: Service): ServicePlan {
   const context = new Context(facts, service);
@@ -81,37 +81,6 @@ export function planAttached(facts: Facts): ServicePlan {
     .tasksOfService("")
     .filter(({ NodeID }) => nodes.get(NodeID) === undefined);
   return { groups: removeTasks(facts, left), wakeAt: null };
-}
-
-/**
- * Tasks that shall leave no trace: deleted once their node has reported them gone or was removed. On a dead node they
- * stay, and with them their addresses, until the node returns.
- */
-function removeTasks(facts: Facts, tasks: readonly Task[]): Group[] {
-  return tasks.map((task): Group => {
-    const isGone =
-      !isAssigned(task) ||
-      hasEnded(task) ||
-      facts.state.table("node").get(task.NodeID) === undefined;
-    if (isGone)
-      return [{ op: "delete", kind: "task", id: task.ID, base: task.Version?.Index ?? 0 }];
-    if (task.DesiredState === "remove") return [];
-    return [{ op: "put", kind: "task", object: { ...task, DesiredState: "remove" } }];
-  });
-}
-
-function slotsOf(context: Context, tasks: readonly Task[]): Slot[] {
-  const groups = new Map<string | number, Task[]>();
-  for (const task of tasks) {
-    const key = context.isGlobal ? task.NodeID : (task.Slot ?? 0);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [task]);
-    else group.push(task);
-  }
-  const slots = [...groups].map(
-    ([key, group]) => new Slot(typeof key === "number" ? { number: key } : { nodeId: key }, group),
-  );
-  return slots.sort((a, b) => (a.number ?? 0) - (b.number ?? 0));
 }
 
 /** Fills up from the lowest free number, or removes slots; returns those that stay. */
@@ -187,27 +156,4 @@ function rests(context: Context, slot: Slot): boolean {
   const newest = slot.newest;
   if (newest === undefined || !endedByItself(newest)) return false;
   return restartAfter(newest, context.restart, slot.tasks, context.now, false).kind === "give-up";
-}
-
-function serviceChanges(facts: Facts, before: Service, after: Service | null): Group {
-  const service = after ?? before;
-  const put: Group = after === null ? [] : [{ op: "put", kind: "service", object: after }];
-  return [...put, ...revisionOf(facts.state, service)];
-}
-
-function unusedRevisions(facts: Facts, before: Service, after: Service): Group {
-  const revisions = facts.state.revisionsOfService(before.ID);
-  if (revisions.length < 2) return [];
-  const used = new Set([before.SpecVersion, after.SpecVersion]);
-  for (const task of facts.state.tasksOfService(before.ID)) used.add(task.SpecVersion);
-  return revisions
-    .filter((revision) => !used.has(revision.SpecVersion))
-    .map(
-      (revision): Change => ({
-        op: "delete",
-        kind: "revision",
-        id: revision.ID,
-        base: revision.Version?.Index ?? 0,
-      }),
-    );
 }

@@ -108,7 +108,7 @@ export function promote(context: Context, slot: Slot): void {
     const blocked = slot.stopping.some((one) => !isLost(context.node(one.NodeID)));
     const patience = instant(task.CreatedAt) + context.stopGraceMs + stopWaitMs;
     if (blocked && context.now < patience) context.wake(patience);
-    else slot.edit(task, { DesiredState: "running" });
+    else slot.edit(task, { DesiredState: context.goal });
   }
 }
 

@@ -20,7 +20,12 @@ export function isRunning(task: Task): boolean {
 
 /** It should run, now or once it may start. */
 export function isWanted(task: Task): boolean {
-  return task.DesiredState === "running" || task.DesiredState === "ready";
+  return task.DesiredState === "ready" || mayRun(task);
+}
+
+/** It is to run now: for good, or, of a job, until it is complete. */
+export function mayRun(task: Task): boolean {
+  return task.DesiredState === "running" || task.DesiredState === "complete";
 }
 
 /** An agent should know of it: it has a node, and all that was to be decided about it is decided. */
@@ -74,12 +79,24 @@ export function slotName(serviceName: string, task: Pick<Task, "Slot" | "NodeID"
   return `${serviceName}.${task.Slot ?? task.NodeID}`;
 }
 
+/** A task on each node, of a service or a job. */
 export function isGlobal(spec: ServiceSpec | undefined): boolean {
-  return spec?.Mode?.Global !== undefined;
+  return spec?.Mode?.Global !== undefined || spec?.Mode?.GlobalJob !== undefined;
+}
+
+/** Its tasks run until they complete, once in each execution. */
+export function isJob(spec: ServiceSpec | undefined): boolean {
+  return spec?.Mode?.ReplicatedJob !== undefined || spec?.Mode?.GlobalJob !== undefined;
+}
+
+/** Whether a task is of its job's newest execution; always true of what is no job's. */
+export function isOfExecution(service: Service, task: Task): boolean {
+  return (service.JobStatus?.JobIteration?.Index ?? 0) === (task.JobIteration?.Index ?? 0);
 }
 
 /** The task runs what its service's spec says now, whichever of its writes it was made from. */
 export function isUpToDate(state: State, service: Service, task: Task): boolean {
+  if (!isOfExecution(service, task)) return false;
   if (task.SpecVersion === service.SpecVersion) return true;
   const revision = state.revision(task.ServiceID, task.SpecVersion);
   return revision !== undefined && runsTheSame(revision.Spec, service.Spec);

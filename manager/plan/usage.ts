@@ -1,7 +1,8 @@
-// What the tasks on a node hold of it: cores, memory, ports.
+// What the tasks on a node hold of it: cores, memory, ports, generic resources.
 
 import type { ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
+import { type Held, hold, nothingHeld } from "./generic.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { hasEnded, isAssigned, specOf } from "./tasks.ts";
 
@@ -11,6 +12,7 @@ export interface Usage {
   nanoCpus: number;
   memoryBytes: number;
   readonly ports: Map<string, number>;
+  readonly generic: Held;
 }
 
 /** A node's list of tasks is the same object as long as none of them changes: what they hold is summed up once. */
@@ -28,7 +30,13 @@ export function usageOf(state: State, nodeId: string): Usage {
 }
 
 function sumUp(state: State, tasks: readonly Task[]): Usage {
-  const usage: Usage = { tasks: 0, nanoCpus: 0, memoryBytes: 0, ports: new Map() };
+  const usage: Usage = {
+    tasks: 0,
+    nanoCpus: 0,
+    memoryBytes: 0,
+    ports: new Map(),
+    generic: nothingHeld(),
+  };
   for (const task of tasks) {
     if (hasEnded(task) || !isAssigned(task)) continue;
     const held = reservationOf(specOf(state, task));
@@ -36,6 +44,7 @@ function sumUp(state: State, tasks: readonly Task[]): Usage {
     usage.nanoCpus += held.nanoCpus;
     usage.memoryBytes += held.memoryBytes;
     for (const key of hostPortKeys(task)) bump(usage.ports, key, 1);
+    hold(usage.generic, task.GenericResources);
   }
   return usage;
 }

@@ -155,6 +155,16 @@ function validateResources(resources: Partial<Resources> | undefined): void {
   const memory = resources?.MemoryBytes ?? 0;
   if (memory !== 0 && memory < memoryBytesMin)
     throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
-  if ((resources?.GenericResources ?? []).length > 0)
-    throw new SwarmError("unsupported", "generic resources are not supported yet");
+  const kinds = new Set<string>();
+  for (const { NamedResourceSpec, DiscreteResourceSpec: asked } of resources?.GenericResources ??
+    []) {
+    if (NamedResourceSpec !== undefined || asked === undefined)
+      throw invalid("generic resources are reserved by number, not by name: gpu=2");
+    if (!/^[a-zA-Z0-9_.-]+$/.test(asked.Kind))
+      throw invalid(`invalid kind of generic resource "${asked.Kind}"`);
+    if (asked.Value < 0)
+      throw invalid(`generic resource ${asked.Kind}: ${asked.Value} is negative`);
+    if (kinds.has(asked.Kind)) throw invalid(`generic resource ${asked.Kind} is given twice`);
+    kinds.add(asked.Kind);
+  }
 }

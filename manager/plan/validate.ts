@@ -13,6 +13,8 @@ import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
+import { isGlobal, isJob } from "./tasks.ts";
+import { validateHost } from "./validate-host.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
 const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
@@ -46,8 +48,11 @@ export function validateService(
     throw new SwarmError("unsupported", `RuntimeSpec: unimplemented runtime ${template.Runtime}`);
   if (template.ContainerSpec === undefined) throw invalid("ContainerSpec: missing in service spec");
   validateContainer(template.ContainerSpec, spec.Labels);
+  validateHost(template.ContainerSpec.HostConfig, state.cluster);
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
+  if (isJob(spec) && spec.UpdateConfig !== undefined)
+    throw invalid("Jobs may not have an update config");
   validateUpdate("UpdateConfig", spec.UpdateConfig);
   validateUpdate("RollbackConfig", spec.RollbackConfig);
   validateEndpoint(spec);
@@ -89,20 +94,27 @@ function validateName(name: string): void {
 
 function validateMode(previous: ServiceSpec | undefined, spec: ServiceSpec): void {
   const mode = spec.Mode;
-  if (mode?.ReplicatedJob !== undefined || mode?.GlobalJob !== undefined)
-    throw new SwarmError("unsupported", "services that run as jobs are not supported yet");
-  if (mode?.Replicated !== undefined && mode.Global !== undefined)
-    throw invalid("must specify only one service mode");
+  if (modesOf(spec).length > 1) throw invalid("must specify only one service mode");
+  const { MaxConcurrent = 1, TotalCompletions = 1 } = mode?.ReplicatedJob ?? {};
+  if (MaxConcurrent < 0) throw invalid("Maximum concurrent jobs must not be negative");
+  if (TotalCompletions < 0) throw invalid("Total completed jobs must not be negative");
+  if (Math.max(MaxConcurrent, TotalCompletions) > replicasMax)
+    throw invalid(`A job's tasks must be ${replicasMax} or fewer`);
   const replicas = mode?.Replicated?.Replicas ?? 1;
   if (replicas < 0) throw invalid("Number of replicas must be non-negative");
   if (replicas > replicasMax) throw invalid(`Number of replicas must be ${replicasMax} or fewer`);
-  if (mode?.Global !== undefined && (spec.TaskTemplate?.Placement?.MaxReplicas ?? 0) > 0)
+  if (isGlobal(spec) && (spec.TaskTemplate?.Placement?.MaxReplicas ?? 0) > 0)
     throw invalid("replicas-max-per-node can only be used with replicated or replicated-job mode");
-  if (
-    previous !== undefined &&
-    (previous.Mode?.Global === undefined) !== (mode?.Global === undefined)
-  )
+  if (previous !== undefined && modesOf(previous).join() !== modesOf(spec).join())
     throw new SwarmError("unsupported", "service mode change is not allowed");
+}
+
+/** A spec that names none is replicated. */
+function modesOf({ Mode }: ServiceSpec): readonly string[] {
+  const named = (["Replicated", "Global", "ReplicatedJob", "GlobalJob"] as const).filter(
+    (mode) => Mode?.[mode] !== undefined,
+  );
+  return named.length === 0 ? ["Replicated"] : named;
 }
 
 function validateUpdate(name: string, config: ServiceSpec["UpdateConfig"]): void {

@@ -23,7 +23,7 @@ import {
   vniMin,
   withFurtherSubnet,
 } from "./subnets.ts";
-import { hasEnded, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
+import { hasEnded, isJob, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
 
@@ -50,12 +50,15 @@ export function writeService(
     readonly isRollback?: boolean;
   },
 ): ServiceWrite {
-  const wanted = resolveNetworks(state, spec);
+  const wanted = resolveNetworks(
+    state,
+    options.isRollback === true ? spec : withKept(spec, previous?.Spec),
+  );
   validateService(state, previous, wanted);
-  if (previous === undefined) return createService(state, wanted, options.id);
+  if (previous === undefined) return createService(state, wanted, options);
   const isSame = runsTheSame(previous.Spec, wanted);
   const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
-  const { PreviousSpec: _, UpdateStatus: __, ...kept } = previous;
+  const { PreviousSpec: _, UpdateStatus: __, JobStatus, ...kept } = previous;
   const { endpoint, grown } = allocateService(state, {
     ID: previous.ID,
     Spec: wanted,
@@ -67,7 +70,8 @@ export function writeService(
     ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
     SpecVersion,
     Endpoint: endpoint,
-    ...(options.isRollback === true
+    ...jobStatus(wanted, (JobStatus?.JobIteration?.Index ?? 0) + 1, options.now),
+    ...(options.isRollback === true && !isJob(wanted)
       ? {
           UpdateStatus: {
             State: "rollback_started",
@@ -80,7 +84,27 @@ export function writeService(
   return serviceWrite(state, service, grown);
 }
 
-function createService(state: State, spec: ServiceSpec, id: string): ServiceWrite {
+/** What Docker's command does not know of it leaves out: that stays as it was. An empty HostConfig takes it away. */
+function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  const HostConfig = previous?.TaskTemplate?.ContainerSpec?.HostConfig;
+  if (spec.TaskTemplate === undefined || container === undefined) return spec;
+  if (HostConfig === undefined || container.HostConfig !== undefined) return spec;
+  const ContainerSpec = { ...container, HostConfig };
+  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, ContainerSpec } };
+}
+
+/** Each write of a job's spec is another execution of it. */
+function jobStatus(spec: ServiceSpec, Index: number, now: number): Pick<Service, "JobStatus"> {
+  if (!isJob(spec)) return {};
+  return { JobStatus: { JobIteration: { Index }, LastExecution: timestamp(now) } };
+}
+
+function createService(
+  state: State,
+  spec: ServiceSpec,
+  { id, now }: { readonly id: string; readonly now: number },
+): ServiceWrite {
   const { endpoint, grown } = allocateService(state, { ID: id, Spec: spec, Endpoint: undefined });
   const service: Service = {
     ID: id,
@@ -89,6 +113,7 @@ function createService(state: State, spec: ServiceSpec, id: string): ServiceWrit
     Spec: spec,
     SpecVersion: 1,
     Endpoint: endpoint,
+    ...jobStatus(spec, 0, now),
   };
   return serviceWrite(state, service, grown);
 }

@@ -49,6 +49,12 @@ export function parseReference(text: string): Reference {
   return { domain, path, tag: tag === "" && digest === "" ? "latest" : tag, digest };
 }
 
+/** With `:latest` where neither tag nor digest is given; an image's id, and what is no name, as it is. */
+export function withTag(text: string): string {
+  const isBare = !text.includes("@") && text.lastIndexOf(":") <= text.lastIndexOf("/");
+  return isBare && text !== "" && !isImageId(text) ? `${text}:latest` : text;
+}
+
 /** As containerd stores it: docker.io/library/nginx:latest. A digest wins over the tag, as in Docker. */
 export function fullName(reference: Reference): string {
   const name = `${reference.domain}/${reference.path}`;

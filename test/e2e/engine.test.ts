@@ -485,7 +485,7 @@ test("many containers at once all run", async () => {
 
 test("removing the last name of an image lets containerd collect it", async () => {
   const id = await create();
-  await assert.rejects(engine.removeImage(image, false), /container is using/);
+  await assert.rejects(engine.removeImage(image, false), /is using its referenced image/);
   await engine.remove(id, { force: false, volumes: true });
   const removed = await engine.removeImage(image, false);
   assert.deepEqual(Object.keys(removed.at(-1) ?? {}), ["Deleted"]);

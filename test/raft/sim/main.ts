@@ -4,9 +4,9 @@ import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RaftCore } from "../../../manager/raft/core.ts";
-import { loadMutant, mutantOf, mutants } from "./mutants.ts";
+import { loadMutant, mutantOf, mutants, type Subject } from "./mutants.ts";
 import { keepSeeds, keptSeeds, runScenarios, runSeeds, type SeedsResult } from "./seeds.ts";
-import { type CoreClass, Simulation } from "./simulation.ts";
+import { Simulation } from "./simulation.ts";
 import { addTotals, printTotals, shortfalls } from "./totals.ts";
 
 const failuresMax = 5;
@@ -59,7 +59,7 @@ async function main(): Promise<number> {
     mutant: values.mutant ?? null,
   };
   if (process.send !== undefined) return await beWorker(options);
-  if (options.isTrace) return trace(options.first ?? 1, await coreOf(options), options.isSwarm);
+  if (options.isTrace) return await trace(options);
   return options.mutant === null ? await prove(options) : await hunt(options);
 }
 
@@ -70,8 +70,8 @@ function countOf(name: string, text: string): number {
   return count;
 }
 
-async function coreOf({ mutant }: Options): Promise<CoreClass> {
-  return mutant === null ? RaftCore : await loadMutant(mutantOf(mutant));
+async function subjectOf({ mutant, isSwarm }: Options): Promise<Subject> {
+  return mutant === null ? { RaftCore, runSeeds, isSwarm } : await loadMutant(mutantOf(mutant));
 }
 
 async function prove(options: Options): Promise<number> {
@@ -97,7 +97,8 @@ async function prove(options: Options): Promise<number> {
 
 /** As a test: 1 when the bug is found. */
 async function hunt(options: Options): Promise<number> {
-  const written = runScenarios(await coreOf(options))[0];
+  const { RaftCore: core, isSwarm } = await subjectOf(options);
+  const written = isSwarm ? undefined : runScenarios(core)[0];
   if (written !== undefined) {
     console.log(`${options.mutant} found by a scenario: ${written.why}`);
     return 1;
@@ -112,8 +113,9 @@ async function hunt(options: Options): Promise<number> {
   return 1;
 }
 
-function trace(seed: number, core: CoreClass, isSwarm: boolean): number {
-  const simulation = new Simulation(seed, core, isSwarm, console.log);
+async function trace(options: Options): Promise<number> {
+  const { RaftCore: core, isSwarm } = await subjectOf(options);
+  const simulation = new Simulation(options.first ?? 1, core, isSwarm, console.log);
   try {
     simulation.run();
     return 0;
@@ -127,8 +129,11 @@ function trace(seed: number, core: CoreClass, isSwarm: boolean): number {
 async function runAll(options: Options): Promise<SeedsResult> {
   const first = options.first ?? 1;
   const max = options.mutant === null ? failuresMax : 1;
-  if (options.jobs === 1)
-    return runSeeds(range(first, options.seeds, 1), await coreOf(options), max, options.isSwarm);
+  if (options.jobs === 1) {
+    const subject = await subjectOf(options);
+    const seeds = range(first, options.seeds, 1);
+    return subject.runSeeds(seeds, subject.RaftCore, max, subject.isSwarm);
+  }
   const shares = Array.from({ length: options.jobs }, (_, i) =>
     runWorker(options, first + i, Math.ceil((options.seeds - i) / options.jobs)),
   );
@@ -168,7 +173,8 @@ function runWorker(options: Options, first: number, seeds: number): Promise<Seed
 async function beWorker(options: Options): Promise<number> {
   const seeds = range(options.first ?? 1, options.seeds, options.jobs);
   const max = options.mutant === null ? failuresMax : 1;
-  const result = runSeeds(seeds, await coreOf(options), max, options.isSwarm);
+  const subject = await subjectOf(options);
+  const result = subject.runSeeds(seeds, subject.RaftCore, max, subject.isSwarm);
   await new Promise((resolve) => process.send?.(result, resolve));
   process.disconnect();
   return 0;

@@ -420,7 +420,7 @@ export class Member {
     const ms = network.delay(this.id, to) * 3;
     this.#later(ms, () => {
       const receiver = peer(to);
-      const isLost = network.isCut(this.id, to) || this.#dice.chance(settings.network.loss);
+      const isLost = network.isCut(this.id, to) || this.#dice.chance(network.loss);
       if (receiver === undefined || !receiver.isUp || isLost) {
         report(false);
         return;

@@ -1,15 +1,26 @@
 // Bugs planted on purpose: each is a classic one (raft.md's catalogue), and the simulation has to find it.
 
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { runSeeds } from "./seeds.ts";
 import type { CoreClass } from "./simulation.ts";
 
 export interface Mutant {
   readonly name: string;
   readonly what: string;
-  /** JavaScript that stands exactly once among the built files of manager/raft, in whichever; line breaks, indents and comments do not matter. */
+  /** manager/raft unless it says otherwise: another room's bug is one that the whole manager in simulation has to meet. */
+  readonly room?: "manager/plan" | "manager/dispatch";
+  /** JavaScript that stands exactly once among the built files of the room, in whichever; line breaks, indents and comments do not matter. */
   readonly text: string;
   readonly becomes: string;
 }
@@ -264,6 +275,21 @@ export const mutants: readonly Mutant[] = [
     text: "isVoter(configuration, raft.id) || raft.isNeeded",
     becomes: "isVoter(configuration, raft.id)",
   },
+  {
+    name: "address-freed-early",
+    what: "tasks of a node that is down count as gone, and their addresses as free, while their containers may run on",
+    room: "manager/plan",
+    text: "hasEnded(task) || context.node(task.NodeID) !== undefined) continue;",
+    becomes:
+      'hasEnded(task) || !["down", undefined].includes(context.node(task.NodeID)?.Status?.State)) continue;',
+  },
+  {
+    name: "agent-goes-back",
+    what: "a manager that is behind serves agents that know more than itself",
+    room: "manager/dispatch",
+    text: "if (known > index)",
+    becomes: "if (false)",
+  },
 ];
 
 export function mutantOf(name: string): Mutant {
@@ -272,19 +298,31 @@ export function mutantOf(name: string): Mutant {
   return found;
 }
 
-/** The core with a bug, from a changed copy of the built files in a folder of its own. */
-export async function loadMutant(mutant: Mutant): Promise<CoreClass> {
+/** What seeds are run on: the sound program, or one with a bug. */
+export interface Subject {
+  readonly RaftCore: CoreClass;
+  readonly runSeeds: typeof runSeeds;
+  readonly isSwarm: boolean;
+}
+
+/** The program with a bug, from a changed copy of the built files in a folder of its own. */
+export async function loadMutant(mutant: Mutant): Promise<Subject> {
   const built = fileURLToPath(new URL("../../../", import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), "tsswarm-mutant-"));
+  const room = mutant.room ?? "manager/raft";
+  const isSwarm = mutant.room !== undefined;
   try {
-    for (const part of ["manager/raft", "proto/kit"])
-      cpSync(join(built, part), join(folder, part), { recursive: true });
+    // Above Raft: the simulation as well, and what it imports.
+    const parts = isSwarm ? ["manager", "proto", "test/raft"] : ["manager/raft", "proto/kit"];
+    for (const part of parts) cpSync(join(built, part), join(folder, part), { recursive: true });
     writeFileSync(join(folder, "package.json"), '{"type":"module"}');
-    plant(mutant, join(folder, "manager/raft"));
-    const loaded: { readonly RaftCore: CoreClass } = await import(
-      join(folder, "manager/raft/core.js")
-    );
-    return loaded.RaftCore;
+    symlinkSync(join(built, "../node_modules"), join(folder, "node_modules"));
+    plant(mutant, join(folder, room));
+    const core: Pick<Subject, "RaftCore"> = await import(join(folder, "manager/raft/core.js"));
+    const own: Pick<Subject, "runSeeds"> = isSwarm
+      ? await import(join(folder, "test/raft/sim/seeds.js"))
+      : { runSeeds };
+    return { RaftCore: core.RaftCore, runSeeds: own.runSeeds, isSwarm };
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -299,7 +337,7 @@ function plant({ name, text, becomes }: Mutant, room: string): void {
   const [path] = places;
   if (path === undefined || places.length > 1)
     throw new Error(
-      `mutant ${name}: its text stands in manager/raft ${places.length} times instead of once; bring the table up to date`,
+      `mutant ${name}: its text stands in ${room} ${places.length} times instead of once; bring the table up to date`,
     );
   const sound = readFileSync(path, "utf8");
   writeFileSync(

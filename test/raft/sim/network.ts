@@ -71,6 +71,11 @@ export class Network {
     };
   }
 
+  /** Part of what is sent that is lost, in the weather as it is. */
+  get loss(): number {
+    return this.#settings.loss;
+  }
+
   send(message: Message): void {
     this.totals.messages += 1;
     const { from, to } = message;

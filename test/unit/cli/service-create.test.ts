@@ -222,7 +222,6 @@ const rows: readonly {
           Parallelism: 1,
           Delay: 3e9,
           Monitor: 5e9,
-          FailureAction: "pause",
           Order: "start-first",
         },
         RollbackConfig: {

@@ -58,13 +58,13 @@ test("two runs of one seed are the same, event for event, and another seed's is 
 
 for (const name of ["vote-forgotten", "old-term-by-counting", "commit-beyond-message"])
   test(`a planted bug is found: ${name}`, async () => {
-    const core = await loadMutant(mutantOf(name));
+    const { RaftCore: core } = await loadMutant(mutantOf(name));
     const seeds = Array.from({ length: 40 }, (_, i) => i + 1);
     const found = [...runScenarios(core), ...runSeeds(seeds, core, 1).failures];
     assert.notEqual(found.length, 0);
   });
 
-test("every planted bug still has its place in the core", async () => {
+test("every planted bug still has its place", async () => {
   for (const mutant of mutants) await loadMutant(mutant);
 });
 

@@ -1,10 +1,12 @@
 // Fake agents: they hold containers of nothing, do what the manager they are connected to says, and tell what became of it.
 
 import { tasksFor } from "../../../../manager/dispatch/assign.ts";
+import { indexOfVersion, missedSince, versionText } from "../../../../manager/dispatch/versions.ts";
 import { hasEnded } from "../../../../manager/plan/tasks.ts";
 import type { State } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Task, TaskStatus } from "../../../../proto/gen/types.ts";
+import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { timestamp } from "../../../../proto/kit/world.ts";
 import type { Dice } from "../chance.ts";
 import type { Member } from "../member.ts";
@@ -31,6 +33,8 @@ export interface AgentGround {
 
 /** A manager that has heard of no leader for so long sends its agents away. */
 const aloneMsMax = 4_000;
+/** Of the cluster: no new one is forced here. */
+const epoch = 1;
 
 export class Agent {
   readonly id: string;
@@ -43,9 +47,12 @@ export class Agent {
   readonly #ground: AgentGround;
   readonly #dice: Dice;
   #manager: Member | null = null;
+  /** Its process when the session began: the next one may know less. */
+  #process: Member["core"] = null;
   #aloneSince = 0;
-  /** It never goes back to a state older than what it has been told. */
-  #seenIndex = 0;
+  /** The version of what it was told last; kept on its disk. */
+  #have = "";
+  #versions = 0;
 
   constructor(id: string, ground: AgentGround, dice: Dice) {
     this.id = id;
@@ -83,10 +90,8 @@ export class Agent {
     const manager = this.#session();
     if (manager === null) return;
     const { state } = this.#ground.replica(manager.id);
-    if (state.index >= this.#seenIndex) {
-      this.#seenIndex = state.index;
-      this.#reconcile(state);
-    }
+    this.#hear(state);
+    this.#reconcile(state);
     this.#tell(this.#ground.leadOf(manager), state);
   }
 
@@ -94,12 +99,37 @@ export class Agent {
     const { now } = this.#ground.schedule;
     const manager = this.#manager;
     if (manager?.isUp === true && manager.status?.leader !== null) this.#aloneSince = now;
-    const isGone = manager === null || !manager.isUp || now - this.#aloneSince > aloneMsMax;
-    if (!isGone) return manager;
-    this.#manager = this.#dice.pick(this.#ground.members().filter((each) => each.isUp)) ?? null;
-    if (this.#manager !== manager && manager !== null) this.moved += 1;
+    const isSame = manager?.isUp === true && manager.core === this.#process;
+    if (isSame && now - this.#aloneSince <= aloneMsMax) return manager;
+    const next = this.#dice.pick(this.#ground.members().filter((each) => each.isUp)) ?? null;
+    if (next !== manager && manager !== null) this.moved += 1;
     this.#aloneSince = now;
+    this.#manager = next !== null && this.#isServed(next) ? next : null;
+    this.#process = this.#manager?.core ?? null;
     return this.#manager;
+  }
+
+  /** A manager refuses who knows more than itself; here one that takes it tells everything. */
+  #isServed(manager: Member): boolean {
+    const { index } = this.#ground.replica(manager.id).state;
+    try {
+      missedSince(this.#have, epoch, index, { since: () => null });
+      return true;
+    } catch (error) {
+      if (error instanceof SwarmError && error.code === "no_leader") return false;
+      throw error;
+    }
+  }
+
+  #hear(state: State): void {
+    const known = indexOfVersion(this.#have, epoch) ?? 0;
+    mustHold(
+      "agents never go back",
+      state.index >= known,
+      () => `${this.id} knows ${known} and is told ${state.index}`,
+    );
+    this.#versions += 1;
+    this.#have = versionText(this.id, this.#versions, epoch, state.index);
   }
 
   #reconcile(state: State): void {

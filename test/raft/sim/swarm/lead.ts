@@ -12,6 +12,7 @@ import { plan } from "../../../../manager/plan/plan.ts";
 import type { Change, State } from "../../../../manager/store/types.ts";
 import { encodeBatch, encodeTransaction } from "../../../../manager/store/wire.ts";
 import type { TaskStatus } from "../../../../proto/gen/types.ts";
+import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { timestamp } from "../../../../proto/kit/world.ts";
 import type { History, Operation } from "../history.ts";
 import { encodeBatchCommand } from "../machine.ts";
@@ -181,7 +182,7 @@ export class Lead {
     const reports = this.#reports(state);
     if (reports.length > 0) parts.push({ kind: "reports", changes: reports });
     for (const order of this.orders.splice(0)) {
-      const changes = order.compute(state, now);
+      const changes = computed(order, state, now);
       if (changes.length === 0) order.settled("refused");
       else parts.push({ kind: "order", changes, order });
     }
@@ -220,5 +221,15 @@ export class Lead {
       if (step.value.length > 0) transactions.push(step.value);
     this.#agenda.done(step.value);
     return transactions;
+  }
+}
+
+/** Nothing where what is wanted cannot be. */
+function computed(order: Order, state: State, now: number): readonly Change[] {
+  try {
+    return order.compute(state, now);
+  } catch (error) {
+    if (error instanceof SwarmError) return [];
+    throw error;
   }
 }

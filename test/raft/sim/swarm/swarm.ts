@@ -50,7 +50,22 @@ interface Wanted {
 }
 
 const stepMs = 50;
-const servicesMax = 5;
+
+/**
+ * How many services of how many replicas there may be, and a network that has room for them, and for so many addresses more:
+ * the fewer, the sooner one comes again.
+ */
+interface Size {
+  readonly services: number;
+  readonly replicas: number;
+  readonly bits: number;
+}
+const sizes: readonly Size[] = [
+  { services: 1, replicas: 3, bits: 29 },
+  { services: 2, replicas: 5, bits: 28 },
+  { services: 4, replicas: 5, bits: 27 },
+  { services: 5, replicas: 6, bits: 26 },
+];
 
 export class Swarm {
   readonly totals: SwarmTotals = {
@@ -67,12 +82,14 @@ export class Swarm {
   readonly #leads = new Map<string, Lead>();
   readonly #agents: Agent[] = [];
   readonly #wanted: Wanted[] = [];
+  readonly #size: Size;
   #services = 0;
   #isCalm = false;
 
   constructor(ground: SwarmGround) {
     this.#ground = ground;
     this.#dice = ground.dice;
+    this.#size = sizes[this.#dice.below(sizes.length)] ?? { services: 5, replicas: 6, bits: 26 };
   }
 
   replica(id: string): StoreReplica {
@@ -94,7 +111,7 @@ export class Swarm {
       trace: this.#ground.trace,
     };
     for (let i = 1; i <= nodes; i++) this.#agents.push(new Agent(`n${i}`, ground, this.#dice));
-    for (let i = 1; i <= servicesMax; i++)
+    for (let i = 1; i <= this.#size.services; i++)
       this.#wanted.push({
         name: `s${i}`,
         exists: false,
@@ -215,7 +232,14 @@ export class Swarm {
     if (kind < 0.1) this.#give(lead, this.#drain());
     else if (kind < 0.25) this.#give(lead, this.#remove(wanted));
     else
-      this.#give(lead, this.#set(wanted, this.#dice.between(0, 6), `image${this.#dice.below(3)}`));
+      this.#give(
+        lead,
+        this.#set(
+          wanted,
+          this.#dice.between(0, this.#size.replicas),
+          `image${this.#dice.below(3)}`,
+        ),
+      );
   }
 
   #give(lead: Lead, order: Order): void {
@@ -265,8 +289,7 @@ export class Swarm {
   }
 
   #makeNetwork(state: State): readonly Change[] {
-    // So small that addresses have to be used again soon.
-    const Config = [{ Subnet: "192.168.7.0/26" }];
+    const Config = [{ Subnet: `192.168.7.0/${this.#size.bits}` }];
     const spec = codec("NetworkSpec").parse({ Name: "back", IPAM: { Config } });
     return createNetwork(state, spec, { id: "back" }).changes;
   }
@@ -352,7 +375,10 @@ export class Swarm {
     const { state } = this.replica(lead.member.id);
     for (const { name, exists, replicas, image, isCertain, isBusy } of this.#wanted) {
       if (!isCertain || isBusy) continue;
-      const spec = state.table("service").named(name)?.Spec;
+      const service = state.table("service").named(name);
+      // A failed update goes back by itself.
+      if (exists && service?.UpdateStatus?.State.startsWith("rollback") === true) continue;
+      const spec = service?.Spec;
       mustHold(
         "acknowledged orders stay",
         (spec !== undefined) === exists &&

@@ -1,7 +1,7 @@
 // An engine whose containers are records, and whose execs run on the test's own machine.
 
 import { spawn } from "node:child_process";
-import { PassThrough } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import type {
   Container,
   ContainerEvent,
@@ -10,6 +10,7 @@ import type {
   ExecConfig,
   ExecState,
   LocalNetworkObject,
+  ObjectEvent,
   VolumeObject,
 } from "../../../../agent/engine/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
@@ -105,6 +106,14 @@ export class FakeEngine implements Engine {
       throw new SwarmError("conflict", `unable to remove ${reference}: a container uses it`);
     return [{ Untagged: reference }, { Deleted: `sha256:${"a".repeat(64)}` }];
   };
+  remoteTags: Engine["remoteTags"] = async () => ["1", "2"];
+  pushImage: Engine["pushImage"] = async (name, tag, _auth, report) =>
+    report({ status: `${name}:${tag}: digest: sha256:${"a".repeat(64)} size: 1` });
+  saveImages: Engine["saveImages"] = async (names) => Readable.from([Buffer.from(names.join())]);
+  loadImages: Engine["loadImages"] = async (tar, _platform, report) => {
+    for await (const part of tar) report({ stream: `Loaded image: ${part}\n` });
+  };
+  importImage: Engine["importImage"] = async () => `sha256:${"c".repeat(64)}`;
   readonly tagged: string[] = [];
   tagImage: Engine["tagImage"] = async (reference, name) =>
     void this.tagged.push(`${reference} ${name}`);
@@ -113,10 +122,11 @@ export class FakeEngine implements Engine {
       id: "sha256:aa",
       created: "2026-01-02T03:04:05Z",
       createdBy: "CMD x",
+      comment: "",
       tags: ["a:b"],
       bytes: 0,
     },
-    { id: "<missing>", created: "", createdBy: "COPY y", tags: [], bytes: 2_000 },
+    { id: "<missing>", created: "", createdBy: "COPY y", comment: "", tags: [], bytes: 2_000 },
   ];
   changes: Engine["changes"] = async () => [{ Path: "/tmp/x", Kind: 1 }];
   distribution: Engine["distribution"] = async (reference) => {
@@ -301,6 +311,8 @@ export class FakeEngine implements Engine {
     this.watchers.add(queue);
     return queue;
   };
+  objectEvents: Engine["objectEvents"] = (signal) => new Queue<ObjectEvent>(100, signal);
+  tell: Engine["tell"] = () => {};
   info: Engine["info"] = () => ({
     containers: this.containers.size,
     running: this.containers.size,

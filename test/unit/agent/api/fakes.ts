@@ -13,7 +13,7 @@ import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
-import { Client, serve } from "../../../../proto/rpc.ts";
+import { Client, type Handlers, serve } from "../../../../proto/rpc.ts";
 import { FakeCluster, handlersOf } from "./fake-cluster.ts";
 import { FakeEngine } from "./fake-engine.ts";
 
@@ -58,13 +58,16 @@ const outside: LocalNode = {
   managers: [],
 };
 
-/** `inSwarm`: as the manager of a swarm of one. */
-export async function startFakeDaemon(inSwarm: boolean): Promise<FakeDaemon> {
+/** `inSwarm`: as the manager of a swarm of one. `manager`: instead of the fake one. */
+export async function startFakeDaemon(
+  inSwarm: boolean,
+  manager?: Handlers<"Control">,
+): Promise<FakeDaemon> {
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-api-"));
   const cluster = new FakeCluster();
   const engine = new FakeEngine();
   const server = new grpc.Server();
-  serve(server, "Control", handlersOf(cluster), () => undefined);
+  serve(server, "Control", manager ?? handlersOf(cluster), () => undefined);
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(`unix:${folder}/manager.sock`, grpc.ServerCredentials.createInsecure(), (e) =>
       e === null ? resolve() : reject(e),

@@ -64,6 +64,15 @@ class FakeRuntime {
   async labelBlob(digest: string, labels: Record<string, string>): Promise<void> {
     Object.assign(this.blobs.get(digest)?.labels ?? {}, labels);
   }
+  async blobLabels(digest: string): Promise<Record<string, string> | null> {
+    return this.blobs.get(digest)?.labels ?? null;
+  }
+  async image(name: string): Promise<ImageRecord | null> {
+    return this.named.get(name) ?? null;
+  }
+  async deleteImage(name: string): Promise<void> {
+    if (!this.named.delete(name)) throw new SwarmError("not_found", name);
+  }
   async hasSnapshot(name: string): Promise<boolean> {
     return this.snapshotsMade.includes(name);
   }

@@ -6,7 +6,7 @@ import { joinCluster } from "../../../../agent/session/join.ts";
 import type { Wanted } from "../../../../agent/session/types.ts";
 import { fold } from "../../../../agent/session/wanted.ts";
 import { History } from "../../../../manager/dispatch/history.ts";
-import { indexOfVersion } from "../../../../manager/dispatch/session.ts";
+import { indexOfVersion } from "../../../../manager/dispatch/versions.ts";
 import type { Applied, Change } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { FromAgent, ToAgent } from "../../../../proto/gen/types.ts";

@@ -172,7 +172,9 @@ export class Sim {
   }
 
   wanted(name: string): readonly Task[] {
-    return this.tasks(name).filter((task) => ["ready", "running"].includes(task.DesiredState));
+    return this.tasks(name).filter((task) =>
+      ["ready", "running", "complete"].includes(task.DesiredState),
+    );
   }
 
   running(name: string): readonly Task[] {
@@ -199,7 +201,9 @@ export class Sim {
       if (!isAssigned(task) || hasEnded(task) || unreachable.has(task.NodeID)) continue;
       const node = this.state.table("node").get(task.NodeID);
       if (node === undefined || node.Status?.State !== "ready") continue;
-      const wanted = { running: "running", ready: "ready" }[task.DesiredState] ?? "shutdown";
+      const wanted =
+        { running: "running", complete: "running", ready: "ready" }[task.DesiredState] ??
+        "shutdown";
       if (task.Status?.State !== wanted) this.report(task, wanted);
     }
   }
