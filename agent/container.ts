@@ -2,17 +2,30 @@
 
 import { hostname, machine } from "node:os";
 import type { Task } from "../proto/gen/types.ts";
-import { networkEntry, taskContainer } from "./engine/task.ts";
+import { networkEntry, type TaskNode, taskContainer } from "./engine/task.ts";
+import { fileTargets } from "./engine/task-files.ts";
 import type { CreateContainer } from "./engine/types.ts";
 import { localNetwork, subnetOf } from "./network/facts.ts";
 import type { Network } from "./network/types.ts";
 
 export type MadeSandbox = Awaited<ReturnType<Network["createSandbox"]>>;
 
-/** Throws `invalid` or `unsupported` when the task asks for what cannot be. */
-export function containerFor(task: Task, nodeId: string, sandbox: MadeSandbox): CreateContainer {
-  const node = { id: nodeId, hostname: hostname(), architecture: machine() };
-  const container = taskContainer(task, node, sandbox.namespace);
+export function thisNode(nodeId: string): TaskNode {
+  return { id: nodeId, hostname: hostname(), architecture: machine() };
+}
+
+/** `pathOf`: where a task's file of this number is. Throws `invalid` or `unsupported` when the task asks for what cannot be. */
+export function containerFor(
+  task: Task,
+  nodeId: string,
+  sandbox: MadeSandbox,
+  pathOf: (taskId: string, index: number) => string,
+): CreateContainer {
+  const files = fileTargets(task).map((target, index) => ({
+    source: pathOf(task.ID, index),
+    target,
+  }));
+  const container = taskContainer(task, thisNode(nodeId), sandbox.namespace, files);
   const [local] = (sandbox.attachments ?? []).filter(
     ({ networkId }) => networkId === localNetwork.id,
   );

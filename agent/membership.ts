@@ -32,14 +32,17 @@ import {
 } from "./addresses.ts";
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";
 import { Certificates } from "./certificates.ts";
-import { containerFor } from "./container.ts";
+import { containerFor, thisNode } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
+import { openLibc } from "./engine/libc.ts";
+import { Vault } from "./engine/vault.ts";
 import { noSession } from "./locked.ts";
 import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
 import { NodeOverlayDoor } from "./overlay-door.ts";
+import type { PerformerOptions } from "./perform.ts";
 import { createKeyAndCsr, csrFor } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
 import { whyOver } from "./session/renewal.ts";
@@ -60,6 +63,7 @@ const noSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const onlyWorker =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+
 export interface MembershipOptions {
   readonly config: DaemonConfig;
   readonly keeper: Keeper;
@@ -73,6 +77,7 @@ interface Member {
   readonly addresses: Addresses;
   readonly session: AgentSession;
   readonly swarm: Swarm;
+  readonly vault: Vault;
 }
 
 type State =
@@ -281,23 +286,32 @@ export class NodeMembership implements Membership {
     this.#state = { kind: "busy" };
     log.warn("leaving the swarm, locked as it is");
     const addresses = await readAddresses(this.#folder("agent"));
+    const vault = await this.#openVault("");
     const swarm = await Swarm.open({
       engine,
       network,
       dataPathAddr: addresses?.dataPathAddr ?? "",
-      containerOf: (task, sandbox) => containerFor(task, "", sandbox),
+      containerOf: containerIn(vault, ""),
+      files: vault,
       world,
       log,
     });
     swarm.start(noSession);
     await swarm.stopAll();
     await swarm.close();
-    await this.#forget();
+    await this.#forget(vault);
     await this.#manager.remove();
     this.#state = { kind: "out" };
   }
 
-  async #forget(): Promise<void> {
+  #openVault(nodeId: string): Promise<Vault> {
+    const { config, log } = this.#options;
+    const directory = join(config["exec-root"], "files");
+    return Vault.open({ directory, libc: openLibc(), node: thisNode(nodeId), log });
+  }
+
+  async #forget(vault: Vault): Promise<void> {
+    await vault.clear();
     await this.#options.network.clear();
     await removeIdentity(this.#folder("identity"));
     await rm(this.#folder("agent"), { recursive: true, force: true });
@@ -308,7 +322,7 @@ export class NodeMembership implements Membership {
     if (state.kind === "locked" && !force) throw new SwarmError("precondition", leavingLocked);
     if (state.kind === "locked") return this.#leaveLocked();
     if (state.kind !== "in") throw new SwarmError("precondition", notMember);
-    const { session, swarm } = state.member;
+    const { session, swarm, vault } = state.member;
     const { identity } = session;
     const isManager = identity.role === "manager";
     const others = this.#managers(state.member).length - 1;
@@ -326,7 +340,7 @@ export class NodeMembership implements Membership {
     this.#options.engine.attachThrough(null);
     await swarm.stopAll();
     await swarm.close();
-    await this.#forget();
+    await this.#forget(vault);
     if (isManager) await this.#manager.remove();
     this.#state = { kind: "out" };
   }
@@ -412,11 +426,13 @@ export class NodeMembership implements Membership {
   async #enter(identity: NodeIdentity): Promise<AgentSession> {
     const { engine, network, config, world, log } = this.#options;
     const addresses = (await readAddresses(this.#folder("agent"))) ?? (await guess(identity));
+    const vault = await this.#openVault(identity.nodeId);
     const swarm = await Swarm.open({
       engine,
       network,
       dataPathAddr: addresses.dataPathAddr,
-      containerOf: (task, sandbox) => containerFor(task, identity.nodeId, sandbox),
+      containerOf: containerIn(vault, identity.nodeId),
+      files: vault,
       networksMade: () => void door?.sweep(),
       world,
       log,
@@ -437,6 +453,7 @@ export class NodeMembership implements Membership {
       unheldPorts: () => network.unheldPorts(),
       opened: () => network.checkSoon(),
       told: (info) => this.#certificates.told(info),
+      files: vault,
       roleChanged: (role) => this.#wantRole(role),
       world,
       log,
@@ -458,7 +475,7 @@ export class NodeMembership implements Membership {
     swarm.start(session);
     swarm.closed.catch(this.#break);
     swarm.run("certificates", (signal) => this.#certificates.run(session, signal));
-    this.#state = { kind: "in", member: { addresses, session, swarm } };
+    this.#state = { kind: "in", member: { addresses, session, swarm, vault } };
     log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
     return session;
   }
@@ -591,4 +608,9 @@ async function guess(identity: NodeIdentity): Promise<Addresses> {
 
 async function firstWord(session: AgentSession): Promise<void> {
   for await (const _ of session.watch(AbortSignal.timeout(firstWordMsMax))) return;
+}
+
+function containerIn(vault: Vault, nodeId: string): PerformerOptions["containerOf"] {
+  return (task, sandbox) =>
+    containerFor(task, nodeId, sandbox, (id, index) => vault.path(id, index));
 }

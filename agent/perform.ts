@@ -1,5 +1,6 @@
 // Performs the reconciler's plans with the engine and the network, and tells the managers how it went.
 
+import { fileKey } from "../proto/file-targets.ts";
 import type { Task, TaskStatus } from "../proto/gen/types.ts";
 import { messageOf } from "../proto/kit/errors.ts";
 import { isId } from "../proto/kit/ids.ts";
@@ -38,6 +39,13 @@ export interface PerformerOptions {
     "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list" | "logs"
   >;
   readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drained">;
+  /** The secrets and configs of tasks. */
+  readonly files: {
+    keys(): readonly { readonly Kind: string; readonly ID: string }[];
+    readonly provided: ReadonlySet<string>;
+    provide(task: Task): Promise<void>;
+    withdraw(taskId: string): Promise<void>;
+  };
   /** The container a task asks for, in the sandbox made for it. */
   readonly containerOf: (task: Task, sandbox: MadeSandbox) => CreateContainer;
   readonly report: (taskId: string, status: TaskStatus) => void;
@@ -97,7 +105,14 @@ export class Performer {
       if (observed.phase === "running" && !this.#memoryOf(observed.taskId).hasRun)
         this.#remember(observed.taskId, { hasRun: true });
     }
-    return { containers, sandboxes: new Set(this.#sandboxes), memory: new Map(this.#memory) };
+    const { files } = this.#options;
+    return {
+      containers,
+      sandboxes: new Set(this.#sandboxes),
+      files: new Set(files.keys().map(({ Kind, ID }) => fileKey(Kind, ID))),
+      provided: new Set(files.provided),
+      memory: new Map(this.#memory),
+    };
   }
 
   /**
@@ -209,6 +224,7 @@ export class Performer {
         run.sandbox = await this.#options.network.createSandbox(step.sandbox);
         this.#remember(run.taskId, { isWired: true });
       }, signal),
+    provideFiles: ({ task }) => this.#options.files.provide(task),
     create: (step, run, signal) =>
       this.#creates.run(async () => {
         const { engine, containerOf } = this.#options;
@@ -235,6 +251,7 @@ export class Performer {
         signal,
       ),
     removeSandbox: (_step, run) => this.#removeSandbox(run.taskId),
+    removeFiles: (_step, run) => this.#options.files.withdraw(run.taskId),
     remove: (step) => this.#options.engine.remove(step.containerId, { force: true, volumes: true }),
   };
 

@@ -23,6 +23,7 @@ export interface SwarmOptions {
   readonly network: Network;
   readonly dataPathAddr: string;
   readonly containerOf: PerformerOptions["containerOf"];
+  readonly files: PerformerOptions["files"];
   /** Called whenever the kernel agrees with what is wanted. */
   readonly networksMade?: () => void;
   readonly world: World;
@@ -60,13 +61,14 @@ export class Swarm {
 
   /** Learns what is there; the loop is not started yet. */
   static async open(options: SwarmOptions): Promise<Swarm> {
-    const { engine, network, containerOf, world, log } = options;
+    const { engine, network, containerOf, files, world, log } = options;
     const trigger = new Trigger();
     const reports: { session: Session | null } = { session: null };
     const performer = await Performer.open({
       engine,
       network,
       containerOf,
+      files,
       report: (taskId: string, status: TaskStatus) => reports.session?.report(taskId, status),
       changed: () => trigger.pull(),
       world,

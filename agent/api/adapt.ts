@@ -40,6 +40,8 @@ const alwaysShown: ReadonlySet<string> = new Set([
   "NetworkSpec.Labels",
   "ClusterSpec.Labels",
   "Task.Labels",
+  "SecretSpec.Labels",
+  "ConfigSpec.Labels",
 ]);
 /** Plain scalars that Docker shows even when they are zero. */
 const zeroShown: ReadonlySet<string> = new Set([

@@ -16,6 +16,7 @@ import { addDoctor } from "./doctor.ts";
 import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
+import { addFiles } from "./files.ts";
 import { refuse, take } from "./hijack.ts";
 import { addImageTransfers } from "./image-transfers.ts";
 import { addImages } from "./images.ts";
@@ -221,6 +222,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addServices,
   addTasks,
   addNetworks,
+  addFiles,
   addContainers,
   addCreate,
   addAttach,

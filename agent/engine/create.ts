@@ -81,7 +81,7 @@ export class Creator {
         });
       const init = wanted.host.Init === true ? [await initMount()] : [];
       const mounts = [...etc, ...init, ...ipcMounts(wanted.host), ...prepared.mounts];
-      mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}));
+      mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}), ...fileMounts(wanted.files ?? []));
       const devices = await findDevices(wanted.host);
       const spec = this.#spec(wanted, config, user, mounts, devices, id);
       const labels = { "tsswarm.name": wanted.name };
@@ -241,6 +241,16 @@ function etcMounts(directory: string): readonly SpecMount[] {
     type: "bind",
     source: join(directory, name),
     options: ["rbind", "rprivate", "rw"],
+  }));
+}
+
+function fileMounts(files: NonNullable<CreateContainer["files"]>): readonly SpecMount[] {
+  const options = ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"];
+  return files.map(({ source, target }) => ({
+    destination: target,
+    type: "bind",
+    source,
+    options,
   }));
 }
 

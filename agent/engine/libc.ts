@@ -11,7 +11,14 @@ export interface Libc {
   unmount(target: string): void;
 }
 
-export const mountFlags = { readonly: 1, bind: 4096, recursive: 16_384 } as const;
+export const mountFlags = {
+  readonly: 1,
+  noSuid: 2,
+  noDevices: 4,
+  noExec: 8,
+  bind: 4096,
+  recursive: 16_384,
+} as const;
 const detach = 2;
 
 export function openLibc(): Libc {

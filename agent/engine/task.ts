@@ -18,18 +18,21 @@ export interface TaskNode {
 const nsPerSecond = 1e9;
 const graceSecondsDefault = 10;
 
-/** `namespace` is the network namespace made for the task; "" runs it on the host's network. Throws `invalid`, `unsupported`. */
-export function taskContainer(task: Task, node: TaskNode, namespace = ""): CreateContainer {
+/**
+ * `namespace` is the network namespace made for the task; "" runs it on the host's network. `files`: where its secrets and configs
+ * are, and where it sees them. Throws `invalid`, `unsupported`.
+ */
+export function taskContainer(
+  task: Task,
+  node: TaskNode,
+  namespace = "",
+  files: CreateContainer["files"] = [],
+): CreateContainer {
   const spec = task.Spec?.ContainerSpec;
   if (spec === undefined)
     throw new SwarmError(
       "unsupported",
       `task ${task.ID} runs no container: only those are supported`,
-    );
-  if (spec.Secrets.length + spec.Configs.length > 0)
-    throw new SwarmError(
-      "unsupported",
-      `task ${task.ID}: secrets and configs are not supported yet`,
     );
   checkLogDriver(task.Spec?.LogDriver?.Name ?? "");
   const facts = factsOf(task, node);
@@ -40,10 +43,11 @@ export function taskContainer(task: Task, node: TaskNode, namespace = ""): Creat
     host: hostOf(task, spec, expand),
     networkNamespace: namespace,
     networks: networksOf(task),
+    files,
   };
 }
 
-function factsOf(task: Task, node: TaskNode): TemplateFacts {
+export function factsOf(task: Task, node: TaskNode): TemplateFacts {
   const place = task.Slot === undefined ? task.NodeID : String(task.Slot);
   const ending = `.${place}.${task.ID}`;
   return {

@@ -128,6 +128,8 @@ export interface LocalSettings {
 
 export interface CreateContainer {
   readonly name: string;
+  /** A task's secrets and configs: files of this node's memory, mounted read-only at their targets; not among its Mounts. */
+  readonly files?: readonly { readonly source: string; readonly target: string }[];
   readonly config: ContainerConfig;
   readonly host: HostConfig;
   /** Path of a network namespace; "" is the host's own. */

@@ -1,5 +1,6 @@
 // All decisions of the agent, pure: what is wanted × what there is → steps.
 
+import { fileKey, fileReferences } from "../../proto/file-targets.ts";
 import type { Task } from "../../proto/gen/types.ts";
 import { isFinal, rankOf } from "../../proto/states.ts";
 import {
@@ -49,7 +50,11 @@ export function reconcile(
     if (plan.steps.length > 0 || plan.wakeAt !== null) plans.push(plan);
   }
   if (!wanted.confirmed) return plans;
-  const strangers = new Set([...observed.containers.keys(), ...observed.sandboxes]);
+  const strangers = new Set([
+    ...observed.containers.keys(),
+    ...observed.sandboxes,
+    ...observed.provided,
+  ]);
   for (const id of strangers)
     if (!wanted.tasks.has(id)) plans.push(down(id, removeStranger(id, observed)));
   return plans;
@@ -62,6 +67,7 @@ function removeStranger(id: string, observed: Observed): Step[] {
   if (container !== undefined && isAlive(container))
     steps.push({ do: "stop", containerId: container.id, graceMs: graceMsDefault });
   if (observed.sandboxes.has(id)) steps.push({ do: "removeSandbox" });
+  if (observed.provided.has(id)) steps.push({ do: "removeFiles" });
   if (container !== undefined) steps.push({ do: "remove", containerId: container.id });
   return steps;
 }
@@ -71,6 +77,10 @@ interface Case {
   readonly task: Task;
   readonly container: ObservedContainer | null;
   readonly hasSandbox: boolean;
+  /** none: its files have to be put in place first; coming: they have not all been sent yet. */
+  readonly files: "in place" | "none" | "coming";
+  /** There is something of them to remove. */
+  readonly hasFiles: boolean;
   readonly memory: TaskMemory;
   /** The furthest state that either side knows. */
   readonly state: string;
@@ -90,6 +100,8 @@ function planTask(
     task,
     container: observed.containers.get(task.ID) ?? null,
     hasSandbox: observed.sandboxes.has(task.ID),
+    files: filesOf(task, observed),
+    hasFiles: observed.provided.has(task.ID),
     memory,
     state: later(task.Status?.State ?? "", memory.reported),
     mayStart: confirmed && circumstances.isNetworkReady,
@@ -97,6 +109,19 @@ function planTask(
   };
   if (isWantedUp(task) && !isFinal(found.state)) return planUp(found);
   return down(task.ID, planDown(found));
+}
+
+function filesOf(task: Task, observed: Observed): Case["files"] {
+  const references = fileReferences(task.Spec?.ContainerSpec);
+  if (references.length === 0 || observed.provided.has(task.ID)) return "in place";
+  return references.every(({ kind, id }) => observed.files.has(fileKey(kind, id)))
+    ? "none"
+    : "coming";
+}
+
+/** Nothing where they are in place. */
+function fileSteps({ task, files }: Case): readonly Step[] {
+  return files === "in place" ? [] : [{ do: "provideFiles", task }];
 }
 
 function isWantedUp(task: Task): boolean {
@@ -127,12 +152,14 @@ function planMissing(found: Case): Plan {
     return down(task.ID, endWith(found, failed(null, "task: its container is gone")));
   const steps: Step[] = [];
   if (rankOf(state) < rankOf("accepted")) steps.push(report(progress("accepted", "accepted")));
-  if (!mayStart) return up(task.ID, steps);
+  if (!mayStart || found.files === "coming") return up(task.ID, steps);
   if (rankOf(state) < rankOf("preparing")) steps.push(report(progress("preparing", "preparing")));
-  steps.push({ do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" }, ...sandboxSteps(task), {
-    do: "create",
-    task,
-  });
+  steps.push(
+    { do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" },
+    ...sandboxSteps(task),
+    ...fileSteps(found),
+    { do: "create", task },
+  );
   if (task.DesiredState === "ready") steps.push(report(progress("ready", "prepared")));
   else steps.push(report(progress("starting", "starting")), { do: "start" });
   return up(task.ID, steps);
@@ -142,9 +169,9 @@ function startCreated(found: Case): Step[] {
   const { task, state, mayStart } = found;
   if (task.DesiredState === "ready")
     return rankOf(state) < rankOf("ready") ? [report(progress("ready", "prepared"))] : [];
-  if (!mayStart) return [];
-  // The sandbox again: after a reboot the container is there and its network namespace is not.
-  const steps: Step[] = [...sandboxSteps(task)];
+  if (!mayStart || found.files === "coming") return [];
+  // The sandbox again: after a reboot the container is there, its network namespace and its files are not.
+  const steps: Step[] = [...sandboxSteps(task), ...fileSteps(found)];
   if (rankOf(state) < rankOf("starting")) steps.push(report(progress("starting", "starting")));
   steps.push({ do: "start" });
   return steps;
@@ -218,13 +245,16 @@ function planDown(found: Case): Step[] {
   };
   if (!isFinal(state)) return [...steps, ...endWith(found, stopped)];
   if (hasSandbox) steps.push({ do: "removeSandbox" });
+  if (found.hasFiles) steps.push({ do: "removeFiles" });
   return steps;
 }
 
 /** The address is free for others once a final state is reported: what leads to it goes first. */
 function endWith(found: Case, outcome: Report): Step[] {
-  const sandbox: Step[] = found.hasSandbox ? [{ do: "removeSandbox" }] : [];
-  return [...sandbox, report(outcome)];
+  const steps: Step[] = [];
+  if (found.hasSandbox) steps.push({ do: "removeSandbox" });
+  if (found.hasFiles) steps.push({ do: "removeFiles" });
+  return [...steps, report(outcome)];
 }
 
 function isAlive(container: ObservedContainer): boolean {
@@ -264,6 +294,7 @@ function down(taskId: string, steps: readonly Step[]): Plan {
 export function afterFailure(step: Step, isRunning: boolean, error: string): Report | null {
   switch (step.do) {
     case "pull":
+    case "provideFiles":
     case "create":
       return { state: "rejected", message: "preparing", error, container: null };
     case "createSandbox":
@@ -276,6 +307,7 @@ export function afterFailure(step: Step, isRunning: boolean, error: string): Rep
     case "drain":
     case "stop":
     case "removeSandbox":
+    case "removeFiles":
     case "remove":
       return null;
   }

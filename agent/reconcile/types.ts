@@ -36,6 +36,10 @@ export interface Observed {
   readonly containers: ReadonlyMap<string, ObservedContainer>;
   /** Ids of the sandboxes of tasks. */
   readonly sandboxes: ReadonlySet<string>;
+  /** Secrets and configs that have come, by `kind/id`. */
+  readonly files: ReadonlySet<string>;
+  /** Ids of the tasks whose files are in place. */
+  readonly provided: ReadonlySet<string>;
   /** By task id; absent: nothing is known. */
   readonly memory: ReadonlyMap<string, TaskMemory>;
 }
@@ -91,6 +95,8 @@ export type Step =
   | { readonly do: "report"; readonly report: Report }
   | { readonly do: "pull"; readonly image: string }
   | { readonly do: "createSandbox"; readonly sandbox: SandboxSpec }
+  /** Puts the secrets and configs it names in place, in memory. */
+  | { readonly do: "provideFiles"; readonly task: Task }
   | { readonly do: "create"; readonly task: Task }
   | { readonly do: "start" }
   /** Starts the same container again; counts as a restart in place. */
@@ -102,6 +108,7 @@ export type Step =
     }
   | { readonly do: "stop"; readonly containerId: string; readonly graceMs: number }
   | { readonly do: "removeSandbox" }
+  | { readonly do: "removeFiles" }
   | { readonly do: "remove"; readonly containerId: string };
 
 /** What to do about one task, strictly in order. */

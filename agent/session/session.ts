@@ -1,6 +1,8 @@
 // The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
 
 import type {
+  Assignment,
+  AssignmentKey,
   AttachRequest,
   Hello,
   SessionInfo,
@@ -21,7 +23,7 @@ import { lifeOf, whyOver } from "./renewal.ts";
 import { Reports } from "./reports.ts";
 import { type Loaded, SavedFile } from "./saved.ts";
 import type { Session, Wanted } from "./types.ts";
-import { fold } from "./wanted.ts";
+import { fold, splitFiles } from "./wanted.ts";
 import { accepts, firstToAccept, knockEveryMs } from "./way.ts";
 
 const backoffMsMin = 100;
@@ -44,6 +46,12 @@ const knockMsMax = 5_000;
 /** A manager's work for one handshake: as many nodes as there are spread theirs over as long. */
 const handshakeMs = 1.5;
 
+export interface FileKeeper {
+  /** What the managers need not send again. */
+  keys(): readonly AssignmentKey[];
+  take(set: readonly Assignment[], remove: readonly AssignmentKey[]): Promise<void>;
+}
+
 export interface SessionOptions {
   readonly identity: NodeIdentity;
   /** data-root/identity */
@@ -56,6 +64,8 @@ export interface SessionOptions {
     identity: NodeIdentity,
   ) => Pick<Hello, "Description" | "DataPathAddr" | "Routes" | "Tasks">;
   readonly unreachablePeers: () => readonly string[];
+  /** The node's secrets and configs. */
+  readonly files: FileKeeper;
   /** Absent: none. */
   readonly unheldPorts?: () => readonly string[];
   /** Called whenever a manager has answered on a new connection. */
@@ -313,6 +323,7 @@ export class AgentSession implements Session {
         BootID: bootId,
         Have: this.#wanted?.version ?? "",
         Networks: [...(this.#wanted?.networks.keys() ?? [])],
+        Files: this.#options.files.keys(),
         Tasks: [...reported, ...held.Tasks.filter((update) => !known.has(update.ID))],
       },
       firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),
@@ -360,10 +371,13 @@ export class AgentSession implements Session {
     for (const id of message.CloseLogs) this.#logs.close(id);
   }
 
-  /** On disk first, then to those who act on it. */
+  /** On disk first (secrets and configs to memory), then to those who act on it. */
   async #take(message: ToAgent): Promise<void> {
-    const wanted = fold(this.#wanted, message);
-    await this.#file.save(wanted, message);
+    const { files, rest } = splitFiles(message);
+    if (files.Set.length + files.Remove.length > 0)
+      await this.#options.files.take(files.Set, files.Remove);
+    const wanted = fold(this.#wanted, rest);
+    await this.#file.save(wanted, rest);
     this.#touchedAt = this.#heardAt;
     this.#publish(wanted);
     this.#reports.keepOnly((id) => wanted.tasks.has(id));

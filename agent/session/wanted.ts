@@ -38,6 +38,27 @@ export function fold(before: Wanted | null, message: ToAgent): Wanted {
   };
 }
 
+/** What a message says of secrets and configs, and the message without it: no disk ever has these. */
+export function splitFiles(message: ToAgent): {
+  readonly files: Pick<ToAgent, "Set" | "Remove">;
+  readonly rest: ToAgent;
+} {
+  const isFile = (kind: string) => kind === "secret" || kind === "config";
+  const isFileSet = ({ Key, Secret, Config }: Assignment) =>
+    isFile(Key?.Kind ?? "") || Secret !== undefined || Config !== undefined;
+  return {
+    files: {
+      Set: message.Set.filter(isFileSet),
+      Remove: message.Remove.filter(({ Kind }) => isFile(Kind)),
+    },
+    rest: {
+      ...message,
+      Set: message.Set.filter((assignment) => !isFileSet(assignment)),
+      Remove: message.Remove.filter(({ Kind }) => !isFile(Kind)),
+    },
+  };
+}
+
 interface Tables {
   readonly task: Map<string, Task>;
   readonly network: Map<string, Network>;

@@ -3,7 +3,7 @@
 import type { Event } from "../../proto/gen/types.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Caller } from "../../proto/rpc.ts";
-import type { Applied } from "../store/types.ts";
+import type { Applied, Step } from "../store/types.ts";
 import type { ControlContext } from "./context.ts";
 import { hostnameOf } from "./find.ts";
 
@@ -14,17 +14,35 @@ export async function* events(
 ): AsyncGenerator<Event, void, void> {
   for await (const step of context.store.watch(caller.signal))
     for (const change of step.changes) {
+      if (isFormerVersion(change, step)) continue;
       const event = eventOf(change, timestamp(context.world.now()));
       if (event !== null) yield event;
     }
+}
+
+/** That a version of a secret or config goes is no news while its name stays, and told once when all go. */
+function isFormerVersion(change: Applied, { state, changes }: Step): boolean {
+  if ((change.kind !== "secret" && change.kind !== "config") || change.after !== undefined)
+    return false;
+  const { before, kind } = change;
+  const name = before?.Spec?.Name ?? "";
+  return (
+    state.table(kind).named(name) !== undefined ||
+    changes.some(
+      (other) =>
+        other.kind === kind &&
+        other.after === undefined &&
+        other.before?.Spec?.Name === name &&
+        other.before.Generation > (before?.Generation ?? 0),
+    )
+  );
 }
 
 export function eventOf(change: Applied, time: string): Event | null {
   const described = describe(change);
   if (described === null) return null;
   const { Name, Attributes } = described;
-  const Action =
-    change.before === undefined ? "create" : change.after === undefined ? "remove" : "update";
+  const Action = actionOf(change);
   return {
     Type: change.kind,
     Action,
@@ -33,6 +51,13 @@ export function eventOf(change: Applied, time: string): Event | null {
     Attributes: { name: Name, ...(Action === "update" ? Attributes : {}) },
     Time: time,
   };
+}
+
+function actionOf(change: Applied): string {
+  if (change.after === undefined) return "remove";
+  if (change.before !== undefined) return "update";
+  // A new version of what has been there.
+  return "Generation" in change.after && change.after.Generation > 1 ? "update" : "create";
 }
 
 function describe(
@@ -76,9 +101,15 @@ function describe(
         }),
       };
     }
-    case "network":
     case "secret":
     case "config": {
+      const object = change.after ?? change.before;
+      return {
+        Name: object?.Spec?.Name ?? "",
+        Attributes: difference({ generation: [change.after?.Generation, 0] }),
+      };
+    }
+    case "network": {
       const object = change.after ?? change.before;
       return { Name: object?.Spec?.Name ?? "", Attributes: {} };
     }

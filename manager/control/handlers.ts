@@ -5,6 +5,7 @@ import { backup } from "./backup.ts";
 import { clusterHandlers } from "./cluster.ts";
 import { type ControlContext, fresh } from "./context.ts";
 import { events } from "./events.ts";
+import { fileHandlers } from "./files.ts";
 import { find } from "./find.ts";
 import { networkHandlers } from "./networks.ts";
 import { nodeHandlers } from "./nodes.ts";
@@ -27,6 +28,7 @@ export function controlHandlers(
     ...taskHandlers(context),
     ...nodeHandlers(context),
     ...networkHandlers(context),
+    ...fileHandlers(context),
     ServiceLogs: async function* (request, caller) {
       const state = await fresh(context, caller);
       const named =

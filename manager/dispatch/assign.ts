@@ -1,5 +1,6 @@
 // What a node has to know, computed from the state: pure.
 
+import { fileKey, fileReferences } from "../../proto/file-targets.ts";
 import type {
   Assignment,
   AssignmentKey,
@@ -46,6 +47,25 @@ export function networksOfNode(state: State, nodeId: string): Map<string, Networ
     }
   }
   return networks;
+}
+
+/** Secrets and configs that its tasks name which are up or to come up, by `kind/id`. Nothing else reaches the node. */
+export function filesOfNode(state: State, nodeId: string): Map<string, AssignmentKey> {
+  const files = new Map<string, AssignmentKey>();
+  for (const task of tasksFor(state, nodeId)) {
+    if (hasEnded(task) || !["ready", "running", "complete"].includes(task.DesiredState)) continue;
+    for (const { kind, id } of fileReferences(specOf(state, task)?.TaskTemplate?.ContainerSpec))
+      files.set(fileKey(kind, id), keyOf(kind, id));
+  }
+  return files;
+}
+
+/** What it holds; when it is gone from the store, that alone. */
+export function fileAssignment(state: State, key: AssignmentKey): Assignment {
+  const none = { ID: key.ID, CreatedAt: "", UpdatedAt: "", Generation: 0 };
+  return key.Kind === "secret"
+    ? { Key: key, Secret: state.table("secret").get(key.ID) ?? none }
+    : { Key: key, Config: state.table("config").get(key.ID) ?? none };
 }
 
 export function peerOf(node: Node): Peer {

@@ -286,7 +286,7 @@ export class Dispatcher implements Downward {
       Routes: hello.Routes,
       ...(certificate === null ? {} : { Certificate: certificate }),
     });
-    session.begin(infoOf(this.#state, node), resumed);
+    session.begin(infoOf(this.#state, node), resumed, hello.Files);
     this.#report(session, hello.Tasks);
     log.info(
       { node: node.ID, address, held: hello.Tasks.length, resumed: resumed !== null },

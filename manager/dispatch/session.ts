@@ -1,6 +1,7 @@
 // One agent's session as the manager sees it: what it has been sent, and under which version.
 
 import { codec } from "../../proto/codec.ts";
+import { fileKey } from "../../proto/file-targets.ts";
 import type {
   Assignment,
   AssignmentKey,
@@ -14,13 +15,23 @@ import { newId } from "../../proto/kit/ids.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import { Encoded } from "../../proto/rpc.ts";
 import type { State } from "../store/types.ts";
-import { keyOf, networksOfNode, peerOf, taskAssignment, tasksFor } from "./assign.ts";
+import {
+  fileAssignment,
+  filesOfNode,
+  keyOf,
+  networksOfNode,
+  peerOf,
+  taskAssignment,
+  tasksFor,
+} from "./assign.ts";
 import type { Feed, FeedPart } from "./feed.ts";
 import type { Changed } from "./history.ts";
 import { versionText } from "./versions.ts";
 
 /** An agent further behind is cut off; it comes back and gets everything at once. */
 const outgoingMax = 2048;
+/** Secrets and configs in one message, unless one alone is larger. */
+const filesBytesMax = 1024 * 1024;
 
 const empty: ToAgent = {
   Version: "",
@@ -69,6 +80,8 @@ export class NodeSession {
   #isBeatAnswered = false;
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Network>();
+  /** Secrets and configs it has been sent, by `kind/id`. */
+  readonly #files = new Map<string, AssignmentKey>();
 
   readonly #around: Surroundings;
 
@@ -97,8 +110,12 @@ export class NodeSession {
     if (this.#isBeatAnswered) this.send({ Beat: true });
   }
 
-  /** The first message: all there is for this node, or, to one that had a session before, what it has missed. */
-  begin(info: SessionInfo, resumed: Resumed | null): void {
+  /**
+   * The first message: all there is for this node, or, to one that had a session before, what it has missed. Then the secrets and
+   * configs that it lacks: `held` are those in its memory.
+   */
+  begin(info: SessionInfo, resumed: Resumed | null, held: readonly AssignmentKey[]): void {
+    for (const key of held) this.#files.set(fileKey(key.Kind, key.ID), key);
     const around = this.#around;
     const { set, remove, parts } = this.#difference(around, resumed);
     const nodes = around.state.table("node");
@@ -110,6 +127,7 @@ export class NodeSession {
     }
     const Complete = resumed === null;
     this.#sendVersion({ Complete, Set: set, Remove: remove, Info: info }, parts);
+    this.#sendFiles();
   }
 
   #addPeer(node: Node, set: Assignment[]): void {
@@ -118,8 +136,37 @@ export class NodeSession {
 
   /** Sends what has changed in this node's tasks and networks since the last time; nothing when nothing has. */
   update(): void {
+    // Before the tasks that name them, so that these need not wait.
+    this.#sendFiles();
     const { set, remove, parts } = this.#difference(this.#around, null);
     if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, parts);
+  }
+
+  #sendFiles(): void {
+    const { state } = this.#around;
+    const wanted = filesOfNode(state, this.nodeId);
+    const remove = [...this.#files].filter(([name]) => !wanted.has(name));
+    for (const [name] of remove) this.#files.delete(name);
+    this.sendDelta(
+      [],
+      remove.map(([, key]) => key),
+    );
+    let set: Assignment[] = [];
+    let bytes = 0;
+    for (const [name, key] of wanted) {
+      if (this.#files.has(name)) continue;
+      this.#files.set(name, key);
+      const file = fileAssignment(state, key);
+      const size = (file.Secret ?? file.Config)?.Spec?.Data.length ?? 0;
+      if (set.length > 0 && bytes + size > filesBytesMax) {
+        this.sendDelta(set, []);
+        set = [];
+        bytes = 0;
+      }
+      set.push(file);
+      bytes += size;
+    }
+    this.sendDelta(set, []);
   }
 
   sendDelta(set: readonly Assignment[], remove: readonly AssignmentKey[]): void {

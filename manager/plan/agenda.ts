@@ -1,6 +1,6 @@
 // What the planner has still to look at: gathered from the store's steps, taken by each run.
 
-import type { Node, Task } from "../../proto/gen/types.ts";
+import type { Node, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { Applied } from "../store/types.ts";
 import { hasEnded } from "./tasks.ts";
 import type { PlanEnd, PlanInput, Transaction } from "./types.ts";
@@ -10,6 +10,7 @@ export class Agenda {
   #everything = true;
   #services = new Set<string>();
   #nodes = new Set<string>();
+  #versions = false;
   /** When a service wants to be looked at although nothing changed. */
   readonly #wakes = new Map<string, number>();
 
@@ -35,7 +36,8 @@ export class Agenda {
 
   /** When there is something to do: 0 for at once, null for nothing but a change. */
   get wakeAt(): number | null {
-    if (this.#everything || this.#services.size > 0 || this.#nodes.size > 0) return 0;
+    if (this.#everything || this.#services.size > 0 || this.#nodes.size > 0 || this.#versions)
+      return 0;
     let least: number | null = null;
     for (const at of this.#wakes.values()) if (least === null || at < least) least = at;
     return least;
@@ -50,16 +52,18 @@ export class Agenda {
       }
     const services = this.#services;
     const nodes = this.#nodes;
+    const versions = this.#versions;
     this.#services = new Set();
     this.#nodes = new Set();
+    this.#versions = false;
     if (this.#everything) {
       this.#everything = false;
       this.#wakes.clear();
       return null;
     }
-    if (services.size === 0 && nodes.size === 0) return undefined;
+    if (services.size === 0 && nodes.size === 0 && !versions) return undefined;
     for (const serviceId of services) this.#wakes.delete(serviceId);
-    return { services, nodes };
+    return { services, nodes, versions };
   }
 
   /** A run is through. */
@@ -71,6 +75,16 @@ export class Agenda {
     switch (change.kind) {
       case "service":
         this.#services.add(change.id);
+        if (namesFiles(change.before?.Spec) || namesFiles(change.before?.PreviousSpec))
+          this.#versions = true;
+        break;
+      case "revision":
+        if (namesFiles(change.before?.Spec)) this.#versions = true;
+        break;
+      case "secret":
+      case "config":
+        // The one before it may be used by nobody.
+        if (change.before === undefined) this.#versions = true;
         break;
       case "task":
         this.#noteTask(change.before, change.after);
@@ -103,6 +117,11 @@ export class Agenda {
     const isGone = after === undefined || hasEnded(after);
     if (!hadEnded && isGone && task.NodeID !== "") this.#nodes.add(task.NodeID);
   }
+}
+
+function namesFiles(spec: ServiceSpec | undefined): boolean {
+  const container = spec?.TaskTemplate?.ContainerSpec;
+  return (container?.Secrets.length ?? 0) + (container?.Configs.length ?? 0) > 0;
 }
 
 /** Beats and addresses of a node change often and decide nothing here. */

@@ -7,6 +7,7 @@ import { isIngressPort, protocolOf } from "./ports.ts";
 import type { Slot } from "./slot.ts";
 import { noAddress, usedUp6 } from "./subnets.ts";
 import { isAssigned, usesIngress } from "./tasks.ts";
+import { missingFile } from "./validate-files.ts";
 
 /** Assigns the slot's waiting tasks, or leaves them pending with the reason in Status.Err. */
 export function assignSlot(context: Context, slot: Slot): void {
@@ -14,6 +15,11 @@ export function assignSlot(context: Context, slot: Slot): void {
 }
 
 function assign(context: Context, slot: Slot, task: Task): void {
+  const missing = missingFile(context.state, context.service.Spec);
+  if (missing !== null) {
+    stayPending(context, slot, task, missing);
+    return;
+  }
   const choice = context.placement.choose(slot.stopping, slot.nodeId);
   if ("why" in choice) {
     stayPending(context, slot, task, choice.why);

@@ -4,6 +4,7 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { stateAfter } from "../store/apply.ts";
 import type { State } from "../store/types.ts";
 import type { Facts } from "./context.ts";
+import { unusedVersions } from "./files.ts";
 import type { Group, ServicePlan } from "./groups.ts";
 import { planJob } from "./job.ts";
 import { planAttached, planRemoved, planService } from "./service.ts";
@@ -42,6 +43,8 @@ export function* plan(input: PlanInput): Generator<Transaction, PlanEnd, void> {
       yield transaction;
     }
   }
+  if (input.dirty === null || input.dirty.versions)
+    yield* transactionsOf([unusedVersions(view.facts().state)]);
   return { wakeAt, wakes };
 }
 

@@ -11,6 +11,8 @@ export interface PlanInput {
   readonly dirty: {
     readonly services: ReadonlySet<string>;
     readonly nodes: ReadonlySet<string>;
+    /** Some former version of a secret or config may be needed no more. */
+    readonly versions: boolean;
   } | null;
   /** Draws a new object id. */
   readonly newId: () => string;

@@ -5,6 +5,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { isImageId, parseReference } from "../../proto/kit/reference.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
+import { validateFiles } from "./validate-files.ts";
 
 const memoryBytesMin = 4 << 20;
 const nanoCpusMin = 1_000_000;
@@ -31,8 +32,6 @@ export function validateContainer(
   validateMounts(spec.Mounts);
   validateHealth(spec);
   validateFiles(spec);
-  if (spec.Secrets.length > 0 || spec.Configs.length > 0)
-    throw new SwarmError("unsupported", "secrets and configs in services are not supported yet");
 }
 
 const someTask: TemplateFacts = {
@@ -112,17 +111,6 @@ function validateHealth(spec: ContainerSpec): void {
       throw invalid(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
   if ((health.Retries ?? 0) < 0)
     throw invalid("ContainerSpec: Retries in HealthConfig cannot be negative");
-}
-
-function validateFiles(spec: ContainerSpec): void {
-  const targets = new Set<string>();
-  for (const reference of [...spec.Secrets, ...spec.Configs]) {
-    const target = reference.File?.Name ?? "";
-    if (target === "") continue;
-    if (targets.has(target))
-      throw invalid(`two secret or config references conflict with the same target: ${target}`);
-    targets.add(target);
-  }
 }
 
 export function validateTemplate(template: TaskSpec): void {

@@ -14,6 +14,7 @@ import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
 import { isGlobal, isJob } from "./tasks.ts";
+import { checkFilesExist } from "./validate-files.ts";
 import { validateHost } from "./validate-host.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
@@ -49,6 +50,7 @@ export function validateService(
   if (template.ContainerSpec === undefined) throw invalid("ContainerSpec: missing in service spec");
   validateContainer(template.ContainerSpec, spec.Labels);
   validateHost(template.ContainerSpec.HostConfig, state.cluster);
+  checkFilesExist(state, template.ContainerSpec);
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
   if (isJob(spec) && spec.UpdateConfig !== undefined)

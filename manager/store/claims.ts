@@ -22,8 +22,8 @@ const claims: ClaimsOf = {
     ...(network.VNI === 0 ? [] : [`VNI ${network.VNI}`]),
     ...(network.IPAM?.Config ?? []).map((config) => `subnet ${config.Subnet}`),
   ],
-  secret: (secret) => [`secret name ${secret.Spec?.Name ?? ""}`],
-  config: (config) => [`config name ${config.Spec?.Name ?? ""}`],
+  secret: (secret) => [`secret name ${versionedName(secret)}`],
+  config: (config) => [`config name ${versionedName(config)}`],
   service: (service) => [
     `service name ${service.Spec?.Name ?? ""}`,
     ...(service.Endpoint?.VirtualIPs ?? []).map((vip) => addressClaim(vip.NetworkID, vip.Addr)),
@@ -42,6 +42,11 @@ const claims: ClaimsOf = {
           ),
         ),
 };
+
+/** There may be several versions of one name, but each once. */
+function versionedName({ Spec, Generation }: Objects["secret"] | Objects["config"]): string {
+  return `${Spec?.Name ?? ""}${Generation > 1 ? ` version ${Generation}` : ""}`;
+}
 
 function addressClaim(networkId: string, address: string): string {
   return `address ${address} of network ${networkId}`;

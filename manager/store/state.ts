@@ -19,7 +19,7 @@ export const kinds = [
   "task",
 ] as const satisfies readonly Kind[];
 
-/** Kinds in which no two objects have the same Spec.Name. */
+/** Kinds in which a Spec.Name means one object: the only one, or the newest of its versions. */
 export const kindsWithNames: ReadonlySet<Kind> = new Set<Kind>([
   "network",
   "service",

@@ -6,6 +6,8 @@ import type { Table } from "./types.ts";
 interface Named {
   readonly ID: string;
   readonly Spec?: unknown;
+  /** Of several with one name it means the one with the highest. */
+  readonly Generation?: number;
 }
 
 /** So many created and deleted ids may wait until somebody asks for the order. */
@@ -13,7 +15,7 @@ const unsortedMax = 256;
 
 export class PersistentTable<T extends Named> implements Table<T> {
   readonly byId: PersistentMap<string, T>;
-  /** Name → id; only for kinds whose names are unique. */
+  /** Name → id; only for kinds whose names mean one object. */
   readonly byName: PersistentMap<string, string>;
   /** All ids in order, but for the unsorted ones, which were created or deleted since. */
   #sorted: readonly string[];
@@ -132,7 +134,10 @@ export class TableDraft<T extends Named> {
       return;
     }
     this.#byId.set(id, object);
-    if (this.#hasNames) this.#byName.set(nameOf(object), id);
+    if (!this.#hasNames) return;
+    const name = nameOf(object);
+    const holder = this.#byId.get(this.#byName.get(name) ?? "");
+    if ((holder?.Generation ?? 0) <= (object.Generation ?? 0)) this.#byName.set(name, id);
   }
 
   finish(): PersistentTable<T> {

@@ -26,6 +26,9 @@ class Fake {
   readonly done: string[] = [];
   readonly statuses: string[] = [];
   readonly tasks = new Map<string, Task>();
+  /** What the managers have sent. */
+  readonly files: { readonly Kind: string; readonly ID: string }[] = [];
+  readonly provided = new Set<string>();
   fail = "";
   failure = "it broke";
   blockPull = false;
@@ -78,6 +81,18 @@ class Fake {
         removeSandbox: async (id) => this.#did(`removeSandbox ${id}`),
         sandboxes: async () => [],
         drained: async (networkId, address) => this.#did(`drained ${networkId} ${address}`),
+      },
+      files: {
+        keys: () => this.files,
+        provided: this.provided,
+        provide: async ({ ID }) => {
+          this.#did(`provide ${ID}`);
+          this.provided.add(ID);
+        },
+        withdraw: async (id) => {
+          this.#did(`withdraw ${id}`);
+          this.provided.delete(id);
+        },
       },
       containerOf: (wanted, { namespace }): CreateContainer => ({
         name: `c-${wanted.ID}`,

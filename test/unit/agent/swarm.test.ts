@@ -97,6 +97,12 @@ class Fake {
         networkNamespace: "",
         networks: {},
       }),
+      files: {
+        keys: () => [],
+        provided: new Set(),
+        provide: async () => {},
+        withdraw: async () => {},
+      },
       world: realWorld,
       log: silentLog,
     });

@@ -97,6 +97,7 @@ test("a service's tasks are planned onto a joined worker and reach it within the
       hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
       unreachablePeers: () => silentPeers,
       unheldPorts: () => troubles,
+      files: { keys: () => [], take: async () => {} },
       world: realWorld,
       log: silentLog,
     });

@@ -1,12 +1,15 @@
 // The managers' side in memory, behind the real Control service: just enough behaviour for the REST door's tests.
 
+import { fileHandlers } from "../../../../manager/control/files.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Event, Network, Node, Service, Task } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
+import { silentLog } from "../../../../proto/kit/log.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
-import { timestamp } from "../../../../proto/kit/world.ts";
+import { realWorld, timestamp } from "../../../../proto/kit/world.ts";
 import type { Handlers } from "../../../../proto/rpc.ts";
+import { memoryStore } from "../../manager/memory-store.ts";
 
 /** The manager's objects, with just enough behaviour: tasks of a service run at once on the one node. */
 export class FakeCluster {
@@ -150,7 +153,23 @@ function isOfService(fake: FakeCluster, item: object, wanted: string): boolean {
   return id === wanted || fake.services.get(id)?.Spec?.Name === wanted;
 }
 
-export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
+/** Secrets and configs are the real ones, in a store of their own. */
+export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">> {
+  const cluster = codec("Cluster").parse({ ID: newId(), FeatureLevel: 2 });
+  const store = await memoryStore([{ op: "put", kind: "cluster", object: cluster }]);
+  const files = fileHandlers({
+    store,
+    world: realWorld,
+    log: silentLog,
+    barrier: async () => {},
+    settled: async () => {},
+    place: () => ({ epoch: 1, term: 1 }),
+    readLogs: async function* () {},
+    own: () => {
+      throw new Error("not asked for");
+    },
+    certExpiryNsMin: 0,
+  });
   const stale = () => new SwarmError("conflict", "update out of sequence");
   const chosen = <T extends { ID: string }>(
     all: ReadonlyMap<string, T>,
@@ -174,6 +193,7 @@ export function handlersOf(fake: FakeCluster): Handlers<"Control"> {
     );
   };
   return {
+    ...files,
     Backup: async function* () {
       for (const text of ["all ", "of it"]) yield { Data: Buffer.from(text) };
     },

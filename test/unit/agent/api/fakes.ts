@@ -67,7 +67,7 @@ export async function startFakeDaemon(
   const cluster = new FakeCluster();
   const engine = new FakeEngine();
   const server = new grpc.Server();
-  serve(server, "Control", manager ?? handlersOf(cluster), () => undefined);
+  serve(server, "Control", manager ?? (await handlersOf(cluster)), () => undefined);
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(`unix:${folder}/manager.sock`, grpc.ServerCredentials.createInsecure(), (e) =>
       e === null ? resolve() : reject(e),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { containerFor } from "../../../../agent/container.ts";
 import { taskContainer } from "../../../../agent/engine/task.ts";
 import { codec } from "../../../../proto/codec.ts";
 
@@ -157,7 +158,17 @@ test("addresses are shown by network name", () => {
   });
 });
 
-test("a task that wants a secret is refused instead of run without it", () => {
-  const secret = { SecretID: "s", SecretName: "s", File: { Name: "s" } };
-  assert.throws(() => container({ Secrets: [secret] }), /not supported yet/);
+test("a task's secrets and configs are files of this node at their targets, and none of its mounts", () => {
+  const Secrets = [{ SecretID: "s", SecretName: "db", File: { Name: "db" } }];
+  const Configs = [{ ConfigID: "c", ConfigName: "conf", File: { Name: "/etc/app.conf" } }];
+  const task = codec("Task").parse({
+    ...service,
+    Spec: { ContainerSpec: { Image: "web:1", Secrets, Configs } },
+  });
+  const made = containerFor(task, "node1", { namespace: "" }, (id, index) => `/m/${id}/${index}`);
+  assert.deepEqual(made.files, [
+    { source: "/m/task1/0", target: "/run/secrets/db" },
+    { source: "/m/task1/1", target: "/etc/app.conf" },
+  ]);
+  assert.deepEqual(made.host.Mounts, []);
 });

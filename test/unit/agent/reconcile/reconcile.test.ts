@@ -49,6 +49,9 @@ interface Row {
   readonly task?: Task | null;
   readonly container?: ObservedContainer;
   readonly hasSandbox?: boolean;
+  /** Secrets and configs that have come, as kind/id. */
+  readonly files?: readonly string[];
+  readonly isProvided?: boolean;
   readonly memory?: Partial<TaskMemory>;
   readonly confirmed?: boolean;
   readonly circumstances?: Partial<Circumstances>;
@@ -66,6 +69,8 @@ function plansOf(row: Row): readonly Plan[] {
     {
       containers: new Map(row.container === undefined ? [] : [["t1", row.container]]),
       sandboxes: new Set(row.hasSandbox === true ? ["t1"] : []),
+      files: new Set(row.files),
+      provided: new Set(row.isProvided === true ? ["t1"] : []),
       memory: new Map([["t1", { ...noMemory, ...row.memory }]]),
     },
     {
@@ -91,7 +96,76 @@ const exited = { phase: "exited", finishedAt: now - 1_000 } as const;
 const alone = { isManaged: false };
 const ending = task({ DesiredState: "shutdown" });
 
+const withFiles = {
+  Spec: {
+    ContainerSpec: {
+      Image: "web@sha256:1",
+      Secrets: [{ SecretID: "s1", SecretName: "db", File: { Name: "db" } }],
+      Configs: [{ ConfigID: "c1", ConfigName: "conf", File: { Name: "/etc/conf" } }],
+    },
+  },
+};
+
 const rows: readonly Row[] = [
+  {
+    name: "a task whose secrets have not all come waits for them",
+    task: task(withFiles),
+    files: ["secret/s1"],
+    does: ["report accepted"],
+  },
+  {
+    name: "a task gets its secrets and configs before its container is made",
+    task: task({ ...withFiles, DesiredState: "ready" }),
+    files: ["secret/s1", "config/c1", "secret/other"],
+    memory: { reported: "accepted" },
+    does: ["report preparing", "pull", "createSandbox", "provideFiles", "create", "report ready"],
+  },
+  {
+    name: "files that are in place are not made again, though they are held no more",
+    task: task(withFiles),
+    isProvided: true,
+    memory: { reported: "preparing" },
+    does: ["pull", "createSandbox", "create", "report starting", "start"],
+  },
+  {
+    name: "after a reboot a container that was made gets its files again, once they have come",
+    task: task(withFiles),
+    container: container({ phase: "created", pid: 0 }),
+    files: ["secret/s1", "config/c1"],
+    memory: { reported: "ready" },
+    does: ["createSandbox", "provideFiles", "report starting", "start"],
+  },
+  {
+    name: "and is not started without them",
+    task: task(withFiles),
+    container: container({ phase: "created", pid: 0 }),
+    memory: { reported: "ready" },
+    does: [],
+  },
+  {
+    name: "a running task needs nothing but what is in place",
+    task: task(withFiles),
+    container: container(),
+    hasSandbox: true,
+    isProvided: true,
+    memory: reported,
+    does: [],
+  },
+  {
+    name: "with the last of a task go its files",
+    task: task({ ...withFiles, DesiredState: "shutdown" }),
+    container: container({ phase: "exited", pid: 0 }),
+    hasSandbox: true,
+    isProvided: true,
+    memory: reported,
+    does: ["removeSandbox", "removeFiles", "report shutdown"],
+  },
+  {
+    name: "files of a task that is no longer known are removed",
+    task: null,
+    isProvided: true,
+    does: ["removeFiles"],
+  },
   {
     name: "a new task is brought up, its states reported on the way",
     does: [

@@ -46,6 +46,7 @@ function optionsOf(cluster: SmallCluster, identity: NodeIdentity, name = "h2"): 
       Tasks: [],
     }),
     unreachablePeers: () => [],
+    files: { keys: () => [], take: async () => {} },
     world: realWorld,
     log: silentLog,
   };

@@ -68,6 +68,7 @@ class Session {
       Have: this.wanted?.version ?? "",
       Tasks: [],
       Networks: [...(this.wanted?.networks.keys() ?? [])],
+      Files: [],
     };
     outgoing.push({ Hello, Tasks: [] });
     try {

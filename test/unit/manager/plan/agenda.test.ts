@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { Agenda } from "../../../../manager/plan/agenda.ts";
 import { plan } from "../../../../manager/plan/plan.ts";
 import type { Change } from "../../../../manager/store/types.ts";
+import { codec } from "../../../../proto/codec.ts";
 import { Sim } from "./sim.ts";
 
 function quiet(): Sim {
@@ -32,11 +33,19 @@ test("a task's change concerns its service; its end concerns those who wait for 
       { op: "put", kind: "task", object: { ...(task ?? assert.fail()), Labels: { a: "b" } } },
     ]),
   );
-  assert.deepEqual(agenda.take(0), { services: new Set(["svc-web"]), nodes: new Set() });
+  assert.deepEqual(agenda.take(0), {
+    services: new Set(["svc-web"]),
+    nodes: new Set(),
+    versions: false,
+  });
   const later = sim.state.table("task").get(ID) ?? assert.fail();
   const Status = { Timestamp: "", State: "failed", Message: "", Err: "" };
   agenda.note(sim.write([{ op: "put", kind: "task", object: { ...later, Status } }]));
-  assert.deepEqual(agenda.take(0), { services: new Set(["svc-web"]), nodes: new Set([NodeID]) });
+  assert.deepEqual(agenda.take(0), {
+    services: new Set(["svc-web"]),
+    nodes: new Set([NodeID]),
+    versions: false,
+  });
 });
 
 test("what decides nothing does not wake the planner", () => {
@@ -70,7 +79,11 @@ test("a service that waits is looked at when its time has come, or before when i
   });
   assert.equal(agenda.wakeAt, 500);
   assert.equal(agenda.take(499), undefined);
-  assert.deepEqual(agenda.take(600), { services: new Set(["b"]), nodes: new Set() });
+  assert.deepEqual(agenda.take(600), {
+    services: new Set(["b"]),
+    nodes: new Set(),
+    versions: false,
+  });
   assert.equal(agenda.wakeAt, 700);
 });
 
@@ -81,7 +94,11 @@ test("what a refused transaction was about is looked at again", () => {
   const agenda = new Agenda();
   agenda.take(0);
   agenda.refused(transactions.find((one) => one.length > 0) ?? assert.fail());
-  assert.deepEqual(agenda.take(0), { services: new Set(["svc-web"]), nodes: new Set() });
+  assert.deepEqual(agenda.take(0), {
+    services: new Set(["svc-web"]),
+    nodes: new Set(),
+    versions: false,
+  });
 });
 
 function run(sim: Sim): { transactions: (readonly Change[])[] } {
@@ -266,4 +283,24 @@ test("a network from the pools gets a further subnet before it is full", () => {
   // There is room for the virtual address of another service at any time.
   sim.service("api", on);
   assert.equal(sim.planAll() > 0, true);
+});
+
+test("what a service no longer names may leave a version of a secret that nobody needs", () => {
+  const agenda = new Agenda();
+  agenda.take(0);
+  const naming = (...ids: readonly string[]) =>
+    codec("Service").parse({
+      ID: "a",
+      Spec: { TaskTemplate: { ContainerSpec: { Secrets: ids.map((SecretID) => ({ SecretID })) } } },
+    });
+  const versions = () => agenda.take(0)?.versions;
+  agenda.note([{ kind: "service", id: "a", after: naming("s1") }]);
+  assert.equal(versions(), false);
+  agenda.note([{ kind: "service", id: "a", before: naming("s1"), after: naming("s2") }]);
+  assert.equal(versions(), true);
+  const secret = codec("Secret").parse({ ID: "s1" });
+  agenda.note([{ kind: "secret", id: "s1", before: secret, after: secret }]);
+  assert.equal(versions(), undefined);
+  agenda.note([{ kind: "secret", id: "s2", after: secret }]);
+  assert.equal(versions(), true);
 });
