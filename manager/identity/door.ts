@@ -163,6 +163,8 @@ function whyNot(doubt: string): string {
     case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
     case "CERT_SIGNATURE_FAILURE":
+    case "INVALID_PURPOSE":
+    case "INVALID_CA":
       return "the certificate shown was not signed by this cluster's root: it is another cluster's, or older than the last rotation of the CA";
     default:
       return "a node's certificate is needed here";

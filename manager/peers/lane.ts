@@ -28,7 +28,8 @@ export class Lane {
   #queue: Message[] = [];
   #queueBytes = 0;
   #isConnected = false;
-  #isRenewing = false;
+  /** Connected with newer credentials: the messages go on over it as soon as the stream that stands has ended. */
+  #next: Client<"Raft"> | null = null;
   /** Ends the wait for something to send, or for the next attempt to connect. */
   #wake: () => void = () => {};
 
@@ -61,11 +62,31 @@ export class Lane {
     if (!this.#isConnected) this.#wake();
   }
 
-  /** What is there now goes on over a new connection, made with the credentials there are by then. */
+  /** Goes on over a new connection, made with the credentials there are now; the old one serves until that stands. */
   renew(): void {
-    if (!this.#isConnected) return;
-    this.#isRenewing = true;
-    this.#wake();
+    if (this.#isConnected && this.#next === null) void this.#prepare();
+  }
+
+  async #prepare(): Promise<void> {
+    const { reconnectMs, connectMs } = this.#limits;
+    const { addressOf, credentials, world } = this.#options;
+    const { signal } = this.#closing;
+    while (this.#isConnected && this.#next === null && !signal.aborted) {
+      const address = addressOf(this.#hello.To);
+      const client =
+        address === null ? null : new Client("Raft", address, credentials(), peerChannel);
+      const isThere = await client?.connected(connectMs).then(
+        () => true,
+        () => false,
+      );
+      if (client !== null && isThere === true && this.#isConnected && !signal.aborted) {
+        this.#next = client;
+        this.#wake();
+        return;
+      }
+      client?.close();
+      await world.sleep(reconnectMs, signal).catch(() => {});
+    }
   }
 
   async close(): Promise<void> {
@@ -88,16 +109,20 @@ export class Lane {
     const { reconnectMs, refusedMs, connectMs } = this.#limits;
     const address = this.#options.addressOf(this.#hello.To);
     if (address === null) return reconnectMs;
-    const client = new Client("Raft", address, this.#options.credentials(), peerChannel);
+    let client = new Client("Raft", address, this.#options.credentials(), peerChannel);
     const ended = new AbortController();
-    this.#isRenewing = false;
     try {
       await client.connected(connectMs);
       if (signal.aborted) return 0;
       this.#isConnected = true;
       const either = AbortSignal.any([signal, ended.signal]);
-      await client.upload("Messages", this.#batches(either), { signal });
-      if (this.#isRenewing) return 0;
+      for (;;) {
+        await client.upload("Messages", this.#batches(either), { signal });
+        if (this.#next === null) break;
+        client.close();
+        client = this.#next;
+        this.#next = null;
+      }
       if (!signal.aborted) this.#events.disconnected();
     } catch (cause) {
       const error = asSwarmError(cause);
@@ -117,6 +142,8 @@ export class Lane {
       ended.abort();
       this.#wake();
       client.close();
+      this.#next?.close();
+      this.#next = null;
       if (this.#queue.length > 0 && !signal.aborted) this.#events.undelivered();
       this.#empty();
     }
@@ -125,7 +152,7 @@ export class Lane {
 
   async *#batches(signal: AbortSignal): AsyncGenerator<RaftMessages> {
     yield { Hello: this.#hello, Messages: [] };
-    while (!signal.aborted && !this.#isRenewing) {
+    while (!signal.aborted && this.#next === null) {
       if (this.#queue.length === 0) await this.#pause(null);
       else yield { Messages: this.#take() };
     }

@@ -1,21 +1,19 @@
 // A service across three hosts: names, virtual address, published port, healing, and what must not move.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { cutCable, healCable } from "../../deploy/lab/cables.ts";
-import { machine, switchMachine } from "../../deploy/lab/names.ts";
+import { machine } from "../../deploy/lab/names.ts";
 import { findProgram, initOf } from "../../deploy/lab/processes.ts";
 import {
   api,
   attemptDocker,
   docker,
   lab,
-  type RunningTask,
   runningTasks,
   startLoad,
   tsswarm,
@@ -29,6 +27,7 @@ import {
   withLab,
 } from "./harness.ts";
 import { killProgram } from "./hosts.ts";
+import { identities, startCapture } from "./watching.ts";
 
 const hosts = ["h1", "h2", "h3"] as const;
 const manager = "h1";
@@ -56,44 +55,6 @@ before(async () => {
 after(async () => {
   for (const close of closers.reverse()) await close();
 });
-
-/** Everything that passes the switch, into a file. */
-function startCapture(file: string): () => Promise<void> {
-  const capture = [
-    "netns",
-    "exec",
-    switchMachine.namespace,
-    "tcpdump",
-    "-i",
-    "br0",
-    "-U",
-    "-w",
-    file,
-  ];
-  // What the bridge only passes on is seen because tcpdump makes it promiscuous.
-  const child = spawn("ip", [...capture, "--immediate-mode"], { stdio: "ignore" });
-  const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
-  return async () => {
-    child.kill("SIGTERM");
-    await closed;
-  };
-}
-
-/** What must not change when nothing may move: each task with its container and when that started. */
-async function identities(tasks: readonly RunningTask[]): Promise<readonly string[]> {
-  return Promise.all(
-    tasks.map(async (task) => {
-      const state = await docker(
-        task.node,
-        "inspect",
-        "-f",
-        "{{.State.StartedAt}} {{.State.Pid}}",
-        task.container,
-      );
-      return `${task.slot} ${task.id} ${task.node} ${task.container} ${state}`;
-    }),
-  );
-}
 
 test("three nodes are ready and the first of them leads", async () => {
   const rows = (
