@@ -135,7 +135,7 @@ async function ca(terminal: Terminal, flags: CaFlags): Promise<void> {
   } finally {
     process.off("SIGINT", leave);
   }
-  return show(terminal, await client.get<Body<Cluster>>("/swarm"));
+  if (flags.quiet !== true) show(terminal, await client.get<Body<Cluster>>("/swarm"));
 }
 
 function show(terminal: Terminal, { TLSInfo }: Body<Cluster>): void {

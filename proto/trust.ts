@@ -17,7 +17,10 @@ export function trustInfo(rootCA: string): TLSInfo {
 }
 
 /** What a node believes in, and who has signed its certificate: while the CA is rotated that is another one than its root. */
-export function nodeTrustInfo({ certificate, rootCA }: Identity): TLSInfo {
+export function nodeTrustInfo({
+  certificate,
+  rootCA,
+}: Pick<Identity, "certificate" | "rootCA">): TLSInfo {
   const leaf = leafOf(certificate);
   const issuer = [...chainOf(certificate).slice(1), rootCA].find((one) => isSignedBy(leaf, one));
   return { ...trustInfo(issuer ?? rootCA), TrustRoot: rootCA };

@@ -81,9 +81,12 @@ export class LogBroker {
     for await (const message of messages) {
       const reader = this.#readerOf(message.SubscriptionID, nodeId);
       if (reader === undefined) return;
-      for (const line of message.Lines) reader.seen.set(line.TaskID, line.Time);
-      if (message.Lines.length > 0 || message.Err !== "")
-        if (!(await reader.pipe.put({ Lines: message.Lines, Err: message.Err }))) return;
+      const asked = reader.open.get(message.SubscriptionID)?.subscription.TaskIDs ?? [];
+      // A node speaks for what it was asked of, and for nobody else.
+      const Lines = message.Lines.filter(({ TaskID }) => asked.includes(TaskID));
+      for (const line of Lines) reader.seen.set(line.TaskID, line.Time);
+      if (Lines.length > 0 || message.Err !== "")
+        if (!(await reader.pipe.put({ Lines, Err: message.Err }))) return;
       if (message.Close) return this.#closed(reader, message.SubscriptionID);
     }
   }

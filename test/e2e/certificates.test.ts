@@ -194,7 +194,7 @@ test("certificates are renewed by themselves before they end", async () => {
 
 test("the CA is rotated with Docker's command: another root, other tokens, all nodes follow", async () => {
   const old = await swarmOf("h1");
-  const said = await docker("h1", "swarm", "ca", "--rotate", "--quiet");
+  const said = await docker("h1", "swarm", "ca", "--rotate");
   const now = await noteTokens();
   assert.equal(now.RootRotationInProgress, false);
   assert.notEqual(now.TLSInfo.TrustRoot, old.TLSInfo.TrustRoot);
