@@ -1,7 +1,7 @@
 // The node's certificate is renewed in time, follows the cluster's root, and those who use it are told.
 
 import type { SessionInfo } from "../proto/gen/types.ts";
-import { type NodeIdentity, writeIdentity } from "../proto/identity.ts";
+import { type NodeIdentity, writeCertificate } from "../proto/identity.ts";
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
@@ -114,7 +114,7 @@ export class Certificates {
     if (rootCA === null) return;
     await this.#inTurn(async () => {
       const identity = { ...holder.identity, rootCA };
-      await writeIdentity(this.#options.directory, identity);
+      await writeCertificate(this.#options.directory, identity);
       await this.#use(holder, identity);
     });
     this.#options.log.info({}, "the cluster's root certificate is another one now");

@@ -12,7 +12,7 @@ import {
   readIdentity,
   removeIdentity,
   removeKeyring,
-  writeIdentity,
+  writeCertificate,
   writePrivately,
 } from "../proto/identity.ts";
 import { Keyring, keyringFile } from "../proto/keyring.ts";
@@ -144,7 +144,7 @@ export class NodeMembership implements Membership {
       await this.#manager.start();
       const certificate = await this.#manager.recertify(await csrFor(identity.key));
       const revived = { ...identity, certificate };
-      await writeIdentity(this.#folder("identity"), revived);
+      await writeCertificate(this.#folder("identity"), revived);
       await this.#manager.renewed();
       return revived;
     } catch (error) {

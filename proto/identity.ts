@@ -63,10 +63,15 @@ export async function readIdentity(
 
 /** The key is never written in the clear beside a keyring: throws `not_manager` when that is locked and not the identity's own. */
 export async function writeIdentity(directory: string, identity: NodeIdentity): Promise<void> {
-  const { certificate, key, rootCA, keyring = withoutMemory(directory) } = identity;
+  const { key, keyring = withoutMemory(directory) } = identity;
   await writePrivately(join(directory, keyFile), await keyring.seal(key));
-  await writePrivately(join(directory, "root.pem"), rootCA);
-  await writePrivately(join(directory, "certificate.pem"), certificate);
+  await writeCertificate(directory, identity);
+}
+
+/** After a renewal: the key stays as it lies there, so that a crash in between leaves an identity that works. */
+export async function writeCertificate(directory: string, identity: NodeIdentity): Promise<void> {
+  await writePrivately(join(directory, "root.pem"), identity.rootCA);
+  await writePrivately(join(directory, "certificate.pem"), identity.certificate);
   await writeNode(directory, identity);
 }
 

@@ -1,6 +1,6 @@
 // The node's next certificate, for the role the managers want it to have.
 
-import { type NodeIdentity, writeIdentity } from "../../proto/identity.ts";
+import { type NodeIdentity, writeCertificate } from "../../proto/identity.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { Client } from "../../proto/rpc.ts";
 import { toManager } from "../../proto/tls.ts";
@@ -33,7 +33,7 @@ export async function renewCertificate(
         certificate: answer.Certificate,
         rootCA: answer.RootCA,
       };
-      await writeIdentity(directory, renewed);
+      await writeCertificate(directory, renewed);
       return renewed;
     } catch (error) {
       signal.throwIfAborted();

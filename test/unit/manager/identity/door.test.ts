@@ -13,7 +13,7 @@ import { openSession } from "../../../../agent/session/session.ts";
 import { whoMayCall } from "../../../../manager/identity/access.ts";
 import { createRoot, type RootKeyPair, signNode } from "../../../../manager/identity/ca.ts";
 import { openStore } from "../../../../manager/store/store.ts";
-import { decodeBackup } from "../../../../proto/backup.ts";
+import { decodeBackup, newBackupKey } from "../../../../proto/backup.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
@@ -62,8 +62,10 @@ after(async () => {
 /** With its key, which nothing but a backup gives away. */
 async function rootOfBackup(): Promise<RootKeyPair> {
   const parts: Uint8Array[] = [];
-  for await (const { Data } of manager.control.download("Backup", {})) parts.push(Data);
-  const { header, pieces } = decodeBackup(Buffer.concat(parts));
+  const backupKey = newBackupKey();
+  for await (const { Data } of manager.control.download("Backup", { Key: backupKey }))
+    parts.push(Data);
+  const { header, pieces } = await decodeBackup(Buffer.concat(parts), backupKey);
   const refuse = () => Promise.reject(new Error("nothing is written here"));
   const { store, machine } = openStore({ propose: refuse, now: () => 0, signal: forever });
   machine.restore(header.index, pieces);
