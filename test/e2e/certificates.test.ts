@@ -217,8 +217,8 @@ test("a rotation goes on when its leader is killed", async () => {
     if (now === null || now.RootRotationInProgress) return undefined;
     return now.TLSInfo.TrustRoot === old.TLSInfo.TrustRoot ? undefined : true;
   });
-  await noteTokens();
   await untilManaged(hosts);
+  await noteTokens();
 });
 
 test("no request failed, no container was touched, and nothing secret was on the wire", async (t) => {
