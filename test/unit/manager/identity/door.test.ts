@@ -265,6 +265,7 @@ test("a removed node's session ends at once, and its certificate counts no more 
     savedFile: join(directory, "wanted.pb"),
     bootId: "boot",
     hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
+    files: { keys: () => [], take: async () => {} },
     unreachablePeers: () => [],
     world: realWorld,
     log: silentLog,
