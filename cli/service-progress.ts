@@ -25,6 +25,9 @@ export interface Progress {
   readonly isConverged: boolean;
   /** The update has stopped by itself: it will not go on. */
   readonly stopped: string | null;
+  /** Why the spec that was asked for is no longer the service's. */
+  readonly rolledBack: string | null;
+  readonly isJob: boolean;
 }
 
 type Seen = {
@@ -39,10 +42,13 @@ export function progressOf({ service, tasks, nodes }: Seen): Progress {
   const current = tasks.filter((task) => wantedStates.has(task.DesiredState ?? ""));
   const mode = service.Spec?.Mode;
   const state = service.UpdateStatus?.State ?? "";
-  const slots =
-    mode?.Global === undefined
-      ? replicaSlots(mode?.Replicated?.Replicas ?? 1)
-      : nodeSlots(current, nodes);
+  const isJob = mode?.ReplicatedJob !== undefined || mode?.GlobalJob !== undefined;
+  const isGlobal = mode?.Global !== undefined || mode?.GlobalJob !== undefined;
+  const slots = isGlobal
+    ? nodeSlots(current, nodes)
+    : isJob
+      ? numberedSlots(0, mode.ReplicatedJob?.TotalCompletions ?? 1)
+      : numberedSlots(1, mode?.Replicated?.Replicas ?? 1);
   const total = slots.length;
   const lines = slots.map((slot, i) => {
     const task = newest(current.filter(slot.has));
@@ -51,10 +57,7 @@ export function progressOf({ service, tasks, nodes }: Seen): Progress {
     return { label, state: stateText(task, failed), isFailed: failed !== undefined };
   });
   const running = slots.filter((slot) =>
-    current.some(
-      (task) =>
-        slot.has(task) && task.DesiredState === "running" && task.Status?.State === "running",
-    ),
+    current.some((task) => slot.has(task) && (isJob ? isComplete(task) : isUp(task))),
   ).length;
   const isStopped = state === "paused" || state === "rollback_paused";
   return {
@@ -64,6 +67,8 @@ export function progressOf({ service, tasks, nodes }: Seen): Progress {
     isConverged:
       running === total && state !== "updating" && state !== "rollback_started" && !isStopped,
     stopped: isStopped ? (service.UpdateStatus?.Message ?? state) : null,
+    rolledBack: /update rolled back (.*)/.exec(service.UpdateStatus?.Message ?? "")?.[1] ?? null,
+    isJob,
   };
 }
 
@@ -72,11 +77,19 @@ interface Slot {
   readonly has: (task: Body<Task>) => boolean;
 }
 
-function replicaSlots(replicas: number): readonly Slot[] {
-  return Array.from({ length: replicas }, (_, i) => ({
+function numberedSlots(first: number, count: number): readonly Slot[] {
+  return Array.from({ length: count }, (_, i) => ({
     label: "",
-    has: (task) => task.Slot === i + 1,
+    has: (task) => (task.Slot ?? 0) === first + i,
   }));
+}
+
+function isUp(task: Body<Task>): boolean {
+  return task.DesiredState === "running" && task.Status?.State === "running";
+}
+
+function isComplete(task: Body<Task>): boolean {
+  return task.Status?.State === "complete";
 }
 
 function nodeSlots(tasks: readonly Body<Task>[], nodes: readonly Body<Node>[]): readonly Slot[] {
@@ -95,7 +108,7 @@ function newest(tasks: readonly Body<Task>[]): Body<Task> | undefined {
 
 /** What the last failed task of the slot said, while its successor does not run yet. */
 function failure(all: readonly Body<Task>[], task: Body<Task>): string | undefined {
-  if (task.Status?.State === "running") return undefined;
+  if (task.Status?.State === "running" || isComplete(task)) return undefined;
   const ended = all.filter(
     (each) => each.Status?.State === "failed" || each.Status?.State === "rejected",
   );
@@ -129,17 +142,23 @@ export async function watchService(
     }
     if (!progress.isConverged) stableSince = null;
     else stableSince ??= terminal.now();
-    const monitorMs = (seen.service.Spec?.UpdateConfig?.Monitor ?? monitorMsDefault * 1e6) / 1e6;
+    const monitorMs = progress.isJob && progress.wanted > 0 ? 0 : monitorMsOf(seen.service);
     const leftMs = stableSince === null ? monitorMs : monitorMs - (terminal.now() - stableSince);
     const isDone = stableSince !== null && leftMs <= 0;
     screen.show(textLines(progress), verification(id, stableSince !== null, leftMs));
-    if (isDone) return 0;
+    if (isDone && progress.rolledBack !== null)
+      terminal.warn(`service rolled back: ${progress.rolledBack}\n`);
+    if (isDone) return progress.rolledBack === null ? 0 : 1;
     await delay(pauseMs, undefined, { signal }).catch(() => {});
   }
   terminal.print(
     `Operation continuing in background.\nUse \`tsswarm service ps ${id}\` to check progress.\n`,
   );
   return 0;
+}
+
+function monitorMsOf(service: Body<Service>): number {
+  return (service.Spec?.UpdateConfig?.Monitor ?? monitorMsDefault * 1e6) / 1e6;
 }
 
 async function look(terminal: Terminal, id: string): Promise<Seen> {
@@ -149,7 +168,8 @@ async function look(terminal: Terminal, id: string): Promise<Seen> {
     client.get<Body<Service>>(`/services/${id}`),
     client.get<readonly Body<Task>[]>("/tasks", { query }),
   ]);
-  const isGlobal = service.Spec?.Mode?.Global !== undefined;
+  const mode = service.Spec?.Mode;
+  const isGlobal = mode?.Global !== undefined || mode?.GlobalJob !== undefined;
   const nodes = isGlobal ? await client.get<readonly Body<Node>[]>("/nodes") : [];
   return { service, tasks, nodes };
 }

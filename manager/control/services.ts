@@ -147,8 +147,6 @@ function desiredTasks(service: Service, wanted: number, completed: number): numb
       const { concurrent, total } = jobSize(service);
       return Math.min(concurrent, Math.max(0, total - completed));
     }
-    case "global-job":
-      return wanted + completed;
     default:
       return wanted;
   }

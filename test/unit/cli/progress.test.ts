@@ -16,7 +16,10 @@ test("a service has converged when every slot runs", () => {
   });
   assert.deepEqual(
     { ...running, lines: [] },
-    { running: 2, wanted: 2, lines: [], isConverged: true, stopped: null },
+    {
+      ...{ running: 2, wanted: 2, lines: [], isConverged: true, stopped: null },
+      ...{ rolledBack: null, isJob: false },
+    },
   );
   const leaving = task(2, "running", { DesiredState: "shutdown" });
   const replaced = progressOf({ service, tasks: [task(1, "running"), leaving], nodes: [] });
@@ -35,6 +38,29 @@ test("an update that goes on has not converged, one that is paused never will", 
   assert.equal(progressOf({ service: updating, tasks, nodes: [] }).isConverged, false);
   const paused = { ...service, UpdateStatus: { State: "paused", Message: "task t1 failed" } };
   assert.equal(progressOf({ service: paused, tasks, nodes: [] }).stopped, "task t1 failed");
+});
+
+test("a service that went back by itself says why", () => {
+  const Message =
+    "rollback completed: update rolled back due to failure or early termination of task t1: exit 1";
+  const back = { ...service, UpdateStatus: { State: "rollback_completed", Message } };
+  const tasks = [task(1, "running"), task(2, "running")];
+  const { isConverged, rolledBack } = progressOf({ service: back, tasks, nodes: [] });
+  assert.equal(isConverged, true);
+  assert.equal(rolledBack, "due to failure or early termination of task t1: exit 1");
+});
+
+test("a job is through when every slot has completed", () => {
+  const job = { Spec: { Mode: { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 2 } } } };
+  const done = { DesiredState: "complete", Status: { State: "complete" } };
+  const half = progressOf({
+    service: job,
+    tasks: [done, task(1, "running", { DesiredState: "complete" })],
+    nodes: [],
+  });
+  assert.deepEqual([half.running, half.isConverged], [1, false]);
+  const whole = progressOf({ service: job, tasks: [done, { ...done, Slot: 1 }], nodes: [] });
+  assert.deepEqual([whole.running, whole.wanted, whole.isConverged], [2, 2, true]);
 });
 
 test("a slot whose task failed shows why until its successor runs", () => {
