@@ -13,6 +13,7 @@ export function prune<T>(value: T): T {
 }
 
 const meaningfulWhenEmpty = new Set([
+  "Binpack",
   "HostConfig",
   "Global",
   "GlobalJob",

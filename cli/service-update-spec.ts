@@ -4,6 +4,7 @@ import type {
   ContainerSpec,
   Mount,
   NetworkAttachmentConfig,
+  PlacementPreference,
   PortConfig,
   ServiceMode,
   ServiceSpec,
@@ -232,17 +233,17 @@ function changeNetworks(
 }
 
 function changePreferences(
-  old: readonly {
-    readonly Spread?: { readonly SpreadDescriptor?: string | undefined } | undefined;
-  }[],
+  old: readonly Body<PlacementPreference>[],
   flags: UpdateFlags,
-): readonly { readonly Spread: { readonly SpreadDescriptor: string } }[] {
-  const gone = new Set((flags.placementPrefRm ?? []).map((each) => each.Spread.SpreadDescriptor));
-  const kept = old
-    .map((each) => each.Spread?.SpreadDescriptor ?? "")
-    .filter((descriptor) => !gone.has(descriptor))
-    .map((descriptor) => ({ Spread: { SpreadDescriptor: descriptor } }));
-  return [...kept, ...(flags.placementPrefAdd ?? [])];
+): readonly Body<PlacementPreference>[] {
+  const text = (preference: Body<PlacementPreference>) =>
+    JSON.stringify([
+      preference.Spread?.SpreadDescriptor,
+      preference.Prefer?.Constraint,
+      preference.Binpack !== undefined,
+    ]);
+  const gone = new Set((flags.placementPrefRm ?? []).map(text));
+  return [...old.filter((each) => !gone.has(text(each))), ...(flags.placementPrefAdd ?? [])];
 }
 
 function changeEnvironment(

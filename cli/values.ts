@@ -2,7 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { isIPv4 } from "node:net";
-import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
+import type {
+  Mount,
+  NetworkAttachmentConfig,
+  PlacementPreference,
+  PortConfig,
+  Ulimit,
+} from "../proto/gen/types.ts";
 
 /** A flag's value is wrong: the sentence names the flag's value and what is expected. */
 export class UsageError extends Error {
@@ -349,11 +355,15 @@ export function extraHost(text: string): string {
   return `${address} ${host}`;
 }
 
-export function placementPreference(text: string): { Spread: { SpreadDescriptor: string } } {
-  const [strategy, descriptor] = split(text, "=");
-  if (strategy !== "spread" || descriptor === undefined)
-    throw new UsageError(`unsupported placement preference "${text}" (only spread= is supported)`);
-  return { Spread: { SpreadDescriptor: descriptor } };
+/** spread=node.labels.zone, prefer=CONSTRAINT, binpack */
+export function placementPreference(text: string): Partial<PlacementPreference> {
+  const [strategy, value] = split(text, "=");
+  if (strategy === "spread" && value !== undefined) return { Spread: { SpreadDescriptor: value } };
+  if (strategy === "prefer" && value !== undefined) return { Prefer: { Constraint: value } };
+  if (strategy === "binpack" && value === undefined) return { Binpack: {} };
+  throw new UsageError(
+    `unsupported placement preference "${text}": spread=DESCRIPTOR, prefer=CONSTRAINT or binpack is expected`,
+  );
 }
 
 /** key=value of --filter, as the API takes them. */

@@ -19,8 +19,9 @@ const fixedKeys: ReadonlySet<string> = new Set([
   "node.role",
   "node.platform.os",
   "node.platform.arch",
+  "service.name",
 ]);
-const labelPrefixes = ["node.labels.", "engine.labels."];
+const labelPrefixes = ["node.labels.", "engine.labels.", "service.labels."];
 
 /** Throws `invalid` naming what is wrong with it. */
 export function parseConstraint(text: string): Constraint {
@@ -39,11 +40,17 @@ export function parseConstraint(text: string): Constraint {
   if (!fixedKeys.has(lower) && !isLabel)
     throw new SwarmError(
       "invalid",
-      `constraint key '${key}' is not known: node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.NAME and engine.labels.NAME are`,
+      `constraint key '${key}' is not known: node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.NAME, engine.labels.NAME, service.name and service.labels.NAME are`,
     );
   return { key, isEqual: match[2] === "==", value };
 }
 
+/** About what else runs on the node, as against the node itself: it counts when a task is placed and evicts none. */
+export function isAboutServices({ key }: Constraint): boolean {
+  return key.toLowerCase().startsWith("service.");
+}
+
+/** Of a constraint about nodes. */
 export function matches(constraint: Constraint, node: Node): boolean {
   const key = constraint.key.toLowerCase();
   if (key === "node.ip") return matchesAddress(constraint, node.Status?.Addr ?? "");

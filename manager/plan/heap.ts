@@ -38,6 +38,20 @@ export class Heap<T extends Placed> {
     if (item.position >= 0) this.#sink(item.position);
   }
 
+  /** The item comes earlier than it did. */
+  improved(item: T): void {
+    let hole = item.position;
+    if (hole < 0) return;
+    while (hole > 0) {
+      const parent = this.#items[(hole - 1) >> 1];
+      if (parent === undefined || !this.#isBefore(item, parent)) break;
+      const next = parent.position;
+      this.#put(parent, hole);
+      hole = next;
+    }
+    this.#put(item, hole);
+  }
+
   #sink(start: number): void {
     const item = this.#items[start];
     if (item === undefined) return;

@@ -2,7 +2,13 @@
 
 import type { GenericResource, Node, Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
-import { architecture, type Constraint, matches, parseConstraint } from "./constraints.ts";
+import {
+  architecture,
+  type Constraint,
+  isAboutServices,
+  matches,
+  parseConstraint,
+} from "./constraints.ts";
 import {
   type Amounts,
   claim,
@@ -13,6 +19,7 @@ import {
   wantedOf,
 } from "./generic.ts";
 import { Heap, type Placed } from "./heap.ts";
+import { nodeTest } from "./neighbours.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
 import { bump, hostPortKeys, reservationOf, type Usage, usageOf } from "./usage.ts";
@@ -21,7 +28,14 @@ import { bump, hostPortKeys, reservationOf, type Usage, usageOf } from "./usage.
 const failuresMax = 3;
 const failureWindowMs = 5 * 60_000;
 
-type Filter = "ready" | "resources" | "constraints" | "platform" | "ports" | "replicas";
+type Filter =
+  | "ready"
+  | "resources"
+  | "constraints"
+  | "neighbours"
+  | "platform"
+  | "ports"
+  | "replicas";
 
 interface Candidate extends Placed {
   readonly node: Node;
@@ -32,6 +46,8 @@ interface Candidate extends Placed {
   isOwnUsage: boolean;
   ofService: number;
   readonly isFailing: boolean;
+  /** One bit for each preference that it satisfies, the first the highest. */
+  readonly preferred: number;
 }
 
 /** What a task of the service needs of its node. */
@@ -56,14 +72,22 @@ export class Placement {
   /** Nodes without room, by the filter that said so. */
   readonly #full = new Map<string, Filter>();
   readonly #spreadBy: readonly string[];
+  readonly #isBefore: (a: Candidate, b: Candidate) => boolean;
+  readonly #isBinpack: boolean;
 
   constructor(state: State, service: Service, now: number) {
     this.#state = state;
     this.#needs = needsOf(service.Spec);
-    const constraints = constraintsOf(service.Spec);
+    const { fixed, neighbours } = constraintsFor(state, service);
+    const preferences = service.Spec?.TaskTemplate?.Placement?.Preferences ?? [];
+    const wishes = preferences.flatMap(({ Prefer }) =>
+      Prefer === undefined ? [] : nodeTest(state, service, parseConstraint(Prefer.Constraint)),
+    );
     const own = countOwn(state, service, now);
     for (const node of state.table("node").values()) {
-      const filter = fixedFilter(node, service.Spec, constraints);
+      const filter = neighbours.every((fits) => fits(node))
+        ? fixedFilter(node, service.Spec, fixed)
+        : "neighbours";
       if (filter !== null) this.#refused.set(node.ID, filter);
       else
         this.#candidates.set(node.ID, {
@@ -74,12 +98,13 @@ export class Placement {
           isOwnUsage: false,
           ofService: own.wanted.get(node.ID) ?? 0,
           isFailing: (own.failures.get(node.ID) ?? 0) >= failuresMax,
+          preferred: wishes.reduce((bits, isWished) => bits * 2 + (isWished(node) ? 1 : 0), 0),
         });
     }
-    this.#open = new Heap(this.#candidates.values(), isBetter);
-    this.#spreadBy = (service.Spec?.TaskTemplate?.Placement?.Preferences ?? []).flatMap(
-      (preference) => preference.Spread?.SpreadDescriptor ?? [],
-    );
+    this.#isBinpack = preferences.some(({ Binpack }) => Binpack !== undefined);
+    this.#isBefore = this.#isBinpack ? isFuller : isEmptier;
+    this.#open = new Heap(this.#candidates.values(), this.#isBefore);
+    this.#spreadBy = preferences.flatMap(({ Spread }) => Spread?.SpreadDescriptor ?? []);
   }
 
   /**
@@ -96,7 +121,7 @@ export class Placement {
       for (const task of replaces) {
         const candidate = this.#candidates.get(task.NodeID);
         if (candidate === undefined || this.#changingFilter(candidate, replaces) !== null) continue;
-        if (best === undefined || isBetter(candidate, best)) best = candidate;
+        if (best === undefined || this.#isBefore(candidate, best)) best = candidate;
       }
     return best === undefined ? { why: this.#explain() } : { node: best.node };
   }
@@ -133,7 +158,8 @@ export class Placement {
     for (const port of hostPorts)
       bump(candidate.usage.ports, portKey(port.Protocol, port.PublishedPort), 1);
     hold(candidate.usage.generic, generic);
-    this.#open.worsened(candidate);
+    if (this.#isBinpack) this.#open.improved(candidate);
+    else this.#open.worsened(candidate);
   }
 
   /** A published port that no task on the node has, beside those given; null when all are taken. */
@@ -178,7 +204,7 @@ export class Placement {
     }
     let best: Candidate | undefined;
     for (const one of this.#branch(fitting))
-      if (best === undefined || isBetter(one, best)) best = one;
+      if (best === undefined || this.#isBefore(one, best)) best = one;
     return best;
   }
 
@@ -232,9 +258,25 @@ function onNode(tasks: readonly Task[], nodeId: string): readonly Task[] {
   return tasks.length === 0 ? tasks : tasks.filter((task) => task.NodeID === nodeId);
 }
 
-/** The service's constraints; ones that do not parse were refused at the door. */
+/** The service's constraints on nodes themselves; ones that do not parse were refused at the door. */
 export function constraintsOf(spec: ServiceSpec | undefined): readonly Constraint[] {
-  return (spec?.TaskTemplate?.Placement?.Constraints ?? []).map(parseConstraint);
+  const all = (spec?.TaskTemplate?.Placement?.Constraints ?? []).map(parseConstraint);
+  return all.some(isAboutServices) ? all.filter((one) => !isAboutServices(one)) : all;
+}
+
+/** `fixed`: on nodes themselves. `neighbours`: what those on other services say of a node. */
+function constraintsFor(
+  state: State,
+  service: Service,
+): {
+  readonly fixed: readonly Constraint[];
+  readonly neighbours: readonly ((node: Node) => boolean)[];
+} {
+  const all = (service.Spec?.TaskTemplate?.Placement?.Constraints ?? []).map(parseConstraint);
+  return {
+    fixed: all.filter((one) => !isAboutServices(one)),
+    neighbours: all.filter(isAboutServices).map((one) => nodeTest(state, service, one)),
+  };
 }
 
 /** Whether tasks of the service may stay on the node: its constraints and platform fit. */
@@ -304,17 +346,36 @@ function labelOf(node: Node, descriptor: string): string {
   return "";
 }
 
-function isBetter(a: Candidate, b: Candidate): boolean {
+/** Spread, as is the rule: the fewest of the service, then the fewest of all. */
+function isEmptier(a: Candidate, b: Candidate): boolean {
   if (a.isFailing !== b.isFailing) return b.isFailing;
+  if (a.preferred !== b.preferred) return a.preferred > b.preferred;
   if (a.ofService !== b.ofService) return a.ofService < b.ofService;
   if (a.usage.tasks !== b.usage.tasks) return a.usage.tasks < b.usage.tasks;
   return a.rank < b.rank;
+}
+
+/** Binpack: the node of which most is reserved, then the most tasks. */
+function isFuller(a: Candidate, b: Candidate): boolean {
+  if (a.isFailing !== b.isFailing) return b.isFailing;
+  if (a.preferred !== b.preferred) return a.preferred > b.preferred;
+  const [fullA, fullB] = [fullness(a), fullness(b)];
+  if (fullA !== fullB) return fullA > fullB;
+  if (a.usage.tasks !== b.usage.tasks) return a.usage.tasks > b.usage.tasks;
+  return a.rank < b.rank;
+}
+
+function fullness({ node, usage }: Candidate): number {
+  const has = node.Description?.Resources;
+  const share = (used: number, all: number | undefined) => (all ? used / all : 0);
+  return share(usage.nanoCpus, has?.NanoCPUs) + share(usage.memoryBytes, has?.MemoryBytes);
 }
 
 const sentences: { readonly [F in Filter]: (nodes: string, count: number) => string } = {
   ready: (nodes) => `${nodes} not available for new tasks`,
   resources: (nodes) => `insufficient resources on ${nodes}`,
   constraints: (nodes) => `scheduling constraints not satisfied on ${nodes}`,
+  neighbours: (nodes) => `affinity to other services not satisfied on ${nodes}`,
   platform: (nodes) => `unsupported platform on ${nodes}`,
   ports: (nodes) => `host-mode port already in use on ${nodes}`,
   replicas: (nodes) => `max replicas per node limit exceeded on ${nodes}`,

@@ -1,7 +1,13 @@
 // Whether a spec means something: throws `invalid` with Docker's sentences, `conflict` when the name is taken.
 
 import { isIP } from "node:net";
-import type { NetworkSpec, PortConfig, Service, ServiceSpec } from "../../proto/gen/types.ts";
+import type {
+  NetworkSpec,
+  PlacementPreference,
+  PortConfig,
+  Service,
+  ServiceSpec,
+} from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import {
   gatewayPriorityOption,
@@ -53,6 +59,7 @@ export function validateService(
   checkFilesExist(state, template.ContainerSpec);
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
+  validatePreferences(template.Placement?.Preferences ?? []);
   if (isJob(spec) && spec.UpdateConfig !== undefined)
     throw invalid("Jobs may not have an update config");
   validateUpdate("UpdateConfig", spec.UpdateConfig);
@@ -117,6 +124,18 @@ function modesOf({ Mode }: ServiceSpec): readonly string[] {
     (mode) => Mode?.[mode] !== undefined,
   );
   return named.length === 0 ? ["Replicated"] : named;
+}
+
+const preferencesMax = 16;
+
+function validatePreferences(preferences: readonly PlacementPreference[]): void {
+  if (preferences.length > preferencesMax)
+    throw invalid(`more than ${preferencesMax} placement preferences`);
+  for (const { Spread, Prefer, Binpack } of preferences) {
+    if ([Spread, Prefer, Binpack].filter((one) => one !== undefined).length !== 1)
+      throw invalid("a placement preference is one of Spread, Prefer and Binpack");
+    if (Prefer !== undefined) parseConstraint(Prefer.Constraint);
+  }
 }
 
 function validateUpdate(name: string, config: ServiceSpec["UpdateConfig"]): void {

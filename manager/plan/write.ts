@@ -84,14 +84,31 @@ export function writeService(
   return serviceWrite(state, service, grown);
 }
 
-/** What Docker's command does not know of it leaves out: that stays as it was. An empty HostConfig takes it away. */
+/**
+ * What Docker's command does not know of it leaves out, and of preferences leaves nothing in their place: that stays as it
+ * was. An empty HostConfig takes it away.
+ */
 function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
-  const container = spec.TaskTemplate?.ContainerSpec;
-  const HostConfig = previous?.TaskTemplate?.ContainerSpec?.HostConfig;
-  if (spec.TaskTemplate === undefined || container === undefined) return spec;
-  if (HostConfig === undefined || container.HostConfig !== undefined) return spec;
-  const ContainerSpec = { ...container, HostConfig };
-  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, ContainerSpec } };
+  const template = spec.TaskTemplate;
+  const before = previous?.TaskTemplate;
+  if (template === undefined || before === undefined) return spec;
+  const { ContainerSpec: container, Placement: placement } = template;
+  const HostConfig = container?.HostConfig ?? before.ContainerSpec?.HostConfig;
+  const Preferences = placement?.Preferences.map((preference, i) =>
+    Object.keys(preference).length > 0
+      ? preference
+      : (before.Placement?.Preferences[i] ?? preference),
+  );
+  const TaskTemplate = {
+    ...template,
+    ...(container === undefined || HostConfig === undefined
+      ? {}
+      : { ContainerSpec: { ...container, HostConfig } }),
+    ...(placement === undefined || Preferences === undefined
+      ? {}
+      : { Placement: { ...placement, Preferences } }),
+  };
+  return { ...spec, TaskTemplate };
 }
 
 /** Each write of a job's spec is another execution of it. */

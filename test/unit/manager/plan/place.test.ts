@@ -260,3 +260,116 @@ for (const text of [
   test(`constraint ${JSON.stringify(text)} is refused`, () => {
     assert.throws(() => parseConstraint(text), { code: "invalid" });
   });
+
+const nodesOf = (sim: Sim, name: string) =>
+  sim
+    .running(name)
+    .map((task) => task.NodeID)
+    .sort();
+const placed = (Placement: object) => ({ TaskTemplate: template({ Placement }) });
+
+test("affinity to a service by label: only where it runs, and waiting until it does", () => {
+  const sim = new Sim(3);
+  const near = placed({ Constraints: ["service.labels.tier == cache"] });
+  sim.service("web", { Mode: { Replicated: { Replicas: 2 } }, ...near });
+  sim.settle();
+  assert.equal(
+    errOf(sim, "web"),
+    "no suitable node (affinity to other services not satisfied on 3 nodes)",
+  );
+  sim.service("cache", {
+    Labels: { tier: "cache" },
+    ...placed({ Constraints: ["node.hostname == n2"] }),
+  });
+  sim.settle();
+  assert.deepEqual(nodesOf(sim, "web"), ["n2", "n2"]);
+  sim.removeService("cache");
+  sim.pass(60_000);
+  assert.deepEqual(nodesOf(sim, "web"), ["n2", "n2"], "what runs is not moved");
+});
+
+test("anti-affinity to a service by name: nowhere where it runs", () => {
+  const sim = new Sim(3);
+  sim.service("noisy", placed({ Constraints: ["node.hostname == n1"] }));
+  sim.settle();
+  const away = placed({ Constraints: ["service.name != noisy"] });
+  sim.service("web", { Mode: { Replicated: { Replicas: 4 } }, ...away });
+  sim.settle();
+  assert.deepEqual(nodesOf(sim, "web"), ["n2", "n2", "n3", "n3"]);
+});
+
+test("preferred nodes come first, the first preference before the second, and others when they are full", () => {
+  const sim = new Sim(3);
+  sim.service("cache", placed({ Constraints: ["node.hostname == n3"] }));
+  sim.settle();
+  const Preferences = [
+    { Prefer: { Constraint: "service.name == cache" } },
+    { Prefer: { Constraint: "node.hostname != n1" } },
+  ];
+  const spec = (Replicas: number) => ({
+    Mode: { Replicated: { Replicas } },
+    ...placed({ Preferences, MaxReplicas: 2 }),
+  });
+  for (const [replicas, nodes] of [
+    [2, ["n3", "n3"]],
+    [3, ["n2", "n3", "n3"]],
+    [6, ["n1", "n1", "n2", "n2", "n3", "n3"]],
+  ] as const) {
+    sim.service("web", spec(replicas));
+    sim.settle();
+    assert.deepEqual(nodesOf(sim, "web"), nodes);
+  }
+});
+
+test("binpack fills a node before it begins the next", () => {
+  const sim = new Sim(3);
+  const Resources = { Reservations: { NanoCPUs: 0.5e9 } };
+  const spec = (Replicas: number) => ({
+    Mode: { Replicated: { Replicas } },
+    TaskTemplate: template({ Resources, Placement: { Preferences: [{ Binpack: {} }] } }),
+  });
+  sim.service("other", placed({ Constraints: ["node.hostname == n2"] }));
+  sim.settle();
+  for (const [replicas, nodes] of [
+    [4, "n2 n2 n2 n2"],
+    [6, "n1 n1 n2 n2 n2 n2"],
+    [10, "n1 n1 n1 n1 n2 n2 n2 n2 n3 n3"],
+  ] as const) {
+    sim.service("web", spec(replicas));
+    sim.settle();
+    assert.equal(nodesOf(sim, "web").join(" "), nodes);
+  }
+});
+
+test("generic resources are reserved by kind, those with names one by one", () => {
+  const gpu = (Value: string) => ({ NamedResourceSpec: { Kind: "gpu", Value } });
+  const sim = new Sim(0);
+  const Resources = {
+    NanoCPUs: 2e9,
+    MemoryBytes: GiB,
+    GenericResources: [gpu("a"), gpu("b"), { DiscreteResourceSpec: { Kind: "slot", Value: 3 } }],
+  };
+  sim.addNode("n1", {
+    Description: { Hostname: "n1", Platform: { OS: "linux", Architecture: "x86_64" }, Resources },
+  });
+  const wanting = (Kind: string, Value: number) => ({
+    TaskTemplate: template({
+      Resources: {
+        Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind, Value } }] },
+      },
+    }),
+  });
+  sim.service("one", wanting("gpu", 1));
+  sim.settle();
+  sim.service("two", wanting("gpu", 1));
+  sim.service("slots", { Mode: { Replicated: { Replicas: 2 } }, ...wanting("slot", 2) });
+  sim.settle();
+  const got = (name: string) => sim.running(name).flatMap((task) => task.GenericResources);
+  assert.deepEqual([...got("one"), ...got("two")], [gpu("a"), gpu("b")]);
+  assert.deepEqual(got("slots"), [{ DiscreteResourceSpec: { Kind: "slot", Value: 2 } }]);
+  assert.match(errOf(sim, "slots"), /insufficient resources on 1 node/);
+  const again = wanting("gpu", 1).TaskTemplate;
+  sim.service("one", { TaskTemplate: { ...again, ForceUpdate: 1 } });
+  sim.settle();
+  assert.deepEqual(got("one"), [gpu("a")], "a successor gets what its predecessor gives back");
+});
