@@ -50,6 +50,25 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "service ps": ["service ps web", "service ps --no-trunc --filter desired-state=running web"],
   "service inspect": ["service inspect --pretty web"],
   "service logs": ["service logs -f --tail 20 web"],
+  "secret create": [
+    "secret create db-password ./password.txt",
+    "secret create db-password - < ./password.txt",
+  ],
+  "secret rotate": [
+    "secret rotate db-password ./new-password.txt",
+    "secret rotate --detach db-password -",
+  ],
+  "secret ls": ["secret ls", "secret ls --filter label=tier=db"],
+  "secret inspect": ["secret inspect --pretty db-password"],
+  "secret rm": ["secret rm db-password"],
+  "config create": [
+    "config create nginx.conf ./nginx.conf",
+    "config create --template-driver golang app.conf ./app.conf",
+  ],
+  "config rotate": ["config rotate nginx.conf ./nginx.conf"],
+  "config ls": ["config ls --filter name=nginx"],
+  "config inspect": ["config inspect --pretty nginx.conf"],
+  "config rm": ["config rm nginx.conf"],
   "network create": [
     "network create -d overlay front",
     "network create -d overlay --subnet 10.20.0.0/16 back",

@@ -12,6 +12,7 @@ import { addExecCommand } from "./exec.ts";
 import { addImageCommands } from "./image.ts";
 import { addNetworkCommands } from "./network.ts";
 import { addNodeCommands } from "./node.ts";
+import { addFileCommands } from "./secret.ts";
 import { addServiceCommands } from "./service.ts";
 import { addSwarmCommands } from "./swarm.ts";
 import { addSystemCommands, ownVersion } from "./system.ts";
@@ -55,6 +56,8 @@ export function buildProgram(
   addNodeCommands(program, open);
   addServiceCommands(program, open);
   addNetworkCommands(program, open);
+  addFileCommands(program, "secret", open);
+  addFileCommands(program, "config", open);
   addContainerCommands(program, open);
   addExecCommand(program, open);
   addImageCommands(program, open);

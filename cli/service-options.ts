@@ -3,6 +3,12 @@
 import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
 import type { DockerCommand } from "./command.ts";
 import {
+  addFileCreateFlags,
+  addFileUpdateFlags,
+  type FileCreateFlags,
+  type FileUpdateFlags,
+} from "./service-files.ts";
+import {
   addHostCreateFlags,
   addHostUpdateFlags,
   type HostCreateFlags,
@@ -63,7 +69,7 @@ export interface CommonFlags {
   readonly rollbackOrder?: string;
 }
 
-export interface CreateFlags extends CommonFlags, HostCreateFlags {
+export interface CreateFlags extends CommonFlags, HostCreateFlags, FileCreateFlags {
   readonly name?: string;
   readonly mode: string;
   readonly capAdd?: readonly string[];
@@ -86,7 +92,7 @@ export interface CreateFlags extends CommonFlags, HostCreateFlags {
   readonly ulimit?: readonly Ulimit[];
 }
 
-export interface UpdateFlags extends CommonFlags, HostUpdateFlags {
+export interface UpdateFlags extends CommonFlags, HostUpdateFlags, FileUpdateFlags {
   readonly args?: string;
   readonly image?: string;
   readonly force?: boolean;
@@ -251,7 +257,7 @@ function addCommon(command: DockerCommand): DockerCommand {
 
 export function addCreateFlags(command: DockerCommand): DockerCommand {
   const { collect } = value;
-  return addHostCreateFlags(addCommon(command))
+  return addFileCreateFlags(addHostCreateFlags(addCommon(command)))
     .option("--name <string>", "Service name")
     .option(
       "--mode <string>",
@@ -285,7 +291,7 @@ export function addCreateFlags(command: DockerCommand): DockerCommand {
 
 export function addUpdateFlags(command: DockerCommand): DockerCommand {
   const { collect } = value;
-  addHostUpdateFlags(addCommon(command))
+  addFileUpdateFlags(addHostUpdateFlags(addCommon(command)))
     .option("--args <command>", "Service command args")
     .option("--image <string>", "Service image tag")
     .option("--force", "Force update even if no changes require it")

@@ -1,6 +1,6 @@
 // `service inspect --pretty`: one service for people to read.
 
-import type { PortConfig, Service, UpdateConfig } from "../proto/gen/types.ts";
+import type { FileTarget, PortConfig, Service, UpdateConfig } from "../proto/gen/types.ts";
 import type { Body } from "./body.ts";
 import { humanMemory } from "./table.ts";
 import { durationText } from "./values.ts";
@@ -34,6 +34,8 @@ export function prettyService(service: Body<Service>, networkName: (id: string) 
     value(" User:\t\t", container?.User),
     value(" Init:\t\t", container?.Init),
     ...mounts(container?.Mounts),
+    ...files("Secrets", container?.Secrets ?? [], (each) => each.SecretName),
+    ...files("Configs", container?.Configs ?? [], (each) => each.ConfigName),
     "Resources:",
     ...resources("Reservations", task?.Resources?.Reservations),
     ...resources("Limits", task?.Resources?.Limits),
@@ -94,6 +96,21 @@ function mounts(
       `  Source:\t${each.Source ?? ""}`,
       `  ReadOnly:\t${each.ReadOnly ?? false}`,
       `  Type:\t\t${each.Type ?? "volume"}`,
+    ]),
+  ];
+}
+
+function files<T extends { readonly File?: Body<FileTarget> | undefined }>(
+  title: string,
+  list: readonly T[],
+  nameOf: (each: T) => string | undefined,
+): readonly Line[] {
+  if (list.length === 0) return [];
+  return [
+    `${title}:`,
+    ...list.flatMap((each) => [
+      ` Target:\t${each.File?.Name ?? ""}`,
+      `  Source:\t${nameOf(each) ?? ""}`,
     ]),
   ];
 }

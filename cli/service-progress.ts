@@ -4,8 +4,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Node, Service, Task } from "../proto/gen/types.ts";
 import { rankOf } from "../proto/states.ts";
 import type { Body } from "./body.ts";
+import { ExitCode } from "./command.ts";
 import { Screen } from "./screen.ts";
-import type { Terminal } from "./terminal.ts";
+import { silenced, type Terminal } from "./terminal.ts";
 
 const pauseMs = 200;
 const monitorMsDefault = 5000;
@@ -122,6 +123,28 @@ function stateText(task: Body<Task> | undefined, failed: string | undefined): st
   const at = Math.max(0, Math.min(rankOf(state), runningRank));
   const bar = "=".repeat(Math.round((at / runningRank) * 50));
   return `${state.padEnd(9)} [${`${bar}>`.padEnd(51)}]`;
+}
+
+/** Waits until the service runs as wanted, unless told not to. Ctrl-C stops the waiting only. */
+export async function follow(
+  terminal: Terminal,
+  id: string,
+  flags: { readonly detach?: boolean; readonly quiet?: boolean },
+): Promise<void> {
+  if (flags.detach === true) return;
+  const stop = new AbortController();
+  const interrupt = () => stop.abort();
+  process.once("SIGINT", interrupt);
+  try {
+    const code = await watchService(
+      flags.quiet === true ? silenced(terminal) : terminal,
+      id,
+      stop.signal,
+    );
+    if (code !== 0) throw new ExitCode(code);
+  } finally {
+    process.off("SIGINT", interrupt);
+  }
 }
 
 /** Returns the exit code. `signal` detaches: the service goes on without us. */

@@ -14,16 +14,18 @@ import type {
 import { withTag } from "../proto/kit/reference.ts";
 import { type Body, prune } from "./body.ts";
 import { capability, healthcheck, logDriver, updateConfig } from "./service-create-spec.ts";
+import { changeConfigs, changeSecrets, type FileIds } from "./service-files.ts";
 import { changeHostOptions, changeList, changeResources } from "./service-host.ts";
 import type { CommonFlags, UpdateFlags } from "./service-options.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
 
-/** `networkId` gives the id that a network's name stands for. */
+/** `networkId` gives the id that a network's name stands for, `fileId` that of a secret or config. */
 export function updateSpec(
   spec: Body<ServiceSpec>,
   flags: UpdateFlags,
   own: Readonly<Record<string, string | undefined>>,
   networkId: (name: string) => string,
+  fileId: FileIds,
 ): Body<ServiceSpec> {
   const task: Body<TaskSpec> = spec.TaskTemplate ?? {};
   return prune({
@@ -31,7 +33,7 @@ export function updateSpec(
     Labels: changeMap(spec.Labels, flags.labelAdd, flags.labelRm),
     TaskTemplate: {
       ...changeTask(task, flags, networkId),
-      ContainerSpec: changeContainer(task.ContainerSpec ?? {}, flags, own),
+      ContainerSpec: changeContainer(task.ContainerSpec ?? {}, flags, own, fileId),
     },
     Mode: changeMode(spec.Mode ?? {}, flags),
     UpdateConfig: changeConfig(spec.UpdateConfig, flags, "update"),
@@ -92,6 +94,7 @@ function changeContainer(
   spec: Body<ContainerSpec>,
   flags: UpdateFlags,
   own: Readonly<Record<string, string | undefined>>,
+  fileId: FileIds,
 ): Body<ContainerSpec> {
   const dns = spec.DNSConfig;
   return {
@@ -99,6 +102,8 @@ function changeContainer(
     Labels: changeMap(spec.Labels, flags.containerLabelAdd, flags.containerLabelRm),
     Env: changeEnvironment(spec.Env ?? [], flags, own),
     Mounts: changeMounts(spec.Mounts ?? [], flags),
+    Secrets: changeSecrets(spec.Secrets ?? [], flags.secretAdd, flags.secretRm, fileId),
+    Configs: changeConfigs(spec.Configs ?? [], flags.configAdd, flags.configRm, fileId),
     Groups: changeList(spec.Groups, flags.groupAdd, flags.groupRm),
     Hosts: changeList(spec.Hosts, flags.hostAdd, flags.hostRm),
     Sysctls: changeMap(spec.Sysctls, flags.sysctlAdd, flags.sysctlRm),

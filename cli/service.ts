@@ -1,10 +1,11 @@
 // `tsswarm service …`
 
 import type { Network, Service, ServiceSpec } from "../proto/gen/types.ts";
-import type { Body } from "./body.ts";
+import { type Body, prune } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { ExitCode } from "./command.ts";
 import { createSpec } from "./service-create-spec.ts";
+import { changeConfigs, changeSecrets, fileIds } from "./service-files.ts";
 import { addServiceLogs } from "./service-logs.ts";
 import {
   addCreateFlags,
@@ -14,11 +15,11 @@ import {
   type UpdateFlags,
 } from "./service-options.ts";
 import { prettyService } from "./service-pretty.ts";
-import { watchService } from "./service-progress.ts";
+import { follow } from "./service-progress.ts";
 import { updateSpec } from "./service-update-spec.ts";
 import { byName, inspected, type Listing, list, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";
-import { forEach, inspectAll, silenced, type Terminal } from "./terminal.ts";
+import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { collect, filters, UsageError } from "./values.ts";
 
 export type OpenTerminal = () => Terminal;
@@ -95,13 +96,19 @@ async function createService(
     ...each,
     Target: ids(each.Target ?? ""),
   }));
-  const named = {
+  const files = await fileIds(terminal, { secret: flags.secret, config: flags.config });
+  const named = prune({
     ...spec,
     TaskTemplate: {
       ...spec.TaskTemplate,
+      ContainerSpec: {
+        ...spec.TaskTemplate?.ContainerSpec,
+        Secrets: changeSecrets([], flags.secret, [], files),
+        Configs: changeConfigs([], flags.config, [], files),
+      },
       ...(networks === undefined ? {} : { Networks: networks }),
     },
-  };
+  });
   const body = flags.resolveImage ? await pinImage(terminal, named) : named;
   const created = await terminal.client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
@@ -112,24 +119,6 @@ async function createService(
   await follow(terminal, created.ID, flags);
 }
 
-/** Waits until the service runs as wanted, unless told not to. Ctrl-C stops the waiting only. */
-async function follow(terminal: Terminal, id: string, flags: CommonFlags): Promise<void> {
-  if (flags.detach === true) return;
-  const stop = new AbortController();
-  const interrupt = () => stop.abort();
-  process.once("SIGINT", interrupt);
-  try {
-    const code = await watchService(
-      flags.quiet === true ? silenced(terminal) : terminal,
-      id,
-      stop.signal,
-    );
-    if (code !== 0) throw new ExitCode(code);
-  } finally {
-    process.off("SIGINT", interrupt);
-  }
-}
-
 async function updateService(terminal: Terminal, name: string, flags: UpdateFlags): Promise<void> {
   if (flags.rollback === true) return rollback(terminal, name, flags);
   await change(terminal, name, flags, async (spec) => {
@@ -138,7 +127,9 @@ async function updateService(terminal: Terminal, name: string, flags: UpdateFlag
       ...(flags.networkRm ?? []),
     ];
     const ids = await networkIds(terminal, networks);
-    const changed = updateSpec(spec, flags, terminal.environment, ids);
+    const wanted = { secret: flags.secretAdd, config: flags.configAdd };
+    const files = await fileIds(terminal, wanted);
+    const changed = updateSpec(spec, flags, terminal.environment, ids, files);
     return flags.image !== undefined && flags.resolveImage ? pinImage(terminal, changed) : changed;
   });
 }
@@ -209,8 +200,7 @@ async function scale(terminal: Terminal, pairs: readonly string[], detach: boole
       ids.push(service.ID ?? name);
     },
   );
-  for (const id of ids)
-    await follow(terminal, id, { detach, resolveImage: true, healthcheck: true });
+  for (const id of ids) await follow(terminal, id, { detach });
   if (code !== 0) throw new ExitCode(code);
 }
 
