@@ -1,6 +1,7 @@
 // What a manager serves on the cluster port, and to the agent beside it: each call here, or at the leader.
 
 import type grpc from "@grpc/grpc-js";
+import { serveCalls } from "../proto/carry.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { type Handlers, serve } from "../proto/rpc.ts";
@@ -105,5 +106,6 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   serve(server, "Managers", managers, door.admit);
   serve(server, "Raft", options.raftHandlers, door.admit);
   serve(server, "Control", control, door.admit);
+  serveCalls(server, door.admit);
   return { door, control, withdraw: managers.Withdraw };
 }

@@ -1,11 +1,11 @@
 // Calls that only the leader can answer: served here when this manager leads, else passed on to the leader, once.
 
+import { CarryingClient } from "../proto/carrier.ts";
 import type { PublishLogsMessage } from "../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { World } from "../proto/kit/world.ts";
 import {
   type Caller,
-  Client,
   fateOf,
   type Handlers,
   type ServiceName,
@@ -219,7 +219,7 @@ export class Forward {
     const known = this.#clients.get(key);
     if (known?.address === address) return known.client;
     known?.client.close();
-    const client = new Client(service, address, toManager(identity.current, clusterId), {
+    const client = new CarryingClient(service, address, toManager(identity.current, clusterId), {
       "grpc.max_reconnect_backoff_ms": reconnectMsMax,
     }) as unknown as AnyClient;
     this.#clients.set(key, { address, client });

@@ -64,10 +64,17 @@ class Driver {
     const { world } = this.#options;
     const at = this.#agenda.wakeAt;
     if (at === 0 || this.#signal.aborted) return;
-    const woken = new AbortController();
-    this.#wake = () => woken.abort();
-    const waitMs = at === null ? timerMsMax : Math.min(timerMsMax, at - world.now());
-    await world.sleep(Math.max(0, waitMs), woken.signal).catch(() => {});
+    if (at === null)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    else {
+      const woken = new AbortController();
+      // With a reason of its own: making an error with its stack at every change is not cheap.
+      this.#wake = () => woken.abort("woken");
+      const waitMs = Math.min(timerMsMax, at - world.now());
+      await world.sleep(Math.max(0, waitMs), woken.signal).catch(() => {});
+    }
     this.#wake = () => {};
   }
 

@@ -37,8 +37,10 @@ export function codec<N extends MessageName>(name: N): Codec<Message<N>> {
 export function codecOf(type: protobuf.Type): Codec<unknown> {
   const plain = (message: protobuf.Message): unknown => type.toObject(message, plainly);
   return {
-    encode: (value) =>
-      Buffer.from(type.encode(type.fromObject(value as Record<string, unknown>)).finish()),
+    encode: (value) => {
+      const bytes = type.encode(type.fromObject(value as Record<string, unknown>)).finish();
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    },
     decode: (bytes) => {
       try {
         return plain(type.decode(bytes));

@@ -63,7 +63,7 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-const unaryTimeoutMs = 10_000;
+export const unaryTimeoutMs = 10_000;
 const messageBytesMax = 16 * 1024 * 1024;
 
 const managerName = "swarm-manager";
@@ -128,17 +128,44 @@ export function serve<S extends ServiceName>(
 ): void {
   const definition = serviceDefinition(name);
   const implementation: grpc.UntypedServiceImplementation = {};
+  const unary = methodsOf(server);
   for (const [method, shape] of Object.entries(definition)) {
     const handle = (
       handlers as unknown as Record<string, (input: unknown, caller: Caller) => unknown>
     )[method];
     if (handle === undefined) throw new SwarmError("internal", `${name}.${method} has no handler`);
-    implementation[method] = adapt(shape, handle, (caller) => admit(name, method, caller));
+    const admitted = (caller: Caller) => admit(name, method, caller);
+    implementation[method] = adapt(shape, handle, admitted);
+    if (shape.requestStream || shape.responseStream) continue;
+    const decode = shape.requestDeserialize as UnaryMethod["decode"];
+    const encode = shape.responseSerialize;
+    unary.set(`${name}.${method}`, { admit: admitted, decode, encode, handle });
   }
   server.addService(definition, implementation);
 }
 
 type AnyHandler = (input: unknown, caller: Caller) => unknown;
+
+/** A unary method as it is served. */
+export interface UnaryMethod {
+  readonly admit: (caller: Caller) => Promise<void> | undefined;
+  readonly decode: (bytes: Uint8Array) => unknown;
+  readonly encode: (response: unknown) => Buffer;
+  readonly handle: AnyHandler;
+}
+
+const unaryByServer = new WeakMap<grpc.Server, Map<string, UnaryMethod>>();
+
+/** The unary methods that `serve` has added to this server, and those it will, by `Service.Method`. */
+export function unaryMethods(server: grpc.Server): ReadonlyMap<string, UnaryMethod> {
+  return methodsOf(server);
+}
+
+function methodsOf(server: grpc.Server): Map<string, UnaryMethod> {
+  const known = unaryByServer.get(server) ?? new Map<string, UnaryMethod>();
+  unaryByServer.set(server, known);
+  return known;
+}
 
 function adapt(
   shape: grpc.MethodDefinition<unknown, unknown>,
@@ -303,7 +330,8 @@ async function* readAll(stream: Readable): AsyncGenerator<unknown, void, void> {
 export class Client<S extends ServiceName> {
   readonly #client: grpc.Client;
   readonly #definition: grpc.ServiceDefinition;
-  readonly #server: string;
+  /** Whom errors name when nobody answers. */
+  protected readonly server: string;
   /** Asked at each unary call for who hears what comes behind its answer, text values only. */
   watchTrailers: (() => (trailer: Readonly<Record<string, string>>) => void) | null = null;
 
@@ -315,7 +343,7 @@ export class Client<S extends ServiceName> {
     options: grpc.ChannelOptions = {},
     server = "",
   ) {
-    this.#server = server;
+    this.server = server;
     this.#definition = serviceDefinition(service);
     // Managers are known by their certificate's role, not by a name; an IP address may not be sent as one.
     const named = credentials._isSecure() ? { "grpc.ssl_target_name_override": managerName } : {};
@@ -359,7 +387,7 @@ export class Client<S extends ServiceName> {
         (error, response) => {
           options.signal?.removeEventListener("abort", cancel);
           if (error === null) resolve(response as Shape<S, M>["response"]);
-          else reject(fromStatus(error, this.#server));
+          else reject(fromStatus(error, this.server));
         },
       );
       if (heard !== undefined)
@@ -383,7 +411,7 @@ export class Client<S extends ServiceName> {
       metadataOf(options),
       deadlineOf(options),
     );
-    return responses(call, this.#server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+    return responses(call, this.server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
   }
 
   /** Rejects as soon as the call has failed, also while the iterable has nothing to give. */
@@ -404,7 +432,7 @@ export class Client<S extends ServiceName> {
       (error, response) =>
         error === null
           ? finished.resolve(response)
-          : finished.reject(fromStatus(error, this.#server)),
+          : finished.reject(fromStatus(error, this.server)),
     );
     const pumped = pump(requests, call, options.signal).catch((error: unknown) => {
       call.cancel();
@@ -430,7 +458,15 @@ export class Client<S extends ServiceName> {
       deadlineOf(options),
     );
     pump(requests, call, options.signal).catch(() => call.cancel());
-    return responses(call, this.#server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+    return responses(call, this.server, options.signal) as AsyncIterable<Shape<S, M>["response"]>;
+  }
+
+  protected codecs(method: string): {
+    readonly encode: (request: unknown) => Buffer;
+    readonly decode: (bytes: Uint8Array) => unknown;
+  } {
+    const { requestSerialize: encode, responseDeserialize } = this.#shape(method);
+    return { encode, decode: responseDeserialize as UnaryMethod["decode"] };
   }
 
   #shape(method: string): grpc.MethodDefinition<unknown, unknown> {
@@ -552,6 +588,12 @@ function toStatus(error: unknown): grpc.ServiceError {
     details: ours.message,
     metadata,
   });
+}
+
+/** As a call fails on its way: for calls that have their own. */
+export function failure(code: grpc.status, details: string, server = ""): SwarmError {
+  const cause = Object.assign(new Error(details), { code, details, metadata: new grpc.Metadata() });
+  return fromStatus(cause, server);
 }
 
 /** What is known of a call that failed: answered with an error of ours, never sent, or nobody knows. */

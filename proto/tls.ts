@@ -32,15 +32,19 @@ export const backdatedMs = 60 * 60 * 1000;
 const knownMax = 4096;
 /** By the certificate's bytes: a caller shows the same one with every call, and reading it costs more than most calls. */
 const known = new Map<string, SeenCertificate | null>();
+/** And by the very buffer: a connection keeps its own. */
+const ofBuffer = new WeakMap<Buffer, SeenCertificate | null>();
 
 /** Reads a certificate's subject and life; null when it is not one of a node. */
 export function certifiedNode(der: Buffer): SeenCertificate | null {
+  const same = ofBuffer.get(der);
+  if (same !== undefined) return same;
   const bytes = der.toString("latin1");
   const found = known.get(bytes);
-  if (found !== undefined) return found;
-  if (known.size >= knownMax) known.clear();
-  const node = readNode(der);
+  if (found === undefined && known.size >= knownMax) known.clear();
+  const node = found === undefined ? readNode(der) : found;
   known.set(bytes, node);
+  ofBuffer.set(der, node);
   return node;
 }
 

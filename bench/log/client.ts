@@ -5,9 +5,10 @@ import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
+import { CarryingClient } from "../../proto/carrier.ts";
 import type { CreateServiceRequest, ServiceSpec } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import { Client, definitionOf } from "../../proto/rpc.ts";
+import { definitionOf } from "../../proto/rpc.ts";
 import { toManager } from "../../proto/tls.ts";
 import { type ClientResult, type ClientSetting, payloadBytes } from "./setting.ts";
 
@@ -85,7 +86,7 @@ async function toLeader(): Promise<Write> {
     return { Spec, RegistryAuth: "" };
   };
   for (const address of addresses) {
-    const client = new Client("Control", address, toManager(identity, clusterId));
+    const client = new CarryingClient("Control", address, toManager(identity, clusterId));
     const once = () => client.unary("CreateService", request(), { timeoutMs: callMs });
     try {
       await once();

@@ -15,6 +15,8 @@ export type Who = "anyone" | "node" | "manager" | "peer" | "beside";
 type Table = { readonly [S in ServiceName]: { readonly [M in keyof Handlers<S>]: Who } };
 
 export const access: Table = {
+  // What is carried is looked at call by call as well.
+  Calls: { Carry: "manager" },
   Join: { GetRootCA: "anyone", IssueCertificate: "anyone", RenewCertificate: "node" },
   Dispatch: { Session: "node", PublishLogs: "node", Attach: "node", Detach: "node" },
   Managers: { Enter: "manager", Withdraw: "manager", Relay: "manager" },

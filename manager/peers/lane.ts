@@ -179,14 +179,16 @@ export class Lane {
 
   /** Until woken; at most so long, when a number is given. */
   async #pause(ms: number | null): Promise<void> {
-    const woken = new AbortController();
-    this.#wake = () => woken.abort();
     if (this.#closing.signal.aborted) return;
     if (ms === null)
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-    else await this.#options.world.sleep(ms, woken.signal).catch(() => {});
+    else {
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      await this.#options.world.sleep(ms, woken.signal).catch(() => {});
+    }
   }
 }
 

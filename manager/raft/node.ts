@@ -246,8 +246,20 @@ class RaftNode implements Raft {
   }
 
   status(): RaftStatus {
-    const { commit, applied, last, configuration, followers } = this.#core.status();
-    return { ...this.#role, commit, applied, last: last.index, configuration, followers };
+    const core = this.#core;
+    const { role, term, leader } = this.#role;
+    const { commit, configuration } = core;
+    const applied = this.#applied;
+    // Asked with every call and message, mostly for who leads: the rest is found out when it is looked at.
+    return {
+      ...{ role, term, leader, commit, applied, configuration },
+      get last() {
+        return core.status().last.index;
+      },
+      get followers() {
+        return core.status().followers;
+      },
+    };
   }
 
   watchStatus(listener: (status: RaftStatus) => void): () => void {

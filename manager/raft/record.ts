@@ -278,13 +278,14 @@ function integers(...values: readonly number[]): Buffer {
   const bytes = Buffer.alloc(8 * values.length);
   for (const [i, value] of values.entries()) {
     assertThat(Number.isSafeInteger(value) && value >= 0, "indexes and terms are safe integers");
-    bytes.writeBigUInt64LE(BigInt(value), 8 * i);
+    bytes.writeUInt32LE(value % 2 ** 32, 8 * i);
+    bytes.writeUInt32LE(Math.floor(value / 2 ** 32), 8 * i + 4);
   }
   return bytes;
 }
 
 function readInteger(bytes: Buffer, at: number): number {
-  const value = Number(bytes.readBigUInt64LE(at));
+  const value = bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;
   if (!Number.isSafeInteger(value)) throw new Error("a number in the log is out of range");
   return value;
 }

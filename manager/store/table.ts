@@ -10,23 +10,31 @@ interface Named {
   readonly Generation?: number;
 }
 
-/** So many created and deleted ids may wait until somebody asks for the order. */
+/** So many created and deleted ids may wait until somebody asks for the order; more in a large table, whose order is dear. */
 const unsortedMax = 256;
+
+/** Ids that were created or deleted since the table was in order, newest first. */
+interface Unsorted {
+  readonly ids: ReadonlySet<string>;
+  readonly before: Unsorted | null;
+  /** Of all of them, counting repetitions. */
+  readonly size: number;
+}
 
 export class PersistentTable<T extends Named> implements Table<T> {
   readonly byId: PersistentMap<string, T>;
   /** Name → id; only for kinds whose names mean one object. */
   readonly byName: PersistentMap<string, string>;
-  /** All ids in order, but for the unsorted ones, which were created or deleted since. */
+  /** All ids in order, but for the unsorted ones. */
   #sorted: readonly string[];
-  #unsorted: ReadonlySet<string>;
+  #unsorted: Unsorted | null;
   #values: readonly T[] | null = null;
 
   constructor(
     byId: PersistentMap<string, T>,
     byName: PersistentMap<string, string>,
     sorted: readonly string[],
-    unsorted: ReadonlySet<string>,
+    unsorted: Unsorted | null,
   ) {
     this.byId = byId;
     this.byName = byName;
@@ -35,7 +43,7 @@ export class PersistentTable<T extends Named> implements Table<T> {
   }
 
   static empty<T extends Named>(): PersistentTable<T> {
-    return new PersistentTable<T>(PersistentMap(), PersistentMap(), [], new Set());
+    return new PersistentTable<T>(PersistentMap(), PersistentMap(), [], null);
   }
 
   get size(): number {
@@ -57,9 +65,9 @@ export class PersistentTable<T extends Named> implements Table<T> {
   }
 
   get ids(): readonly string[] {
-    if (this.#unsorted.size > 0) {
-      this.#sorted = merge(this.#sorted, this.#unsorted, this.byId);
-      this.#unsorted = new Set();
+    if (this.#unsorted !== null) {
+      this.#sorted = merge(this.#sorted, idsOf(this.#unsorted), this.byId);
+      this.#unsorted = null;
     }
     return this.#sorted;
   }
@@ -70,16 +78,20 @@ export class PersistentTable<T extends Named> implements Table<T> {
     byName: PersistentMap<string, string>,
     reordered: ReadonlySet<string>,
   ): PersistentTable<T> {
-    const unsorted =
-      this.#unsorted.size === 0
-        ? reordered
-        : reordered.size === 0
-          ? this.#unsorted
-          : new Set([...this.#unsorted, ...reordered]);
+    const before = this.#unsorted;
+    const size = (before?.size ?? 0) + reordered.size;
+    const unsorted = reordered.size === 0 ? before : { ids: reordered, before, size };
     const next = new PersistentTable(byId, byName, this.#sorted, unsorted);
-    if (unsorted.size > unsortedMax) void next.ids;
+    if (size > Math.max(unsortedMax, this.#sorted.length / 4)) void next.ids;
     return next;
   }
+}
+
+function idsOf(unsorted: Unsorted): ReadonlySet<string> {
+  const all = new Set<string>();
+  for (let part: Unsorted | null = unsorted; part !== null; part = part.before)
+    for (const id of part.ids) all.add(id);
+  return all;
 }
 
 /** Linear, where sorting everything anew would not be. */

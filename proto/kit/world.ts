@@ -1,7 +1,5 @@
 // Time and chance as a parameter, so that everything that waits or draws can be tested with a fake.
 
-import { setTimeout as delay } from "node:timers/promises";
-
 export interface World {
   /** Milliseconds since 1970. */
   now(): number;
@@ -17,11 +15,19 @@ export const realWorld: World = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   random: () => Math.random(),
-  sleep: async (ms, signal) => {
-    await delay(ms, undefined, { signal }).catch((error: unknown) => {
-      throw signal.aborted ? signal.reason : error;
-    });
-  },
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const abort = () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        signal.removeEventListener("abort", abort);
+        resolve();
+      }, ms);
+      signal.addEventListener("abort", abort, { once: true });
+    }),
 };
 
 /** RFC 3339 in UTC with milliseconds: how every time of ours is written. */
