@@ -2,16 +2,16 @@
 
 import { readFile } from "node:fs/promises";
 import { decodeBackup } from "../proto/backup.ts";
-import type { InitRequest, Node } from "../proto/gen/types.ts";
+import type { Cluster, InitRequest, Node } from "../proto/gen/types.ts";
 import type { NodeIdentity } from "../proto/identity.ts";
 import { assertThat } from "../proto/kit/assert.ts";
 import { newId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { DataKeys } from "../proto/kit/seal.ts";
 import { timestamp } from "../proto/kit/world.ts";
-import { withSpec } from "./identity/admit.ts";
+import { banned, withSpec } from "./identity/admit.ts";
 import { signNode } from "./identity/ca.ts";
-import { clusterOf, newNode, rootOf } from "./identity/join.ts";
+import { clusterOf, hostOf, newNode, rootOf } from "./identity/join.ts";
 import { type MemberSettings, raftFolder } from "./member.ts";
 import { beginFrom, type Place, replay } from "./raft/recover.ts";
 import { openStore } from "./store/store.ts";
@@ -58,7 +58,10 @@ export interface Restored {
   readonly identity: NodeIdentity;
 }
 
-/** As `refound`, from a backup, with this machine as a new node. Throws `invalid` for a backup that can not be used. */
+/**
+ * As `refound`, from a backup, with this machine as a new node; what it was before in that cluster, if anything, is removed. Throws
+ * `invalid` for a backup that can not be used.
+ */
 export async function restore(
   options: RecoverOptions,
   path: string,
@@ -70,7 +73,12 @@ export async function restore(
   const { header, pieces } = await decodeBackup(await readFile(path), backupKey);
   const store = emptyStore();
   store.machine.restore(header.index, pieces);
-  const cluster = clusterOf(store.store.state);
+  const { state } = store.store;
+  const before = [...state.table("node").values()].filter((node) => isThisMachine(node, init));
+  const cluster = before.reduce(
+    (left, node) => bannedFrom(left, node, options.now),
+    clusterOf(state),
+  );
   const nodeId = newId();
   const root = rootOf(cluster);
   const clusterId = cluster.ID;
@@ -85,8 +93,12 @@ export async function restore(
   };
   const joining = { nodeId, role: "manager", request: init, callerHost: "" } as const;
   const { changes, index } = newNode(cluster, joining);
-  await begin(options, settings, header, store, (state) => [
-    ...aloneChanges(state, settings),
+  const gone = before.map(({ ID, Version }): Change => {
+    return { op: "delete", kind: "node", id: ID, base: Version?.Index ?? 0 };
+  });
+  await begin(options, settings, header, store, (known) => [
+    ...aloneChanges(known, settings).filter((change) => !before.some(({ ID }) => isOf(change, ID))),
+    ...gone,
     ...changes.map((change) => withManager(change, settings)),
   ]);
   options.log.warn({ cluster: clusterId, index: header.index }, "a cluster is restored");
@@ -96,6 +108,26 @@ export async function restore(
     settings,
     identity: { nodeId, clusterId, role: "manager", index, managers, certificate, rootCA, key },
   };
+}
+
+/** No two machines have one manager's address; one name at one address is one machine as well, installed anew. */
+function isThisMachine(node: Node, { AdvertiseAddr, Description }: InitRequest): boolean {
+  if (node.ManagerStatus?.Addr === AdvertiseAddr) return true;
+  const hostname = Description?.Hostname ?? "";
+  return (
+    hostname !== "" &&
+    node.Description?.Hostname === hostname &&
+    node.Status?.Addr === hostOf(AdvertiseAddr)
+  );
+}
+
+function bannedFrom(cluster: Cluster, node: Node, now: number): Cluster {
+  const [change] = banned(cluster, node, now);
+  return change?.op === "put" && change.kind === "cluster" ? change.object : cluster;
+}
+
+function isOf(change: Change, nodeId: string): boolean {
+  return change.op === "put" && change.kind === "node" && change.object.ID === nodeId;
 }
 
 type EmptyStore = ReturnType<typeof openStore>;

@@ -22,11 +22,13 @@ export interface Operation {
   readonly floor: number;
 }
 
+export type Verdict = "linearizable" | "not" | "undecided";
+
 /**
  * Whether some order of the operations on one register, each somewhere between its beginning and its end, explains every answer
- * (Wing and Gong's search with memory). All but the failed have happened. Gives up, saying yes, after `stepsMax`.
+ * (Wing and Gong's search with memory). All but the failed have happened. Undecided after `stepsMax`.
  */
-export function isLinearizable(operations: readonly Operation[], stepsMax = 200_000): boolean {
+export function linearizability(operations: readonly Operation[], stepsMax = 200_000): Verdict {
   const all = operations
     .filter(({ outcome }) => outcome !== "failed")
     .sort((a, b) => a.began - b.began || a.serial - b.serial);
@@ -37,7 +39,7 @@ export function isLinearizable(operations: readonly Operation[], stepsMax = 200_
   let value = 0;
   let start = 0;
   for (let steps = 0; path.length < all.length; steps++) {
-    if (steps > stepsMax) return true;
+    if (steps > stepsMax) return "undecided";
     while (taken[start] === 1) start += 1;
     const rest = candidates(all, taken, start).filter((i) => fits(all[i], value));
     const state = `${value}:${start}:${takenBeyond(taken, start)}`;
@@ -47,7 +49,7 @@ export function isLinearizable(operations: readonly Operation[], stepsMax = 200_
     // Back to where there was another way.
     for (;;) {
       const here = path.at(-1);
-      if (here === undefined) return false;
+      if (here === undefined) return "not";
       if (here.took >= 0) taken[here.took] = 0;
       start = Math.min(start, here.took >= 0 ? here.took : start);
       const next = here.rest.shift();
@@ -61,7 +63,7 @@ export function isLinearizable(operations: readonly Operation[], stepsMax = 200_
       path.pop();
     }
   }
-  return true;
+  return "linearizable";
 }
 
 /** Which may come next: no other has to be over before they begin. */
@@ -192,7 +194,7 @@ export class History {
       );
       mustHold(
         "linearizable",
-        isLinearizable(ofKey),
+        linearizability(ofKey) !== "not",
         () => `no order explains the answers for register ${key}`,
       );
     }

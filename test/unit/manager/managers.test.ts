@@ -236,6 +236,9 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
   assert.equal(header.epoch, 2);
   assert.equal(header.isStale, false);
   await createNetwork(one, "after-the-backup");
+  const { Items } = await one.unary("ListNodes", noFilters);
+  const oneAddress = Items.find(({ ManagerStatus }) => ManagerStatus?.Leader)?.ManagerStatus?.Addr;
+  assert.ok(oneAddress !== undefined);
   await all.stop("h1");
 
   const restored = await all.start("h4");
@@ -263,4 +266,16 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
   await all.stop("h4");
   const again = await all.start("h4");
   assert.deepEqual(await networks(again.control), ["after", "before", "goes-on", "ingress"]);
+
+  // The machine that had been h1's, installed anew under another name: what it was before is gone.
+  await all.stop("h4");
+  const anew = await all.start("h5");
+  const own = codec("InitRequest").parse({
+    CSR: await createKeyAndCsr(join(anew.config["data-root"], "identity")),
+    Description: { Hostname: "h5" },
+    ListenAddr: oneAddress,
+    AdvertiseAddr: oneAddress,
+  });
+  await anew.local.unary("Restore", { Path: path, Init: own }, { timeoutMs: 20_000 });
+  await untilRoles(anew.control, { h2: "worker", h3: "worker", h5: "leader" });
 });
