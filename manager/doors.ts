@@ -2,6 +2,7 @@
 
 import type grpc from "@grpc/grpc-js";
 import { serveCalls } from "../proto/carry.ts";
+import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { type Handlers, serve } from "../proto/rpc.ts";
@@ -65,7 +66,13 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
     certExpiryNsMin: options.certExpiryNsMin,
     settled: (signal: AbortSignal) => raft.settled(signal),
     place: () => ({ epoch: options.epoch, term: raft.status().term }),
-    readLogs: (request, signal) => lead().lead.logs.read(request, signal),
+    readLogs: async function* (request, signal) {
+      const { lead: now, signal: leading } = lead();
+      yield* now.logs.read(request, AbortSignal.any([leading, signal]));
+      // The end of leadership is not the end of the logs.
+      if (leading.aborted && !signal.aborted)
+        throw new SwarmError("no_leader", "another manager leads now: ask for the logs again");
+    },
   };
   const route = (handlers: Handlers<"Control">) =>
     forward.handlers("Control", handlers, isForLeader);

@@ -137,10 +137,18 @@ export class Forward {
     const { world, nodeId } = this.#options;
     const leader = await this.#leader(caller, world.monotonic() + leaderMsMax);
     if (leader === nodeId) return yield* handle(request, caller);
-    yield* this.#client(service, leader).download(method, request, {
-      signal: caller.signal,
-      metadata: metadataFor(caller),
-    });
+    const lost = this.#untilLost(leader);
+    try {
+      yield* this.#client(service, leader).download(method, request, {
+        signal: AbortSignal.any([caller.signal, lost.signal]),
+        metadata: metadataFor(caller),
+      });
+    } catch (cause) {
+      if (!lost.signal.aborted || caller.signal.aborted) throw cause;
+      throw new SwarmError("no_leader", "the leader has changed: ask again", { cause });
+    } finally {
+      lost.stop();
+    }
   }
 
   async #callLeader(

@@ -1,12 +1,13 @@
 // Log answers: lines of containers and of services, framed as Docker's clients read them.
 
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { LogLine } from "../../proto/gen/types.ts";
+import type { LogLine, ServiceLogsRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { timestamp } from "../../proto/kit/world.ts";
+import { realWorld, timestamp } from "../../proto/kit/world.ts";
 import type { LogQuery } from "../engine/types.ts";
 import { controlOf } from "./control.ts";
 import { Query } from "./request.ts";
+import { serviceLogs } from "./service-logs.ts";
 import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
@@ -75,12 +76,16 @@ export async function streamServiceLogs(
     Stderr: options.stderr,
   };
   await answerLogs(reply, of.tty, async (write, gone) => {
-    for await (const message of control.download("ServiceLogs", asked, { signal: gone })) {
+    const download = (request: ServiceLogsRequest) =>
+      control.download("ServiceLogs", request, { signal: gone });
+    for await (const message of serviceLogs(download, asked, realWorld, gone)) {
       for (const line of message.Lines) {
         const stream = line.Stream === "stderr" ? "stderr" : "stdout";
         await write(stream, headOf(line, options), Buffer.from(line.Data));
       }
-      if (message.Err !== "") throw new SwarmError("unavailable", message.Err);
+      if (message.Err === "") continue;
+      if (!options.follow) throw new SwarmError("unavailable", message.Err);
+      await write("stderr", "", Buffer.from(`${message.Err}\n`));
     }
   });
 }

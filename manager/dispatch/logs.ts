@@ -10,6 +10,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
+import { LogCursor } from "../../proto/log-cursor.ts";
 import { isAssigned } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { Pipe } from "./pipe.ts";
@@ -30,8 +31,8 @@ interface Reader {
   readonly tasks: Set<string>;
   /** Subscription id → what was asked. */
   readonly open: Map<string, { readonly nodeId: string; readonly subscription: LogSubscription }>;
-  /** The time of the newest line of each task: where to go on after a lost session. */
-  readonly seen: Map<string, string>;
+  /** Where to go on after a lost session. */
+  readonly cursor: LogCursor;
 }
 
 export class LogBroker {
@@ -54,7 +55,7 @@ export class LogBroker {
       pipe: new Pipe(messagesMax),
       tasks: new Set(),
       open: new Map(),
-      seen: new Map(),
+      cursor: new LogCursor(),
     };
     const stop = () => reader.pipe.end();
     signal.addEventListener("abort", stop, { once: true });
@@ -83,8 +84,9 @@ export class LogBroker {
       if (reader === undefined) return;
       const asked = reader.open.get(message.SubscriptionID)?.subscription.TaskIDs ?? [];
       // A node speaks for what it was asked of, and for nobody else.
-      const Lines = message.Lines.filter(({ TaskID }) => asked.includes(TaskID));
-      for (const line of Lines) reader.seen.set(line.TaskID, line.Time);
+      const Lines = message.Lines.filter(
+        (line) => asked.includes(line.TaskID) && reader.cursor.isNew(line),
+      );
       if (Lines.length > 0 || message.Err !== "")
         if (!(await reader.pipe.put({ Lines, Err: message.Err }))) return;
       if (message.Close) return this.#closed(reader, message.SubscriptionID);
@@ -105,9 +107,8 @@ export class LogBroker {
     for (const reader of this.#readers) {
       const lost = [...reader.open].filter(([, { nodeId: of }]) => of === nodeId);
       for (const [id, { subscription }] of lost) {
-        const times = subscription.TaskIDs.map((task) => reader.seen.get(task) ?? "").sort();
-        const latest = times.at(-1) ?? "";
-        const from = latest === "" ? {} : { Since: latest, Tail: -1 };
+        const since = reader.cursor.rewind(subscription.TaskIDs);
+        const from = since === "" ? {} : { Since: since, Tail: -1 };
         const again = { ...subscription, ...from };
         reader.open.set(id, { nodeId, subscription: again });
         this.#source.send(nodeId, { Logs: [again] });
