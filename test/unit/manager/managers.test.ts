@@ -276,6 +276,6 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
     ListenAddr: oneAddress,
     AdvertiseAddr: oneAddress,
   });
-  await anew.local.unary("Restore", { Path: path, Init: own }, { timeoutMs: 20_000 });
+  await anew.local.unary("Restore", { Path: path, Init: own, Key }, { timeoutMs: 20_000 });
   await untilRoles(anew.control, { h2: "worker", h3: "worker", h5: "leader" });
 });
