@@ -20,6 +20,7 @@ import * as value from "./values.ts";
 export interface CommonFlags {
   readonly detach?: boolean;
   readonly quiet?: boolean;
+  readonly dryRun?: boolean;
   readonly resolveImage: boolean;
   readonly withRegistryAuth?: boolean;
   readonly endpointMode?: string;
@@ -151,6 +152,7 @@ function addCommon(command: DockerCommand): DockerCommand {
   command
     .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
     .option("-q, --quiet", "Suppress progress output")
+    .option("--dry-run", "Only show what would happen: which tasks stop and start, where, in order")
     .option(
       "--no-resolve-image",
       "Do not query the registry to resolve image digest and supported platforms",

@@ -1,10 +1,11 @@
 // `tsswarm service …`
 
-import type { Network, Service, ServiceSpec } from "../proto/gen/types.ts";
+import type { Network, Rehearsal, Service, ServiceSpec } from "../proto/gen/types.ts";
 import { type Body, prune } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { ExitCode } from "./command.ts";
 import { createSpec } from "./service-create-spec.ts";
+import { explainService, rehearsalText } from "./service-explain.ts";
 import { changeConfigs, changeSecrets, fileIds } from "./service-files.ts";
 import { addServiceLogs } from "./service-logs.ts";
 import {
@@ -65,7 +66,13 @@ function addWriting(service: DockerCommand, open: OpenTerminal): void {
     .argument("<service>")
     .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
     .option("-q, --quiet", "Suppress progress output")
+    .option("--dry-run", "Only show what would happen")
     .action((name: string, flags: CommonFlags) => rollback(open(), name, flags));
+  service
+    .command("explain")
+    .description("Say for each node why a task of a service does not fit")
+    .argument("<service>")
+    .action((name: string) => explainService(open(), name));
   service
     .command("rm")
     .alias("remove")
@@ -110,6 +117,12 @@ async function createService(
     },
   });
   const body = flags.resolveImage ? await pinImage(terminal, named) : named;
+  if (flags.dryRun === true) {
+    const query = { dryRun: "1" };
+    return terminal.print(
+      rehearsalText(await terminal.client.post("/services/create", { body, query })),
+    );
+  }
   const created = await terminal.client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
     { body },
@@ -146,6 +159,14 @@ async function change(
   const service = await terminal.client.get<Body<Service>>(path);
   const body = await apply(service.Spec ?? {});
   const id = service.ID ?? name;
+  if (flags.dryRun === true) {
+    const asked = { version: service.Version?.Index ?? 0, ...query, dryRun: "1" };
+    const rehearsal = await terminal.client.post<Body<Rehearsal>>(`/services/${id}/update`, {
+      body,
+      query: asked,
+    });
+    return terminal.print(rehearsalText(rehearsal));
+  }
   const answer = await terminal.client.post<{ Warnings?: readonly string[] | null } | null>(
     `/services/${id}/update`,
     {

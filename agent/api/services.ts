@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { codec } from "../../proto/codec.ts";
-import type { ServiceSpec } from "../../proto/gen/types.ts";
+import type { Rehearsal, RehearsalRequest, ServiceSpec } from "../../proto/gen/types.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { serviceJson } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
@@ -39,6 +39,8 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const control = controlOf(context);
     const spec = specOf(context, request);
     const resolved = await withDigest(context, request, spec, clientGone(reply.raw));
+    if (new Query(request).flag("dryRun"))
+      return rehearsed(context, { ID: "", Version: 0, Spec: resolved.spec, Rollback: "" });
     const RegistryAuth = registryAuthHeader(request);
     const created = await withName(resolved.spec, (Spec) =>
       control.unary("CreateService", { Spec, RegistryAuth }),
@@ -68,13 +70,16 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const resolved =
       rollback === ""
         ? await withDigest(context, request, spec, clientGone(reply.raw), async () => {
-            const ID = parameter(request, "id");
-            const before = await control.unary("GetService", { ID, InsertDefaults: false });
+            const id = parameter(request, "id");
+            const before = await control.unary("GetService", { ID: id, InsertDefaults: false });
             return before.Spec?.TaskTemplate?.ContainerSpec?.Image ?? "";
           })
         : { spec, warnings: [] };
+    const ID = parameter(request, "id");
+    if (query.flag("dryRun"))
+      return rehearsed(context, { ID, Version: version, Spec: resolved.spec, Rollback: rollback });
     const updated = await control.unary("UpdateService", {
-      ID: parameter(request, "id"),
+      ID,
       Version: version,
       Spec: resolved.spec,
       RegistryAuth: registryAuthHeader(request),
@@ -83,6 +88,14 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     });
     return { Warnings: warnings([...resolved.warnings, ...updated.Warnings]) };
   });
+
+  // Not in Docker's API, as `dryRun` above is not.
+  app.get("/services/:id/explain", async (request) =>
+    controlOf(context).unary("GetExplanation", {
+      ID: parameter(request, "id"),
+      InsertDefaults: false,
+    }),
+  );
 
   app.delete("/services/:id", async (request, reply) => {
     const id = parameter(request, "id");
@@ -99,6 +112,11 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     const tty = service.Spec?.TaskTemplate?.ContainerSpec?.TTY === true;
     await streamServiceLogs(context, request, reply, { ServiceID: service.ID, tty });
   });
+}
+
+/** What the request would do, if it were made. */
+function rehearsed(context: ApiContext, asked: RehearsalRequest): Promise<Rehearsal> {
+  return controlOf(context).unary("GetRehearsal", asked);
 }
 
 /** A service without a mode is replicated, and without a number it has one replica, as a job has one completion. */

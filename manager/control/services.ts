@@ -14,9 +14,11 @@ import { newId } from "../../proto/kit/ids.ts";
 import { gatewayPriorityOption } from "../../proto/networks.ts";
 import type { Handlers } from "../../proto/rpc.ts";
 import { withDefaults } from "../plan/defaults.ts";
+import { pendingTasks, verdictsOf } from "../plan/explain.ts";
 import { jobSize } from "../plan/job.ts";
-import { hasEnded, isOfExecution, isWanted, mayRun } from "../plan/tasks.ts";
-import { removeService, writeService } from "../plan/write.ts";
+import { rehearse } from "../plan/rehearse.ts";
+import { hasEnded, isOfExecution, isWanted, mayRun, slotName } from "../plan/tasks.ts";
+import { removeService, type ServiceWrite, writeService } from "../plan/write.ts";
 import type { State } from "../store/types.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
@@ -24,7 +26,13 @@ import { checkVersion, find } from "./find.ts";
 
 type ServiceHandlers = Pick<
   Handlers<"Control">,
-  "CreateService" | "UpdateService" | "GetService" | "ListServices" | "RemoveService"
+  | "CreateService"
+  | "UpdateService"
+  | "GetService"
+  | "ListServices"
+  | "RemoveService"
+  | "GetExplanation"
+  | "GetRehearsal"
 >;
 
 export function serviceHandlers(context: ControlContext): ServiceHandlers {
@@ -40,22 +48,30 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
       }));
     },
     UpdateService: (request, caller) =>
-      change(context, caller, (state) => {
-        const service = find(state, "service", request.ID);
-        checkVersion(service, request.Version);
-        const isRollback = request.Rollback === "previous";
-        if (!isRollback && request.Rollback !== "")
-          throw new SwarmError("invalid", `unrecognized rollback option: ${request.Rollback}`);
-        if (isRollback && service.PreviousSpec === undefined)
-          throw new SwarmError(
-            "precondition",
-            `service ${service.ID} does not have a previous spec`,
-          );
-        const spec = isRollback ? service.PreviousSpec : request.Spec;
-        const options = { id: service.ID, now: context.world.now(), isRollback };
-        const { changes } = writeService(state, service, spec ?? specOf(request), options);
-        return { changes, result: { Warnings: warningsOf(request) } };
-      }),
+      change(context, caller, (state) => ({
+        changes: update(context, state, request).changes,
+        result: { Warnings: warningsOf(request) },
+      })),
+    GetExplanation: async (request, caller) => {
+      const state = await fresh(context, caller);
+      const service = find(state, "service", request.ID);
+      const Pending = pendingTasks(state, service).map((task) => ({
+        ID: task.ID,
+        Name: slotName(service.Spec?.Name ?? "", task),
+        Err: task.Status?.Err ?? "",
+      }));
+      return { Pending, Nodes: verdictsOf(state, service, context.world.now()) };
+    },
+    GetRehearsal: async (request, caller) => {
+      const state = await fresh(context, caller);
+      const now = context.world.now();
+      const { service, changes } =
+        request.ID === ""
+          ? writeService(state, undefined, specOf(request), { id: newId(), now })
+          : update(context, state, request);
+      const { steps, cut } = rehearse(state, changes, service.ID, now, newId);
+      return { Steps: steps, Cut: cut };
+    },
     GetService: async (request, caller) => {
       const service = find(await fresh(context, caller), "service", request.ID);
       if (!request.InsertDefaults || service.Spec === undefined) return service;
@@ -73,7 +89,24 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
   };
 }
 
-function specOf(request: CreateServiceRequest | UpdateServiceRequest) {
+function update(
+  context: ControlContext,
+  state: State,
+  request: Pick<UpdateServiceRequest, "ID" | "Version" | "Spec" | "Rollback">,
+): ServiceWrite {
+  const service = find(state, "service", request.ID);
+  checkVersion(service, request.Version);
+  const isRollback = request.Rollback === "previous";
+  if (!isRollback && request.Rollback !== "")
+    throw new SwarmError("invalid", `unrecognized rollback option: ${request.Rollback}`);
+  if (isRollback && service.PreviousSpec === undefined)
+    throw new SwarmError("precondition", `service ${service.ID} does not have a previous spec`);
+  const spec = isRollback ? service.PreviousSpec : request.Spec;
+  const options = { id: service.ID, now: context.world.now(), isRollback };
+  return writeService(state, service, spec ?? specOf(request), options);
+}
+
+function specOf(request: Pick<CreateServiceRequest, "Spec">) {
   if (request.Spec === undefined) throw new SwarmError("invalid", "service spec is missing");
   return request.Spec;
 }

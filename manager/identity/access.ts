@@ -29,6 +29,8 @@ export const access: Table = {
     UpdateService: "manager",
     GetService: "manager",
     ListServices: "manager",
+    GetExplanation: "manager",
+    GetRehearsal: "manager",
     RemoveService: "manager",
     ServiceLogs: "manager",
     GetTask: "manager",

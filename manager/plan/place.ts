@@ -25,7 +25,7 @@ import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./task
 import { bump, hostPortKeys, reservationOf, type Usage, usageOf } from "./usage.ts";
 
 /** So many of a service version on one node within the window, and other nodes come first. */
-const failuresMax = 3;
+export const failuresMax = 3;
 const failureWindowMs = 5 * 60_000;
 
 type Filter =
@@ -51,7 +51,7 @@ interface Candidate extends Placed {
 }
 
 /** What a task of the service needs of its node. */
-interface Needs {
+export interface Needs {
   readonly nanoCpus: number;
   readonly memoryBytes: number;
   readonly ports: readonly string[];
@@ -74,6 +74,8 @@ export class Placement {
   readonly #spreadBy: readonly string[];
   readonly #isBefore: (a: Candidate, b: Candidate) => boolean;
   readonly #isBinpack: boolean;
+  /** Tasks in `ofService`, by id. */
+  readonly #counted: Set<string>;
 
   constructor(state: State, service: Service, now: number) {
     this.#state = state;
@@ -84,6 +86,7 @@ export class Placement {
       Prefer === undefined ? [] : nodeTest(state, service, parseConstraint(Prefer.Constraint)),
     );
     const own = countOwn(state, service, now);
+    this.#counted = own.counted;
     for (const node of state.table("node").values()) {
       const filter = neighbours.every((fits) => fits(node))
         ? fixedFilter(node, service.Spec, fixed)
@@ -115,6 +118,7 @@ export class Placement {
     replaces: readonly Task[],
     only?: string,
   ): { readonly node: Node } | { readonly why: string } {
+    for (const task of replaces) this.#discount(task);
     if (only !== undefined) return this.#chooseOnly(only, replaces);
     let best = this.#spreadBy.length > 0 ? this.#bestSpread(replaces) : this.#bestOpen();
     if (this.#spreadBy.length === 0)
@@ -124,6 +128,14 @@ export class Placement {
         if (best === undefined || this.#isBefore(candidate, best)) best = candidate;
       }
     return best === undefined ? { why: this.#explain() } : { node: best.node };
+  }
+
+  /** It is leaving: its successor may well go where it was. */
+  #discount(task: Task): void {
+    const candidate = this.#candidates.get(task.NodeID);
+    if (candidate === undefined || !this.#counted.delete(task.ID)) return;
+    candidate.ofService--;
+    if (!this.#isBinpack) this.#open.improved(candidate);
   }
 
   /** The generic resources that a task on the node gets; `replaces` as for `choose`. */
@@ -298,7 +310,7 @@ function fixedFilter(
   return hasPlatform(node, spec) ? null : "platform";
 }
 
-function hasPlatform(node: Node, spec: ServiceSpec | undefined): boolean {
+export function hasPlatform(node: Node, spec: ServiceSpec | undefined): boolean {
   const wanted = spec?.TaskTemplate?.Placement?.Platforms ?? [];
   if (wanted.length === 0) return true;
   const has = node.Description?.Platform;
@@ -310,15 +322,19 @@ function hasPlatform(node: Node, spec: ServiceSpec | undefined): boolean {
   );
 }
 
-function countOwn(
+export function countOwn(
   state: State,
   service: Service,
   now: number,
-): { wanted: Map<string, number>; failures: Map<string, number> } {
+): { wanted: Map<string, number>; counted: Set<string>; failures: Map<string, number> } {
+  const counted = new Set<string>();
   const wanted = new Map<string, number>();
   const failures = new Map<string, number>();
   for (const task of state.tasksOfService(service.ID)) {
-    if (isWanted(task) && !hasEnded(task) && isAssigned(task)) bump(wanted, task.NodeID, 1);
+    if (isWanted(task) && !hasEnded(task) && isAssigned(task)) {
+      bump(wanted, task.NodeID, 1);
+      counted.add(task.ID);
+    }
     const hasFailed = stateOf(task) === "failed" || stateOf(task) === "rejected";
     if (
       hasFailed &&
@@ -327,10 +343,10 @@ function countOwn(
     )
       bump(failures, task.NodeID, 1);
   }
-  return { wanted, failures };
+  return { wanted, counted, failures };
 }
 
-function needsOf(spec: ServiceSpec | undefined): Needs {
+export function needsOf(spec: ServiceSpec | undefined): Needs {
   const ports = (spec?.EndpointSpec?.Ports ?? [])
     .filter((port) => !isIngressPort(port) && port.PublishedPort !== 0)
     .map((port) => portKey(protocolOf(port), port.PublishedPort));

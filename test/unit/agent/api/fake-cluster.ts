@@ -260,6 +260,8 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
         if (task.ServiceID === service.ID) fake.tasks.delete(task.ID);
       return {};
     },
+    GetExplanation: async () => ({ Pending: [], Nodes: [] }),
+    GetRehearsal: async () => ({ Steps: [], Cut: "" }),
     ServiceLogs: async function* (request, caller) {
       const tasks = [...fake.tasks.values()].filter(
         (task) => task.ServiceID === request.ServiceID || task.ID === request.TaskID,

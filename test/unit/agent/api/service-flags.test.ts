@@ -657,3 +657,26 @@ for (const { flags, why } of refusals)
     assert.notEqual(ran.code, 0);
     assert.match(ran.stderr, why);
   });
+
+test("a rehearsed creation tells its steps and leaves nothing; explain names each node", {
+  skip,
+}, async () => {
+  const create = ["service", "create", "--name", "dry", "--no-resolve-image"];
+  const ran = await tsswarm(...create, "--dry-run", "--replicas", "2", image);
+  assert.equal(ran.code, 0, ran.stderr);
+  assert.match(ran.stdout, /^AFTER +ACTION +TASK/);
+  assert.match(ran.stdout, /^0\.0 s +(start|wait) +dry\.1/m);
+  assert.equal((await daemon.ask("GET", "/v1.50/services/dry")).status, 404);
+  const picky = ["-d", "--constraint", "node.labels.disk==ssd", image];
+  assert.equal((await docker(...create, ...picky)).code, 0);
+  const update = await tsswarm("service", "update", "--dry-run", "--replicas", "3", "dry");
+  assert.match(update.stdout, /wait +dry\.3 .*no suitable node/);
+  const explained = await tsswarm("service", "explain", "dry");
+  assert.equal(explained.code, 0, explained.stderr);
+  assert.match(
+    explained.stdout,
+    /no +.*it does not satisfy the constraint node\.labels\.disk==ssd/,
+  );
+  const again = await tsswarm(...create, "--dry-run", image);
+  assert.match(again.stderr, /service dry already exists/);
+});
