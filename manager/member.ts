@@ -1,5 +1,6 @@
 // This machine as a manager of a cluster: its log, its store, its port, and what it does while it leads.
 
+import { setMaxListeners } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
@@ -119,6 +120,8 @@ export class Member {
   /** Rejects with `unavailable` when the port is taken, or with what is wrong with the log. */
   static async open(options: MemberOptions): Promise<Member> {
     const stop = new AbortController();
+    // Whatever waits in this manager, waits no longer than it.
+    setMaxListeners(0, stop.signal);
     const { settings, world, log } = options;
     const identity = new OwnIdentity(options.identity);
     let raft: Raft | null = null;

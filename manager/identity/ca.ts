@@ -54,20 +54,26 @@ export async function readRoot(
   const wrong = (what: string) => new SwarmError("invalid", `the CA certificate ${what}`);
   const parts = certificate.match(/-----BEGIN CERTIFICATE-----/g) ?? [];
   if (parts.length !== 1) throw wrong("is not exactly one PEM certificate");
-  const root = readCertificate(certificate);
-  if (root.getExtension(x509.BasicConstraintsExtension)?.ca !== true) throw wrong("is not a CA's");
-  if (!(await root.isSelfSigned())) throw wrong("is not self-signed: the root itself is needed");
-  if (root.notAfter.getTime() <= now) throw wrong("has expired");
-  signingOf(root);
+  const root = await whereReadable(async () => {
+    const read = new x509.X509Certificate(certificate);
+    if (read.getExtension(x509.BasicConstraintsExtension)?.ca !== true)
+      throw wrong("is not a CA's");
+    if (!(await read.isSelfSigned())) throw wrong("is not self-signed: the root itself is needed");
+    if (read.notAfter.getTime() <= now) throw wrong("has expired");
+    signingOf(read);
+    return read;
+  });
   const trimmed = `${certificate.trim()}\n`;
   if (key === "") return { certificate: trimmed, key: new Uint8Array() };
   return { certificate: trimmed, key: keyFor(root, key) };
 }
 
-function readCertificate(text: string): x509.X509Certificate {
+/** Some of a certificate is read only when it is asked for. */
+async function whereReadable<T>(read: () => Promise<T>): Promise<T> {
   try {
-    return new x509.X509Certificate(text);
+    return await read();
   } catch (error) {
+    if (error instanceof SwarmError) throw error;
     throw new SwarmError("invalid", `the CA certificate can not be read: ${messageOf(error)}`);
   }
 }

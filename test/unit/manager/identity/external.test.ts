@@ -1,10 +1,9 @@
 // An external CA that speaks cfssl's API, with a root of its own key; the cluster has only its certificate.
 
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:https";
 import { test } from "node:test";
-import * as x509 from "@peculiar/x509";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
 import { newCluster } from "../../../../manager/identity/bootstrap.ts";
 import { createRoot, type RootKeyPair, signNode } from "../../../../manager/identity/ca.ts";
@@ -86,7 +85,8 @@ async function clusterWith(
   urls: readonly string[],
 ): Promise<{ cluster: Cluster; own: Identity }> {
   const { csr, key } = await newKeyAndCsr();
-  const pem = x509.PemConverter.encode(root.key.slice().buffer, "PRIVATE KEY");
+  const secret = createPrivateKey({ key: Buffer.from(root.key), format: "der", type: "pkcs8" });
+  const pem = secret.export({ type: "pkcs8", format: "pem" });
   const made = await newCluster(
     codec("InitRequest").parse({
       CSR: csr,
