@@ -63,8 +63,7 @@ export class Forward {
     });
     signal.addEventListener("abort", unwatch, { once: true });
     signal.addEventListener("abort", () => this.#closeAll(), { once: true });
-    // Calls that are on their way are answered; the next ones go over connections with the new certificate.
-    options.identity.watch(signal, () => this.#closeAll());
+    options.identity.watch(signal, () => this.#renew());
   }
 
   /**
@@ -232,6 +231,17 @@ export class Forward {
     }) as unknown as AnyClient;
     this.#clients.set(key, { address, client });
     return client;
+  }
+
+  /** Calls that are on their way are answered; the next ones go over connections with the new certificate. */
+  #renew(): void {
+    const { world, signal } = this.#options;
+    const old = [...this.#clients.values()];
+    this.#clients.clear();
+    const close = () => {
+      for (const { client } of old) client.close();
+    };
+    world.sleep(callMsMax, signal).then(close, close);
   }
 
   #closeAll(): void {
