@@ -3,17 +3,19 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { createKeyAndCsr, csrFor } from "../../../agent/session/identity.ts";
 import { joinCluster } from "../../../agent/session/join.ts";
+import { renewCertificate } from "../../../agent/session/renew.ts";
 import { openSession } from "../../../agent/session/session.ts";
 import { codec } from "../../../proto/codec.ts";
+import type { DaemonConfig } from "../../../proto/config.ts";
 import { readIdentity, writeCertificate } from "../../../proto/identity.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
 import { Client } from "../../../proto/rpc.ts";
 import { certifiedNode, leafOf, toManager } from "../../../proto/tls.ts";
-import { freePort, inFolder, RunningManager } from "./running.ts";
+import { configIn, freePort, inFolder, init, joinAsManager, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
-const lifeMs = 4_000;
+const lifeMs = 5_000;
 const forever = new AbortController().signal;
 
 test("a manager that was off for too long certifies itself; a worker is told what to do", async () => {
@@ -81,3 +83,84 @@ test("a manager that was off for too long certifies itself; a worker is told wha
     }
   });
 });
+
+test("three managers that were all off for too long find each other again", async () => {
+  await inFolder(async (settings) => {
+    const configs = ["h1", "h2", "h3"].map((name) => ({
+      ...configIn(join(settings["data-root"], name)),
+      "swarm-cert-expiry-min": 1,
+    }));
+    const start = async (config: DaemonConfig) => {
+      const manager = new RunningManager(config);
+      await manager.ready();
+      return manager;
+    };
+    const identityFolder = (config: DaemonConfig) => join(config["data-root"], "identity");
+    let all = await Promise.all(configs.map(start));
+    const [first, ...others] = all;
+    assert.ok(first !== undefined);
+    try {
+      const { Managers } = await init(first);
+      const { JoinTokens } = await first.control.unary("GetCluster", {});
+      for (const [i, manager] of others.entries())
+        await joinAsManager(manager, `h${i + 2}`, Managers[0] ?? "", JoinTokens?.Manager ?? "");
+      const reachable = async () => {
+        const { Items } = await first.control.unary("ListNodes", { Filters: {}, Status: false });
+        return Items.filter(({ ManagerStatus: is }) => is?.Reachability === "reachable").length;
+      };
+      while ((await reachable()) < 3) await realWorld.sleep(50, forever);
+      await setLife(first);
+      for (const config of configs) await recertified(config);
+    } finally {
+      await Promise.all(all.map((manager) => manager[Symbol.asyncDispose]()));
+    }
+    await realWorld.sleep(lifeMs + 1_000, forever);
+    all = await Promise.all(configs.map(start));
+    try {
+      for (const [i, manager] of all.entries()) {
+        const folder = identityFolder(configs[i] ?? assert.fail());
+        const before = (await readIdentity(folder)) ?? assert.fail();
+        const CSR = await csrFor(before.key);
+        const { Certificate } = await manager.local.unary("Recertify", { CSR });
+        await writeCertificate(folder, { ...before, certificate: Certificate });
+        await manager.local.unary("Renewed", {});
+      }
+      const status = () => all[0]?.local.unary("Status", {});
+      while ((await status())?.HasLeader !== true) await realWorld.sleep(50, forever);
+      const { Items } = await (all[1] ?? assert.fail()).control.unary("ListNetworks", {
+        Filters: {},
+        Status: false,
+      });
+      assert.deepEqual(
+        Items.map(({ Spec }) => Spec?.Name),
+        ["ingress"],
+      );
+    } finally {
+      await Promise.all(all.map((manager) => manager[Symbol.asyncDispose]()));
+    }
+  });
+});
+
+async function setLife(manager: RunningManager): Promise<void> {
+  for (;;) {
+    const { Version, Spec } = await manager.control.unary("GetCluster", {});
+    const CAConfig = { ...Spec?.CAConfig, NodeCertExpiry: lifeMs * 1e6 };
+    const request = codec("UpdateClusterRequest").parse({
+      Version: Version?.Index ?? 0,
+      Spec: { ...Spec, CAConfig },
+    });
+    try {
+      await manager.control.unary("UpdateCluster", request);
+      return;
+    } catch (error) {
+      if (!/out of sequence/.test(String(error))) throw error;
+    }
+  }
+}
+
+/** A short certificate for the files; the manager itself is about to stop. */
+async function recertified(config: DaemonConfig): Promise<void> {
+  const folder = join(config["data-root"], "identity");
+  const identity = (await readIdentity(folder)) ?? assert.fail();
+  await renewCertificate(folder, identity, forever);
+}
