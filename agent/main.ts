@@ -11,9 +11,12 @@ import { Scope } from "../proto/kit/scope.ts";
 import { version } from "../proto/kit/version.ts";
 import { realWorld } from "../proto/kit/world.ts";
 import { openApi } from "./api/server.ts";
+import { openBuilder } from "./build/builder.ts";
+import type { Builder } from "./build/request.ts";
 import { checkMachine } from "./checks.ts";
 import { NodeDoctor } from "./doctor.ts";
-import { openEngine } from "./engine/engine.ts";
+import { type OpenEngine, openEngine } from "./engine/engine.ts";
+import { ownPlatform } from "./engine/manifest.ts";
 import { NodeMembership } from "./membership.ts";
 import { KernelNetwork } from "./network/network.ts";
 import { openContainerd } from "./runtime/containerd.ts";
@@ -108,6 +111,7 @@ async function serve(
   const api = await openApi(
     {
       engine,
+      builder: await openNodeBuilder(engine, config["data-root"]),
       membership,
       doctor: new NodeDoctor(network, () => membership.local()),
       control: () => membership.control(),
@@ -124,6 +128,16 @@ async function serve(
   log.info({ version, pid: process.pid }, "agent started");
   await Promise.race([untilAborted(signal), membership.broken]);
   log.info({ reason: messageOf(signal.reason) }, "agent stopping");
+}
+
+async function openNodeBuilder(engine: OpenEngine, dataRoot: string): Promise<Builder> {
+  const { os, architecture } = ownPlatform(process.arch);
+  return openBuilder({
+    ...{ engine, ...engine.ground },
+    caches: join(dataRoot, "build-cache"),
+    platform: `${os}/${architecture}`,
+    now: () => realWorld.now(),
+  });
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {

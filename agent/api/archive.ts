@@ -1,4 +1,4 @@
-// /containers/{id}/archive: docker cp.
+// /containers/{id}/archive and /export: docker cp, and all of a container's files.
 
 import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
@@ -32,6 +32,20 @@ export function addArchive(app: FastifyInstance, context: ApiContext): void {
         () => "",
       );
     });
+  });
+
+  app.get("/containers/:id/export", async (request, reply) => {
+    const { id } = engine.inspect(parameter(request, "id"));
+    await engine.withLayers(id, (root) =>
+      outflow(
+        reply,
+        "application/x-tar",
+        async (out) => {
+          for await (const chunk of await readPath(root, "/", out.gone)) await out.write(chunk);
+        },
+        () => "",
+      ),
+    );
   });
 
   app.put(url, { config: { streamsBody: true } }, async (request, reply) => {

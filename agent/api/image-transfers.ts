@@ -5,8 +5,8 @@ import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { applyChanges } from "../build/config.ts";
 import type { Progress } from "../engine/types.ts";
-import { notYet } from "./errors.ts";
 import { Query, registryAuth } from "./request.ts";
 import { clientGone, errorLine, type Outflow, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
@@ -109,7 +109,7 @@ async function importFrom(
 ): Promise<void> {
   const query = new Query(request);
   const [source, repo, tag] = [query.text("fromSrc"), query.text("repo"), query.text("tag")];
-  if (query.texts("changes").length > 0) throw notYet("import --change");
+  const changes = query.texts("changes").flatMap((text) => text.split("\n"));
   const tar = source === "-" ? bodyOf(request) : await download(source, report, out.gone);
   const id = await engine.importImage(
     tar,
@@ -117,7 +117,7 @@ async function importFrom(
       reference: repo === "" || tag === "" ? repo : `${repo}:${tag}`,
       message: query.text("message") || `Imported from ${source}`,
       platform: query.text("platform"),
-      config: {},
+      config: applyChanges({}, changes),
     },
     out.gone,
   );
@@ -135,7 +135,7 @@ async function download(source: string, report: Progress, gone: AbortSignal): Pr
   return Readable.fromWeb(answer.body as ReadableStream);
 }
 
-function bodyOf(request: FastifyRequest): Readable {
+export function bodyOf(request: FastifyRequest): Readable {
   return request.body instanceof Readable ? request.body : (request.raw as IncomingMessage);
 }
 

@@ -7,12 +7,7 @@ import { parameter } from "./request.ts";
 
 const later = [
   ["POST", "/auth", "checking registry credentials (docker login)"],
-  ["POST", "/build", "building images"],
-  ["POST", "/build/prune", "the build cache"],
-  ["POST", "/build/cancel", "building images"],
-  ["POST", "/commit", "docker commit"],
   ["GET", "/containers/:id/attach/ws", "docker attach"],
-  ["GET", "/containers/:id/export", "docker export"],
   ["GET", "/images/search", "docker search"],
   ["POST", "/plugins/pull", "a plugin"],
   ["POST", "/session", "building images"],

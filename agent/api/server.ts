@@ -8,6 +8,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { staleKey } from "../../proto/rpc.ts";
 import { addArchive } from "./archive.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
+import { addBuild } from "./build.ts";
 import { addCreate } from "./container-create.ts";
 import { addContainers } from "./containers.ts";
 import { addControls } from "./controls.ts";
@@ -231,6 +232,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addExec,
   addImages,
   addImageTransfers,
+  addBuild,
   addDistribution,
   addEvents,
   addVolumes,

@@ -3,6 +3,7 @@
 import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc.ts";
+import type { Builder } from "../build/request.ts";
 import type { Engine } from "../engine/types.ts";
 
 export interface SwarmInit {
@@ -77,6 +78,7 @@ export interface Doctor {
 
 export interface ApiContext {
   readonly engine: Engine;
+  readonly builder: Builder;
   readonly membership: Membership;
   readonly doctor: Doctor;
   /** The cluster's objects; throws `not_manager` with Docker's sentence when no manager runs here. */

@@ -17,6 +17,7 @@ import type { Runtime } from "../runtime/types.ts";
 import { Attachments } from "./attach.ts";
 import { cgroupPath } from "./cgroup.ts";
 import { listChanges } from "./changes.ts";
+import { readOnly } from "./commit.ts";
 import { ContainerHub } from "./container-hub.ts";
 import { Containers } from "./containers.ts";
 import { describeDistribution } from "./distribution.ts";
@@ -26,7 +27,7 @@ import { Hub } from "./hub.ts";
 import { inspectImage } from "./image-inspect.ts";
 import { ImageOperations } from "./image-operations.ts";
 import { Images } from "./images.ts";
-import { openLibc } from "./libc.ts";
+import { type Libc, openLibc } from "./libc.ts";
 import { LocalNetworks } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
 import { readLogs } from "./logs.ts";
@@ -36,6 +37,7 @@ import { Puller } from "./pull.ts";
 import { Pusher } from "./push.ts";
 import { Records } from "./records.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
+import { endLooks, withRootfs } from "./rootfs.ts";
 import { readStats } from "./stats.ts";
 import type { Engine, ObjectEvent } from "./types.ts";
 import { Volumes } from "./volumes.ts";
@@ -55,13 +57,20 @@ export interface EngineParts {
 export interface OpenEngine extends Engine {
   /** The way to the swarm's networks for containers made by hand; null: none. */
   attachThrough(door: OverlayDoor | null): void;
+  /** What builds are made on. */
+  readonly ground: {
+    readonly runtime: Runtime;
+    readonly images: Images;
+    readonly libc: Libc;
+    readonly scratch: string;
+  };
   close(): Promise<void>;
 }
 
 const run = promisify(execFile);
 const versionMsMax = 5_000;
 /** What an agent that died may have left in the middle. */
-const leasePurposes = ["pull", "load", "import"];
+const leasePurposes = ["pull", "load", "import", "commit", "build"];
 
 /** Adopts what runs. Throws `unavailable` when containerd is not there. */
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
@@ -103,6 +112,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     pusher: new Pusher(runtime, images, registries),
     containers: () => containers.list(),
   });
+  // Before it goes: nothing may delete into an image that a killed engine had mounted there.
+  await endLooks(libc, imageWork.scratch);
   await rm(imageWork.scratch, { recursive: true, force: true });
   const containers: Containers = new Containers({
     runtime,
@@ -159,6 +170,25 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     saveImages: imageWork.save,
     loadImages: imageWork.load,
     importImage: imageWork.import,
+    commit: async (id, wanted, signal) => {
+      const record = containers.find(id);
+      const isHeld = wanted.isPaused && record.state.Status === "running";
+      if (isHeld) await operations.pause(record.id);
+      try {
+        const image = await imageWork.commit(record, wanted, signal);
+        hub.emit("commit", containers.findOr(record));
+        return image;
+      } finally {
+        if (isHeld) await operations.unpause(record.id).catch(() => {});
+      }
+    },
+    withLayers: async (id, run) => {
+      const record = containers.find(id);
+      const mounts = readOnly(await runtime.snapshotMounts(record.id));
+      hub.emit("export", record);
+      return withRootfs(libc, records.path(record.id), mounts, run);
+    },
+    ground: { runtime, images, libc, scratch: imageWork.scratch },
     images: () => images.summaries(),
     inspectImage: (reference) => inspectImage(images, reference),
     removeImage: imageWork.remove,

@@ -11,6 +11,7 @@ import {
 } from "../../proto/kit/reference.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { Runtime } from "../runtime/types.ts";
+import { commitContainer } from "./commit.ts";
 import type { Hub } from "./hub.ts";
 import { planRemoval } from "./image-removal.ts";
 import { familiar, type Images, referenceOf } from "./images.ts";
@@ -21,7 +22,7 @@ import type { Puller } from "./pull.ts";
 import type { Pusher } from "./push.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import { saveImages } from "./save.ts";
-import type { Container, Engine, ImportImage, ObjectEvent } from "./types.ts";
+import type { CommitContainer, Container, Engine, ImportImage, ObjectEvent } from "./types.ts";
 
 export interface ImageOperationsParts {
   readonly runtime: Runtime;
@@ -166,6 +167,26 @@ export class ImageOperations {
       }),
     );
   };
+
+  /** The container's files as an image; its id. */
+  commit(container: Container, wanted: CommitContainer, signal: AbortSignal): Promise<string> {
+    const { runtime, images, world } = this.#parts;
+    const name = wanted.reference === "" ? "" : fullName(parseReference(wanted.reference));
+    return runtime.underLease("commit", async (leased) => {
+      const created = timestamp(world.now());
+      const { id, target } = await commitContainer(
+        leased,
+        images,
+        container,
+        wanted,
+        created,
+        signal,
+      );
+      if (name === "") await images.putNameless(target, leased);
+      else await images.put(name, target, leased);
+      return id;
+    });
+  }
 
   #imported({ message, platform, config }: ImportImage, diffId: string): OciImage {
     const created = timestamp(this.#parts.world.now());

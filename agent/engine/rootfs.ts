@@ -17,19 +17,9 @@ export async function withRootfs<T>(
   mounts: readonly SnapshotMount[],
   run: (root: string) => Promise<T>,
 ): Promise<T> {
-  const [mount] = mounts;
-  if (mount === undefined || mounts.length > 1)
-    throw new SwarmError("unsupported", `a snapshot with ${mounts.length} mounts`);
   const target = await mkdtemp(join(directory, lookPrefix));
   try {
-    const isBind = mount.options.includes("rbind") || mount.options.includes("bind");
-    const flags = isBind
-      ? mountFlags.bind | mountFlags.recursive
-      : mount.options.includes("ro")
-        ? mountFlags.readonly
-        : 0;
-    const data = mount.options.filter((o) => !["rbind", "bind", "ro", "rw"].includes(o)).join(",");
-    libc.mount(mount.source, target, mount.type, flags, data);
+    mountAt(libc, target, mounts);
     try {
       return await run(target);
     } finally {
@@ -38,6 +28,21 @@ export async function withRootfs<T>(
   } finally {
     await rmdir(target).catch(() => {});
   }
+}
+
+/** Until it is unmounted. */
+export function mountAt(libc: Libc, target: string, mounts: readonly SnapshotMount[]): void {
+  const [mount] = mounts;
+  if (mount === undefined || mounts.length > 1)
+    throw new SwarmError("unsupported", `a snapshot with ${mounts.length} mounts`);
+  const isBind = mount.options.includes("rbind") || mount.options.includes("bind");
+  const flags = isBind
+    ? mountFlags.bind | mountFlags.recursive
+    : mount.options.includes("ro")
+      ? mountFlags.readonly
+      : 0;
+  const data = mount.options.filter((o) => !["rbind", "bind", "ro", "rw"].includes(o)).join(",");
+  libc.mount(mount.source, target, mount.type, flags, data);
 }
 
 /** Ends the looks under `directory` that a killed engine left mounted: nothing may delete into a container's files. */

@@ -209,6 +209,8 @@ export interface ContainerEvent {
     | "rename"
     | "resize"
     | "update"
+    | "commit"
+    | "export"
     | "die"
     | "oom"
     | "destroy"
@@ -349,6 +351,18 @@ export interface ImportImage {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
+/** A container's files as an image. */
+export interface CommitContainer {
+  /** "": no name. */
+  readonly reference: string;
+  readonly comment: string;
+  readonly author: string;
+  /** Held still meanwhile, when it runs. */
+  readonly isPaused: boolean;
+  /** The container's configuration of the OCI image specification. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
 /** A network of this node alone, made by hand (driver bridge). */
 export interface LocalNetworkObject {
   readonly id: string;
@@ -441,6 +455,10 @@ export interface Engine {
   ): Promise<void>;
   /** A tar as an image of one layer; its id. */
   importImage(tar: Readable, wanted: ImportImage, signal: AbortSignal): Promise<string>;
+  /** The new image's id. */
+  commit(id: string, wanted: CommitContainer, signal: AbortSignal): Promise<string>;
+  /** Runs with a container's own files, without what is mounted in it, to read only. */
+  withLayers<T>(id: string, run: (root: string) => Promise<T>): Promise<T>;
   images(): Promise<readonly ImageSummary[]>;
   /** Docker's image inspect body. */
   inspectImage(reference: string): Promise<Readonly<Record<string, unknown>>>;

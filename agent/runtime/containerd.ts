@@ -245,14 +245,15 @@ class Containerd implements Runtime {
     return answer.mounts;
   }
 
-  async diffSnapshot(key: string, parent: string, signal: AbortSignal): Promise<Layer> {
+  async viewSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]> {
     const { snapshotter } = this;
+    const answer = await this.#calls.unary(snapshotsService, "View", { snapshotter, key, parent });
+    return answer.mounts;
+  }
+
+  async diffSnapshot(key: string, parent: string, signal: AbortSignal): Promise<Layer> {
     const view = `view-${randomBytes(8).toString("hex")} ${key}`;
-    const left =
-      parent === ""
-        ? []
-        : (await this.#calls.unary(snapshotsService, "View", { snapshotter, key: view, parent }))
-            .mounts;
+    const left = parent === "" ? [] : await this.viewSnapshot(view, parent);
     try {
       const right = await this.snapshotMounts(key);
       const { diff } = await this.#calls.unary(

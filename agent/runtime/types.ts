@@ -127,6 +127,8 @@ export interface Runtime {
     signal: AbortSignal,
   ): Promise<void>;
   prepareSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]>;
+  /** A snapshot to read only, until it is removed. */
+  viewSnapshot(key: string, parent: string): Promise<readonly SnapshotMount[]>;
   /** What the active snapshot `key` has changed of `parent` ("": everything), as a layer in the content store. */
   diffSnapshot(key: string, parent: string, signal: AbortSignal): Promise<Layer>;
   /** The active snapshot `key` becomes the committed one `name`; it goes when there is such a one already. */

@@ -110,7 +110,23 @@ export function busyboxLayer(directory: string): Buffer {
   const libraries = execFileSync("ldd", ["/bin/busybox"], { encoding: "utf8" });
   for (const [path] of libraries.matchAll(/\/\S+/g))
     execFileSync("cp", ["--parents", "-L", path, root]);
-  for (const name of ["sh", "cat", "echo", "sleep", "id", "ls", "seq", "env", "kill", "true", "dd"])
+  for (const name of [
+    "sh",
+    "cat",
+    "echo",
+    "sleep",
+    "id",
+    "ls",
+    "seq",
+    "env",
+    "kill",
+    "true",
+    "dd",
+    "ln",
+    "rm",
+    "sort",
+    "wc",
+  ])
     execFileSync("ln", ["-sf", "busybox", join(root, "bin", name)]);
   writeFileSync(
     join(root, "etc/passwd"),

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openApi } from "../../agent/api/server.ts";
+import { openBuilder } from "../../agent/build/builder.ts";
 import type { OpenEngine } from "../../agent/engine/engine.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { silentLog } from "../../proto/kit/log.ts";
@@ -29,6 +30,11 @@ export class Door {
     const api = await openApi(
       {
         engine,
+        builder: await openBuilder({
+          ...{ engine, ...engine.ground, platform: "linux/amd64" },
+          caches: join(ground.directory, "data/build-cache"),
+          now: () => Date.now(),
+        }),
         membership: {
           local: () => ({
             ...{ state: "inactive", error: "", nodeId: "", nodeAddr: "", clusterId: "" },

@@ -114,6 +114,8 @@ export class FakeEngine implements Engine {
     for await (const part of tar) report({ stream: `Loaded image: ${part}\n` });
   };
   importImage: Engine["importImage"] = async () => `sha256:${"c".repeat(64)}`;
+  commit: Engine["commit"] = async () => `sha256:${"e".repeat(64)}`;
+  withLayers: Engine["withLayers"] = (_id, run) => run("/usr/share/doc/tar");
   readonly tagged: string[] = [];
   tagImage: Engine["tagImage"] = async (reference, name) =>
     void this.tagged.push(`${reference} ${name}`);

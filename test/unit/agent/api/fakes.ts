@@ -135,6 +135,13 @@ export async function startFakeDaemon(
   const findings: Finding[] = [];
   const context: ApiContext = {
     engine,
+    builder: {
+      build: async ({ names }, report) => {
+        report({ stream: `Successfully tagged ${names.join()}\n` });
+        return `sha256:${"b".repeat(64)}`;
+      },
+      prune: async () => ({ deleted: ["sha256:step"], bytes: 7 }),
+    },
     membership,
     doctor: {
       examine: async ({ repair }) => ({

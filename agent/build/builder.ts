@@ -1,0 +1,265 @@
+// Builds an image: the stages a target needs, one step after the other, each taken from before where it was done before.
+
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { fullName, parseReference, registryHost } from "../../proto/kit/reference.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import { withScratch } from "../engine/archive-files.ts";
+import type { OciImage } from "../engine/make-image.ts";
+import { endLooks } from "../engine/rootfs.ts";
+import type { Progress } from "../engine/types.ts";
+import type { Runtime } from "../runtime/types.ts";
+import { keyOf, pruneSteps, StepCache } from "./cache.ts";
+import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
+import type { BuildGround } from "./ground.ts";
+import { parseDockerfile } from "./parse.ts";
+import type { Builder, BuildRequest } from "./request.ts";
+import { buildLabel } from "./run.ts";
+import { StageBuild, type StageParts } from "./stage.ts";
+import { divide, neededStages, predefinedArgs, stageNamed, targetOf } from "./stages.ts";
+import { Trees } from "./trees.ts";
+import type { BuiltImage, StageText } from "./types.ts";
+
+const buildsMax = 8;
+const shortLength = 12;
+
+/** Removes what builds of an earlier process left. */
+export async function openBuilder(ground: BuildGround): Promise<Builder> {
+  for (const { id, config } of ground.engine.list())
+    if (config.Labels?.[buildLabel] !== undefined)
+      await ground.engine.remove(id, { force: true, volumes: true });
+  return new LocalBuilder(ground);
+}
+
+/** Before the scratch folder is removed: nothing may delete into an image that is mounted there. */
+export async function endBuildLooks(ground: Pick<BuildGround, "libc" | "scratch">): Promise<void> {
+  await endLooks(ground.libc, ground.scratch);
+}
+
+class LocalBuilder implements Builder {
+  readonly #ground: BuildGround;
+  #running = 0;
+
+  constructor(ground: BuildGround) {
+    this.#ground = ground;
+  }
+
+  async build(request: BuildRequest, report: Progress, signal: AbortSignal): Promise<string> {
+    const { runtime, scratch } = this.#ground;
+    for (const name of request.names) parseReference(name);
+    if (this.#running >= buildsMax)
+      throw new SwarmError("exhausted", `${buildsMax} builds are running already: try again`);
+    this.#running++;
+    try {
+      return await withScratch(scratch, (folder) =>
+        runtime.underLease("build", (leased) =>
+          new Build(this.#ground, leased, folder, request, report, signal).run(),
+        ),
+      );
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async prune() {
+    return pruneSteps(this.#ground);
+  }
+}
+
+class Build {
+  readonly #ground: BuildGround;
+  readonly #runtime: Runtime;
+  readonly #scratch: string;
+  readonly #request: BuildRequest;
+  readonly #report: Progress;
+  readonly #signal: AbortSignal;
+  readonly #cache: StepCache;
+  readonly #trees: Trees;
+  readonly #built = new Map<number, BuiltImage>();
+  #step = 0;
+  #steps = 0;
+
+  constructor(
+    ground: BuildGround,
+    runtime: Runtime,
+    scratch: string,
+    request: BuildRequest,
+    report: Progress,
+    signal: AbortSignal,
+  ) {
+    this.#ground = ground;
+    this.#runtime = runtime;
+    this.#scratch = scratch;
+    this.#request = request;
+    this.#report = request.isQuiet ? () => {} : report;
+    this.#signal = signal;
+    this.#cache = new StepCache(ground, runtime);
+    this.#trees = new Trees(ground.libc, runtime, scratch);
+  }
+
+  async run(): Promise<string> {
+    try {
+      return await this.#build();
+    } finally {
+      await this.#trees.close();
+    }
+  }
+
+  async #build(): Promise<string> {
+    const { args, target, labels } = this.#request;
+    const root = await unpackContext(this.#request.context, this.#scratch, this.#signal);
+    const dockerfile = this.#request.dockerfile || "Dockerfile";
+    const text = await readDockerfile(root, dockerfile);
+    const isIgnored = await readIgnore(root, dockerfile);
+    const { instructions, escapeMark } = parseDockerfile(text);
+    const platform = this.#request.platform || this.#ground.platform;
+    const divided = divide(instructions, escapeMark, args, platform);
+    const stages = withLabels(divided.stages, targetOf(divided, target), labels);
+    const wanted = targetOf(divided, target);
+    const needed = neededStages(stages, wanted);
+    this.#steps = needed.reduce((sum, at) => sum + 1 + (stages[at]?.instructions.length ?? 0), 0);
+    const usedArgs = new Set<string>(predefinedArgs);
+    for (const at of needed) {
+      const stage = stages[at];
+      if (stage === undefined) continue;
+      const parts: StageParts = {
+        ground: this.#ground,
+        runtime: this.#runtime,
+        cache: this.#cache,
+        scratch: this.#scratch,
+        request: this.#request,
+        globals: divided.globals,
+        escapeMark,
+        report: this.#report,
+        signal: this.#signal,
+        isIgnored,
+        begin: (shown) => this.#begin(shown),
+        filesOf: (from) => (from === "" ? Promise.resolve(root) : this.#filesOf(stages, from, at)),
+        keepOf: (from) => (from === "" ? Promise.resolve("") : this.#idOf(stages, from, at)),
+        usedArgs,
+        trees: this.#trees,
+      };
+      const base = await this.#base(stages, stage, at);
+      this.#built.set(at, await new StageBuild(parts, base).run(stage.instructions));
+    }
+    return this.#finish(wanted, usedArgs);
+  }
+
+  async #finish(wanted: number, usedArgs: ReadonlySet<string>): Promise<string> {
+    const built = this.#built.get(wanted);
+    if (built === undefined || built.id === "")
+      throw new SwarmError("invalid", "No image was generated. Is your Dockerfile empty?");
+    const unused = Object.keys(this.#request.args).filter((name) => !usedArgs.has(name));
+    if (unused.length > 0)
+      this.#say(`[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n`);
+    const { images, engine } = this.#ground;
+    const image = await images.find(built.id);
+    for (const name of this.#request.names)
+      await images.put(fullName(parseReference(name)), image.record.target, this.#runtime);
+    if (this.#request.names.length === 0)
+      await images.putNameless(image.record.target, this.#runtime);
+    this.#report({ aux: { ID: built.id } });
+    this.#say(`Successfully built ${short(built.id)}\n`);
+    for (const name of this.#request.names) {
+      const { tag } = parseReference(name);
+      this.#say(`Successfully tagged ${/[:@][^/]+$/.test(name) ? name : `${name}:${tag}`}\n`);
+      engine.tell({ kind: "image", action: "tag", id: built.id, attributes: { name } });
+    }
+    await this.#cache.trim();
+    return built.id;
+  }
+
+  #begin(shown: string): void {
+    this.#signal.throwIfAborted();
+    this.#step++;
+    this.#say(`Step ${this.#step}/${this.#steps} : ${shown}\n`);
+  }
+
+  #say(stream: string): void {
+    this.#report({ stream });
+  }
+
+  /** The image a stage starts from, and the instructions it leaves for those who build on it. */
+  async #base(stages: readonly StageText[], stage: StageText, at: number): Promise<BuiltImage> {
+    const { base, name } = stage;
+    this.#begin(`FROM ${base}${name === "" ? "" : ` AS ${name}`}`);
+    const earlier = this.#built.get(stageNamed(stages, base, at));
+    if (earlier !== undefined) {
+      if (earlier.id !== "") this.#say(` ---> ${short(earlier.id)}\n`);
+      return earlier;
+    }
+    if (base === "scratch") {
+      this.#say(" --->\n");
+      return scratchImage(this.#ground.platform, timestamp(this.#ground.now()));
+    }
+    const image = await this.#image(base, stage.platform || this.#request.platform);
+    this.#say(` ---> ${short(image.id)}\n`);
+    return this.#cache.open(image, keyOf("from", [image.id]));
+  }
+
+  async #image(name: string, platform: string) {
+    const { engine, images } = this.#ground;
+    const here = this.#request.isPulling ? null : await images.tryFind(name);
+    const fits = platform === "" || platform === this.#ground.platform;
+    if (here !== null && (fits || `${here.config.os}/${here.config.architecture}` === platform))
+      return here;
+    const { domain } = parseReference(name);
+    const { auths } = this.#request;
+    const auth = auths[domain] ?? auths[registryHost(domain)] ?? auths[hubKey(domain)] ?? null;
+    await engine.pull(name, auth, this.#report, this.#signal, platform);
+    return images.find(name);
+  }
+
+  async #filesOf(stages: readonly StageText[], from: string, at: number): Promise<string> {
+    const earlier = this.#built.get(stageNamed(stages, from, at));
+    if (earlier !== undefined) return this.#trees.open(earlier.chainId);
+    if (stageNamed(stages, from, stages.length) >= at)
+      throw new SwarmError("invalid", `invalid from flag value ${from}: a stage that comes later`);
+    return this.#trees.open((await this.#image(from, "")).chainId);
+  }
+
+  async #idOf(stages: readonly StageText[], from: string, at: number): Promise<string> {
+    return (
+      this.#built.get(stageNamed(stages, from, at))?.chainId ??
+      (await this.#image(from, "")).chainId
+    );
+  }
+}
+
+/** docker build --label: as the target's last instruction. */
+function withLabels(
+  stages: readonly StageText[],
+  target: number,
+  labels: Readonly<Record<string, string>>,
+): readonly StageText[] {
+  const pairs = Object.entries(labels).map(([key, value]) => `${quoted(key)}=${quoted(value)}`);
+  if (pairs.length === 0) return stages;
+  return stages.map((stage, at) => {
+    if (at !== target) return stage;
+    const text = pairs.sort().join(" ");
+    const label = { keyword: "LABEL", line: stage.from.line, flags: {}, text, heredocs: [] };
+    return { ...stage, instructions: [...stage.instructions, label] };
+  });
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'"'"'`)}'`;
+}
+
+function scratchImage(platform: string, created: string): BuiltImage {
+  const [os = "linux", architecture = ""] = platform.split("/");
+  const image: OciImage = {
+    ...{ architecture, os, created },
+    config: {},
+    rootfs: { type: "layers", diff_ids: [] },
+    history: [],
+  };
+  return { id: "", image, layers: [], chainId: "", key: keyOf("scratch", [platform]) };
+}
+
+function hubKey(domain: string): string {
+  return domain === "docker.io" ? "https://index.docker.io/v1/" : `https://${domain}`;
+}
+
+export function short(id: string): string {
+  return id.replace(/^sha256:/, "").slice(0, shortLength);
+}

@@ -1,0 +1,70 @@
+// The build context: a tar from the client, unpacked into a folder of its own, and the Dockerfile in it.
+
+import { spawn } from "node:child_process";
+import { lstat, mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { decompressed } from "../engine/compression.ts";
+import { insideRoot } from "../engine/rootfs.ts";
+import { ignoring } from "./patterns.ts";
+
+const dockerfileBytesMax = 1024 * 1024;
+
+/**
+ * GNU tar keeps every name below the folder, and makes links that lead elsewhere only when all else is written.
+ * Throws `invalid` for what is no tar.
+ */
+export async function unpackContext(
+  tar: Readable,
+  scratch: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const root = join(scratch, "context");
+  await mkdir(root);
+  const plain = await decompressed(tar);
+  const args = ["-x", "--no-same-owner", "-p", "--warning=no-timestamp", "-C", root];
+  const child = spawn("tar", args, { stdio: ["pipe", "ignore", "pipe"], signal });
+  let words = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    words = (words + chunk.toString()).slice(0, 1_000);
+  });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  ended.catch(() => {});
+  // tar stops reading at the archive's end, which may be before the stream's.
+  await pipeline(plain, child.stdin).catch((error: unknown) => {
+    if (signal.aborted || plain.errored) throw error;
+  });
+  if ((await ended) !== 0)
+    throw new SwarmError("invalid", `the build context cannot be unpacked: ${words.trim()}`);
+  return root;
+}
+
+/** Its text. Throws `not_found`. */
+export async function readDockerfile(root: string, name: string): Promise<string> {
+  const place = await insideRoot(root, name);
+  const facts = await lstat(place).catch(() => null);
+  if (facts === null || !facts.isFile())
+    throw new SwarmError("not_found", `Cannot locate specified Dockerfile: ${name}`);
+  if (facts.size > dockerfileBytesMax)
+    throw new SwarmError("too_large", `${name} is larger than ${dockerfileBytesMax} bytes`);
+  return readFile(place, "utf8");
+}
+
+/** By the context's own .dockerignore, or the Dockerfile's, which comes first. */
+export async function readIgnore(
+  root: string,
+  dockerfile: string,
+): Promise<(path: string) => boolean> {
+  for (const name of [`${dockerfile}.dockerignore`, ".dockerignore"]) {
+    const place = await insideRoot(root, name);
+    const facts = await lstat(place).catch(() => null);
+    if (facts?.isFile() === true && facts.size <= dockerfileBytesMax)
+      return ignoring(await readFile(place, "utf8"));
+  }
+  return () => false;
+}

@@ -1,0 +1,283 @@
+// One stage of a build: its instructions on the image it starts from.
+
+import { randomBytes } from "node:crypto";
+import { lstat } from "node:fs/promises";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { timestamp } from "../../proto/kit/world.ts";
+import { chainIds } from "../engine/images.ts";
+import type { HistoryEntry, OciImage } from "../engine/make-image.ts";
+import { insideRoot, withRootfs } from "../engine/rootfs.ts";
+import type { Progress } from "../engine/types.ts";
+import type { Layer, Runtime } from "../runtime/types.ts";
+import { keyOf, type StepCache } from "./cache.ts";
+import { environmentOf, ownCmd } from "./config.ts";
+import { copyFiles, type FoundFiles, findFiles } from "./copy.ts";
+import { findSources, hashSource, makeFolders } from "./files.ts";
+import type { BuildGround } from "./ground.ts";
+import { parseDockerfile } from "./parse.ts";
+import type { BuildRequest } from "./request.ts";
+import { runStep } from "./run.ts";
+import { argsOf, predefinedArgs } from "./stages.ts";
+import { stepOf } from "./steps.ts";
+import type { Trees } from "./trees.ts";
+import type { BuiltImage, ContainerDefaults, Instruction, Step } from "./types.ts";
+
+export interface StageParts {
+  readonly ground: BuildGround;
+  /** Under the build's lease. */
+  readonly runtime: Runtime;
+  readonly cache: StepCache;
+  readonly trees: Trees;
+  readonly scratch: string;
+  readonly request: BuildRequest;
+  readonly globals: ReadonlyMap<string, string>;
+  readonly escapeMark: string;
+  readonly report: Progress;
+  readonly signal: AbortSignal;
+  readonly isIgnored: (path: string) => boolean;
+  /** Says which step comes now. */
+  readonly begin: (shown: string) => void;
+  /** The files of the context (""), an earlier stage or an image. */
+  readonly filesOf: (from: string) => Promise<string>;
+  /** What these files are the content of. */
+  readonly keepOf: (from: string) => Promise<string>;
+  /** Build arguments that a stage declared. */
+  readonly usedArgs: Set<string>;
+}
+
+/** What a step adds to the image so far: a layer or none, and its configuration. */
+interface Outcome {
+  readonly layer: Layer | null;
+  readonly chainId: string;
+  readonly config: ContainerDefaults;
+  readonly author?: string;
+}
+
+const shownMax = 2_000;
+
+export class StageBuild {
+  readonly #parts: StageParts;
+  #now: BuiltImage;
+  #config: ContainerDefaults;
+  /** Declared in this stage, with values. */
+  readonly #args = new Map<string, string>();
+
+  constructor(parts: StageParts, base: BuiltImage) {
+    this.#parts = parts;
+    this.#now = base;
+    this.#config = (base.image.config ?? {}) as ContainerDefaults;
+    for (const name of predefinedArgs) {
+      const value = parts.request.args[name];
+      if (value !== undefined) this.#args.set(name, value);
+    }
+  }
+
+  async run(instructions: readonly Instruction[]): Promise<BuiltImage> {
+    const { OnBuild, ...config } = this.#config;
+    if (OnBuild?.length) {
+      this.#config = config;
+      this.#parts.report({ stream: `# Executing ${OnBuild.length} build triggers\n` });
+      for (const text of OnBuild)
+        for (const instruction of parseDockerfile(text).instructions) await this.#do(instruction);
+    }
+    for (const instruction of instructions) await this.#do(instruction);
+    return this.#now;
+  }
+
+  async #do(instruction: Instruction): Promise<void> {
+    const { begin, report } = this.#parts;
+    begin(shownOf(instruction));
+    if (instruction.keyword === "ARG") this.#declare(instruction);
+    else await this.#step(instruction);
+    if (this.#now.id !== "") report({ stream: ` ---> ${this.#now.id.slice(7, 19)}\n` });
+  }
+
+  #declare({ text }: Instruction): void {
+    const { globals, escapeMark, request, usedArgs } = this.#parts;
+    const environment = environmentOf(this.#config);
+    const look = (name: string) => environment.get(name) ?? this.#args.get(name);
+    for (const [name, value] of argsOf(text, look, escapeMark)) {
+      usedArgs.add(name);
+      const given = Object.hasOwn(request.args, name) ? request.args[name] : undefined;
+      const found = given ?? value ?? globals.get(name);
+      if (found !== undefined) this.#args.set(name, found);
+    }
+  }
+
+  async #step(instruction: Instruction): Promise<void> {
+    const { cache, request, report, escapeMark, signal } = this.#parts;
+    const step = stepOf(instruction, { config: this.#config, args: this.#args, escapeMark });
+    const files = step.do === "copy" ? await this.#find(step) : null;
+    const key = keyOf(this.#now.key, await this.#facts(instruction, step, files));
+    const known = request.isWithoutCache ? null : await cache.find(key);
+    if (known !== null) {
+      report({ stream: " ---> Using cache\n" });
+      this.#now = known;
+      this.#config = marked(
+        (known.image.config ?? {}) as ContainerDefaults,
+        instruction,
+        this.#config,
+      );
+      return;
+    }
+    const { layer, chainId, config, author } = await this.#perform(step, files);
+    const layers = layer === null ? this.#now.layers : [...this.#now.layers, layer];
+    const { [ownCmd]: _, ...written } = config;
+    const image = this.#image(instruction, step, written, layers, layer === null, author);
+    this.#now = await cache.keep(image, layers, chainId, key, signal);
+    this.#config = config;
+  }
+
+  #image(
+    instruction: Instruction,
+    step: Step,
+    config: ContainerDefaults,
+    layers: readonly Layer[],
+    isEmpty: boolean,
+    author: string | undefined,
+  ): OciImage {
+    const created = timestamp(this.#parts.ground.now());
+    const entry: HistoryEntry = {
+      created,
+      created_by: step.do === "run" ? `RUN ${step.shown.trim()}` : shownOf(instruction),
+      comment: "tsswarm build",
+      ...(isEmpty ? { empty_layer: true } : {}),
+    };
+    const { image } = this.#now;
+    return {
+      ...image,
+      created,
+      config,
+      ...(author === undefined ? {} : { author }),
+      rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
+      history: [...(image.history ?? []), entry],
+    };
+  }
+
+  /** All that decides what a step comes to, beside what was before it. */
+  async #facts(
+    instruction: Instruction,
+    step: Step,
+    files: FoundFiles | null,
+  ): Promise<readonly unknown[]> {
+    switch (step.do) {
+      case "config":
+      case "workdir":
+        return [instruction.keyword, step.config, step.do === "config" ? step.author : ""];
+      case "run": {
+        const { command, script, network, mounts } = step;
+        const sources: string[] = [];
+        for (const mount of mounts)
+          if (mount.type === "bind") sources.push(await this.#contentOf(mount));
+        return ["RUN", command, script, network, mounts, sources, [...this.#args].sort()];
+      }
+      case "copy": {
+        const { isAdd, target, chown, chmod, parents, sources } = step;
+        const names = parents ? sources : [];
+        return ["COPY", isAdd, target, chown, chmod, names, files?.hash];
+      }
+      default:
+        return step satisfies never;
+    }
+  }
+
+  async #contentOf({ from, source }: { from: string; source: string }): Promise<string> {
+    const { keepOf, filesOf, isIgnored } = this.#parts;
+    if (from !== "") return keepOf(from);
+    const [found] = await findSources(await filesOf(""), source || "/", isIgnored);
+    return found === undefined ? "" : hashSource(found, isIgnored);
+  }
+
+  #find(step: Extract<Step, { do: "copy" }>): Promise<FoundFiles> {
+    const { filesOf, isIgnored, scratch, signal } = this.#parts;
+    const ignored = step.from === "" ? isIgnored : () => false;
+    return findFiles(step, () => filesOf(step.from), ignored, scratch, signal);
+  }
+
+  async #perform(step: Step, files: FoundFiles | null): Promise<Outcome> {
+    const { ground, runtime, scratch, request, report, filesOf, signal, isIgnored } = this.#parts;
+    const same = { layer: null, chainId: this.#now.chainId, config: this.#config };
+    switch (step.do) {
+      case "config":
+        return {
+          ...same,
+          config: step.config,
+          ...(step.author === undefined ? {} : { author: step.author }),
+        };
+      case "workdir":
+        return {
+          ...(await this.#folder(step.path)),
+          config: step.config,
+        };
+      case "run": {
+        const made = await runStep(
+          step,
+          this.#now,
+          {
+            ...{ ground, runtime, scratch, report, filesOf },
+            ...{ network: request.network, host: request.host, secrets: request.secrets },
+            args: this.#args,
+          },
+          signal,
+        );
+        return { ...made, config: this.#config };
+      }
+      case "copy": {
+        if (files === null) throw new SwarmError("internal", "a copy without files");
+        const ignored = step.from === "" ? isIgnored : () => false;
+        const made = await this.#change((root) => copyFiles(step, files, root, ignored, signal));
+        return { ...made, config: this.#config };
+      }
+      default:
+        return step satisfies never;
+    }
+  }
+
+  /** Where the folder is there already nothing changes. */
+  async #folder(path: string): Promise<{ readonly layer: Layer | null; readonly chainId: string }> {
+    const { trees } = this.#parts;
+    if (this.#now.chainId !== "") {
+      const place = await insideRoot(await trees.open(this.#now.chainId), path);
+      const facts = await lstat(place).catch(() => null);
+      if (facts?.isDirectory() === true) return { layer: null, chainId: this.#now.chainId };
+    }
+    return this.#change((root) => makeFolders(root, path, null));
+  }
+
+  /** A layer of what is done to the image's files. */
+  async #change(
+    run: (root: string) => Promise<void>,
+  ): Promise<{ readonly layer: Layer; readonly chainId: string }> {
+    const { ground, runtime, scratch, signal } = this.#parts;
+    const key = randomBytes(32).toString("hex");
+    const mounts = await runtime.prepareSnapshot(key, this.#now.chainId);
+    try {
+      await withRootfs(ground.libc, scratch, mounts, run);
+      const layer = await runtime.diffSnapshot(key, this.#now.chainId, signal);
+      const diffIds = [...this.#now.layers, layer].map(({ diffId }) => diffId);
+      const chainId = chainIds(diffIds).at(-1) ?? "";
+      await runtime.commitSnapshot(key, chainId);
+      return { layer, chainId };
+    } catch (error) {
+      await runtime.removeSnapshot(key).catch(() => {});
+      throw error;
+    }
+  }
+}
+
+/** Whether CMD was said in this stage is no part of an image: it is noted anew. */
+function marked(
+  config: ContainerDefaults,
+  { keyword }: Instruction,
+  before: ContainerDefaults,
+): ContainerDefaults {
+  return keyword === "CMD" || before[ownCmd] === true ? { ...config, [ownCmd]: true } : config;
+}
+
+function shownOf({ keyword, flags, text, heredocs }: Instruction): string {
+  const options = Object.entries(flags).flatMap(([name, values]) =>
+    values.map((value) => `--${name}=${value} `),
+  );
+  const bodies = heredocs.map(({ name, content }) => `\n${content}${name}`).join("");
+  return `${keyword} ${options.join("")}${text}${bodies}`.slice(0, shownMax);
+}
