@@ -10,7 +10,7 @@ export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[]
 
 export const clusterPort = 2377;
 
-interface Candidate {
+export interface Candidate {
   readonly name: string;
   readonly address: string;
 }
@@ -96,11 +96,14 @@ function onlyAddress(interfaces: Interfaces): string {
 }
 
 function candidatesOf(interfaces: Interfaces): readonly Candidate[] {
-  return Object.entries(interfaces)
-    .filter(([name]) => !isOfContainers(name))
-    .flatMap(([name, infos]) =>
-      (infos ?? []).filter(isUsable).map((info) => ({ name, address: info.address })),
-    );
+  return usableAddresses(interfaces).filter(({ name }) => !isOfContainers(name));
+}
+
+/** The IPv4 addresses under which other machines may reach this one. */
+export function usableAddresses(interfaces: Interfaces): readonly Candidate[] {
+  return Object.entries(interfaces).flatMap(([name, infos]) =>
+    (infos ?? []).filter(isUsable).map((info) => ({ name, address: info.address })),
+  );
 }
 
 /** Bridges of Docker and the like lead to containers, not to other machines. */

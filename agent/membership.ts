@@ -1,7 +1,7 @@
 // How this machine becomes a node of a swarm, stays one over restarts, and leaves.
 
 import { readFileSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { codec } from "../proto/codec.ts";
@@ -22,14 +22,7 @@ import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import type { Client } from "../proto/rpc.ts";
 import type { Role } from "../proto/tls.ts";
-import {
-  addressTowards,
-  advertiseAddress,
-  dataPathAddress,
-  hostOf,
-  listenAddress,
-  ownRoutes,
-} from "./addresses.ts";
+import { hostOf, ownRoutes } from "./addresses.ts";
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";
 import { Certificates } from "./certificates.ts";
 import { containerFor, thisNode } from "./container.ts";
@@ -40,14 +33,22 @@ import { Vault } from "./engine/vault.ts";
 import { noSession } from "./locked.ts";
 import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
+import { watchAddresses } from "./moved.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
 import { NodeOverlayDoor } from "./overlay-door.ts";
+import {
+  addressesFor,
+  addressesTowards,
+  ownAddresses,
+  saveAddresses,
+  towardsOthers,
+} from "./own-addresses.ts";
 import type { PerformerOptions } from "./perform.ts";
 import { createKeyAndCsr, csrFor } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
 import { whyOver } from "./session/renewal.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
-import { type Addresses, readAddresses, writeAddresses } from "./settings.ts";
+import { type Addresses, readAddresses } from "./settings.ts";
 import { Swarm } from "./swarm.ts";
 
 const roleRetryMs = 1_000;
@@ -209,11 +210,11 @@ export class NodeMembership implements Membership {
   /** A cluster of which this node is the first: nothing of it is left where that fails. */
   async #found(request: SwarmInit, make: (init: InitRequest) => Promise<void>): Promise<string> {
     const identity = await this.#getIn(async () => {
-      const addresses = this.#addressesFor(request);
+      const addresses = addressesFor(request, this.#advertiseByDefault);
       await this.#manager.remove();
       try {
         const made = await this.#makeCluster(request, addresses, make);
-        await this.#saveAddresses(addresses);
+        await saveAddresses(this.#folder("agent"), addresses);
         return made;
       } catch (error) {
         await this.#manager.remove();
@@ -229,7 +230,10 @@ export class NodeMembership implements Membership {
     if (identity.role !== "manager") throw new SwarmError("precondition", onlyWorker);
     await this.#manager.init({
       ...noInit,
-      AdvertiseAddr: request.AdvertiseAddr === "" ? "" : this.#addressesFor(request).advertiseAddr,
+      AdvertiseAddr:
+        request.AdvertiseAddr === ""
+          ? ""
+          : addressesFor(request, this.#advertiseByDefault).advertiseAddr,
       ForceNewCluster: true,
     });
     return identity.nodeId;
@@ -239,7 +243,7 @@ export class NodeMembership implements Membership {
     if (request.RemoteAddrs.length === 0)
       throw new SwarmError("invalid", "at least one RemoteAddr is required to join");
     await this.#getIn(async () => {
-      const addresses = await this.#addressesTowards(request);
+      const addresses = await addressesTowards(request, this.#advertiseByDefault);
       const identity = await joinCluster(
         {
           directory: this.#folder("identity"),
@@ -253,7 +257,7 @@ export class NodeMembership implements Membership {
         },
         this.#stop.signal,
       );
-      await this.#saveAddresses(addresses);
+      await saveAddresses(this.#folder("agent"), addresses);
       if (identity.role === "manager") {
         await this.#manager.start();
         await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
@@ -425,7 +429,7 @@ export class NodeMembership implements Membership {
   /** From here on the machine does what its managers want. */
   async #enter(identity: NodeIdentity): Promise<AgentSession> {
     const { engine, network, config, world, log } = this.#options;
-    const addresses = (await readAddresses(this.#folder("agent"))) ?? (await guess(identity));
+    const addresses = await ownAddresses(this.#folder("agent"), identity, log);
     const vault = await this.#openVault(identity.nodeId);
     const swarm = await Swarm.open({
       engine,
@@ -475,9 +479,26 @@ export class NodeMembership implements Membership {
     swarm.start(session);
     swarm.closed.catch(this.#break);
     swarm.run("certificates", (signal) => this.#certificates.run(session, signal));
+    swarm.run("addresses", (signal) => this.#watchAddresses(addresses, session, signal));
     this.#state = { kind: "in", member: { addresses, session, swarm, vault } };
     log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
     return session;
+  }
+
+  #watchAddresses(own: Addresses, session: AgentSession, signal: AbortSignal): Promise<void> {
+    const { world, log } = this.#options;
+    const managers = () => session.wanted?.info.Managers ?? session.identity.managers;
+    return watchAddresses(
+      {
+        own,
+        interfaces: networkInterfaces,
+        towards: () => towardsOthers(managers(), own.advertiseAddr),
+        save: (addresses) => saveAddresses(this.#folder("agent"), addresses),
+        world,
+        log,
+      },
+      signal,
+    );
   }
 
   async #makeCluster(
@@ -511,38 +532,8 @@ export class NodeMembership implements Membership {
     return identity;
   }
 
-  #addressesFor(request: SwarmInit): Addresses {
-    const interfaces = networkInterfaces();
-    const asked = request.AdvertiseAddr || this.#options.config["swarm-default-advertise-addr"];
-    const listened = hostOf(listenAddress(request.ListenAddr, interfaces));
-    const fallback = listened === "0.0.0.0" ? "" : listenAddress(request.ListenAddr, interfaces);
-    const advertiseAddr = advertiseAddress(asked || fallback, interfaces);
-    const listenAddr = listenAddress(request.ListenAddr, interfaces);
-    return {
-      advertiseAddr,
-      dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),
-      listenAddr,
-    };
-  }
-
-  /** Unless told otherwise, the address from which the managers are reached. */
-  async #addressesTowards(request: SwarmJoin): Promise<Addresses> {
-    const asked = request.AdvertiseAddr || this.#options.config["swarm-default-advertise-addr"];
-    const advertiseAddr = advertiseAddress(
-      asked || (await addressTowards(request.RemoteAddrs[0] ?? "")),
-      networkInterfaces(),
-    );
-    const listenAddr = listenAddress(request.ListenAddr, networkInterfaces());
-    return {
-      advertiseAddr,
-      dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),
-      listenAddr,
-    };
-  }
-
-  async #saveAddresses(addresses: Addresses): Promise<void> {
-    await mkdir(this.#folder("agent"), { recursive: true, mode: 0o700 });
-    await writeAddresses(this.#folder("agent"), addresses);
+  get #advertiseByDefault(): string {
+    return this.#options.config["swarm-default-advertise-addr"];
   }
 
   #managers({ session }: Member): readonly string[] {
@@ -588,22 +579,11 @@ function leavingManager(others: number): string {
   return `${attempt} ${others} of ${others + 1} managers would be left, and more than half have to run. Run \`node demote\` for it on a manager first, or use \`--force\` to suppress this message.`;
 }
 
-function dataPath(asked: string, advertiseAddr: string): string {
-  return asked === "" ? hostOf(advertiseAddr) : dataPathAddress(asked, networkInterfaces());
-}
-
 function dataPathPort(port: number): number {
   if (port === 0) return 4789;
   if (port < 1024 || port > 49_151)
     throw new SwarmError("invalid", `invalid DataPathPort ${port}: must be between 1024 and 49151`);
   return port;
-}
-
-/** A node whose settings are lost still has its way to the managers. */
-async function guess(identity: NodeIdentity): Promise<Addresses> {
-  const address = await addressTowards(identity.managers[0] ?? "");
-  const advertiseAddr = advertiseAddress(address, networkInterfaces());
-  return { advertiseAddr, dataPathAddr: address, listenAddr: "" };
 }
 
 async function firstWord(session: AgentSession): Promise<void> {

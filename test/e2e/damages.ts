@@ -27,25 +27,21 @@ const diskMegabytes = 160;
 const folder = "/var/lib/tsswarm/manager";
 const small = "/run/small-disk";
 
-/** One damage after the other until the time is over, and all of them once at least where `seconds` is 0; what they were. */
+/** So many damages in turn, each once the cluster has got over the one before. */
 export async function damage(
   managers: readonly string[],
-  seconds: number,
+  rounds: number,
   say: (line: string) => void,
-): Promise<readonly Damage[]> {
-  const until = performance.now() + seconds * 1000;
-  const done: Damage[] = [];
-  while (performance.now() < until) {
+): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
     const leader = await untilManaged(managers);
     const followers = managers.filter((host) => host !== leader);
-    const follower = followers[done.length % followers.length] ?? leader;
-    const kind = damages[done.length % damages.length] ?? "kill all";
-    say(`${kind} (${leader} leads)`);
+    const follower = followers[round % followers.length] ?? leader;
+    const kind = damages[round % damages.length] ?? "kill all";
+    say(`round ${round + 1}: ${kind} (${leader} leads)`);
     await inflict(kind, kind.includes("follower") ? follower : leader, managers);
-    done.push(kind);
   }
   await untilManaged(managers);
-  return done;
 }
 
 async function inflict(kind: Damage, host: string, managers: readonly string[]): Promise<void> {

@@ -66,6 +66,11 @@ export function docker(host: string, ...args: readonly string[]): Promise<string
   return command("docker", ["-H", urlOf(host), ...args]);
 }
 
+/** Starts a docker command without waiting for its end. */
+export function startDocker(host: string, ...args: readonly string[]): ChildProcess {
+  return spawn("docker", ["-H", urlOf(host), ...args], { stdio: ["ignore", "pipe", "inherit"] });
+}
+
 export function tsswarm(host: string, ...args: readonly string[]): Promise<string> {
   return command(process.execPath, [program, "-H", urlOf(host), ...args]);
 }

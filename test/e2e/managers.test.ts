@@ -4,21 +4,26 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { machine } from "../../deploy/lab/names.ts";
 import { powerOff } from "../../deploy/lab/power.ts";
+import { damage, onSmallDisk } from "./damages.ts";
 import {
   api,
   attemptDocker,
   docker,
   lab,
   runningTasks,
+  setting,
+  startDocker,
   until,
   untilReady,
   untilRunning,
   withLab,
 } from "./harness.ts";
+import { Histories } from "./histories.ts";
 import { killRounds, nodes, signalManager, untilManaged, Writer } from "./managers-kit.ts";
 
 const managers = ["h1", "h2", "h3"] as const;
 const whoami = "registry.lab:5000/whoami";
+const busybox = "registry.lab:5000/busybox";
 const replicas = 6;
 /** Promised are 3 s, 0.3 s and 6 s on a machine of its own; here it counts that it goes on, on one with a load of 15 or more. */
 const powerOffMsMax = 15_000;
@@ -135,6 +140,79 @@ test("managers are killed one by one and all at once: nothing acknowledged is lo
   assert.deepEqual(await writer.faults("h2"), []);
   await writer.cleanUp("h2");
 });
+
+test("what clients of all managers are told is one history, while managers are killed, stopped, cut off and out of disk", async (t) => {
+  const undo = await Promise.all(managers.map((host) => onSmallDisk(host)));
+  try {
+    await untilManaged(managers);
+    const histories = await Histories.open("history", managers);
+    try {
+      await damage(managers, setting("TSSWARM_HISTORY_ROUNDS", 4), (line) => t.diagnostic(line));
+    } finally {
+      await histories.stop();
+    }
+    const { reads, swaps, stale } = histories.account;
+    t.diagnostic(`${reads} reads, ${swaps} swaps, ${stale} stale answers that said so`);
+    assert.ok(reads > 50 && swaps > 20, "too little to prove anything");
+    assert.deepEqual(await histories.faults(managers), []);
+    await histories.cleanUp("h1");
+  } finally {
+    for (const back of undo) await back();
+    await untilManaged(managers);
+  }
+});
+
+test("who follows logs goes on when the leader is lost: every line, each once", async () => {
+  const count = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done";
+  await docker(
+    "h1",
+    ...["service", "create", "--detach", "--name", "lines", "--replicas", "2"],
+    ...[busybox, "sh", "-c", count],
+  );
+  await untilRunning("h1", "lines", 2, 60_000);
+  const leader = await untilManaged(managers);
+  const [survivor = ""] = managers.filter((host) => host !== leader);
+  const follower = startDocker(survivor, "service", "logs", "--follow", "--no-trunc", "lines");
+  let text = "";
+  follower.stdout?.on("data", (data: Buffer) => {
+    text += data.toString();
+  });
+  try {
+    const lines = () => linesByTask(text);
+    const untilLine = (least: number) =>
+      until(
+        () => `no line ${least} of both tasks: ${text.slice(-500)}`,
+        60_000,
+        () => {
+          const newest = [...lines().values()].map((numbers) => numbers.at(-1) ?? 0);
+          return newest.length === 2 && newest.every((number) => number >= least)
+            ? true
+            : undefined;
+        },
+      );
+    await untilLine(20);
+    signalManager(leader, "SIGKILL");
+    const before = Math.max(...[...lines().values()].map((numbers) => numbers.at(-1) ?? 0));
+    await untilManaged(managers);
+    await untilLine(before + 60);
+    for (const numbers of lines().values())
+      assert.deepEqual(
+        numbers,
+        numbers.map((_, i) => i + 1),
+      );
+  } finally {
+    follower.kill();
+    await docker("h1", "service", "rm", "lines");
+  }
+});
+
+/** Task name → the numbers of its lines; a line that is not whole yet is left out. */
+function linesByTask(text: string): ReadonlyMap<string, readonly number[]> {
+  const found = new Map<string, number[]>();
+  for (const [, task = "", number] of text.matchAll(/^(\S+)@\S+ *\| line (\d+)\n/gm))
+    found.set(task, [...(found.get(task) ?? []), Number(number)]);
+  return found;
+}
 
 test("a backup is a whole, and says nothing without its key", async () => {
   const key = "the key of this test";
