@@ -102,6 +102,12 @@ async function setRole(control: Client<"Control">, ID: string, Role: string): Pr
   await control.unary("UpdateNode", { ID, Version: node.Version?.Index ?? 0, Spec });
 }
 
+/** One message, and then none, without an end. */
+async function* only<T>(message: T): AsyncGenerator<T> {
+  yield message;
+  await new Promise(() => {});
+}
+
 async function trio(): Promise<Trio> {
   const all = new Trio(await mkdtemp(join(tmpdir(), "tsswarm-test-")));
   const first = await all.start("h1");
@@ -149,7 +155,27 @@ test("three managers: each takes writes and sees those of the others; one goes, 
     await assert.rejects(client.unary("Enter", enter), { code: "denied" });
     await assert.rejects(client.unary("Withdraw", {}), { code: "denied" });
     client.close();
+    // In session with this manager; removed by the leader.
+    const agent = new Client("Dispatch", address, toManager(worker, worker.clusterId));
+    const hello = { Hello: { BootID: "b", DataPathAddr: "127.0.0.1" } };
+    const session = agent.duplex("Session", only(codec("FromAgent").parse(hello)));
+    const messages = session[Symbol.asyncIterator]();
+    await messages.next();
     await control("h1").unary("RemoveNode", { ID: worker.nodeId, Force: true });
+    await assert.rejects(
+      async () => {
+        while ((await messages.next()).done !== true);
+      },
+      { code: "denied", message: /was removed from the swarm/ },
+    );
+    for (const { ManagerStatus: other } of Items) {
+      const credentials = toManager(worker, worker.clusterId);
+      const again = new Client("Dispatch", other?.Addr ?? "", credentials);
+      const message = /is not part of this swarm/;
+      await assert.rejects(again.unary("Detach", { TaskIDs: [] }), { code: "denied", message });
+      again.close();
+    }
+    agent.close();
   }
 
   await all.stop("h1");
