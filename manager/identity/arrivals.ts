@@ -13,6 +13,8 @@ export interface ArrivalLimits {
   readonly perSecondOfStrangers: number;
   /** Known hosts, behind one of which may be several nodes, may do so many times as much as strangers. */
   readonly knownFactor: number;
+  /** The manager's own machine, where many agents may be simulated. */
+  readonly ownFactor: number;
   readonly hostsMax: number;
 }
 
@@ -26,6 +28,7 @@ export const arrivalLimits: ArrivalLimits = {
   burstOfStrangers: 256,
   perSecondOfStrangers: 50,
   knownFactor: 4,
+  ownFactor: 64,
   hostsMax: 16_384,
 };
 
@@ -81,19 +84,20 @@ export class Arrivals {
   /** False: turn it away. Else `settled` follows, when its handshake is over in whatever way, and at last `leaves`. */
   arrives(address: string, isKnown: boolean, now: number): boolean {
     const limits = this.#limits;
-    const host = this.#host(hostKey(address), isKnown, now);
+    const host = this.#host(address, isKnown, now);
     if (host === null) return false;
-    const factor = isKnown ? limits.knownFactor : 1;
+    const factor = this.#factor(address, isKnown);
+    const isStranger = factor === 1;
     const isFull =
       this.#open >= limits.openMax ||
       this.#handshakes >= limits.handshakesMax ||
       host.open >= limits.openPerHostMax * factor ||
       host.handshakes >= limits.handshakesPerHostMax * factor ||
       host.bucket.isEmpty(now) ||
-      (!isKnown && this.#strangers.isEmpty(now));
+      (isStranger && this.#strangers.isEmpty(now));
     if (isFull) return false;
     host.bucket.take();
-    if (!isKnown) this.#strangers.take();
+    if (isStranger) this.#strangers.take();
     host.open += 1;
     host.handshakes += 1;
     this.#open += 1;
@@ -113,11 +117,18 @@ export class Arrivals {
     this.#open -= 1;
   }
 
-  #host(key: string, isKnown: boolean, now: number): Host | null {
-    const { burstPerHost, perSecondPerHost, knownFactor, hostsMax } = this.#limits;
+  #factor(address: string, isKnown: boolean): number {
+    const { knownFactor, ownFactor } = this.#limits;
+    if (address === "::1" || address.startsWith("127.")) return ownFactor;
+    return isKnown ? knownFactor : 1;
+  }
+
+  #host(address: string, isKnown: boolean, now: number): Host | null {
+    const { burstPerHost, perSecondPerHost, hostsMax } = this.#limits;
+    const key = hostKey(address);
     const seen = this.#hosts.get(key);
     if (seen?.isKnown === isKnown) return seen;
-    const factor = isKnown ? knownFactor : 1;
+    const factor = this.#factor(address, isKnown);
     const bucket = new Bucket(burstPerHost * factor, perSecondPerHost * factor, now);
     if (seen !== undefined) return Object.assign(seen, { bucket, isKnown });
     if (this.#hosts.size >= hostsMax) this.#forget(now);

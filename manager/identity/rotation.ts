@@ -7,8 +7,7 @@ import { trustInfo } from "../../proto/trust.ts";
 import type { Change, State } from "../store/types.ts";
 import { createRoot, crossSign, type RootKeyPair, readRoot } from "./ca.ts";
 
-const minuteNs = 60 * 1_000_000_000;
-export const certExpiryNsMin = 60 * minuteNs;
+export const certExpiryNsMin = 3_600_000_000_000;
 const externalMax = 16;
 
 /** What the settings ask for, beside the cluster as it is. */
@@ -54,7 +53,7 @@ export function keptConfig(root: string, next: CAConfig, expiryNsMin: number): C
   if (NodeCertExpiry !== undefined && NodeCertExpiry < expiryNsMin)
     throw new SwarmError(
       "invalid",
-      `minimum certificate expiry time must be: ${expiryNsMin / minuteNs} minutes`,
+      `minimum certificate expiry time must be: ${goDuration(expiryNsMin)}`,
     );
   if (ExternalCAs.length > externalMax)
     throw new SwarmError("invalid", `more than ${externalMax} external CAs`);
@@ -65,6 +64,12 @@ export function keptConfig(root: string, next: CAConfig, expiryNsMin: number): C
     return { ...external, Protocol: "cfssl", CACert };
   });
   return { ...next, ExternalCAs: named, SigningCAKey: "" };
+}
+
+/** As Docker's sentence has it: 1h0m0s. */
+function goDuration(ns: number): string {
+  const seconds = ns / 1e9;
+  return `${Math.floor(seconds / 3600)}h${Math.floor(seconds / 60) % 60}m${seconds % 60}s`;
 }
 
 function checkExternal(protocol: string, text: string): void {

@@ -122,7 +122,10 @@ test("settings are checked, completed, and kept without a key", async () => {
     { ...external, Protocol: "cfssl", CACert: root },
   ]);
   assert.equal(keep({ NodeCertExpiry: hourNs }).NodeCertExpiry, hourNs);
-  assert.throws(() => keep({ NodeCertExpiry: hourNs - 1 }), /minimum certificate expiry time/);
+  assert.throws(
+    () => keep({ NodeCertExpiry: hourNs - 1 }),
+    /minimum certificate expiry time must be: 1h0m0s/,
+  );
   for (const wrong of ["http://ca.example", "ca.example", "file:///etc/passwd", ""])
     assert.throws(() => keep({ ExternalCAs: [{ ...external, URL: wrong }] }), { code: "invalid" });
   assert.throws(() => keep({ ExternalCAs: [{ ...external, Protocol: "acme" }] }), /protocol acme/);
