@@ -51,8 +51,9 @@ const readRetryMs = 200;
 /** After longer without a leader nobody has watched the nodes. */
 const formerMsMax = 10_000;
 
-/** Connections of hosts that vanished are found and closed. */
-const keepaliveOptions: grpc.ServerOptions = {
+/** Connections of hosts that vanished are found and closed; none has more calls at a time than anyone needs. */
+const connectionOptions: grpc.ServerOptions = {
+  "grpc.max_concurrent_streams": 1_024,
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5_000,
 };
@@ -133,7 +134,7 @@ export class Member {
       now: () => world.now(),
       signal: stop.signal,
     });
-    const server = new grpc.Server({ ...channelOptions, ...keepaliveOptions });
+    const server = new grpc.Server({ ...channelOptions, ...connectionOptions });
     const addresses = new Addresses(store);
     let member: Member | null = null;
     const nodes = new NodeAddresses(store, world);

@@ -139,13 +139,19 @@ const nothing = {
 } as Readonly<Record<string, Buffer>>;
 
 /** The gRPC status, or how the stream ended: what matters is that it does. */
-function send(session: ClientHttp2Session, path: string, body: Buffer): Promise<string> {
+function send(
+  session: ClientHttp2Session,
+  path: string,
+  body: Buffer,
+  more: Readonly<Record<string, string>> = {},
+): Promise<string> {
   return new Promise((resolve) => {
     const headers = {
       ":method": "POST",
       ":path": path,
       "content-type": "application/grpc",
       te: "trailers",
+      ...more,
     };
     const stream = session.request(headers);
     const timer = setTimeout(() => resolve("hangs"), callMsMax);
@@ -207,6 +213,27 @@ for (const who of ["a stranger", "a worker"] as const)
     const grown = process.memoryUsage().rss - before;
     assert.ok(grown < growthBytesMax, `${grown} bytes more`);
   });
+
+test("headers and messages that are too long are refused, and so are more calls than anyone needs", async () => {
+  const path = "/tsswarm.Dispatch/Detach";
+  await withSession(worker, async (session) => {
+    const status = await send(session, path, framed(Buffer.alloc(0)), {
+      "x-long": "x".repeat(200_000),
+    });
+    assert.ok(status !== "0" && status !== "hangs", status);
+  });
+  await withSession(worker, async (session) => {
+    const head = Buffer.from([0, 0x01, 0x10, 0, 0]);
+    const body = Buffer.concat([head, Buffer.alloc(17 * 1024 * 1024)]);
+    // Its stream may be over before the status is read.
+    assert.ok(["8", "closed"].includes(await send(session, path, body)));
+  });
+  await withSession(worker, async (session) => {
+    await new Promise<void>((resolve) => session.once("remoteSettings", () => resolve()));
+    assert.equal(session.remoteSettings.maxConcurrentStreams, 1_024);
+    assert.ok((session.remoteSettings.maxHeaderListSize ?? Infinity) <= 65_535);
+  });
+});
 
 test("bytes that are no TLS, and frames that are no HTTP/2, end only their own connection", async (t) => {
   t.diagnostic(`seed ${seed}`);
