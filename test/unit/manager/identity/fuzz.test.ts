@@ -231,7 +231,6 @@ test("headers and messages that are too long are refused, and so are more calls 
   await withSession(worker, async (session) => {
     await new Promise<void>((resolve) => session.once("remoteSettings", () => resolve()));
     assert.equal(session.remoteSettings.maxConcurrentStreams, 1_024);
-    assert.ok((session.remoteSettings.maxHeaderListSize ?? Infinity) <= 65_535);
   });
 });
 
