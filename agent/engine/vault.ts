@@ -1,6 +1,17 @@
 // The node's secrets and configs, in memory only: as the managers sent them, and as files for the tasks that name them.
 
-import { chmod, chown, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { codec } from "../../proto/codec.ts";
 import { fileKey } from "../../proto/file-targets.ts";
@@ -15,6 +26,8 @@ import { type HeldFiles, taskFiles } from "./task-files.ts";
 /** Of all a node's secrets and configs together; the memory is taken only as they come. */
 const options = "mode=0700,size=1g,nr_inodes=200k";
 const half = ".half";
+/** statfs(2): TMPFS_MAGIC. */
+const tmpfsType = 0x01021994;
 
 export interface VaultOptions {
   /** A folder of the exec-root; what is mounted there survives the agent, not the machine. */
@@ -41,8 +54,7 @@ export class Vault {
   /** Takes up what an earlier agent of this boot held. Throws `internal` when there is no memory file system. */
   static async open({ directory, libc, node, log }: VaultOptions): Promise<Vault> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const mounts = await readFile("/proc/self/mountinfo", "utf8");
-    if (!isMounted(mounts, directory)) mountMemory(directory, libc, log);
+    if (!(await isMemory(directory))) mountMemory(directory, libc, log);
     const vault = new Vault(directory, node, log);
     await mkdir(vault.#heldFolder, { recursive: true, mode: 0o700 });
     await mkdir(vault.#tasksFolder, { recursive: true, mode: 0o700 });
@@ -183,9 +195,8 @@ function mountMemory(directory: string, libc: Pick<Libc, "mount">, log: Log): vo
   }
 }
 
-/** proc(5): the fifth field is the mount point, what follows " - " begins with the type. */
-function isMounted(mountinfo: string, directory: string): boolean {
-  return mountinfo
-    .split("\n")
-    .some((line) => line.split(" ")[4] === directory && line.includes(" - tmpfs "));
+/** It is a file system of its own, and one in memory. */
+async function isMemory(directory: string): Promise<boolean> {
+  const [own, above] = await Promise.all([stat(directory), stat(join(directory, ".."))]);
+  return own.dev !== above.dev && (await statfs(directory)).type === tmpfsType;
 }

@@ -8,6 +8,7 @@ import { nodeTest } from "./neighbours.ts";
 import { countOwn, failuresMax, hasPlatform, type Needs, needsOf } from "./place.ts";
 import { hasEnded, isAssigned, isWanted } from "./tasks.ts";
 import { hostPortKeys, usageOf } from "./usage.ts";
+import { missingFile } from "./validate-files.ts";
 
 /** By host name. */
 export function verdictsOf(state: State, service: Service, now: number): readonly NodeVerdict[] {
@@ -17,6 +18,7 @@ export function verdictsOf(state: State, service: Service, now: number): readonl
     const constraint = parseConstraint(text);
     return { text, constraint, fits: nodeTest(state, service, constraint) };
   });
+  const missing = missingFile(state, service.Spec);
   const verdicts = [...state.table("node").values()].map((node): NodeVerdict => {
     const unmet = tests.filter(({ fits }) => !fits(node));
     const Reasons = [
@@ -29,6 +31,7 @@ export function verdictsOf(state: State, service: Service, now: number): readonl
       ...platform(node, service),
       ...resources(state, node, needs),
       ...ports(state, node, needs),
+      ...(missing === null ? [] : [missing]),
     ];
     const count = own.wanted.get(node.ID) ?? 0;
     if (count >= needs.replicasMax)

@@ -1,7 +1,7 @@
 // A service across three hosts: names, virtual address, published port, healing, and what must not move.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -68,6 +68,12 @@ test("three nodes are ready and the first of them leads", async () => {
 });
 
 test("six replicas on an overlay network start on all three hosts", async () => {
+  for (const kind of ["secret", "config"] as const) {
+    const value = `${kind}-that-nobody-on-the-wire-may-read`;
+    secrets.push(value, Buffer.from(value).toString("base64"));
+    writeFileSync(join(folder, kind), value);
+    await docker(manager, kind, "create", `wire-${kind}`, join(folder, kind));
+  }
   await docker(manager, "network", "create", "--driver", "overlay", "front");
   await docker(
     manager,
@@ -82,7 +88,8 @@ test("six replicas on an overlay network start on all three hosts", async () => 
       "--replicas",
       `${replicas}`,
     ],
-    ...["--publish", `${port}:80`, "--env", `SECRET=${secretValue}`, whoami],
+    ...["--publish", `${port}:80`, "--env", `SECRET=${secretValue}`],
+    ...["--secret", "wire-secret", "--config", "wire-config", whoami],
   );
   const tasks = await untilRunning(manager, "web", replicas, startMsMax);
   assert.deepEqual(new Set(tasks.map((task) => task.node)), new Set(hosts));
@@ -387,6 +394,8 @@ function createServices(): { count(): number; stop(): Promise<readonly string[]>
 
 test("removing the service ends its containers, and its port is refused", async () => {
   await docker(manager, "service", "rm", "web");
+  for (const kind of ["secret", "config"] as const)
+    await docker(manager, kind, "rm", `wire-${kind}`);
   await until("containers are left", startMsMax, async () => {
     const lists = await Promise.all(hosts.map((host) => docker(host, "ps", "-aq")));
     return lists.every((list) => list === "") ? true : undefined;
