@@ -26,6 +26,7 @@ const ignored: Readonly<Record<string, string>> = {
   links:
     "services find one another by name over a network that both are on; use networks.NAME.aliases for other names",
   mac_address: "addresses are the cluster's to give",
+  mem_swappiness: "nodes have one for all; use memswap_limit",
   models: "there are no models in a cluster",
   oom_kill_disable: "use oom_score_adj",
   post_start: "no commands are run at a task's start",
@@ -79,7 +80,7 @@ function inPart(name: string, service: ComposeService): readonly string[] {
   return said;
 }
 
-export const ipcModes: readonly string[] = ["private", "none", "host", "shareable"];
+export const ipcModes: readonly string[] = ["private", "host"];
 
 /** In the order of the services' names. */
 export function unsupported(project: Project): readonly string[] {
