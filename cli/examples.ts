@@ -72,6 +72,17 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "config ls": ["config ls --filter name=nginx"],
   "config inspect": ["config inspect --pretty nginx.conf"],
   "config rm": ["config rm nginx.conf"],
+  "stack deploy": [
+    "stack deploy -c compose.yaml shop",
+    "stack deploy -c compose.yaml -c production.yaml --prune --detach=false shop",
+    "stack deploy -c - shop < compose.yaml",
+  ],
+  "stack diff": ["stack diff -c compose.yaml shop"],
+  "stack config": ["stack config -c compose.yaml -c production.yaml"],
+  "stack ls": ["stack ls"],
+  "stack services": ["stack services shop"],
+  "stack ps": ["stack ps --filter desired-state=running shop"],
+  "stack rm": ["stack rm shop", "stack rm --detach=false shop"],
   "network create": [
     "network create -d overlay front",
     "network create -d overlay --subnet 10.20.0.0/16 back",

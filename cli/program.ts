@@ -14,6 +14,7 @@ import { addNetworkCommands } from "./network.ts";
 import { addNodeCommands } from "./node.ts";
 import { addFileCommands } from "./secret.ts";
 import { addServiceCommands } from "./service.ts";
+import { addStackCommands } from "./stack/commands.ts";
 import { addSwarmCommands } from "./swarm.ts";
 import { addSystemCommands, ownVersion } from "./system.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
@@ -55,6 +56,7 @@ export function buildProgram(
   addSwarmCommands(program, open);
   addNodeCommands(program, open);
   addServiceCommands(program, open);
+  addStackCommands(program, open);
   addNetworkCommands(program, open);
   addFileCommands(program, "secret", open);
   addFileCommands(program, "config", open);

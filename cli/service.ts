@@ -4,6 +4,7 @@ import type { Network, Rehearsal, Service, ServiceSpec } from "../proto/gen/type
 import { type Body, prune } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { ExitCode } from "./command.ts";
+import { pinnedImage } from "./pin-image.ts";
 import { createSpec } from "./service-create-spec.ts";
 import { explainService, rehearsalText } from "./service-explain.ts";
 import { changeConfigs, changeSecrets, fileIds } from "./service-files.ts";
@@ -227,35 +228,20 @@ async function scale(terminal: Terminal, pairs: readonly string[], detach: boole
 
 /** Replaces the tag by the digest it stands for now, so that all nodes run the same. */
 async function pinImage(terminal: Terminal, spec: Body<ServiceSpec>): Promise<Body<ServiceSpec>> {
-  const image = spec.TaskTemplate?.ContainerSpec?.Image ?? "";
-  if (image.includes("@")) return spec;
-  try {
-    const answer = await terminal.client.get<{
-      Descriptor: { digest: string };
-      Platforms?: readonly { architecture: string; os: string }[] | null;
-    }>(`/distribution/${image}/json`);
-    const tagged = /:[^/]+$/.test(image) ? image : `${image}:latest`;
-    const platforms = (answer.Platforms ?? []).map((each) => ({
-      Architecture: each.architecture,
-      OS: each.os,
-    }));
-    const task = spec.TaskTemplate;
-    return {
-      ...spec,
-      TaskTemplate: {
-        ...task,
-        ContainerSpec: { ...task?.ContainerSpec, Image: `${tagged}@${answer.Descriptor.digest}` },
-        ...(platforms.length === 0
-          ? {}
-          : { Placement: { ...task?.Placement, Platforms: platforms } }),
-      },
-    };
-  } catch {
-    terminal.warn(
-      `image ${image} could not be accessed on a registry to record\nits digest. Each node will access ${image} independently,\npossibly leading to different nodes running different\nversions of the image.\n\n`,
-    );
-    return spec;
-  }
+  const task = spec.TaskTemplate;
+  const image = task?.ContainerSpec?.Image ?? "";
+  const pinned = image.includes("@") ? undefined : await pinnedImage(terminal, image);
+  if (pinned === undefined) return spec;
+  return {
+    ...spec,
+    TaskTemplate: {
+      ...task,
+      ContainerSpec: { ...task?.ContainerSpec, Image: pinned.image },
+      ...(pinned.platforms.length === 0
+        ? {}
+        : { Placement: { ...task?.Placement, Platforms: pinned.platforms } }),
+    },
+  };
 }
 
 /** Looks up networks by name once; the function gives the id of each. */

@@ -116,7 +116,7 @@ function dependencies(value: Tree, path: string): Tree {
 }
 
 const port = each((item, path) => {
-  if (isMap(item)) return [{ mode: "ingress", protocol: "tcp", ...item }];
+  if (isMap(item)) return [item];
   try {
     return parsePorts(textAt(item, path)).map((each) => ({
       mode: "ingress",

@@ -2,6 +2,7 @@
 
 import type { Service, ServiceSpec } from "../../proto/gen/types.ts";
 import type { Body } from "../body.ts";
+import type { PinnedImage } from "../pin-image.ts";
 import { differences } from "./compare.ts";
 import { contentLabel, imageLabel, namespaceLabel, sourceLabel } from "./names.ts";
 import type { Had, HadFile, HadNetwork, Plan, Step } from "./steps.ts";
@@ -15,11 +16,6 @@ export interface PlanOptions {
   readonly resolveImage: "always" | "changed" | "never";
   /** By the image's name, as it is now: with its digest. What the registry did not tell is absent. */
   readonly images: ReadonlyMap<string, PinnedImage>;
-}
-
-export interface PinnedImage {
-  readonly image: string;
-  readonly platforms: readonly { readonly OS: string; readonly Architecture: string }[];
 }
 
 /** Throws a StackError when something external is missing, or belongs to another stack. */

@@ -60,8 +60,8 @@ function marked(tree: Tree): Tree {
   if (isList(tree)) return tree.map(marked);
   if (!isMap(tree)) return tree;
   const [[key, value] = ["", null], ...others] = Object.entries(tree);
-  if (others.length === 0 && (key === "!reset" || key === "!override"))
-    return new Mark(key === "!reset" ? "reset" : "override", marked(value));
+  if (others.length === 0 && key === "!reset") return new Mark("reset", null);
+  if (others.length === 0 && key === "!override") return new Mark("override", marked(value));
   return mapEntries(tree, marked);
 }
 
