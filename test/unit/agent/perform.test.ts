@@ -287,3 +287,48 @@ test("a stop that fails is tried again later, and nothing is reported until it i
   assert.equal(fake.statuses.at(-1), "t1 running");
   await performer.close();
 });
+
+const withSecret = {
+  Spec: {
+    ContainerSpec: {
+      Image: "web",
+      Secrets: [{ SecretID: "s1", SecretName: "db", File: { Name: "db" } }],
+    },
+  },
+};
+
+test("a task with a secret waits for it, has it before its container, and leaves nothing of it", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  const wanted = task("t1", withSecret);
+  await fake.want(wanted);
+  assert.deepEqual([fake.done, fake.statuses], [[], ["t1 accepted"]]);
+  fake.files.push({ Kind: "secret", ID: "s1" });
+  await fake.want(wanted);
+  const made = fake.done.filter((what) => !what.includes("andbox"));
+  assert.deepEqual(made, ["pull web", "provide t1", "create c-t1 in /netns/t1", "start c-t1"]);
+  fake.files.length = 0;
+  await fake.want(task("t1", { ...withSecret, DesiredState: "shutdown" }));
+  assert.equal(fake.statuses.at(-1), "t1 shutdown 143");
+  assert.deepEqual(
+    fake.done.filter((what) => /^(stop|withdraw)/.test(what)),
+    ["stop c-t1 10000", "withdraw t1"],
+  );
+  await performer.close();
+});
+
+test("a task whose secret is gone is rejected with that reason, and its files are withdrawn", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  fake.files.push({ Kind: "secret", ID: "s1" });
+  fake.fail = "create c-";
+  fake.failure = "no room";
+  await fake.want(task("t1", withSecret));
+  assert.equal(fake.statuses.at(-1), "t1 rejected no room");
+  assert.deepEqual([...fake.provided], []);
+  fake.fail = "provide";
+  fake.failure = "secret db (s1) is gone from the swarm";
+  await fake.want(task("t2", withSecret));
+  assert.equal(fake.statuses.at(-1), "t2 rejected secret db (s1) is gone from the swarm");
+  await performer.close();
+});

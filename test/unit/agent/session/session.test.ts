@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { utimes } from "node:fs/promises";
+import { readFile, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { joinCluster } from "../../../../agent/session/join.ts";
@@ -9,7 +9,15 @@ import {
   type SessionOptions,
 } from "../../../../agent/session/session.ts";
 import type { Change } from "../../../../manager/store/types.ts";
-import type { Network, Service, Task, TaskStatus } from "../../../../proto/gen/types.ts";
+import { codec } from "../../../../proto/codec.ts";
+import type {
+  Assignment,
+  AssignmentKey,
+  Network,
+  Service,
+  Task,
+  TaskStatus,
+} from "../../../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
@@ -346,6 +354,58 @@ test("the logs of a service are gathered from its nodes", async () => {
     }
     assert.equal(lines.length, 500);
     assert.equal(lines[499], "line 499\n");
+  } finally {
+    await session.close("test");
+  }
+});
+
+test("secrets go from the managers to memory, once, and to no disk", async () => {
+  await using cluster = await smallCluster();
+  const identity = await joined(cluster);
+  const value = "a-value-that-no-disk-may-have";
+  const Spec = { Name: "db", Data: Buffer.from(value) };
+  const object = codec("Secret").parse({ ID: "s1", Spec });
+  const Secrets = [{ SecretID: "s1", SecretName: "db", File: { Name: "db" } }];
+  const named = codec("ServiceSpec").parse({
+    Name: "web",
+    TaskTemplate: { ContainerSpec: { Image: "web", Secrets } },
+  });
+  const revision = codec("Revision").parse({ ID: "svc1.1", ServiceID: "svc1", SpecVersion: 1 });
+  const mine = task("t1", identity.nodeId, { NetworksAttachments: [] });
+  await cluster.store.write(
+    [
+      { op: "put", kind: "secret", object },
+      { op: "put", kind: "revision", object: { ...revision, Spec: named } },
+      putTask(mine),
+    ],
+    forever,
+  );
+  const held = new Map<string, Assignment>();
+  let taken = 0;
+  const files = {
+    keys: () => [...held.values()].flatMap(({ Key }) => (Key === undefined ? [] : [Key])),
+    take: async (set: readonly Assignment[], remove: readonly AssignmentKey[]) => {
+      taken += set.length;
+      for (const each of set) held.set(`${each.Key?.Kind}/${each.Key?.ID}`, each);
+      for (const { Kind, ID } of remove) held.delete(`${Kind}/${ID}`);
+    },
+  };
+  const options = { ...optionsOf(cluster, identity), files };
+  for (const round of [1, 2]) {
+    const session = await openSession(options);
+    await ready(cluster, session, identity.nodeId);
+    await until("the secret is held", () => held.has("secret/s1"));
+    assert.equal(Buffer.from(held.get("secret/s1")?.Secret?.Spec?.Data ?? []).toString(), value);
+    await session.close("test");
+    const saved = await readFile(options.savedFile);
+    assert.ok(saved.includes("db") && !saved.includes(value), `round ${round}`);
+  }
+  assert.equal(taken, 1, "who says that it has it is not sent it again");
+  const session = await openSession(options);
+  try {
+    await ready(cluster, session, identity.nodeId);
+    await change(cluster, "t1", { DesiredState: "shutdown" });
+    await until("the secret is taken back", () => held.size === 0);
   } finally {
     await session.close("test");
   }
