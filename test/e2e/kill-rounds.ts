@@ -1,5 +1,5 @@
 // `node dist/test/e2e/kill-rounds.js [ROUNDS]`: kills managers of a lab with three of them (`tsswarm lab up --managers 3`) while a
-// client writes, 200 times unless told otherwise, and checks that nothing acknowledged is lost.
+// client writes, 200 times unless told otherwise, and checks that nothing acknowledged is lost. Ctrl-C ends it after a round, with the check.
 
 import { killRounds, untilManaged, Writer } from "./managers-kit.ts";
 
@@ -7,12 +7,15 @@ const managers = ["h1", "h2", "h3"];
 const rounds = Number(process.argv[2] ?? 200);
 await untilManaged(managers);
 const writer = new Writer(`rounds-${process.pid}`, managers);
-const took = await killRounds(managers, writer, rounds, (line) => console.log(line));
+const enough = new AbortController();
+process.once("SIGINT", () => enough.abort());
+const say = (line: string) => console.log(line);
+const took = await killRounds(managers, writer, rounds, say, enough.signal);
 await writer.stop();
 const faults = await writer.faults("h1");
 const sorted = [...took].sort((a, b) => a - b);
 console.log(
-  `${rounds} rounds: ${writer.acknowledged.size} writes acknowledged, ${writer.unknown.size} of unknown outcome; next write after median ${sorted[sorted.length >> 1]} ms, worst ${sorted.at(-1)} ms`,
+  `${took.length} rounds: ${writer.acknowledged.size} writes acknowledged, ${writer.unknown.size} of unknown outcome; next write after median ${sorted[sorted.length >> 1]} ms, worst ${sorted.at(-1)} ms`,
 );
 for (const fault of faults) console.error(fault);
 await writer.cleanUp("h1");

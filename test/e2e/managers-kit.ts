@@ -139,15 +139,19 @@ export class Writer {
 
 const damages = ["kill leader", "kill follower", "stop leader", "kill all"] as const;
 
-/** Kills managers in turn while `writer` writes; each round ends when a write is accepted again. How long each took, ms. */
+/**
+ * Kills managers in turn while `writer` writes; each round ends when a write is accepted again; none begins once `signal` aborts. How
+ * long each took, ms.
+ */
 export async function killRounds(
   managers: readonly string[],
   writer: Writer,
   rounds: number,
   say: (line: string) => void,
+  signal?: AbortSignal,
 ): Promise<readonly number[]> {
   const took: number[] = [];
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < rounds && signal?.aborted !== true; round++) {
     const leader = await untilManaged(managers);
     const damage = damages[round % damages.length] ?? "kill all";
     const follower = managers.find((host) => host !== leader) ?? leader;
