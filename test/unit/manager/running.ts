@@ -13,6 +13,9 @@ import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
 import { Client } from "../../../proto/rpc.ts";
 
+/** Whoever waits longer shall hear why rather than wait for ever. */
+const joinMsMax = 60_000;
+
 /** A manager process's work in this process, with a folder and a socket of its own. */
 export class RunningManager implements AsyncDisposable {
   readonly config: DaemonConfig;
@@ -33,10 +36,14 @@ export class RunningManager implements AsyncDisposable {
 
   async ready(): Promise<void> {
     const socket = join(this.config["exec-root"], "manager.sock");
+    const ended = this.#running.then(() => {
+      throw new Error("the manager has ended before it was ready");
+    });
+    ended.catch(() => {});
     for (;;) {
       const found = await stat(socket).catch(() => null);
       if (found !== null && (found.mode & 0o777) === 0o600) return;
-      await Promise.race([this.#running, new Promise((resolve) => setTimeout(resolve, 5))]);
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 5))]);
     }
   }
 
@@ -112,7 +119,7 @@ export async function joinAsManager(
       dataPathAddr: "127.0.0.1",
       routes: [],
     },
-    new AbortController().signal,
+    AbortSignal.timeout(joinMsMax),
   );
   const address = `127.0.0.1:${await freePort()}`;
   await manager.local.unary(
