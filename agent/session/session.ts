@@ -39,8 +39,10 @@ const graceMs = 60_000;
 const touchMs = 5_000;
 const goodbyeMs = 1_000;
 /** After a renewal logs may go on over the old line for so long. */
-const redoMsMax = 10 * 60_000;
+const redoMsMax = 15_000;
 const redoLookMs = 500;
+const redoneMsMax = 3_000;
+const redonePauseMs = 20;
 /** No manager accepts a connection for so long: said in the log, and tried on. */
 const knockMsMax = 5_000;
 /** A manager's work for one handshake: as many nodes as there are spread theirs over as long. */
@@ -178,12 +180,22 @@ export class AgentSession implements Session {
   }
 
   /** An address for a container made by hand. Throws `unavailable` while no manager is in session, and what it answers. */
-  attach(request: AttachRequest, signal: AbortSignal): Promise<Task> {
+  async attach(request: AttachRequest, signal: AbortSignal): Promise<Task> {
+    await this.#untilRedone(signal);
     return this.#manager().unary("Attach", request, { signal });
   }
 
   async detach(taskIds: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#untilRedone(signal);
     await this.#manager().unary("Detach", { TaskIDs: taskIds }, { signal });
+  }
+
+  /** While the line is made anew for a certificate's sake, nobody is refused for that. */
+  async #untilRedone(signal: AbortSignal): Promise<void> {
+    const { world } = this.#options;
+    const deadline = world.monotonic() + redoneMsMax;
+    while (this.#redone !== null && !this.#isOpen && world.monotonic() < deadline)
+      await world.sleep(redonePauseMs, signal);
   }
 
   #manager(): Client<"Dispatch"> {
@@ -352,6 +364,7 @@ export class AgentSession implements Session {
   async #opened(manager: string): Promise<void> {
     this.#options.log.info({ manager }, "in session with a manager");
     this.#isOpen = true;
+    this.#redone = null;
     this.#refused = "";
     this.#options.opened?.();
     await this.#prefer(manager);

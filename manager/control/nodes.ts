@@ -3,7 +3,7 @@
 import type { Cluster, Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc.ts";
-import { banned, withSpec } from "../identity/admit.ts";
+import { asManager, banned, withSpec } from "../identity/admit.ts";
 import { clusterOf } from "../identity/join.ts";
 import { checkDemotion } from "../identity/managers.ts";
 import type { Change, State } from "../store/types.ts";
@@ -34,7 +34,8 @@ export function nodeHandlers(context: ControlContext): NodeHandlers {
         checkSpecVersion(node, request.Version);
         const spec = request.Spec ?? node.Spec;
         check(state, node, spec);
-        const object = spec === undefined ? node : withSpec(node, spec);
+        const changed = spec === undefined ? node : withSpec(node, spec);
+        const object = spec?.Role === "manager" ? asManager(changed) : changed;
         return { changes: [{ op: "put", kind: "node", object }], result: {} };
       }),
     RemoveNode: (request, caller) =>

@@ -37,11 +37,20 @@ const certificateMsMax = 90 * 24 * 60 * 60 * 1000;
 export function banned(cluster: Cluster, node: Node, now: number): readonly Change[] {
   if (node.Certificate?.WasManager !== true) return [];
   const expiryMs = (cluster.Spec?.CAConfig?.NodeCertExpiry ?? 0) / 1e6;
-  const latest = Math.max(Date.parse(node.Certificate.Ends), now + expiryMs);
-  const Until = timestamp(Number.isNaN(latest) ? now + certificateMsMax : latest);
+  // The last one it was given may never have been seen.
+  const latest = Math.max(
+    Date.parse(node.Certificate.Ends) || 0,
+    now + Math.max(expiryMs, certificateMsMax),
+  );
   const still = cluster.RemovedManagers.filter((one) => Date.parse(one.Until) > now);
-  const RemovedManagers = [...still, { ID: node.ID, Until }];
+  const RemovedManagers = [...still, { ID: node.ID, Until: timestamp(latest) }];
   return [{ op: "put", kind: "cluster", object: { ...cluster, RemovedManagers } }];
+}
+
+/** Noted when the node may get a manager's certificate, not when it shows one. */
+export function asManager(node: Node): Node {
+  const { Issuer = "", Ends = "" } = node.Certificate ?? {};
+  return { ...node, Certificate: { Issuer, Ends, WasManager: true } };
 }
 
 /** Throws `unauthenticated` without a certificate, `denied` when its node is not part of this swarm (any more). */

@@ -87,6 +87,7 @@ export async function newCluster(
       Addr: request.AdvertiseAddr,
       FeatureLevel: featureLevel,
     },
+    Certificate: { Issuer: "", Ends: "", WasManager: true },
     Index: 1,
     DataPathAddr: request.DataPathAddr || address,
     Routes: request.Routes,

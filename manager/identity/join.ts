@@ -17,7 +17,7 @@ import type { Caller, Handlers } from "../../proto/rpc.ts";
 import type { Identity, Role } from "../../proto/tls.ts";
 import { isSameToken } from "../../proto/token.ts";
 import type { Change, State, Store } from "../store/types.ts";
-import { callingNode, originOf, roleOf } from "./admit.ts";
+import { asManager, callingNode, originOf, roleOf } from "./admit.ts";
 import type { RootKeyPair } from "./ca.ts";
 import { certify } from "./issue.ts";
 import { Throttle } from "./throttle.ts";
@@ -239,7 +239,7 @@ export function newNode(
   return {
     index,
     changes: [
-      { op: "put", kind: "node", object },
+      { op: "put", kind: "node", object: node.role === "manager" ? asManager(object) : object },
       { op: "put", kind: "cluster", object: { ...cluster, NextNodeIndex: index + 1 } },
     ],
   };
