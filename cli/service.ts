@@ -349,11 +349,20 @@ export const serviceListing: Listing = {
   columns: ["{{.ID}}", "{{.Name}}", "{{.Mode}}", "{{.Replicas}}", "{{.Image}}", "{{.Ports}}"],
 };
 
+/** How far a job is, as Docker's list says it behind what runs. */
+function completions({ Spec: spec, ServiceStatus: status }: Body<Service>): string {
+  const completed = status?.CompletedTasks ?? 0;
+  if (spec?.Mode?.GlobalJob !== undefined)
+    return ` (${completed}/${(status?.DesiredTasks ?? 0) + completed} completed)`;
+  const job = spec?.Mode?.ReplicatedJob;
+  return job === undefined ? "" : ` (${completed}/${job.TotalCompletions ?? 1} completed)`;
+}
+
 export function serviceRow(service: Body<Service>): Row {
   const { Spec: spec, ServiceStatus: status } = service;
   const mode = spec?.Mode;
   const perNode = spec?.TaskTemplate?.Placement?.MaxReplicas ?? 0;
-  const replicas = `${status?.RunningTasks ?? 0}/${status?.DesiredTasks ?? 0}`;
+  const replicas = `${status?.RunningTasks ?? 0}/${status?.DesiredTasks ?? 0}${completions(service)}`;
   return {
     ID: (service.ID ?? "").slice(0, 12),
     Name: spec?.Name ?? "",

@@ -5,7 +5,7 @@ import type { Task } from "../../proto/gen/types.ts";
 import type { Body } from "../body.ts";
 import type { Terminal } from "../terminal.ts";
 import { UsageError } from "../values.ts";
-import { look, ofStack } from "./look.ts";
+import { look } from "./look.ts";
 import { namespaceLabel, stackNameProblem } from "./names.ts";
 
 const pauseMs = 250;
@@ -59,14 +59,20 @@ export async function removeStack(
     }
   }
   if (!isWhole) terminal.warn(`Failed to remove some resources from stack: ${stack}\n`);
-  if (!isDetached) await gone(terminal, stack, signal);
+  const services = had.services.map(({ ID = "" }) => ID);
+  if (!isDetached && services.length > 0) await gone(terminal, stack, services, signal);
   return isWhole;
 }
 
-async function gone(terminal: Terminal, stack: string, signal: AbortSignal): Promise<void> {
+async function gone(
+  terminal: Terminal,
+  stack: string,
+  service: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
   const end = terminal.now() + waitMsMax;
   for (;;) {
-    const query = { filters: ofStack(stack) };
+    const query = { filters: JSON.stringify({ service }) };
     const tasks = await terminal.client.get<readonly Body<Task>[]>("/tasks", { query, signal });
     const left = tasks.filter((task) => !stopped.has(task.Status?.State ?? ""));
     if (left.length === 0) return;

@@ -3,7 +3,7 @@
 import type { ListRequest, Task } from "../../proto/gen/types.ts";
 import type { Handlers } from "../../proto/rpc.ts";
 import { isIngressPort, protocolOf } from "../plan/ports.ts";
-import { expandTask, hasEnded, isUpToDate } from "../plan/tasks.ts";
+import { expandTask, hasEnded, isUpToDate, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 import { type ControlContext, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
@@ -76,7 +76,11 @@ function matchersOf(state: State): Matchers<Task> {
     id: (task, value) => task.ID.startsWith(value),
     name: (task, value) =>
       task.Name.startsWith(value) || nameInService(state, task).startsWith(value),
-    label: (task, value) => hasLabel(task.Labels, value),
+    // Its service's, as in Docker: `docker stack ps` lists so.
+    label: (task, value) => {
+      const service = state.table("service").get(task.ServiceID)?.Spec ?? specOf(state, task);
+      return hasLabel(service?.Labels, value);
+    },
     service: (task, value) => task.ServiceID === idOf(state, "service", value),
     node: (task, value) =>
       task.NodeID === idOf(state, "node", value) || nodeIsNamed(state, task, value),

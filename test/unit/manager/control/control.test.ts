@@ -162,7 +162,10 @@ test("a task of an earlier write is up to date when its service runs the same ag
 
 test("tasks are listed by Docker's filters, with their specs", async () => {
   const { store, control } = await door();
-  const { ID } = await control.CreateService({ Spec: spec(), RegistryAuth: "" }, caller);
+  const { ID } = await control.CreateService(
+    { Spec: { ...spec(), Labels: { tier: "1" } }, RegistryAuth: "" },
+    caller,
+  );
   const [node] = [...store.state.table("node").values()];
   const NodeID = node?.ID ?? "";
   await store.write(
@@ -186,6 +189,8 @@ test("tasks are listed by Docker's filters, with their specs", async () => {
   assert.deepEqual(await list({ node: [NodeID] }), ["aa1"]);
   assert.deepEqual(await list({ name: ["web.2"] }), ["bb2"]);
   assert.deepEqual(await list({ id: ["a"] }), ["aa1"]);
+  assert.deepEqual(await list({ label: ["tier=1"] }), ["aa1", "bb2"]);
+  assert.deepEqual(await list({ label: ["tier=2"] }), []);
   assert.deepEqual(await list({ "up-to-date": ["true"] }), ["aa1", "bb2"]);
   await assert.rejects(list({ bogus: ["x"] }), {
     code: "invalid",
