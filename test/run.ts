@@ -1,6 +1,6 @@
 // `npm test`, after setup and lint: the unit tests, then the end-to-end tests on one lab, which is taken down whatever happens.
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,8 +21,22 @@ function testFiles(folder: string): readonly string[] {
 
 /** The child has our standard streams; its exit code. Ctrl-C reaches it as well, so that we live to clean up. */
 function run(...args: readonly string[]): Promise<number> {
+  return ended(spawn(process.execPath, args, { stdio: "inherit" }));
+}
+
+/** The same, but what it prints comes at its end, so as not to stand among the lines of what runs beside it. */
+async function runBeside(...args: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const said: Buffer[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (bytes: Buffer) => said.push(bytes));
+  const code = await ended(child);
+  process.stdout.write(Buffer.concat(said));
+  return code;
+}
+
+function ended(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { stdio: "inherit" });
     child.on("error", reject);
     child.on("close", (code) => resolve(code ?? 1));
   });
@@ -50,6 +64,9 @@ process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});
 const limits = ["--test-reporter=spec", "--test-timeout", String(fileMsMax)];
 const ofTheLab = (name: string) => name.endsWith("/lab.test.js");
+/** An engine or namespaces of their own on this machine. */
+const withoutLab = (name: string) =>
+  /\/(build|engine|images|keeper|network|reach)[^/]*$/.test(name);
 if (existsSync(runFolder)) {
   console.log("A lab is here already; the tests need a fresh one.");
   await run(program, "lab", "down");
@@ -59,8 +76,16 @@ console.log("Unit tests:");
 const unit = await run("--test", "--test-concurrency=3", ...limits, ...testFiles("unit"));
 console.log("End-to-end tests of the lab itself:");
 const lab = await run("--test", ...limits, ...testFiles("e2e").filter(ofTheLab));
-console.log("End-to-end tests on one lab:");
+console.log("End-to-end tests on one lab, and beside them, printed last, those that need none:");
 const others = testFiles("e2e").filter((name) => !ofTheLab(name));
-// One after the other: they share the lab.
-const whole = await withLab(() => run("--test", "--test-concurrency=1", ...limits, ...others));
+const alone = others.filter(withoutLab);
+const whole = await withLab(async () => {
+  // One after the other: they share the lab; and those that need none are enough for the second core.
+  const inTurn = ["--test", "--test-concurrency=1", ...limits];
+  const codes = await Promise.all([
+    run(...inTurn, ...others.filter((name) => !withoutLab(name))),
+    runBeside(...inTurn, ...alone),
+  ]);
+  return Math.max(...codes);
+});
 process.exitCode = unit || lab || whole;
