@@ -3,10 +3,11 @@
 import {
   type FileKind,
   type FileReference,
+  fileModeDefault,
   fileReferences,
   targetPath,
 } from "../../proto/file-targets.ts";
-import type { ContainerSpec, ServiceSpec } from "../../proto/gen/types.ts";
+import type { ContainerSpec, FileTarget, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { State } from "../store/types.ts";
 
@@ -75,6 +76,28 @@ function conflicting(one: FileReference, other: FileReference, target: string): 
   return invalid(
     `secret reference '${one.name}' and config reference '${other.name}' have a conflicting target: '${target}'`,
   );
+}
+
+/** Owner and mode said: Docker's client would send back what is absent as a mode of nothing. */
+export function withFileDefaults(spec: ServiceSpec): ServiceSpec {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  if (spec.TaskTemplate === undefined || container === undefined) return spec;
+  if (container.Secrets.length + container.Configs.length === 0) return spec;
+  const whole = <T extends { readonly File?: FileTarget }>(reference: T): T => {
+    const { File: file } = reference;
+    if (file === undefined) return reference;
+    const File = {
+      ...file,
+      UID: file.UID || "0",
+      GID: file.GID || "0",
+      Mode: file.Mode ?? fileModeDefault,
+    };
+    return { ...reference, File };
+  };
+  const Secrets = container.Secrets.map(whole);
+  const Configs = container.Configs.map(whole);
+  const ContainerSpec = { ...container, Secrets, Configs };
+  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, ContainerSpec } };
 }
 
 /** Each is there under its id, and has the name that goes with it. Throws `invalid`. */

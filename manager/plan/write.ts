@@ -26,6 +26,7 @@ import {
 import { hasEnded, isJob, isWanted, runsTheSame, specVersionFor } from "./tasks.ts";
 import { revisionOf } from "./update.ts";
 import { validateNetwork, validateService } from "./validate.ts";
+import { withFileDefaults } from "./validate-files.ts";
 
 export interface ServiceWrite {
   readonly changes: readonly Change[];
@@ -50,10 +51,8 @@ export function writeService(
     readonly isRollback?: boolean;
   },
 ): ServiceWrite {
-  const wanted = resolveNetworks(
-    state,
-    options.isRollback === true ? spec : withKept(spec, previous?.Spec),
-  );
+  const asked = options.isRollback === true ? spec : withKept(spec, previous?.Spec);
+  const wanted = withFileDefaults(resolveNetworks(state, asked));
   validateService(state, previous, wanted);
   if (previous === undefined) return createService(state, wanted, options);
   const isSame = runsTheSame(previous.Spec, wanted);

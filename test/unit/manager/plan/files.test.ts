@@ -280,7 +280,7 @@ test("one secret may have several targets, and a mode of nothing is a mode", () 
   const secrets = service.Spec?.TaskTemplate?.ContainerSpec?.Secrets;
   assert.deepEqual(
     secrets?.map(({ File }) => File?.Mode),
-    [0, undefined],
+    [0, 0o444],
   );
 });
 
