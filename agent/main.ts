@@ -41,7 +41,7 @@ export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promi
     if (runtime !== undefined) await serve(config, runtime, keeper, log, signal);
   } catch (error) {
     // A socket that somebody else listens at is no better than a machine that lacks something.
-    if (!["unsupported", "conflict"].includes(asSwarmError(error).code)) throw error;
+    if (!["unsupported", "conflict", "invalid"].includes(asSwarmError(error).code)) throw error;
     await keeper.ask({ do: "cannotRun", reason: messageOf(error) }).catch(() => {
       throw error;
     });
@@ -123,6 +123,9 @@ async function serve(
     },
     hosts,
     scope.signal,
+    config.tlsverify
+      ? { ca: config.tlscacert, certificate: config.tlscert, key: config.tlskey }
+      : null,
   );
   scope.defer(() => api.close());
   log.info({ version, pid: process.pid }, "agent started");

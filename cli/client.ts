@@ -1,7 +1,16 @@
-// A client of the Docker Engine REST API over a unix socket or plain TCP, with node:http alone.
+// A client of the Docker Engine REST API over a unix socket, TCP, TLS or ssh, with node's own HTTP alone.
 
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  type ClientRequest,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
+import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
+import { type ClientTls, dial, parseTarget, type Target, tlsOptions } from "./dial.ts";
+
+export type { ClientTls } from "./dial.ts";
 
 export const defaultHost = "unix:///run/tsswarm/docker.sock";
 /** The API version we speak. */
@@ -43,15 +52,17 @@ export class DaemonClient {
   /** Hears what the daemon warns of beside its answers. */
   onWarning: ((sentence: string) => void) | null = null;
   readonly #version: string;
-  readonly #target:
-    | { readonly socketPath: string }
-    | { readonly host: string; readonly port: number };
+  readonly #target: Target;
 
-  /** `host`: unix:///path or tcp://host:port; throws on anything else. `version`: of the API, for older daemons. */
-  constructor(host: string = defaultHost, version: string = apiVersion) {
+  /** `host`: unix:///path, tcp://host:port or ssh://user@host; throws on anything else. `version`: of the API, for older daemons. */
+  constructor(
+    host: string = defaultHost,
+    version: string = apiVersion,
+    tls: ClientTls | null = null,
+  ) {
     this.host = host;
     this.#version = version;
-    this.#target = parseHost(host);
+    this.#target = parseTarget(host, tls);
   }
 
   get<T = unknown>(path: string, options: CallOptions = {}): Promise<T> {
@@ -112,8 +123,7 @@ export class DaemonClient {
     const json = options.body === undefined ? null : Buffer.from(JSON.stringify(options.body));
     const body = options.bytes ?? json;
     const type = options.bytes === undefined ? "application/json" : "application/octet-stream";
-    const request = httpRequest({
-      ...this.#target,
+    const request = this.#send({
       method,
       path: `/v${this.#version}${path}${queryText(options.query)}`,
       headers: {
@@ -125,6 +135,22 @@ export class DaemonClient {
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     return { request, body };
+  }
+
+  #send(options: RequestOptions): ClientRequest {
+    const target = this.#target;
+    switch (target.kind) {
+      case "unix":
+        return httpRequest({ ...options, socketPath: target.socketPath });
+      case "tcp":
+        return httpRequest({ ...options, host: target.host, port: target.port });
+      case "tls": {
+        const { host, port, tls } = target;
+        return httpsRequest({ ...options, host, port, ...tlsOptions(host, tls), agent: false });
+      }
+      case "ssh":
+        return httpRequest({ ...options, createConnection: () => dial(target) });
+    }
   }
 
   #unreachable(error: Error & { code?: string }, signal?: AbortSignal): Error {
@@ -142,13 +168,6 @@ export class DaemonClient {
       `the connection to the tsswarm daemon at ${this.host} broke: ${error.message}`,
     );
   }
-}
-
-function parseHost(host: string): { socketPath: string } | { host: string; port: number } {
-  if (host.startsWith("unix://")) return { socketPath: host.slice("unix://".length) };
-  const tcp = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d+)\/?$/.exec(host);
-  if (tcp !== null) return { host: (tcp[1] ?? "").replace(/^\[|\]$/g, ""), port: Number(tcp[2]) };
-  throw new Error(`invalid host "${host}": unix:///path or tcp://host:port is expected`);
 }
 
 function queryText(query: Query = {}): string {

@@ -33,6 +33,10 @@ export function addDaemonCommands(program: Command, doors: Doors): void {
     .option("--registry-mirror <url>", "a mirror that is asked first; repeatable", collect)
     .option("--swarm-default-advertise-addr <address>", "the address that other nodes use")
     .option("--mtu <bytes>", "of the way between the nodes")
+    .option("--tlsverify", "on TCP, ask clients for a certificate")
+    .option("--tlscacert <path>", "the CA of the clients' certificates")
+    .option("--tlscert <path>", "this daemon's certificate")
+    .option("--tlskey <path>", "and its key")
     .option("--docker-socket", "listen on /var/run/docker.sock too")
     .option("-D, --debug", "the same as --log-level debug")
     .action(async (flags: DaemonFlags) => {
@@ -63,6 +67,10 @@ export interface DaemonFlags {
   readonly logLevel?: string;
   readonly swarmDefaultAdvertiseAddr?: string;
   readonly mtu?: string;
+  readonly tlsverify?: boolean;
+  readonly tlscacert?: string;
+  readonly tlscert?: string;
+  readonly tlskey?: string;
   readonly dockerSocket?: boolean;
   readonly debug?: boolean;
 }
@@ -111,6 +119,10 @@ function settingsOf(flags: DaemonFlags): Record<string, unknown> {
     "log-level": flags.debug === true ? "debug" : flags.logLevel,
     "swarm-default-advertise-addr": flags.swarmDefaultAdvertiseAddr,
     mtu: flags.mtu === undefined ? undefined : Number(flags.mtu),
+    tlsverify: flags.tlsverify,
+    tlscacert: flags.tlscacert,
+    tlscert: flags.tlscert,
+    tlskey: flags.tlskey,
     "docker-socket": flags.dockerSocket,
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));

@@ -99,6 +99,18 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   version: ["version --format '{{.Server.Version}}'"],
   info: ["info --format '{{.Swarm.LocalNodeState}}'"],
   doctor: ["doctor", "doctor --repair"],
+  "context create": [
+    "context create far --docker host=ssh://root@192.0.2.10",
+    "context create far --docker host=tcp://192.0.2.10:2376,ca=ca.pem,cert=cert.pem,key=key.pem",
+  ],
+  "context update": ["context update --description 'in Ulm' far"],
+  "context export": ["context export far far.tar"],
+  "context import": ["context import far far.tar"],
+  "context ls": ["context ls"],
+  "context use": ["context use far", "context use default"],
+  "context show": ["context show"],
+  "context inspect": ["context inspect far"],
+  "context rm": ["context rm far"],
   daemon: ["daemon", "daemon --config-file /etc/tsswarm/daemon.json --log-level debug"],
 };
 

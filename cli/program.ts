@@ -4,9 +4,11 @@ import type { OutputConfiguration } from "commander";
 import { DockerCommand, explain } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
+import { addContextCommands } from "./context.ts";
 import { addDaemonCommands } from "./daemon.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import type { Doors } from "./doors.ts";
+import type { ConnectFlags } from "./endpoint.ts";
 import { addExamples } from "./examples.ts";
 import { addExecCommand } from "./exec.ts";
 import { addImageCommands } from "./image.ts";
@@ -16,7 +18,7 @@ import { addFileCommands } from "./secret.ts";
 import { addServiceCommands } from "./service.ts";
 import { addStackCommands } from "./stack/commands.ts";
 import { addSwarmCommands } from "./swarm.ts";
-import { addSystemCommands, ownVersion } from "./system.ts";
+import { addDialCommand, addSystemCommands, ownVersion } from "./system.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 
 /** Runs one command; the exit code. */
@@ -33,7 +35,7 @@ export async function runProgram(args: readonly string[], doors: Doors): Promise
 
 export function buildProgram(
   doors: Doors,
-  connect: (host: string | undefined) => Terminal,
+  connect: (flags: ConnectFlags) => Terminal,
   result: { code: number },
   output: OutputConfiguration = {},
 ): DockerCommand {
@@ -47,12 +49,19 @@ export function buildProgram(
     )
     .option(
       "-H, --host <url>",
-      "Daemon to talk to: unix:///path or tcp://host:port (or TSSWARM_HOST)",
+      "Daemon to talk to: unix:///path, tcp://host:port or ssh://user@host (or TSSWARM_HOST)",
     )
+    .option("-c, --context <string>", "Name of the context to use (overrides DOCKER_CONTEXT)")
+    .option("--config <string>", "Location of client config files (default ~/.docker)")
+    .option("--tls", "Use TLS; implied by --tlsverify")
+    .option("--tlscacert <string>", "Trust certs signed only by this CA")
+    .option("--tlscert <string>", "Path to TLS certificate file")
+    .option("--tlskey <string>", "Path to TLS key file")
+    .option("--tlsverify", "Use TLS and verify the remote")
     .exitOverride()
     .configureOutput(output)
     .enablePositionalOptions();
-  const open = () => connect(program.opts<{ host?: string }>().host);
+  const open = () => connect(program.opts<ConnectFlags>());
   addSwarmCommands(program, open);
   addNodeCommands(program, open);
   addServiceCommands(program, open);
@@ -65,6 +74,8 @@ export function buildProgram(
   addImageCommands(program, open);
   addSystemCommands(program, open);
   addDoctorCommand(program, open);
+  addContextCommands(program, open);
+  addDialCommand(program, open);
   addDaemonCommands(program, doors);
   program
     .command("lab")

@@ -1,9 +1,15 @@
 // What a command has around it: the daemon's client, where to print, whether anybody watches.
 
-import { type CallOptions, DaemonClient, DaemonError, defaultHost } from "./client.ts";
+import { apiVersion, type CallOptions, DaemonClient, DaemonError } from "./client.ts";
+import { configFolder } from "./config-file.ts";
+import { type ConnectFlags, resolveWay, type Way } from "./endpoint.ts";
 
 export interface Terminal {
   readonly client: DaemonClient;
+  /** The folder of config.json, which we share with Docker's client. */
+  readonly configFolder: string;
+  /** What was said about the daemon to speak to. */
+  readonly flags: ConnectFlags;
   print(text: string): void;
   warn(text: string): void;
   /** Whether standard output is a terminal: progress is redrawn in place. */
@@ -13,17 +19,17 @@ export interface Terminal {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-export function openTerminal(host: string | undefined): Terminal {
+export function openTerminal(flags: ConnectFlags): Terminal {
   const { env } = process;
-  const named = host ?? env["TSSWARM_HOST"] ?? env["DOCKER_HOST"];
-  const client = new DaemonClient(named === undefined || named === "" ? defaultHost : named);
-  const told = new Set<string>();
-  client.onWarning = (sentence) => {
-    if (!told.has(sentence)) process.stderr.write(`WARNING: ${sentence}\n`);
-    told.add(sentence);
-  };
+  let client: DaemonClient | null = null;
   return {
-    client,
+    /** Not before it is needed: some commands speak to no daemon, and mend what would lead to none. */
+    get client(): DaemonClient {
+      client ??= openClient(resolveWay(flags, env));
+      return client;
+    },
+    configFolder: configFolder(flags.config, env),
+    flags,
     print: (text) => process.stdout.write(text),
     warn: (text) => process.stderr.write(text),
     isInteractive: process.stdout.isTTY === true,
@@ -32,9 +38,19 @@ export function openTerminal(host: string | undefined): Terminal {
   };
 }
 
+function openClient({ host, tls }: Way): DaemonClient {
+  const client = new DaemonClient(host, apiVersion, tls);
+  const told = new Set<string>();
+  client.onWarning = (sentence) => {
+    if (!told.has(sentence)) process.stderr.write(`WARNING: ${sentence}\n`);
+    told.add(sentence);
+  };
+  return client;
+}
+
 /** The same without its progress; warnings are still heard. */
 export function silenced(terminal: Terminal): Terminal {
-  return { ...terminal, isInteractive: false, print: () => {} };
+  return { ...terminal, client: terminal.client, isInteractive: false, print: () => {} };
 }
 
 /** Does the same for every name, goes on after a failure, and says at the end which code it comes to. */

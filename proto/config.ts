@@ -13,6 +13,11 @@ const daemonConfig = z.strictObject({
   "data-root": absolute.default("/var/lib/tsswarm"),
   "exec-root": absolute.default("/run/tsswarm"),
   hosts: z.array(host).min(1).default(["unix:///run/tsswarm/docker.sock"]),
+  /** TCP hosts ask callers for a certificate of this CA; without it they listen on loopback alone. */
+  tlsverify: z.boolean().default(false),
+  tlscacert: z.string().default(""),
+  tlscert: z.string().default(""),
+  tlskey: z.string().default(""),
   "docker-socket": z.boolean().default(false),
   containerd: absolute.default("/run/containerd/containerd.sock"),
   "containerd-namespace": z.string().min(1).default("tsswarm"),

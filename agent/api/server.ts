@@ -2,6 +2,7 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
@@ -29,25 +30,24 @@ import { listenOnSocket } from "./socket.ts";
 import { addSwarm } from "./swarm.ts";
 import { addSystem } from "./system.ts";
 import { addTasks } from "./tasks.ts";
+import { apiServer, listenOnTcp, refusePages, type TlsFiles, tcpPlace } from "./tcp.ts";
 import type { ApiContext } from "./types.ts";
 import { apiVersion, versionOf, withoutVersion } from "./versions.ts";
 import { addVolumes } from "./volumes.ts";
 
 const bodyBytesMax = 4 * 1024 * 1024;
-const headerBytesMax = 64 * 1024;
 const parameterLengthMax = 4096;
-const connectionsMax = 1024;
-/** An archive may take its time. */
-const requestMsMax = 6 * 3_600_000;
 
 /**
- * Listens on every host (`unix:///path`) until closed or aborted. Errors: `conflict` (someone else listens there),
- * `unsupported` (tcp hosts), `unavailable`.
+ * Listens on every host (`unix:///path`, `tcp://host:port`) until closed or aborted; on TCP with these files, without them only on
+ * loopback. Errors: `conflict` (someone else listens there), `unsupported` (TCP for everyone, files that can not be used), `invalid`,
+ * `unavailable`.
  */
 export async function openApi(
   context: ApiContext,
   hosts: readonly string[],
   signal: AbortSignal,
+  tls: TlsFiles | null = null,
 ): Promise<{ close(): Promise<void> }> {
   const servers: FastifyInstance[] = [];
   const asked = new AsyncLocalStorage<FastifyReply>();
@@ -60,10 +60,15 @@ export async function openApi(
   signal.addEventListener("abort", () => void close(), { once: true });
   try {
     for (const host of hosts) {
-      const server = build(withWarnings(context, asked), asked);
+      const place = tcpPlace(host, tls !== null);
+      const kind = place === null ? "unix" : tls === null ? "plain" : tls;
+      const server = build(withWarnings(context, asked), asked, kind);
       servers.push(server);
       await server.ready();
-      await listenOnSocket(server.server, pathOf(host));
+      if (place === null) await listenOnSocket(server.server, pathOf(host));
+      else await listenOnTcp(server.server, place);
+      if (kind === "plain")
+        context.log.warn({ host }, "every program on this machine may use the API as root");
       context.log.info({ host }, "the API listens");
     }
   } catch (error) {
@@ -77,8 +82,8 @@ function pathOf(host: string): string {
   const path = /^unix:\/\/(\/.+)$/.exec(host)?.[1];
   if (path === undefined)
     throw new SwarmError(
-      "unsupported",
-      `cannot listen on ${host}: only unix:///path is available in this version of tsswarm`,
+      "invalid",
+      `cannot listen on ${host}: unix:///path or tcp://HOST:PORT is expected`,
     );
   return path;
 }
@@ -99,12 +104,15 @@ function withWarnings(context: ApiContext, asked: AsyncLocalStorage<FastifyReply
   };
 }
 
-function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): FastifyInstance {
+function build(
+  context: ApiContext,
+  asked: AsyncLocalStorage<FastifyReply>,
+  kind: "unix" | "plain" | TlsFiles,
+): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
-    requestTimeout: requestMsMax,
-    http: { maxHeaderSize: headerBytesMax },
+    serverFactory: (handler) => apiServer(handler, typeof kind === "string" ? null : kind),
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: parameterLengthMax },
     rewriteUrl: (request) => withoutVersion(request.url ?? "/"),
@@ -115,7 +123,6 @@ function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): Fas
       reply.raw.end(JSON.stringify({ message: answer.message }));
     },
   });
-  app.server.maxConnections = connectionsMax;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (request, body, done) => {
     if (request.routeOptions.config.streamsBody === true) done(null, body);
@@ -126,6 +133,7 @@ function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): Fas
   app.addHook("onRequest", async (request, reply) => {
     for (const [name, value] of Object.entries(commonHeaders(context)))
       reply.raw.setHeader(name, value);
+    if (kind === "plain") refusePages(request.headers);
     versionOf(request.originalUrl);
   });
   // The docker CLI knows an error's JSON only by exactly this type.
@@ -152,7 +160,7 @@ function build(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): Fas
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
   for (const add of families) add(app, context);
-  serveUpgrades(app, context);
+  serveUpgrades(app, context, kind === "plain");
   return app;
 }
 
@@ -184,18 +192,24 @@ function pathnameOf(request: FastifyRequest): string {
 }
 
 /** Requests that ask to leave HTTP never reach fastify. */
-function serveUpgrades(app: FastifyInstance, context: ApiContext): void {
+function serveUpgrades(app: FastifyInstance, context: ApiContext, isPlain: boolean): void {
   const open = new Set<Duplex>();
-  // fastify closes connections only when it has opened the socket itself.
-  app.addHook("preClose", async () => {
-    for (const socket of open) socket.destroy();
-    app.server.closeAllConnections();
-  });
-  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  // Also those that are still shaking hands.
+  app.server.on("connection", (socket: Socket) => {
     open.add(socket);
     socket.once("close", () => open.delete(socket));
+  });
+  // fastify closes only what it has opened itself.
+  app.addHook("preClose", async () => {
+    const closed = new Promise<void>((resolve) => app.server.close(() => resolve()));
+    for (const socket of open) socket.destroy();
+    app.server.closeAllConnections();
+    await closed;
+  });
+  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const headers = commonHeaders(context);
     const answer = async () => {
+      if (isPlain) refusePages(request.headers);
       const taken = await take(request, socket, head, headers);
       versionOf(taken.path);
       const path = withoutVersion(taken.path);

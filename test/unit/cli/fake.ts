@@ -30,7 +30,11 @@ export interface Outcome {
 export const now = Date.parse("2026-01-01T12:00:00Z");
 
 /** Runs one command line against a daemon that answers so. */
-export async function runCommand(line: readonly string[], answers: Answers = {}): Promise<Outcome> {
+export async function runCommand(
+  line: readonly string[],
+  answers: Answers = {},
+  options: { readonly configFolder?: string; readonly environment?: Terminal["environment"] } = {},
+): Promise<Outcome> {
   const asked: Asked[] = [];
   const folder = mkdtempSync(join(tmpdir(), "tsswarm-cli-"));
   const path = join(folder, "docker.sock");
@@ -58,6 +62,8 @@ export async function runCommand(line: readonly string[], answers: Answers = {})
   let [out, err, code] = ["", "", 0];
   const terminal: Terminal = {
     client: new DaemonClient(`unix://${path}`),
+    configFolder: options.configFolder ?? folder,
+    flags: {},
     print: (text) => {
       out += text;
     },
@@ -66,7 +72,7 @@ export async function runCommand(line: readonly string[], answers: Answers = {})
     },
     isInteractive: false,
     now: () => now,
-    environment: { HOME: "/root" },
+    environment: { HOME: "/root", ...options.environment },
   };
   const never = () => Promise.reject(new Error("not in this test"));
   const doors = {

@@ -91,7 +91,7 @@ test("without a daemon the sentence names its address", async () => {
   });
   assert.throws(
     () => new DaemonClient("ftp://x"),
-    /unix:\/\/\/path or tcp:\/\/host:port is expected/,
+    /unix:\/\/\/path, tcp:\/\/host:port or ssh:\/\/user@host is expected/,
   );
 });
 
