@@ -5,12 +5,14 @@ import { type NodeIdentity, writeCertificate } from "../proto/identity.ts";
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
+import { csrFor } from "./session/identity.ts";
 import { renewCertificate } from "./session/renew.ts";
-import { isOutdated, lifeOf, otherRoot, renewAt } from "./session/renewal.ts";
+import { isOutdated, lifeOf, otherRoot, renewAt, whyOver } from "./session/renewal.ts";
 
 const retryMsMin = 1_000;
 const retryMsMax = 60_000;
-const timerMsMax = 2 ** 31 - 1;
+/** Clocks are set: not too long is waited by a timer. */
+const lookMsMax = 3_600_000;
 /** A manager's work for one certificate: as many nodes as there are spread theirs over as long. */
 const signingMs = 8;
 const spreadMsMin = 200;
@@ -19,6 +21,14 @@ const spreadMsMin = 200;
 export interface Holder {
   readonly identity: NodeIdentity;
   renewed(identity: NodeIdentity): void;
+}
+
+/** The manager process beside us. */
+export interface OwnManager {
+  start(): Promise<void>;
+  /** The next certificate, PEM, when the one there is is over. */
+  recertify(csr: string): Promise<string>;
+  renewed(): Promise<void>;
 }
 
 export interface CertificatesOptions {
@@ -57,6 +67,23 @@ export class Certificates {
     });
   }
 
+  /** A manager has the CA's key: one that was off for longer than its certificate lived makes itself another. */
+  async revived(identity: NodeIdentity, manager: OwnManager): Promise<NodeIdentity> {
+    const { directory, world, log } = this.#options;
+    if (identity.role !== "manager" || whyOver(identity, world.now()) === "") return identity;
+    try {
+      await manager.start();
+      const certificate = await manager.recertify(await csrFor(identity.key));
+      const revived = { ...identity, certificate };
+      await writeCertificate(directory, revived);
+      await manager.renewed();
+      return revived;
+    } catch (error) {
+      log.error({ error: messageOf(error) }, "this manager's certificate is over");
+      return identity;
+    }
+  }
+
   /** Until the signal aborts. */
   async run(holder: Holder, signal: AbortSignal): Promise<void> {
     const { world, log } = this.#options;
@@ -73,7 +100,7 @@ export class Certificates {
         const isWanted = this.#info !== null && isOutdated(holder.identity, this.#info);
         const waitMs = renewAt(certificate, chance) - world.now();
         if (!isWanted && waitMs > 0) {
-          await this.#sleep(Math.min(timerMsMax, waitMs), signal);
+          await this.#sleep(Math.min(lookMsMax, waitMs), signal);
           continue;
         }
         if (isWanted) await world.sleep(world.random() * this.#spreadMs(), signal);

@@ -12,7 +12,6 @@ import {
   readIdentity,
   removeIdentity,
   removeKeyring,
-  writeCertificate,
   writePrivately,
 } from "../proto/identity.ts";
 import { Keyring, keyringFile } from "../proto/keyring.ts";
@@ -33,6 +32,17 @@ import { Vault } from "./engine/vault.ts";
 import { noSession } from "./locked.ts";
 import { taskLogs } from "./logs.ts";
 import { ManagerProcess } from "./manager-process.ts";
+import {
+  alreadyMember,
+  leavingLocked,
+  leavingManager,
+  noInit,
+  noSwarm,
+  notMember,
+  onlyWorker,
+  outside,
+  stateOutside,
+} from "./membership-words.ts";
 import { watchAddresses } from "./moved.ts";
 import type { Network, NetworkCheck } from "./network/types.ts";
 import { NodeOverlayDoor } from "./overlay-door.ts";
@@ -44,9 +54,8 @@ import {
   towardsOthers,
 } from "./own-addresses.ts";
 import type { PerformerOptions } from "./perform.ts";
-import { createKeyAndCsr, csrFor } from "./session/identity.ts";
+import { createKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
-import { whyOver } from "./session/renewal.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
 import { type Addresses, readAddresses } from "./settings.ts";
 import { Swarm } from "./swarm.ts";
@@ -54,16 +63,6 @@ import { Swarm } from "./swarm.ts";
 const roleRetryMs = 1_000;
 /** Joining answers once the first assignments are here, or after this long without them. */
 const firstWordMsMax = 10_000;
-
-const alreadyMember =
-  'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
-const notMember = "This node is not part of a swarm";
-const leavingLocked =
-  "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.";
-const noSwarm =
-  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
-const onlyWorker =
-  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
 
 export interface MembershipOptions {
   readonly config: DaemonConfig;
@@ -133,25 +132,8 @@ export class NodeMembership implements Membership {
     }
     const identity = await readIdentity(this.#folder("identity"), this.#keyring);
     if (identity === null) return;
-    await this.#enter(await this.#revived(identity));
+    await this.#enter(await this.#certificates.revived(identity, this.#manager));
     if (identity.role === "manager") this.#wantRole("manager");
-  }
-
-  /** A manager has the CA's key: one that was off for longer than its certificate lived makes itself another. */
-  async #revived(identity: NodeIdentity): Promise<NodeIdentity> {
-    const { world, log } = this.#options;
-    if (identity.role !== "manager" || whyOver(identity, world.now()) === "") return identity;
-    try {
-      await this.#manager.start();
-      const certificate = await this.#manager.recertify(await csrFor(identity.key));
-      const revived = { ...identity, certificate };
-      await writeCertificate(this.#folder("identity"), revived);
-      await this.#manager.renewed();
-      return revived;
-    } catch (error) {
-      log.error({ error: messageOf(error) }, "this manager's certificate is over");
-      return identity;
-    }
   }
 
   local(): LocalNode {
@@ -544,39 +526,6 @@ export class NodeMembership implements Membership {
   #folder(name: string): string {
     return join(this.#options.config["data-root"], name);
   }
-}
-
-const noInit: InitRequest = {
-  CSR: "",
-  ListenAddr: "",
-  AdvertiseAddr: "",
-  DataPathAddr: "",
-  DataPathPort: 0,
-  DefaultAddrPool: [],
-  SubnetSize: 0,
-  Availability: "",
-  Routes: [],
-  ForceNewCluster: false,
-};
-
-const stateOutside = { out: "inactive", busy: "pending", locked: "locked" } as const;
-
-const outside = {
-  error: "",
-  nodeId: "",
-  nodeAddr: "",
-  clusterId: "",
-  isManager: false,
-  managers: [],
-} as const;
-
-/** Docker's sentences. */
-function leavingManager(others: number): string {
-  const attempt =
-    "You are attempting to leave the swarm on a node that is participating as a manager.";
-  if (others <= 0)
-    return `${attempt} Removing the last manager erases all current state of the swarm. Use \`--force\` to ignore this message.`;
-  return `${attempt} ${others} of ${others + 1} managers would be left, and more than half have to run. Run \`node demote\` for it on a manager first, or use \`--force\` to suppress this message.`;
 }
 
 function dataPathPort(port: number): number {

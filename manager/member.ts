@@ -435,7 +435,9 @@ class NodeAddresses {
     this.#world = world;
   }
 
+  /** As long as nothing is known, everyone is. */
   has(host: string): boolean {
+    if (this.#store.state.cluster === undefined) return true;
     const now = this.#world.monotonic();
     if (now - this.#readAt >= nodeAddressesMs) {
       this.#readAt = now;
