@@ -14,6 +14,7 @@ import {
   updateDefaults,
   updateRules,
 } from "./defaults.ts";
+import { fleetOf } from "./fleet.ts";
 import { constraintsOf, fits, Placement } from "./place.ts";
 import type { Slot } from "./slot.ts";
 import { withFurtherSubnet } from "./subnets.ts";
@@ -154,7 +155,7 @@ export class Context {
   }
 
   node(id: string): Node | undefined {
-    return this.state.table("node").get(id);
+    return fleetOf(this.state).node(id);
   }
 
   newTask(

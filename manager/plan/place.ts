@@ -9,6 +9,7 @@ import {
   matches,
   parseConstraint,
 } from "./constraints.ts";
+import { type Fleet, fleetOf } from "./fleet.ts";
 import {
   type Amounts,
   claim,
@@ -18,11 +19,11 @@ import {
   nothingHeld,
   wantedOf,
 } from "./generic.ts";
-import { Heap, type Placed } from "./heap.ts";
 import { nodeTest } from "./neighbours.ts";
 import { dynamicPortMax, dynamicPortMin, isIngressPort, portKey, protocolOf } from "./ports.ts";
+import { type Leaf, SpreadTree } from "./spread.ts";
 import { endedAt, hasEnded, isAssigned, isWanted, specOf, stateOf } from "./tasks.ts";
-import { bump, hostPortKeys, reservationOf, type Usage, usageOf } from "./usage.ts";
+import { bump, hostPortKeys, noUsage, reservationOf, type Usage } from "./usage.ts";
 
 /** So many of a service version on one node within the window, and other nodes come first. */
 export const failuresMax = 3;
@@ -37,17 +38,17 @@ type Filter =
   | "ports"
   | "replicas";
 
-interface Candidate extends Placed {
+interface Candidate extends Leaf {
   readonly node: Node;
-  /** Among all nodes, by id: decides between equals. */
+  /** Its place in the fleet: decides between equals. */
   readonly rank: number;
   /** Shared with other plans until something is placed here. */
   usage: Usage;
   isOwnUsage: boolean;
   ofService: number;
-  readonly isFailing: boolean;
+  isFailing: boolean;
   /** One bit for each preference that it satisfies, the first the highest. */
-  readonly preferred: number;
+  preferred: number;
 }
 
 /** What a task of the service needs of its node. */
@@ -64,21 +65,20 @@ export interface Needs {
 export class Placement {
   readonly #state: State;
   readonly #needs: Needs;
-  readonly #candidates = new Map<string, Candidate>();
-  /** Nodes that no task of the service may go to, and by which filter. */
-  readonly #refused = new Map<string, Filter>();
+  readonly #fleet: Fleet;
+  /** In the fleet's order: a candidate, or by which filter no task of the service may go there. */
+  readonly #places: (Candidate | Filter)[] = [];
   /** Nodes that have had room. What is placed here only ever takes room away. */
-  readonly #open: Heap<Candidate>;
+  readonly #open: SpreadTree<Candidate>;
   /** Nodes without room, by the filter that said so. */
   readonly #full = new Map<string, Filter>();
-  readonly #spreadBy: readonly string[];
-  readonly #isBefore: (a: Candidate, b: Candidate) => boolean;
   readonly #isBinpack: boolean;
   /** Tasks in `ofService`, by id. */
   readonly #counted: Set<string>;
 
   constructor(state: State, service: Service, now: number) {
     this.#state = state;
+    this.#fleet = fleetOf(state);
     this.#needs = needsOf(service.Spec);
     const { fixed, neighbours } = constraintsFor(state, service);
     const preferences = service.Spec?.TaskTemplate?.Placement?.Preferences ?? [];
@@ -87,27 +87,55 @@ export class Placement {
     );
     const own = countOwn(state, service, now);
     this.#counted = own.counted;
-    for (const node of state.table("node").values()) {
-      const filter = neighbours.every((fits) => fits(node))
-        ? fixedFilter(node, service.Spec, fixed)
-        : "neighbours";
-      if (filter !== null) this.#refused.set(node.ID, filter);
-      else
-        this.#candidates.set(node.ID, {
-          node,
-          rank: this.#candidates.size,
-          position: -1,
-          usage: usageOf(state, node.ID),
-          isOwnUsage: false,
-          ofService: own.wanted.get(node.ID) ?? 0,
-          isFailing: (own.failures.get(node.ID) ?? 0) >= failuresMax,
-          preferred: wishes.reduce((bits, isWished) => bits * 2 + (isWished(node) ? 1 : 0), 0),
-        });
+    const fixedFilters = this.#fleet.verdicts(service.Spec, (node) =>
+      fixedFilter(node, service.Spec, fixed),
+    );
+    const usages = this.#fleet.usages(state);
+    const candidates: Candidate[] = [];
+    for (const [rank, node] of this.#fleet.nodes.entries()) {
+      const isNear = neighbours.length === 0 || neighbours.every((fits) => fits(node));
+      const filter = fixedFilters[rank] ?? (isNear ? null : "neighbours");
+      if (filter !== null) {
+        this.#places.push(filter);
+        continue;
+      }
+      let preferred = 0;
+      for (const isWished of wishes) preferred = preferred * 2 + (isWished(node) ? 1 : 0);
+      const candidate: Candidate = {
+        node,
+        rank,
+        position: -1,
+        usage: usages[rank] ?? noUsage,
+        isOwnUsage: false,
+        ofService: 0,
+        isFailing: false,
+        preferred,
+      };
+      this.#places.push(candidate);
+      candidates.push(candidate);
+    }
+    for (const [nodeId, count] of own.wanted) {
+      const candidate = this.#candidate(nodeId);
+      if (candidate !== undefined) candidate.ofService = count;
+    }
+    for (const [nodeId, count] of own.failures) {
+      const candidate = this.#candidate(nodeId);
+      if (candidate !== undefined) candidate.isFailing = count >= failuresMax;
     }
     this.#isBinpack = preferences.some(({ Binpack }) => Binpack !== undefined);
-    this.#isBefore = this.#isBinpack ? isFuller : isEmptier;
-    this.#open = new Heap(this.#candidates.values(), this.#isBefore);
-    this.#spreadBy = preferences.flatMap(({ Spread }) => Spread?.SpreadDescriptor ?? []);
+    const spreadBy = preferences.flatMap(({ Spread }) => Spread?.SpreadDescriptor ?? []);
+    const labels = spreadBy.map((descriptor) => this.#fleet.labels(descriptor));
+    this.#open = new SpreadTree(
+      candidates,
+      labels.map((ofNodes) => (candidate: Candidate) => ofNodes[candidate.rank] ?? ""),
+      this.#isBinpack ? isFuller : isEmptier,
+    );
+  }
+
+  #candidate(nodeId: string): Candidate | undefined {
+    const index = this.#fleet.indexOf(nodeId);
+    const place = index === undefined ? undefined : this.#places[index];
+    return typeof place === "object" ? place : undefined;
   }
 
   /**
@@ -120,29 +148,28 @@ export class Placement {
   ): { readonly node: Node } | { readonly why: string } {
     for (const task of replaces) this.#discount(task);
     if (only !== undefined) return this.#chooseOnly(only, replaces);
-    let best = this.#spreadBy.length > 0 ? this.#bestSpread(replaces) : this.#bestOpen();
-    if (this.#spreadBy.length === 0)
-      for (const task of replaces) {
-        const candidate = this.#candidates.get(task.NodeID);
-        if (candidate === undefined || this.#changingFilter(candidate, replaces) !== null) continue;
-        if (best === undefined || this.#isBefore(candidate, best)) best = candidate;
-      }
+    let best = this.#open.best((candidate) => this.#isOpen(candidate));
+    for (const task of replaces) {
+      const candidate = this.#candidate(task.NodeID);
+      if (candidate === undefined || this.#changingFilter(candidate, replaces) !== null) continue;
+      if (best === undefined || this.#open.isBefore(candidate, best)) best = candidate;
+    }
     return best === undefined ? { why: this.#explain() } : { node: best.node };
   }
 
   /** It is leaving: its successor may well go where it was. */
   #discount(task: Task): void {
-    const candidate = this.#candidates.get(task.NodeID);
+    const candidate = this.#candidate(task.NodeID);
     if (candidate === undefined || !this.#counted.delete(task.ID)) return;
     candidate.ofService--;
-    if (!this.#isBinpack) this.#open.improved(candidate);
+    this.#open.counted(candidate, -1, true);
   }
 
   /** The generic resources that a task on the node gets; `replaces` as for `choose`. */
   claim(node: Node, replaces: readonly Task[]): readonly GenericResource[] {
     const { generic } = this.#needs;
     if (generic.size === 0) return [];
-    const candidate = this.#candidates.get(node.ID);
+    const candidate = this.#candidate(node.ID);
     const held = candidate?.usage.generic ?? nothingHeld();
     return claim(node, held, generic, onNode(replaces, node.ID));
   }
@@ -153,7 +180,7 @@ export class Placement {
     hostPorts: readonly { readonly Protocol: string; readonly PublishedPort: number }[],
     generic: readonly GenericResource[] = [],
   ): void {
-    const candidate = this.#candidates.get(nodeId);
+    const candidate = this.#candidate(nodeId);
     if (candidate === undefined) return;
     if (!candidate.isOwnUsage) {
       candidate.usage = {
@@ -170,13 +197,12 @@ export class Placement {
     for (const port of hostPorts)
       bump(candidate.usage.ports, portKey(port.Protocol, port.PublishedPort), 1);
     hold(candidate.usage.generic, generic);
-    if (this.#isBinpack) this.#open.improved(candidate);
-    else this.#open.worsened(candidate);
+    this.#open.counted(candidate, 1, this.#isBinpack);
   }
 
   /** A published port that no task on the node has, beside those given; null when all are taken. */
   freePort(nodeId: string, protocol: string, beside: ReadonlySet<number>): number | null {
-    const ports = this.#candidates.get(nodeId)?.usage.ports;
+    const ports = this.#candidate(nodeId)?.usage.ports;
     for (let port = dynamicPortMin; port <= dynamicPortMax; port++)
       if (!beside.has(port) && !ports?.has(portKey(protocol, port))) return port;
     return null;
@@ -186,38 +212,17 @@ export class Placement {
     nodeId: string,
     replaces: readonly Task[],
   ): { readonly node: Node } | { readonly why: string } {
-    const candidate = this.#candidates.get(nodeId);
-    const filter =
-      candidate === undefined
-        ? (this.#refused.get(nodeId) ?? "ready")
-        : this.#changingFilter(candidate, replaces);
+    const candidate = this.#candidate(nodeId);
+    const place = this.#places[this.#fleet.indexOf(nodeId) ?? -1] ?? "ready";
+    const filter = typeof place === "string" ? place : this.#changingFilter(place, replaces);
     if (candidate !== undefined && filter === null) return { node: candidate.node };
     return { why: explain(new Map([[filter ?? "ready", 1]])) };
   }
 
-  #bestOpen(): Candidate | undefined {
-    for (;;) {
-      const best = this.#open.first;
-      if (best === undefined) return undefined;
-      const filter = this.#changingFilter(best, []);
-      if (filter === null) return best;
-      this.#full.set(best.node.ID, filter);
-      this.#open.removeFirst();
-    }
-  }
-
-  #bestSpread(replaces: readonly Task[]): Candidate | undefined {
-    this.#full.clear();
-    const fitting: Candidate[] = [];
-    for (const candidate of this.#candidates.values()) {
-      const filter = this.#changingFilter(candidate, replaces);
-      if (filter === null) fitting.push(candidate);
-      else this.#full.set(candidate.node.ID, filter);
-    }
-    let best: Candidate | undefined;
-    for (const one of this.#branch(fitting))
-      if (best === undefined || this.#isBefore(one, best)) best = one;
-    return best;
+  #isOpen(candidate: Candidate): boolean {
+    const filter = this.#changingFilter(candidate, []);
+    if (filter !== null) this.#full.set(candidate.node.ID, filter);
+    return filter === null;
   }
 
   #changingFilter(candidate: Candidate, replaces: readonly Task[]): Filter | null {
@@ -245,24 +250,10 @@ export class Placement {
 
   #explain(): string {
     const counts = new Map<Filter, number>();
-    for (const filter of [...this.#refused.values(), ...this.#full.values()])
+    const refused = this.#places.filter((place) => typeof place === "string");
+    for (const filter of [...refused, ...this.#full.values()])
       counts.set(filter, (counts.get(filter) ?? 0) + 1);
     return explain(counts);
-  }
-
-  /** Follows the spread preferences: at each level into the group of nodes that has the fewest of the service's tasks. */
-  #branch(fitting: readonly Candidate[]): readonly Candidate[] {
-    let nodes = fitting;
-    let all: readonly Candidate[] = [...this.#candidates.values()];
-    for (const descriptor of this.#spreadBy) {
-      const sums = new Map<string, number>();
-      for (const one of all) bump(sums, labelOf(one.node, descriptor), one.ofService);
-      const values = [...new Set(nodes.map((one) => labelOf(one.node, descriptor)))].sort();
-      const [best] = values.sort((a, b) => (sums.get(a) ?? 0) - (sums.get(b) ?? 0));
-      nodes = nodes.filter((one) => labelOf(one.node, descriptor) === best);
-      all = all.filter((one) => labelOf(one.node, descriptor) === best);
-    }
-    return nodes;
   }
 }
 
@@ -352,14 +343,6 @@ export function needsOf(spec: ServiceSpec | undefined): Needs {
     .map((port) => portKey(protocolOf(port), port.PublishedPort));
   const replicasMax = spec?.TaskTemplate?.Placement?.MaxReplicas || Number.POSITIVE_INFINITY;
   return { ...reservationOf(spec), ports, generic: wantedOf(spec), replicasMax };
-}
-
-function labelOf(node: Node, descriptor: string): string {
-  if (descriptor.startsWith("node.labels."))
-    return node.Spec?.Labels[descriptor.slice("node.labels.".length)] ?? "";
-  if (descriptor.startsWith("engine.labels."))
-    return node.Description?.Engine?.Labels[descriptor.slice("engine.labels.".length)] ?? "";
-  return "";
 }
 
 /** Spread, as is the rule: the fewest of the service, then the fewest of all. */

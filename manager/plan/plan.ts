@@ -5,6 +5,7 @@ import { stateAfter } from "../store/apply.ts";
 import type { State } from "../store/types.ts";
 import type { Facts } from "./context.ts";
 import { unusedVersions } from "./files.ts";
+import { fleetOf } from "./fleet.ts";
 import type { Group, ServicePlan } from "./groups.ts";
 import { planJob } from "./job.ts";
 import { planAttached, planRemoved, planService } from "./service.ts";
@@ -87,9 +88,23 @@ class View {
     // A service that is split into several transactions was decided on one state; the caller may have moved on.
     if (this.#input.state !== this.#base) return;
     const state = stateAfter(this.#facts.state, transaction, timestamp(this.#input.now));
+    fleetOf(state).advance(this.#facts.state, state, nodesIn(this.#facts.state, transaction));
     // The pools go on: they have counted what they gave.
     this.#facts = { ...this.#facts, state };
   }
+}
+
+/** Nodes whose tasks a transaction changes. */
+function nodesIn(state: State, transaction: Transaction): ReadonlySet<string> {
+  const ids = new Set<string>();
+  for (const change of transaction) {
+    if (change.kind !== "task") continue;
+    const id = change.op === "put" ? change.object.ID : change.id;
+    if (change.op === "put") ids.add(change.object.NodeID);
+    const before = state.table("task").get(id)?.NodeID;
+    if (before !== undefined) ids.add(before);
+  }
+  return ids;
 }
 
 function factsOf(input: PlanInput, state: State): Facts {

@@ -15,12 +15,24 @@ export interface Usage {
   readonly generic: Held;
 }
 
+export const noUsage: Usage = {
+  tasks: 0,
+  nanoCpus: 0,
+  memoryBytes: 0,
+  ports: new Map(),
+  generic: nothingHeld(),
+};
+
 /** A node's list of tasks is the same object as long as none of them changes: what they hold is summed up once. */
 const usages = new WeakMap<readonly Task[], Usage>();
 
 /** Shared: copy before counting in it. */
 export function usageOf(state: State, nodeId: string): Usage {
-  const tasks = state.tasksOfNode(nodeId);
+  return usageOfTasks(state, state.tasksOfNode(nodeId));
+}
+
+/** Of a node that has these tasks. `state` may be null when there are none. */
+export function usageOfTasks(state: State | null, tasks: readonly Task[]): Usage {
   let usage = usages.get(tasks);
   if (usage === undefined) {
     usage = sumUp(state, tasks);
@@ -29,7 +41,7 @@ export function usageOf(state: State, nodeId: string): Usage {
   return usage;
 }
 
-function sumUp(state: State, tasks: readonly Task[]): Usage {
+function sumUp(state: State | null, tasks: readonly Task[]): Usage {
   const usage: Usage = {
     tasks: 0,
     nanoCpus: 0,
@@ -38,7 +50,7 @@ function sumUp(state: State, tasks: readonly Task[]): Usage {
     generic: nothingHeld(),
   };
   for (const task of tasks) {
-    if (hasEnded(task) || !isAssigned(task)) continue;
+    if (state === null || hasEnded(task) || !isAssigned(task)) continue;
     const held = reservationOf(specOf(state, task));
     usage.tasks++;
     usage.nanoCpus += held.nanoCpus;

@@ -91,6 +91,10 @@ export class Facts implements State {
     return groupOf(this.byNode, nodeId);
   }
 
+  tasksByNode(): Groups<Task> {
+    return this.byNode;
+  }
+
   tasksOfNetwork(networkId: string): readonly Task[] {
     return groupOf(this.byNetwork, networkId);
   }

@@ -43,6 +43,8 @@ export interface State {
   serviceIds(): Iterable<string>;
   /** Tasks whose NodeID is this; "" gives the unassigned. */
   tasksOfNode(nodeId: string): readonly Task[];
+  /** All lists that `tasksOfNode` gives, by node id; the same object as long as no task changes. */
+  tasksByNode(): { forEach(look: (tasks: readonly Task[], nodeId: string) => void): unknown };
   /** Tasks attached to a network, also those that have ended and are still kept. */
   tasksOfNetwork(networkId: string): readonly Task[];
   /** Services that have a virtual address on a network. */
