@@ -9,6 +9,7 @@ import { type LogMeasurement, logMeasurements, measureLog } from "./log/measure.
 import type { Measurement } from "./measurement.ts";
 import { ourSide } from "./ours.ts";
 import { installPeer, peerSide } from "./peer.ts";
+import { measurePlanner, plannerMeasurements } from "./planner.ts";
 import type { Failure, Figure, Sample, SideName } from "./record.ts";
 import { scale } from "./scale.ts";
 import { Cluster } from "./services.ts";
@@ -19,7 +20,7 @@ import { traffic } from "./traffic.ts";
 const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic, ...scale];
 
 const usage = `npm run bench -- [OPTIONS]
-  --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements].join(", ")}
+  --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements, ...plannerMeasurements].join(", ")}
   --runs N        how often each (3)
   --json FILE     write every run's figures
   --with-peer     the same on a Docker Swarm of three hosts (log: on etcd), in turn, and the ratios
@@ -34,6 +35,7 @@ async function main(): Promise<number> {
   const options = parseArguments(process.argv.slice(2), [
     ...all.map((measurement) => measurement.name),
     ...logMeasurements,
+    ...plannerMeasurements,
   ]);
   if (options.help) {
     console.log(usage);
@@ -48,6 +50,7 @@ async function main(): Promise<number> {
   try {
     if (options.withPeer) await installPeer(stop.signal);
     await measureLogs(options, results, stop.signal);
+    await measurePlans(options, results, stop.signal);
     await measureAll(sides, options, results, stop.signal);
   } finally {
     for (const side of sides.toReversed())
@@ -75,6 +78,24 @@ async function measureLogs(
           results,
           signal,
         );
+}
+
+/** In this process: no lab, no peer. */
+async function measurePlans(
+  options: Arguments,
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const chosen = plannerMeasurements.filter((name) => options.measurements.includes(name));
+  for (let round = 1; round <= options.runs; round++)
+    for (const measurement of chosen)
+      await record(
+        { measurement, side: "tsswarm", round },
+        async () => measurePlanner(measurement),
+        options,
+        results,
+        signal,
+      );
 }
 
 async function measureAll(
