@@ -50,9 +50,11 @@ export class Judge {
     const now = world.monotonic();
     this.#liveness.setPeriod((state.cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0) / 1e6);
     for (const node of state.table("node").values()) {
-      const isFormer = node.ID === formerLeader?.nodeId;
-      const others = formerLeader === null ? now + startGraceMs : now;
-      this.#liveness.expect(node.ID, isFormer ? formerLeader.heardAt : others, verdictOf(node));
+      const verdict = verdictOf(node);
+      if (node.ID === formerLeader?.nodeId)
+        this.#liveness.expectSilent(node.ID, formerLeader.heardAt, now, verdict);
+      else
+        this.#liveness.expect(node.ID, formerLeader === null ? now + startGraceMs : now, verdict);
     }
   }
 

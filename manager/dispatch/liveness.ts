@@ -16,6 +16,8 @@ const periodMsDefault = 1_000;
  */
 const graceMs = 70_000;
 const probeMs = 100;
+/** Elections may take longer than a node takes to be lost: whoever leads then asks its host some times first. */
+const watchedMsMin = 1_000;
 /** A host that answers a probe is asked again after this. */
 const probeAnsweredMs = 1_000;
 /** After a time in which nobody watched (all managers were away, a node has just joined) agents get so long to come. */
@@ -86,6 +88,12 @@ export class Liveness {
       probedAt: Number.NEGATIVE_INFINITY,
       isLeaving: false,
     });
+  }
+
+  /** One that has been silent since then, before anybody here watched it: its host is asked for a while before it counts as lost. */
+  expectSilent(nodeId: string, heardAt: number, now: number, verdict: Verdict | null): void {
+    const lostMs = lostPeriods * this.#periodMs;
+    this.expect(nodeId, Math.max(heardAt, now + watchedMsMin - lostMs), verdict);
   }
 
   forget(nodeId: string): void {

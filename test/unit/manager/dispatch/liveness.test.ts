@@ -179,3 +179,21 @@ test("a longer heartbeat period makes the manager wait longer", () => {
     if (liveness.tick(now).transitions.length > 0) downAt = now;
   assert.equal(downAt, 21_000);
 });
+
+for (const heardMs of [500, 3_000, 9_000])
+  test(`a former leader that was silent for ${heardMs} ms is asked for a second at least before it counts as lost`, () => {
+    const start = 10_000;
+    const lostAt = (answersFrom: number): number | null => {
+      const liveness = new Liveness(start);
+      liveness.expectSilent("h1", start - heardMs, start, "ready");
+      for (let now = start; now < start + 20_000; now += tickMs) {
+        const { transitions, probes } = liveness.tick(now);
+        for (const node of probes) if (now >= answersFrom) liveness.probeAnswered(node, now);
+        if (transitions.length > 0) return now - start;
+      }
+      return null;
+    };
+    assert.equal(lostAt(Number.POSITIVE_INFINITY), Math.max(4_200 - heardMs, 1_000));
+    // Its host lives, and answers a little late.
+    assert.equal(lostAt(start + 700), null);
+  });
