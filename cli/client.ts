@@ -8,6 +8,8 @@ import {
 } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { type ClientTls, dial, parseTarget, type Target, tlsOptions } from "./dial.ts";
 
 export type { ClientTls } from "./dial.ts";
@@ -35,7 +37,7 @@ export class ConnectionError extends Error {
 }
 
 export interface Query {
-  readonly [key: string]: string | number | boolean | undefined;
+  readonly [key: string]: string | number | boolean | readonly string[] | undefined;
 }
 
 export interface CallOptions {
@@ -43,6 +45,8 @@ export interface CallOptions {
   readonly body?: unknown;
   /** Sent as they are, instead of a JSON body. */
   readonly bytes?: Buffer;
+  /** The same, as it comes. */
+  readonly stream?: Readable;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
@@ -90,7 +94,12 @@ export class DaemonClient {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request.on("response", resolve);
       request.on("error", (error) => reject(this.#unreachable(error, options.signal)));
-      request.end(body);
+      if (options.stream === undefined) request.end(body);
+      else
+        pipeline(options.stream, request).catch((error: Error) => {
+          // A daemon that refuses early closes what it has not read: its answer says why.
+          if (!request.destroyed) request.destroy(error);
+        });
     });
     if ((response.statusCode ?? 500) >= 400) throw await errorOf(response);
     const warning = /^\d+ \S+ "(.*)"$/.exec(response.headers["warning"]?.toString() ?? "")?.[1];
@@ -130,6 +139,7 @@ export class DaemonClient {
         Host: "tsswarm",
         "User-Agent": "tsswarm",
         ...(body === null ? {} : { "Content-Type": type, "Content-Length": body.length }),
+        ...(options.stream === undefined ? {} : { "Content-Type": "application/x-tar" }),
         ...options.headers,
       },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
@@ -173,7 +183,8 @@ export class DaemonClient {
 function queryText(query: Query = {}): string {
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(query))
-    if (value !== undefined)
+    if (typeof value === "object") for (const each of value) search.append(key, each);
+    else if (value !== undefined)
       search.set(key, typeof value === "boolean" ? (value ? "1" : "0") : `${value}`);
   const text = search.toString();
   return text === "" ? "" : `?${text}`;

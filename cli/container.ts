@@ -4,7 +4,7 @@ import { DaemonError } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
 import { copyOut, since, untilInterrupted } from "./streams.ts";
 import { ago, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
-import { forEach, type Terminal } from "./terminal.ts";
+import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { collect, count, filters } from "./values.ts";
 
 interface Summary {
@@ -28,14 +28,15 @@ interface Summary {
 }
 
 export function addContainerCommands(program: DockerCommand, open: () => Terminal): void {
-  addPs(program, open);
+  addPs(program, "ps", open);
   addInspect(program, open);
   addLogs(program, open);
 }
 
-function addPs(program: DockerCommand, open: () => Terminal): void {
+/** `ps`, and `container ls`. */
+export function addPs(program: DockerCommand, name: string, open: () => Terminal): void {
   program
-    .command("ps")
+    .command(name)
     .description("List containers")
     .option("-a, --all", "Show all containers (default shows just running)")
     .option("-f, --filter <filter>", "Filter output based on conditions provided", collect)
@@ -130,6 +131,7 @@ const kinds: Readonly<Record<string, (name: string) => string>> = {
   container: (name) => `/containers/${name}/json`,
   image: (name) => `/images/${decodeURIComponent(name)}/json`,
   network: (name) => `/networks/${name}`,
+  volume: (name) => `/volumes/${name}`,
   service: (name) => `/services/${name}`,
   task: (name) => `/tasks/${name}`,
   node: (name) => `/nodes/${name}`,
@@ -152,6 +154,21 @@ function addInspect(program: DockerCommand, open: () => Terminal): void {
       const code = await forEach(terminal, names, async (name) => {
         found.push(await findObject(terminal, name, flags.type));
       });
+      terminal.print(inspected(found, flags.format));
+      if (code !== 0) throw new ExitCode(code);
+    });
+}
+
+export function addContainerInspect(group: DockerCommand, open: () => Terminal): void {
+  group
+    .command("inspect")
+    .description("Display detailed information on one or more containers")
+    .argument("<containers...>")
+    .option("-f, --format <string>", "json, or a Go template")
+    .action(async (names: string[], flags: { format?: string }) => {
+      const terminal = open();
+      const path = (name: string) => `/containers/${name}/json`;
+      const { found, code } = await inspectAll(terminal, names, path);
       terminal.print(inspected(found, flags.format));
       if (code !== 0) throw new ExitCode(code);
     });
@@ -185,7 +202,7 @@ interface LogFlags {
   readonly details?: boolean;
 }
 
-function addLogs(program: DockerCommand, open: () => Terminal): void {
+export function addLogs(program: DockerCommand, open: () => Terminal): void {
   program
     .command("logs")
     .description("Fetch the logs of a container")

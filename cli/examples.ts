@@ -90,6 +90,55 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "network ls": ["network ls --filter driver=overlay"],
   "network inspect": ["network inspect front"],
   "network rm": ["network rm front"],
+  run: [
+    "run --rm -it debian bash",
+    "run -d --name web -p 8080:80 -v data:/var/lib/data --restart unless-stopped nginx",
+  ],
+  create: ["create --name db -v data:/var/lib/data postgres"],
+  start: ["start web"],
+  stop: ["stop -t 30 web"],
+  restart: ["restart web"],
+  kill: ["kill -s HUP web"],
+  rm: ["rm -f -v web"],
+  attach: ["attach web"],
+  wait: ["wait web"],
+  pause: ["pause web"],
+  unpause: ["unpause web"],
+  rename: ["rename web web-old"],
+  cp: ["cp web:/etc/nginx/nginx.conf .", "cp ./site web:/usr/share/nginx/html"],
+  top: ["top web", "top web -o pid,comm"],
+  port: ["port web", "port web 80/tcp"],
+  stats: ["stats", "stats web"],
+  diff: ["diff web"],
+  export: ["export -o web.tar web"],
+  commit: ["commit -m 'set up' -c 'CMD [\"run\"]' web registry.lab:5000/web:2"],
+  build: [
+    "build -t registry.lab:5000/web:1 .",
+    "build --target test --build-arg VERSION=2 --secret id=token,src=token.txt .",
+  ],
+  push: ["push registry.lab:5000/web:1", "push --all-tags registry.lab:5000/web"],
+  tag: ["tag web:1 registry.lab:5000/web:1"],
+  rmi: ["rmi web:1"],
+  save: ["save -o web.tar web:1"],
+  load: ["load -i web.tar"],
+  import: ["import rootfs.tar.gz base:1"],
+  history: ["history web:1"],
+  "image prune": ["image prune -a --filter until=24h"],
+  "container prune": ["container prune -f"],
+  "volume create": [
+    "volume create data",
+    "volume create -o type=nfs -o o=addr=192.0.2.5,rw -o device=:/export data",
+  ],
+  "volume ls": ["volume ls --filter dangling=true"],
+  "volume rm": ["volume rm data"],
+  "volume inspect": ["volume inspect data"],
+  "volume prune": ["volume prune -a"],
+  "volume backup": ["volume backup data data.tar"],
+  "volume restore": ["volume restore data data.tar"],
+  "system df": ["system df"],
+  "system prune": ["system prune --volumes"],
+  "builder prune": ["builder prune -f"],
+  events: ["events --since 10m --filter type=container"],
   ps: ["ps", "ps -a --filter label=com.docker.swarm.service.name=web"],
   inspect: ["inspect --format '{{.State.Pid}}' web.1.0ujf8b2m…"],
   logs: ["logs -f web.1.0ujf8b2m…"],
@@ -133,5 +182,14 @@ function addBelow(command: Command, path: readonly string[]): void {
 
 function examplesOf(path: string): readonly string[] {
   if (path === "completion") return [completionExample];
-  return (examples[path] ?? []).map((line) => `tsswarm ${line}`);
+  const known = examples[path];
+  if (known !== undefined) return known.map((line) => `tsswarm ${line}`);
+  // `container run` is `run`, `image rm` is rmi.
+  const [group = "", verb = ""] = path.split(" ");
+  const long: Readonly<Record<string, string>> = {
+    ...{ "container ls": "ps", "image ls": "images", "image rm": "rmi" },
+  };
+  const short = long[path] ?? verb;
+  if (!["container", "image", "system"].includes(group)) return [];
+  return (examples[short] ?? []).map((line) => `tsswarm ${line}`);
 }

@@ -1,8 +1,7 @@
 // `tsswarm exec`: a command in a running container, with a terminal if wanted.
 
-import type { Socket } from "node:net";
 import { type DockerCommand, ExitCode } from "./command.ts";
-import { copyOut } from "./streams.ts";
+import { converse, terminalSize } from "./conversation.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, environment, UsageError } from "./values.ts";
 
@@ -72,50 +71,12 @@ async function execute(
     return 0;
   }
   const { socket, head } = await client.hijack(`/exec/${id}/start`, { Detach: false, Tty: isTty });
-  await converse(terminal, socket, head, { id, isTty, isInteractive: flags.interactive === true });
+  const isInteractive = flags.interactive === true;
+  await converse(terminal, socket, head, {
+    resizePath: `/exec/${id}/resize`,
+    isTty,
+    isInteractive,
+  });
   const { ExitCode: code } = await client.get<{ ExitCode?: number | null }>(`/exec/${id}/json`);
   return code ?? 0;
-}
-
-/** Passes everything both ways until the command has ended. */
-async function converse(
-  terminal: Terminal,
-  socket: Socket,
-  head: Buffer,
-  exec: { readonly id: string; readonly isTty: boolean; readonly isInteractive: boolean },
-): Promise<void> {
-  const { stdin } = process;
-  const isRaw = exec.isTty && exec.isInteractive && stdin.isTTY === true;
-  const resize = () => void resizeTo(terminal, exec.id);
-  if (exec.isTty && terminal.isInteractive) {
-    resize();
-    process.stdout.on("resize", resize);
-  }
-  if (isRaw) stdin.setRawMode(true);
-  if (exec.isInteractive) stdin.pipe(socket);
-  try {
-    await copyOut(startingWith(head, socket), exec.isTty);
-  } finally {
-    process.stdout.off("resize", resize);
-    if (isRaw) stdin.setRawMode(false);
-    stdin.unpipe(socket);
-    stdin.pause();
-    socket.destroy();
-  }
-}
-
-async function* startingWith(head: Buffer, socket: Socket): AsyncGenerator<Buffer, void, void> {
-  if (head.length > 0) yield head;
-  for await (const part of socket) yield part as Buffer;
-}
-
-function terminalSize(): { readonly h: number; readonly w: number } {
-  return { h: process.stdout.rows ?? 24, w: process.stdout.columns ?? 80 };
-}
-
-/** The command may have ended already: then there is nothing to resize. */
-async function resizeTo(terminal: Terminal, id: string): Promise<void> {
-  await terminal.client
-    .post(`/exec/${id}/resize`, { query: { ...terminalSize() } })
-    .catch(() => {});
 }

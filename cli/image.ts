@@ -22,16 +22,20 @@ interface PullLine {
   readonly progress?: string;
 }
 
-export function addImageCommands(program: DockerCommand, open: () => Terminal): void {
-  program
+export function addPull(parent: DockerCommand, open: () => Terminal): void {
+  parent
     .command("pull")
     .description("Download an image from a registry")
     .usage("[OPTIONS] NAME[:TAG|@DIGEST]")
     .argument("<name>")
     .option("-q, --quiet", "Suppress verbose output")
     .action((name: string, flags: { quiet?: boolean }) => pull(open(), name, flags.quiet === true));
-  program
-    .command("images")
+}
+
+/** `images`, and `image ls`. */
+export function addImages(parent: DockerCommand, name: string, open: () => Terminal): void {
+  parent
+    .command(name)
     .description("List images")
     .argument("[repository]")
     .option("-a, --all", "Show all images")
@@ -64,7 +68,7 @@ export function parseReference(name: string): { readonly image: string; readonly
     : { image: name.slice(0, colon.index), tag: colon[1] ?? "" };
 }
 
-async function pull(terminal: Terminal, name: string, isQuiet: boolean): Promise<void> {
+export async function pull(terminal: Terminal, name: string, isQuiet: boolean): Promise<void> {
   const { image, tag } = parseReference(name);
   if (!name.includes("@") && !/:[^/]+$/.test(name) && !isQuiet)
     terminal.print(`Using default tag: ${tag}\n`);

@@ -4,6 +4,7 @@ import type { OutputConfiguration } from "commander";
 import { DockerCommand, explain } from "./command.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addContainerCommands } from "./container.ts";
+import { addContainerGroup } from "./container-commands.ts";
 import { addContextCommands } from "./context.ts";
 import { addDaemonCommands } from "./daemon.ts";
 import { addDoctorCommand } from "./doctor.ts";
@@ -11,7 +12,8 @@ import type { Doors } from "./doors.ts";
 import type { ConnectFlags } from "./endpoint.ts";
 import { addExamples } from "./examples.ts";
 import { addExecCommand } from "./exec.ts";
-import { addImageCommands } from "./image.ts";
+import { addImages, addPull } from "./image.ts";
+import { addImageGroup } from "./image-commands.ts";
 import { addNetworkCommands } from "./network.ts";
 import { addNodeCommands } from "./node.ts";
 import { addFileCommands } from "./secret.ts";
@@ -19,7 +21,9 @@ import { addServiceCommands } from "./service.ts";
 import { addStackCommands } from "./stack/commands.ts";
 import { addSwarmCommands } from "./swarm.ts";
 import { addDialCommand, addSystemCommands, ownVersion } from "./system.ts";
+import { addSystemGroup } from "./system-group.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
+import { addVolumeCommands } from "./volume.ts";
 
 /** Runs one command; the exit code. */
 export async function runProgram(args: readonly string[], doors: Doors): Promise<number> {
@@ -71,7 +75,12 @@ export function buildProgram(
   addFileCommands(program, "config", open);
   addContainerCommands(program, open);
   addExecCommand(program, open);
-  addImageCommands(program, open);
+  addPull(program, open);
+  addImages(program, "images", open);
+  addContainerGroup(program, open);
+  addImageGroup(program, open);
+  addVolumeCommands(program, open);
+  addSystemGroup(program, open);
   addSystemCommands(program, open);
   addDoctorCommand(program, open);
   addContextCommands(program, open);

@@ -153,6 +153,7 @@ function hostOf(body: CreateBody): HostConfig {
     Devices: host.Devices,
     DeviceCgroupRules: host.DeviceCgroupRules,
     PidMode: host.PidMode,
+    ...(host.VolumesFrom.length === 0 ? {} : { VolumesFrom: host.VolumesFrom }),
     IpcMode: host.IpcMode === "host" ? "host" : "",
     UTSMode: host.UTSMode,
     CgroupnsMode: host.CgroupnsMode,
@@ -198,13 +199,29 @@ function checkNetwork({ HostConfig: host, Hostname }: CreateBody, mode: string):
 
 function endpointsOf(body: CreateBody, mode: string): LocalSettings["endpoints"] {
   if (mode === "none" || mode === "host" || mode.startsWith("container:")) return {};
-  const endpoints: Record<string, EndpointWish> = { [mode]: { aliases: [], address: "" } };
+  const links = body.HostConfig.Links.map(parseLink);
+  const first: EndpointWish = {
+    ...{ aliases: [], address: "" },
+    ...(links.length === 0 ? {} : { links }),
+  };
+  const endpoints: Record<string, EndpointWish> = { [mode]: first };
   for (const [name, asked] of Object.entries(body.NetworkingConfig)) {
     const key = name === "default" ? "bridge" : name;
     const wish = endpointWish(key, asked ?? {});
-    endpoints[key] = wish;
+    const both = [...(endpoints[key]?.links ?? []), ...(wish.links ?? [])];
+    endpoints[key] = both.length === 0 ? wish : { ...wish, links: both };
   }
   return endpoints;
+}
+
+/** `container`, or `container:name it is called by`; old clients put slashes in front. */
+function parseLink(text: string): { readonly target: string; readonly alias: string } {
+  const [target = "", alias = target, ...more] = text
+    .split(":")
+    .map((part) => part.split("/").at(-1) ?? "");
+  if (target === "" || alias === "" || more.length > 0)
+    throw new SwarmError("invalid", `bad format for links: ${text}`);
+  return { target, alias };
 }
 
 /** Also for network connect. Throws `invalid`, `unsupported`. */
@@ -236,10 +253,14 @@ export function endpointWish(
   if (address !== "" && !isIPv4(address))
     throw new SwarmError("invalid", `invalid IPv4 address: ${address}`);
   refuse((asked.IPAMConfig?.IPv6Address ?? "") !== "", "a fixed IPv6 address (--ip6)");
-  refuse((asked.Links ?? []).length > 0, "links (--link): give the network an alias instead");
   refuse((asked.MacAddress ?? "") !== "", "a fixed MAC address: it follows from the IP address");
   const priority = asked.GwPriority ?? 0;
-  return { aliases, address, ...(priority === 0 ? {} : { gatewayPriority: priority }) };
+  const links = (asked.Links ?? []).map(parseLink);
+  return {
+    ...{ aliases, address },
+    ...(priority === 0 ? {} : { gatewayPriority: priority }),
+    ...(links.length === 0 ? {} : { links }),
+  };
 }
 
 function restartPolicy({ RestartPolicy: asked, AutoRemove }: HostBody): RestartPolicy {
@@ -264,13 +285,12 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 /** Everything that would be accepted and not done. */
 function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void {
   checkLogDriver(host.LogConfig?.Type ?? "");
-  refuse(host.Links.length > 0, "links (--link): use a network of your own, where names resolve");
-  refuse(host.VolumesFrom.length > 0, "--volumes-from: name the volumes instead");
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
   refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
   refuse(!["", "host"].includes(host.UsernsMode), `user namespace mode ${host.UsernsMode}`);
   refuse(!["", "runc"].includes(host.Runtime), `runtime ${host.Runtime}: only runc`);
-  refuse(!["", "host"].includes(host.PidMode), `PID mode ${host.PidMode}: only host`);
+  if (!/^(|host|container:.+)$/.test(host.PidMode))
+    throw new SwarmError("invalid", `invalid PID mode: ${host.PidMode}`);
   refuse(host.IpcMode.startsWith("container:"), `IPC mode ${host.IpcMode}`);
   refuse(!["", "host"].includes(host.UTSMode), `UTS mode ${host.UTSMode}: only host`);
   refuse(MacAddress !== "", "a fixed MAC address: it follows from the IP address");

@@ -3,9 +3,11 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { readPath, writePath } from "../engine/archive.ts";
 import type { VolumeObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { map } from "./fields.ts";
+import { bodyOf } from "./image-transfers.ts";
 import {
   flagFilter,
   labelsMatch,
@@ -15,6 +17,7 @@ import {
   parseBody,
   Query,
 } from "./request.ts";
+import { outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
 const anonymousLabel = "com.docker.volume.anonymous";
@@ -74,6 +77,27 @@ export function addVolumes(app: FastifyInstance, context: ApiContext): void {
     const force = new Query(request).flag("force");
     await engine.removeVolume(parameter(request, "name"), force);
     return reply.code(204).send();
+  });
+
+  app.get("/tsswarm/volumes/:name/archive", async (request, reply) =>
+    engine.withVolume(parameter(request, "name"), (root) =>
+      outflow(
+        reply,
+        "application/x-tar",
+        async (out) => {
+          for await (const chunk of await readPath(root, "/", out.gone)) await out.write(chunk);
+        },
+        () => "",
+      ),
+    ),
+  );
+
+  const streamed = { config: { streamsBody: true } };
+  app.put("/tsswarm/volumes/:name/archive", streamed, async (request, reply) => {
+    await engine.replaceVolume(parameter(request, "name"), (folder) =>
+      writePath(folder, "/", bodyOf(request), { keepsKinds: false }),
+    );
+    return reply.code(200).send();
   });
 
   app.post("/volumes/prune", async (request) => {

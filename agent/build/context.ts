@@ -6,9 +6,9 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { ignoring } from "../../proto/kit/patterns.ts";
 import { decompressed } from "../engine/compression.ts";
 import { insideRoot } from "../engine/rootfs.ts";
-import { ignoring } from "./patterns.ts";
 
 const dockerfileBytesMax = 1024 * 1024;
 

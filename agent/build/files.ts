@@ -16,8 +16,8 @@ import {
 } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { hasPattern, ignoring, matcher } from "../../proto/kit/patterns.ts";
 import { insideRoot } from "../engine/rootfs.ts";
-import { hasPattern, ignoring, matcher } from "./patterns.ts";
 
 const filesMax = 1_000_000;
 

@@ -369,6 +369,9 @@ export class Containers {
     entry.isBare = false;
     try {
       if (entry.record.local !== undefined) entry.record = await local.wire(entry.record);
+      // After a boot a volume's own file system is not mounted any more.
+      for (const { Type, Source } of entry.record.host.Mounts ?? [])
+        if (Type === "volume") await this.#parts.volumes.source(Source);
       const stdio = await this.#pipes.open(entry.record);
       await attachments.connect(id);
       entry.mounts ??= await runtime.snapshotMounts(id);

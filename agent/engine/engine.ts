@@ -85,7 +85,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const objects = new Hub<ObjectEvent>();
   const images = new Images(runtime);
   const records = new Records(dataRoot, log);
-  const volumes = new Volumes(dataRoot);
+  const volumes = new Volumes(dataRoot, libc);
+  await volumes.settle();
   const registries: RegistryOptions = {
     insecure: config["insecure-registries"],
     mirrors: config["registry-mirrors"],
@@ -103,7 +104,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   });
   await wiring.announce();
   const locals = new Locals({
-    ...{ wiring, execRoot, scope, world, log },
+    ...{ wiring, runtime, execRoot, scope, world, log },
     containers: () => containers,
   });
   const imageWork = new ImageOperations({
@@ -163,6 +164,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     for await (const event of runtime.events(signal))
       if (event.kind === "oom") await containers.noteOutOfMemory(event.id);
   });
+  const tell: Engine["tell"] = (event) => objects.emit({ ...event, time: timestamp(world.now()) });
   return {
     pull: imageWork.pull,
     remoteTags: imageWork.remoteTags,
@@ -249,14 +251,47 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     changes: async (id) => listChanges(await runtime.snapshotMounts(containers.find(id).id)),
     withFiles: (id, run) => operations.withFiles(id, run),
     volumes: () => volumes.list(),
-    createVolume: (spec) => volumes.create(spec),
-    removeVolume: (name, force) => operations.removeVolume(name, force),
+    createVolume: async (spec) => {
+      const made = await volumes.create(spec);
+      tell({ kind: "volume", action: "create", id: made.name, attributes: { driver: "local" } });
+      return made;
+    },
+    removeVolume: async (name, force) => {
+      await operations.removeVolume(name, force);
+      tell({ kind: "volume", action: "destroy", id: name, attributes: { driver: "local" } });
+    },
+    withVolume: (name, run) => operations.withVolume(name, run),
+    replaceVolume: (name, unpack) => operations.replaceVolume(name, unpack),
     volumeBytes: (name) => volumes.bytes(name),
     networks: () => networks.list(),
-    createNetwork: (spec) => operations.createNetwork(spec),
-    removeNetwork: (id) => operations.removeNetwork(id),
-    connect: (container, network, wish) => operations.connect(container, network, wish),
-    disconnect: (container, network, force) => operations.disconnect(container, network, force),
+    createNetwork: async (spec) => {
+      const id = await operations.createNetwork(spec);
+      const attributes = { name: spec.name, type: "bridge" };
+      tell({ kind: "network", action: "create", id, attributes });
+      return id;
+    },
+    removeNetwork: async (text) => {
+      const { id, name } = networks.find(text) ?? { id: text, name: text };
+      await operations.removeNetwork(text);
+      tell({ kind: "network", action: "destroy", id, attributes: { name, type: "bridge" } });
+    },
+    connect: async (container, network, wish) => {
+      await operations.connect(container, network, wish);
+      const { id } = containers.find(container);
+      const attributes = { name: network, container: id };
+      tell({
+        kind: "network",
+        action: "connect",
+        id: networks.find(network)?.id ?? network,
+        attributes,
+      });
+    },
+    disconnect: async (container, network, force) => {
+      await operations.disconnect(container, network, force);
+      const attributes = { name: network, container };
+      const id = networks.find(network)?.id ?? network;
+      tell({ kind: "network", action: "disconnect", id, attributes });
+    },
     attachThrough: (door) => wiring.attachThrough(door),
     logs: (id, query, signal) => {
       const record = containers.find(id);
@@ -269,7 +304,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     resizeExec: (execId, rows, columns) => execs.resize(execId, rows, columns),
     inspectExec: (execId) => execs.inspect(execId),
     events: (signal) => hub.listen(AbortSignal.any([signal, scope.signal])),
-    tell: (event) => objects.emit({ ...event, time: timestamp(world.now()) }),
+    tell,
     objectEvents: (signal) => objects.listen(AbortSignal.any([signal, scope.signal])),
     info: () => {
       const states = containers.list().map((container) => container.state.Status);

@@ -6,16 +6,18 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
+import type { Runtime } from "../runtime/types.ts";
 import type { Containers, LocalHooks } from "./containers.ts";
 import { zeroTime } from "./create.ts";
 import type { ContainerFile } from "./records.ts";
 import { isRestarted, isRevived, restartWaitMs } from "./restarts.ts";
-import type { CreateContainer, LocalSettings } from "./types.ts";
+import type { CreateContainer, HostConfig, LocalSettings } from "./types.ts";
 import type { Wiring } from "./wiring.ts";
 
 export interface LocalsParts {
   readonly containers: () => Containers;
   readonly wiring: Wiring;
+  readonly runtime: Runtime;
   readonly execRoot: string;
   readonly scope: Scope;
   readonly world: World;
@@ -33,9 +35,10 @@ export class Locals implements LocalHooks {
     this.#parts = parts;
   }
 
-  place(wanted: CreateContainer, id: string): CreateContainer {
-    const { local } = wanted;
-    if (local === undefined) return wanted;
+  place(asked: CreateContainer, id: string): CreateContainer {
+    const { local } = asked;
+    if (local === undefined) return asked;
+    const wanted = { ...asked, host: this.#withOthers(asked.host) };
     const { networkMode } = local;
     const other = /^container:(.+)$/.exec(networkMode)?.[1];
     if (networkMode === "host") return { ...wanted, networkNamespace: "", networks: {} };
@@ -55,18 +58,53 @@ export class Locals implements LocalHooks {
     };
   }
 
+  /** What it has of other containers: their volumes, and by id the one whose processes it sees. */
+  #withOthers(host: HostConfig): HostConfig {
+    const { VolumesFrom: from = [], PidMode = "", ...rest } = host;
+    const seen = /^container:(.+)$/.exec(PidMode)?.[1];
+    const mode = seen === undefined ? PidMode : `container:${this.#joined(seen).id}`;
+    const mounts = new Map((host.Mounts ?? []).map((mount) => [mount.Target, mount]));
+    for (const text of from) {
+      const [name = "", access = "rw"] = text.split(":");
+      if (!["ro", "rw", "z", "Z"].includes(access))
+        throw new SwarmError("invalid", `invalid mode for volumes-from: ${access}`);
+      for (const mount of this.#joined(name).host.Mounts ?? [])
+        if (!mounts.has(mount.Target) && mount.Type !== "tmpfs")
+          mounts.set(mount.Target, { ...mount, ReadOnly: mount.ReadOnly || access === "ro" });
+    }
+    return { ...rest, PidMode: mode, Mounts: [...mounts.values()] };
+  }
+
   /** Not `not_found`: for clients that would mean the image. */
   #joined(text: string): ContainerFile {
     try {
       return this.#parts.containers().find(text);
     } catch (cause) {
-      const message = `joining network namespace of container: ${messageOf(cause)}`;
+      const message = `joining what is of another container: ${messageOf(cause)}`;
       throw new SwarmError("invalid", message, { cause });
     }
   }
 
   async wire(record: ContainerFile): Promise<ContainerFile> {
+    const seen = /^container:(.+)$/.exec(record.host.PidMode ?? "")?.[1];
+    if (seen !== undefined) await this.#seeProcesses(record.id, seen);
     return this.#parts.wiring.wire(record);
+  }
+
+  /** Where the other's processes are numbered is known only while it runs. */
+  async #seeProcesses(id: string, other: string): Promise<void> {
+    const { runtime } = this.#parts;
+    const { Pid, Status } = this.#joined(other).state;
+    if (Status !== "running")
+      throw new SwarmError(
+        "conflict",
+        `cannot join the PID namespace of a non running container: ${other}`,
+      );
+    const spec = await runtime.containerSpec(id);
+    const namespaces = spec.linux.namespaces.map((each) =>
+      each.type === "pid" ? { ...each, path: `/proc/${Pid}/ns/pid` } : each,
+    );
+    await runtime.putContainerSpec(id, { ...spec, linux: { ...spec.linux, namespaces } });
   }
 
   async unwire(id: string): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { lstat, mkdir, stat } from "node:fs/promises";
+import { lstat, mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Mount } from "../../proto/gen/types.ts";
@@ -94,9 +94,17 @@ async function volume(
   const isNew = await volumes.ensure(name, mount.VolumeOptions?.Labels ?? {});
   const directory = await volumes.source(name);
   const subpath = mount.VolumeOptions?.Subpath ?? "";
-  if (isNew && mount.VolumeOptions?.NoCopy !== true && subpath === "")
+  // One that was made before its first use is filled by that as well; another folder that it stands for never is.
+  const isEmpty =
+    isNew || (directory === volumes.path(name) && (await readdir(directory)).length === 0);
+  if (isEmpty && mount.VolumeOptions?.NoCopy !== true && subpath === "")
     fresh.push({ directory, target });
   const source = subpath === "" ? directory : await insideRoot(directory, subpath);
+  if (!(await exists(source)))
+    throw new SwarmError(
+      "invalid",
+      `volume ${name}: its subpath ${subpath} does not exist: make it first`,
+    );
   return bound(source, target, mount.ReadOnly, "rprivate");
 }
 

@@ -152,6 +152,31 @@ export class Operations {
     await volumes.remove(name);
   }
 
+  async withVolume<T>(name: string, run: (root: string) => Promise<T>): Promise<T> {
+    const { volumes } = this.#parts;
+    if ((await volumes.find(name)) === undefined)
+      throw new SwarmError("not_found", `get ${name}: no such volume`);
+    return run(await volumes.source(name));
+  }
+
+  async replaceVolume(name: string, unpack: (folder: string) => Promise<void>): Promise<void> {
+    const { volumes, containers } = this.#parts;
+    const user = containers
+      .list()
+      .find(
+        ({ state, host }) =>
+          state.Pid !== 0 &&
+          (host.Mounts ?? []).some(({ Type, Source }) => Type === "volume" && Source === name),
+      );
+    if (user !== undefined)
+      throw new SwarmError(
+        "conflict",
+        `volume ${name} is in use by the running container ${user.name}: stop it first`,
+      );
+    await volumes.ensure(name);
+    await volumes.replace(name, unpack);
+  }
+
   async connect(text: string, network: string, wish: EndpointWish): Promise<void> {
     const { containers, wiring } = this.#parts;
     await containers.modify(text, (record) => wiring.connect(record, network, wish));

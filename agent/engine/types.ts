@@ -86,6 +86,8 @@ export interface HostConfig {
   readonly DeviceCgroupRules?: readonly string[];
   /** "" its own, host, or container:ID. */
   readonly PidMode?: string;
+  /** `name[:ro|rw]`: containers whose volumes and binds it gets too. */
+  readonly VolumesFrom?: readonly string[];
   /** "" its own, host, none. */
   readonly IpcMode?: string;
   /** "" its own, or host. */
@@ -109,6 +111,8 @@ export interface EndpointWish {
   readonly address: string;
   /** The default route leads through the network with the highest; absent: 0. */
   readonly gatewayPriority?: number;
+  /** Names by which it finds other containers of the network; they have to run when it starts. */
+  readonly links?: readonly { readonly target: string; readonly alias: string }[];
 }
 
 /** What a container has that somebody made by hand, and no task's container. */
@@ -391,7 +395,7 @@ export interface VolumeSpec {
   /** "": one is made up. */
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** Of the local driver: none, or type=none, o=bind, device=/path. */
+  /** Of the local driver: none; o=bind and device=/path; or type, device and o of a file system, as mount(8) has them. */
   readonly options: Readonly<Record<string, string>>;
 }
 export interface VolumeObject extends VolumeSpec {
@@ -543,6 +547,10 @@ export interface Engine {
   /** Throws `conflict` while a container, running or not, has it. By force nothing is said of one that is not there. */
   removeVolume(name: string, force: boolean): Promise<void>;
   volumeBytes(name: string): Promise<number>;
+  /** Runs with the folder of its files. Throws `not_found`. */
+  withVolume<T>(name: string, run: (root: string) => Promise<T>): Promise<T>;
+  /** Its files are what `unpack` puts into an empty folder. Made when it is not there; `conflict` while something runs with it. */
+  replaceVolume(name: string, unpack: (folder: string) => Promise<void>): Promise<void>;
 
   createExec(id: string, config: ExecConfig): Promise<string>;
   startExec(execId: string, signal: AbortSignal): Promise<ExecStreams>;

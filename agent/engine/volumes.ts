@@ -2,12 +2,14 @@
 
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
+import type { Libc } from "./libc.ts";
 import type { VolumeObject, VolumeSpec } from "./types.ts";
 
 const run = promisify(execFile);
@@ -26,9 +28,22 @@ type VolumeRecord = z.infer<typeof record>;
 
 export class Volumes {
   readonly #directory: string;
+  readonly #libc: Libc | null;
 
-  constructor(dataRoot: string) {
+  /** Without `libc` volumes that are file systems of their own cannot be used. */
+  constructor(dataRoot: string, libc: Libc | null = null) {
     this.#directory = join(dataRoot, "volumes");
+    this.#libc = libc;
+  }
+
+  /** Finishes what a restore under way left when its process ended: the old files, or the new ones, all of them. */
+  async settle(): Promise<void> {
+    for (const name of await readdir(this.#directory).catch(() => [])) {
+      const place = (part: string) => join(this.#directory, name, part);
+      if (!(await isThere(place("_data"))) && (await isThere(place("_old"))))
+        await rename(place("_old"), place("_data"));
+      for (const part of ["_new", "_old"]) await rm(place(part), { recursive: true, force: true });
+    }
   }
 
   /** Where its data is, unless it stands for another folder. Throws `invalid` for what is no name. */
@@ -41,10 +56,44 @@ export class Volumes {
     return join(this.#directory, name, "_data");
   }
 
-  /** What is mounted for it. */
+  /** What is bound for it; a file system of its own is mounted when it is not yet. Throws `unsupported`. */
   async source(name: string): Promise<string> {
     const options = (await this.#record(name))?.options ?? {};
-    return options["device"] ?? this.path(name);
+    if (isBind(options)) return options["device"] ?? "";
+    const path = this.path(name);
+    if (options["type"] !== undefined && !(await isMounted(path))) await this.#mount(path, options);
+    return path;
+  }
+
+  async #mount(path: string, options: Readonly<Record<string, string>>): Promise<void> {
+    if (this.#libc === null) throw new SwarmError("unsupported", "this engine mounts no volumes");
+    const { type = "", device = "", o = "" } = options;
+    const { flags, data } = await mountOptions(o);
+    this.#libc.mount(device, path, type, flags, data);
+  }
+
+  /**
+   * Replaces its files by what `unpack` puts into an empty folder: all of it or nothing, but for volumes that stand for
+   * something else, which are emptied first.
+   */
+  async replace(name: string, unpack: (folder: string) => Promise<void>): Promise<void> {
+    const source = await this.source(name);
+    const place = (part: string) => join(this.#directory, name, part);
+    if (source !== place("_data") || (await isMounted(source))) {
+      for (const each of await readdir(source))
+        await rm(join(source, each), { recursive: true, force: true });
+      await unpack(source);
+      return;
+    }
+    await rm(place("_new"), { recursive: true, force: true });
+    await mkdir(place("_new"), { mode: 0o755 });
+    try {
+      await unpack(place("_new"));
+      await rename(place("_data"), place("_old"));
+      await rename(place("_new"), place("_data"));
+    } finally {
+      for (const part of ["_new", "_old"]) await rm(place(part), { recursive: true, force: true });
+    }
   }
 
   /** True when it was made now, empty; one that stands for another folder never is. */
@@ -79,7 +128,11 @@ export class Volumes {
   }
 
   async remove(name: string): Promise<void> {
-    this.path(name);
+    const path = this.path(name);
+    // What is mounted there is not ours to delete.
+    if (await isMounted(path)) this.#libc?.unmount(path);
+    if (await isMounted(path))
+      throw new SwarmError("conflict", `remove ${name}: it is still mounted at ${path}`);
     await rm(join(this.#directory, name), { recursive: true, force: true });
   }
 
@@ -135,24 +188,61 @@ export class Volumes {
   }
 }
 
-/** Of the local driver's options, those that make a volume stand for another folder of this machine. */
+/** Docker's local driver: another folder of this machine (o=bind), or a file system of its own. */
 async function checkOptions(options: Readonly<Record<string, string>>): Promise<void> {
   const names = Object.keys(options);
   const unknown = names.find((name) => !["type", "o", "device"].includes(name));
   if (unknown !== undefined)
     throw new SwarmError("invalid", `create volume: invalid option: "${unknown}"`);
   if (names.length === 0) return;
-  const { type = "none", o = "", device = "" } = options;
-  if (type !== "none" || o !== "bind")
-    throw new SwarmError(
-      "unsupported",
-      `volumes of type ${type} with options "${o}" are not available in this version of tsswarm: only type=none with o=bind`,
-    );
+  const { type = "", device = "" } = options;
+  if (device === "")
+    throw new SwarmError("invalid", 'create volume: missing required option: "device"');
+  if (!isBind(options)) {
+    if (type === "" || type === "none")
+      throw new SwarmError("invalid", 'create volume: missing required option: "type"');
+    return;
+  }
   if (!device.startsWith("/") || !(await isThere(device)))
     throw new SwarmError(
       "invalid",
       `create volume: the device "${device}" is no absolute path of a folder on this node`,
     );
+}
+
+function isBind(options: Readonly<Record<string, string>>): boolean {
+  return (options["o"] ?? "").split(",").some((word) => word === "bind" || word === "rbind");
+}
+
+/** Words of mount(8) that are flags of mount(2); the rest is the file system's own. */
+const flagWords: Readonly<Record<string, number>> = {
+  ...{ ro: 1, nosuid: 2, nodev: 4, noexec: 8, sync: 16, noatime: 1024, nodiratime: 2048 },
+  ...{ relatime: 1 << 21, rw: 0, suid: 0, dev: 0, exec: 0, async: 0, defaults: 0 },
+};
+
+/** The kernel wants an NFS server's address, people write its name. */
+async function mountOptions(
+  text: string,
+): Promise<{ readonly flags: number; readonly data: string }> {
+  let flags = 0;
+  const data: string[] = [];
+  for (const word of text.split(",").filter((each) => each !== "")) {
+    const flag = flagWords[word];
+    if (flag !== undefined) flags |= flag;
+    else if (word.startsWith("addr=")) {
+      const { address } = await lookup(word.slice("addr=".length));
+      data.push(`addr=${address}`);
+    } else data.push(word);
+  }
+  return { flags, data: data.join(",") };
+}
+
+async function isMounted(path: string): Promise<boolean> {
+  const [own, above] = await Promise.all([
+    stat(path).catch(() => null),
+    stat(dirname(path)).catch(() => null),
+  ]);
+  return own !== null && above !== null && own.dev !== above.dev;
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -203,8 +203,10 @@ export class Wiring {
       try {
         const made = await network.createSandbox(sandboxOf(record, attachments, ports));
         const networks = this.#networks(places, attachments, made.attachments ?? []);
-        await this.#writeHosts(record, networks);
-        return { ...record, networks, ports };
+        const wired = { ...record, networks, ports };
+        await this.#writeHosts(wired, networks);
+        await this.#tellLinked(wired);
+        return wired;
       } catch (error) {
         const isTaken = asSwarmError(error).code === "conflict";
         if (!isTaken || !isAtWill || tries >= portTriesMax) throw error;
@@ -275,13 +277,51 @@ export class Wiring {
     throw allTaken();
   }
 
-  async #writeHosts(record: ContainerFile, networks: Shown): Promise<void> {
+  async #writeHosts(
+    record: ContainerFile,
+    networks: Shown,
+    others: readonly Container[] = this.#parts.list(),
+  ): Promise<void> {
     const path = join(this.#parts.records.path(record.id), "hosts");
     const { Hostname = "" } = record.config;
     const gateway = Object.values(networks)[0]?.Gateway ?? "127.0.0.1";
-    const text = hostsFile(Hostname, networks, record.host.ExtraHosts ?? [], gateway);
+    const extra = [...(record.host.ExtraHosts ?? []), ...this.#linked(record, networks, others)];
+    const text = hostsFile(Hostname, networks, extra, gateway);
     // In place: the file is mounted.
     if ((await readFile(path, "utf8").catch(() => "")) !== text) await writeFile(path, text);
+  }
+
+  /** `name:address` of the containers it is linked to. */
+  #linked(record: ContainerFile, networks: Shown, others: readonly Container[]): readonly string[] {
+    const lines: string[] = [];
+    for (const [name, { links = [] }] of Object.entries(record.local?.endpoints ?? {}))
+      for (const { target, alias } of links) {
+        const other = others.find(({ id, name: own }) => isMeant(target, id, own));
+        const networkId = networks[name]?.NetworkID;
+        const place = Object.values(other?.networks ?? {}).find((n) => n.NetworkID === networkId);
+        if (other === undefined || other.state.Pid === 0 || !place?.IPAddress)
+          throw new SwarmError(
+            "conflict",
+            `Cannot link to a non running container: /${target} AS /${record.name}/${alias}`,
+          );
+        const names = new Set([alias, other.name, other.id.slice(0, 12)]);
+        lines.push(...[...names].map((each) => `${each}:${place.IPAddress}`));
+      }
+    return lines;
+  }
+
+  /** It may have another address now than those had it under that are linked to it. */
+  async #tellLinked(record: ContainerFile): Promise<void> {
+    const { list } = this.#parts;
+    for (const other of list()) {
+      const links = Object.values(other.local?.endpoints ?? {}).flatMap((wish) => wish.links ?? []);
+      if (other.state.Pid === 0 || other.id === record.id) continue;
+      if (!links.some(({ target }) => isMeant(target, record.id, record.name))) continue;
+      const now = list().map((each) =>
+        each.id === record.id ? { ...record, state: { ...record.state, Pid: 1 } } : each,
+      );
+      await this.#writeHosts(other as ContainerFile, other.networks, now).catch(() => {});
+    }
   }
 
   /** Names on this node's own networks are ours to tell; on the swarm's the managers tell them. */
@@ -312,6 +352,10 @@ interface Found {
   readonly id: string;
   readonly name: string;
   readonly overlay: OverlayDoor | null;
+}
+
+function isMeant(target: string, id: string, name: string): boolean {
+  return name === target || id === target || (target.length >= 12 && id.startsWith(target));
 }
 
 function atWill(port: Ports[number]): boolean {

@@ -79,7 +79,8 @@ export class Door {
     args: readonly string[],
     options: Options = {},
   ): { readonly child: ChildProcess; readonly output: Promise<Ran> } {
-    const child = spawn("docker", ["-H", `unix://${this.socket}`, ...args], {
+    const [program, ...before] = options.program ?? ["docker"];
+    const child = spawn(program ?? "docker", [...before, "-H", `unix://${this.socket}`, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
       env: {
         ...process.env,
@@ -114,6 +115,8 @@ export class Door {
 }
 
 interface Options {
+  /** In place of docker. */
+  readonly program?: readonly string[];
   readonly input?: string | Buffer;
   readonly directory?: string;
   readonly environment?: Readonly<Record<string, string>>;

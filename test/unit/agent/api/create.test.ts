@@ -278,11 +278,10 @@ const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
     /invalid value for max-file: 0/,
   ],
   ["a log option", {}, { LogConfig: { Config: { tag: "x" } } }, 501, /the log option tag/],
-  ["links", {}, { Links: ["a:b"] }, 501, /links .* is not available/],
+  ["a link to nothing", {}, { Links: [":b"] }, 400, /bad format for links/],
   ["GPUs", {}, { DeviceRequests: [{ Count: -1 }] }, 501, /--gpus/],
   ["another runtime", {}, { Runtime: "kata" }, 501, /runtime kata/],
-  ["another's processes", {}, { PidMode: "container:a" }, 501, /PID mode container:a/],
-  ["volumes of another", {}, { VolumesFrom: ["a"] }, 501, /--volumes-from/],
+  ["nobody's processes", {}, { PidMode: "container:" }, 400, /invalid PID mode: container:/],
 ];
 for (const [name, body, host, status, sentence] of wrong)
   test(`refused: ${name}`, () => {

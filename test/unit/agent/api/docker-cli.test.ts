@@ -308,8 +308,11 @@ test("docker events tells of containers and services", { skip }, async () => {
 
 test("what is not there yet is said in a sentence", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
-  const ran = await daemon.docker("run", "--link", "a:b", image);
-  assert.match(ran.stderr, /links \(--link\).* is not available in this version of tsswarm/);
+  const ran = await daemon.docker("run", "--gpus", "all", image);
+  assert.match(
+    ran.stderr,
+    /device requests \(--gpus\) is not available in this version of tsswarm/,
+  );
   assert.equal(ran.code, 125);
   assert.equal((await daemon.docker("system", "df")).code, 0);
   assert.equal((await daemon.docker("volume", "ls", "-q")).stdout, "");

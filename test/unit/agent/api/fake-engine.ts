@@ -116,6 +116,8 @@ export class FakeEngine implements Engine {
   importImage: Engine["importImage"] = async () => `sha256:${"c".repeat(64)}`;
   commit: Engine["commit"] = async () => `sha256:${"e".repeat(64)}`;
   withLayers: Engine["withLayers"] = (_id, run) => run("/usr/share/doc/tar");
+  withVolume: Engine["withVolume"] = (_name, run) => run("/usr/share/doc/tar");
+  replaceVolume: Engine["replaceVolume"] = async () => {};
   readonly tagged: string[] = [];
   tagImage: Engine["tagImage"] = async (reference, name) =>
     void this.tagged.push(`${reference} ${name}`);

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { applyChanges } from "../../../../agent/build/config.ts";
 import { parseDockerfile } from "../../../../agent/build/parse.ts";
-import { ignoring, matcher } from "../../../../agent/build/patterns.ts";
 import { divide, neededStages, targetOf } from "../../../../agent/build/stages.ts";
 import { stepOf } from "../../../../agent/build/steps.ts";
 import { expand, splitWords } from "../../../../agent/build/words.ts";
+import { ignoring, matcher } from "../../../../proto/kit/patterns.ts";
 
 const values: Readonly<Record<string, string>> = { A: "one", EMPTY: "", B: "two words" };
 const put = (text: string) => expand(text, (name) => values[name], "\\");

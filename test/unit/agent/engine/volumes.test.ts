@@ -45,7 +45,8 @@ const refused = [
   ["a/b", {}, "invalid", /includes invalid characters/],
   ["x".repeat(300), {}, "invalid", /includes invalid characters/],
   ["a", { colour: "red" }, "invalid", /invalid option: "colour"/],
-  ["a", { type: "nfs", o: "addr=1.2.3.4", device: ":/x" }, "unsupported", /of type nfs/],
+  ["a", { type: "nfs", o: "addr=1.2.3.4" }, "invalid", /missing required option: "device"/],
+  ["a", { device: "/dev/x" }, "invalid", /missing required option: "type"/],
   ["a", { type: "none", o: "bind", device: "/no/such" }, "invalid", /is no absolute path/],
 ] as const;
 for (const [name, options, code, sentence] of refused)

@@ -1,0 +1,305 @@
+// `tsswarm container …` and the short forms: start, stop, restart, kill, rm, pause, rename, wait, top, port, diff, cp, commit …
+
+import { jsonLines } from "./client.ts";
+import { type DockerCommand, ExitCode } from "./command.ts";
+import { addContainerInspect, addLogs, addPs } from "./container.ts";
+import { addCopy } from "./copy.ts";
+import { addExecCommand } from "./exec.ts";
+import { parseReference } from "./image.ts";
+import { confirmed, sayPruned, writeOut } from "./image-commands.ts";
+import { addAttach, addCreate, addRun } from "./run.ts";
+import { align, humanMemory } from "./table.ts";
+import { forEach, type Terminal } from "./terminal.ts";
+import { collect, count, filters } from "./values.ts";
+
+type Open = () => Terminal;
+type Parent = DockerCommand;
+
+export function addContainerGroup(program: Parent, open: Open): void {
+  const group = program.command("container").description("Manage containers") as Parent;
+  for (const parent of [program, group]) {
+    addRun(parent, open);
+    addCreate(parent, open);
+    addAttach(parent, open);
+    addCopy(parent, open);
+    addEnding(parent, open);
+    addSimple(parent, open);
+    addQuestions(parent, open);
+    addCommit(parent, open);
+  }
+  addPs(group, "ls", open);
+  addLogs(group, open);
+  addExecCommand(group, open);
+  addContainerInspect(group, open);
+  addPrune(group, open);
+}
+
+function pathOf(name: string): string {
+  return `/containers/${encodeURIComponent(name)}`;
+}
+
+/** Says each name once it is done; the code at the end. */
+async function each(
+  terminal: Terminal,
+  names: readonly string[],
+  act: (name: string) => Promise<unknown>,
+): Promise<void> {
+  const code = await forEach(terminal, names, async (name) => {
+    await act(name);
+    terminal.print(`${name}\n`);
+  });
+  if (code !== 0) throw new ExitCode(code);
+}
+
+function addEnding(parent: Parent, open: Open): void {
+  for (const verb of ["stop", "restart"] as const)
+    parent
+      .command(verb)
+      .description(`${verb === "stop" ? "Stop" : "Restart"} one or more containers`)
+      .usage("[OPTIONS] CONTAINER [CONTAINER...]")
+      .argument("<containers...>")
+      .option("-s, --signal <string>", "Signal to send to the container")
+      .option("-t, --time <int>", "Seconds to wait before killing the container", count)
+      .action((names: string[], flags: { signal?: string; time?: number }) => {
+        const terminal = open();
+        const query = { t: flags.time, signal: flags.signal };
+        return each(terminal, names, (name) =>
+          terminal.client.post(`${pathOf(name)}/${verb}`, { query }),
+        );
+      });
+  parent
+    .command("kill")
+    .description("Kill one or more running containers")
+    .usage("[OPTIONS] CONTAINER [CONTAINER...]")
+    .argument("<containers...>")
+    .option("-s, --signal <string>", "Signal to send to the container")
+    .action((names: string[], { signal }: { signal?: string }) => {
+      const terminal = open();
+      return each(terminal, names, (name) =>
+        terminal.client.post(`${pathOf(name)}/kill`, { query: { signal } }),
+      );
+    });
+  parent
+    .command("rm")
+    .description("Remove one or more containers")
+    .usage("[OPTIONS] CONTAINER [CONTAINER...]")
+    .argument("<containers...>")
+    .option("-f, --force", "Force the removal of a running container (uses SIGKILL)")
+    .option("-v, --volumes", "Remove anonymous volumes associated with the container")
+    .action((names: string[], flags: { force?: boolean; volumes?: boolean }) => {
+      const terminal = open();
+      const query = { force: flags.force === true, v: flags.volumes === true };
+      return each(terminal, names, (name) => terminal.client.delete(pathOf(name), { query }));
+    });
+}
+
+function addSimple(parent: Parent, open: Open): void {
+  for (const [verb, words] of [
+    ["start", "Start one or more stopped containers"],
+    ["pause", "Pause all processes within one or more containers"],
+    ["unpause", "Unpause all processes within one or more containers"],
+  ] as const)
+    parent
+      .command(verb)
+      .description(words)
+      .usage("CONTAINER [CONTAINER...]")
+      .argument("<containers...>")
+      .action((names: string[]) => {
+        const terminal = open();
+        return each(terminal, names, (name) => terminal.client.post(`${pathOf(name)}/${verb}`));
+      });
+  parent
+    .command("rename")
+    .description("Rename a container")
+    .argument("<container>")
+    .argument("<name>")
+    .action(async (container: string, name: string) => {
+      await open().client.post(`${pathOf(container)}/rename`, { query: { name } });
+    });
+  parent
+    .command("wait")
+    .description("Block until one or more containers stop, then print their exit codes")
+    .usage("CONTAINER [CONTAINER...]")
+    .argument("<containers...>")
+    .action(async (names: string[]) => {
+      const terminal = open();
+      const code = await forEach(terminal, names, async (name) => {
+        const ended = await terminal.client.post<{ StatusCode: number }>(`${pathOf(name)}/wait`);
+        terminal.print(`${ended.StatusCode}\n`);
+      });
+      if (code !== 0) throw new ExitCode(code);
+    });
+}
+
+interface Ports {
+  readonly NetworkSettings: {
+    readonly Ports: Readonly<
+      Record<string, readonly { readonly HostIp: string; readonly HostPort: string }[] | null>
+    >;
+  };
+}
+
+function addQuestions(parent: Parent, open: Open): void {
+  parent
+    .command("top")
+    .description("Display the running processes of a container")
+    .argument("<container>")
+    .argument("[ps...]", "options of ps")
+    .allowUnknownOption()
+    .action(async (name: string, options: string[]) => {
+      const terminal = open();
+      const query = { ps_args: options.join(" ") };
+      const top = await terminal.client.get<{ Titles: string[]; Processes: string[][] }>(
+        `${pathOf(name)}/top`,
+        { query },
+      );
+      terminal.print(align([top.Titles, ...top.Processes]));
+    });
+  parent
+    .command("port")
+    .description("List port mappings or a specific mapping for the container")
+    .usage("CONTAINER [PRIVATE_PORT[/PROTO]]")
+    .argument("<container>")
+    .argument("[port]")
+    .action(async (name: string, port: string | undefined) => {
+      const terminal = open();
+      const { NetworkSettings } = await terminal.client.get<Ports>(`${pathOf(name)}/json`);
+      const wanted = port === undefined || port.includes("/") ? port : `${port}/tcp`;
+      const lines = Object.entries(NetworkSettings.Ports ?? {}).flatMap(([inside, places]) =>
+        (places ?? []).map(({ HostIp, HostPort }) => ({ inside, place: `${HostIp}:${HostPort}` })),
+      );
+      const chosen = lines.filter(({ inside }) => wanted === undefined || inside === wanted);
+      if (wanted !== undefined && chosen.length === 0)
+        throw new Error(`Error: No public port '${wanted}' published for ${name}`);
+      for (const { inside, place } of chosen)
+        terminal.print(wanted === undefined ? `${inside} -> ${place}\n` : `${place}\n`);
+    });
+  parent
+    .command("diff")
+    .description("Inspect changes to files or directories on a container's filesystem")
+    .argument("<container>")
+    .action(async (name: string) => {
+      const terminal = open();
+      const changes = await terminal.client.get<
+        readonly { Kind: 0 | 1 | 2; Path: string }[] | null
+      >(`${pathOf(name)}/changes`);
+      for (const { Kind, Path } of changes ?? []) terminal.print(`${"CAD"[Kind]} ${Path}\n`);
+    });
+  parent
+    .command("export")
+    .description("Export a container's filesystem as a tar archive")
+    .argument("<container>")
+    .option("-o, --output <string>", "Write to a file, instead of STDOUT")
+    .action(async (name: string, { output }: { output?: string }) =>
+      writeOut(await open().client.open("GET", `${pathOf(name)}/export`), output),
+    );
+  addStats(parent, open);
+}
+
+interface Stats {
+  readonly name?: string;
+  readonly id?: string;
+  readonly cpu_stats?: Cpu;
+  readonly precpu_stats?: Cpu;
+  readonly memory_stats?: { readonly usage?: number; readonly limit?: number };
+  readonly pids_stats?: { readonly current?: number };
+}
+interface Cpu {
+  readonly cpu_usage?: { readonly total_usage?: number };
+  readonly system_cpu_usage?: number;
+  readonly online_cpus?: number;
+}
+
+function addStats(parent: Parent, open: Open): void {
+  parent
+    .command("stats")
+    .description("Display container(s) resource usage statistics, once")
+    .usage("[OPTIONS] [CONTAINER...]")
+    .argument("[containers...]")
+    .option("--no-stream", "Disable streaming stats and only pull the first result")
+    .action(async (asked: string[]) => {
+      const terminal = open();
+      const names =
+        asked.length > 0
+          ? asked
+          : (await terminal.client.get<readonly { Id: string }[]>("/containers/json")).map(
+              ({ Id }) => Id,
+            );
+      const rows = await Promise.all(
+        names.map(async (name) => {
+          const response = await terminal.client.open("GET", `${pathOf(name)}/stats`, {
+            query: { stream: false },
+          });
+          for await (const line of jsonLines(response)) return statsRow(line as Stats);
+          return [];
+        }),
+      );
+      const titles = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"];
+      terminal.print(align([titles, ...rows]));
+    });
+}
+
+function statsRow(stats: Stats): readonly string[] {
+  const [now, before] = [stats.cpu_stats, stats.precpu_stats];
+  const used = (now?.cpu_usage?.total_usage ?? 0) - (before?.cpu_usage?.total_usage ?? 0);
+  const passed = (now?.system_cpu_usage ?? 0) - (before?.system_cpu_usage ?? 0);
+  const cpu = passed > 0 ? (used / passed) * (now?.online_cpus ?? 1) * 100 : 0;
+  const { usage = 0, limit = 0 } = stats.memory_stats ?? {};
+  return [
+    (stats.id ?? "").slice(0, 12),
+    (stats.name ?? "").replace(/^\//, ""),
+    `${cpu.toFixed(2)}%`,
+    `${humanMemory(usage)} / ${humanMemory(limit)}`,
+    String(stats.pids_stats?.current ?? 0),
+  ];
+}
+
+interface CommitFlags {
+  readonly author?: string;
+  readonly change?: readonly string[];
+  readonly message?: string;
+  readonly pause: boolean;
+}
+
+function addCommit(parent: Parent, open: Open): void {
+  parent
+    .command("commit")
+    .description("Create a new image from a container's changes")
+    .usage("[OPTIONS] CONTAINER [REPOSITORY[:TAG]]")
+    .argument("<container>")
+    .argument("[name]")
+    .option("-a, --author <string>", "Author")
+    .option("-c, --change <list>", "Apply Dockerfile instruction to the created image", collect)
+    .option("-m, --message <string>", "Commit message")
+    .option("--no-pause", "Do not pause the container during commit")
+    .action(async (container: string, name: string | undefined, flags: CommitFlags) => {
+      const terminal = open();
+      const { image: repo, tag } =
+        name === undefined ? { image: "", tag: "" } : parseReference(name);
+      const { Id } = await terminal.client.post<{ Id: string }>("/commit", {
+        query: {
+          ...{ container, repo, tag, pause: flags.pause, changes: flags.change ?? [] },
+          ...{ author: flags.author ?? "", comment: flags.message ?? "" },
+        },
+      });
+      terminal.print(`${Id}\n`);
+    });
+}
+
+function addPrune(group: Parent, open: Open): void {
+  group
+    .command("prune")
+    .description("Remove all stopped containers")
+    .option("--filter <filter>", "Provide filter values", collect)
+    .option("-f, --force", "Do not prompt for confirmation")
+    .action(async (flags: { filter?: readonly string[]; force?: boolean }) => {
+      const terminal = open();
+      await confirmed(terminal, flags.force === true, "This will remove all stopped containers.");
+      const query = { filters: filters(flags.filter) };
+      const pruned = await terminal.client.post<{
+        ContainersDeleted?: readonly string[] | null;
+        SpaceReclaimed: number;
+      }>("/containers/prune", { query });
+      sayPruned(terminal, "Containers", pruned.ContainersDeleted ?? [], pruned.SpaceReclaimed);
+    });
+}
