@@ -105,9 +105,15 @@ export class Histories {
     });
   }
 
+  /** A disk that was full a moment ago may count as full for a little longer. */
   async cleanUp(host: string): Promise<void> {
     const door = new Door(host);
-    for (const { id } of this.#registers) await door.remove(id);
+    for (const { id, name } of this.#registers)
+      await until(
+        () => `register ${name} cannot be removed`,
+        readyMsMax,
+        () => door.remove(id),
+      );
     door.close();
   }
 
@@ -236,8 +242,15 @@ class Door {
     );
   }
 
-  async remove(ID: string): Promise<void> {
-    await this.#open().unary("RemoveService", { ID, InsertDefaults: false });
+  /** undefined: not yet. */
+  async remove(ID: string): Promise<true | undefined> {
+    try {
+      await this.#open().unary("RemoveService", { ID, InsertDefaults: false });
+      return true;
+    } catch (error) {
+      if (error instanceof SwarmError && error.code === "not_found") return true;
+      return undefined;
+    }
   }
 
   #open(): Client<"Control"> {
