@@ -7,7 +7,7 @@ import { isId } from "../proto/kit/ids.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { timestamp, type World } from "../proto/kit/world.ts";
 import type { MadeSandbox } from "./container.ts";
-import type { Container, CreateContainer, Engine } from "./engine/types.ts";
+import type { Container, CreateContainer, Engine, RegistryAuth } from "./engine/types.ts";
 import { lastWords } from "./last-words.ts";
 import { Limit } from "./limit.ts";
 import type { Network } from "./network/types.ts";
@@ -44,6 +44,7 @@ export interface PerformerOptions {
     keys(): readonly { readonly Kind: string; readonly ID: string }[];
     readonly provided: ReadonlySet<string>;
     provide(task: Task): Promise<void>;
+    registryAuth(serviceId: string): RegistryAuth | null;
     withdraw(taskId: string): Promise<void>;
   };
   /** The container a task asks for, in the sandbox made for it. */
@@ -66,6 +67,7 @@ type Doers = {
 /** One task's steps under way. */
 interface Run {
   readonly taskId: string;
+  readonly serviceId: string;
   readonly aim: Plan["aim"];
   readonly abort: AbortController;
   sandbox: MadeSandbox;
@@ -150,7 +152,14 @@ export class Performer {
 
   #begin(plan: Plan, task: Task | null): void {
     const { taskId, aim } = plan;
-    const run: Run = { taskId, aim, abort: new AbortController(), sandbox: { namespace: "" } };
+    const serviceId = task?.ServiceID ?? "";
+    const run: Run = {
+      taskId,
+      serviceId,
+      aim,
+      abort: new AbortController(),
+      sandbox: { namespace: "" },
+    };
     this.#running.set(taskId, run);
     const ended = this.#run(plan, task, run).finally(() => {
       this.#running.delete(taskId);
@@ -212,12 +221,16 @@ export class Performer {
   }
 
   readonly #doers: Omit<Doers, "report"> = {
-    pull: ({ image }, _run, signal) =>
-      this.#images.run(
-        image,
-        (shared) => this.#pulls.run(() => this.#pull(image, shared), shared),
+    pull: ({ image }, { serviceId }, signal) => {
+      const auth = this.#options.files.registryAuth(serviceId);
+      // What one service may read, another gets only by its own credentials.
+      const key = auth === null ? image : `${image} ${JSON.stringify(auth)}`;
+      return this.#images.run(
+        key,
+        (shared) => this.#pulls.run(() => this.#pull(image, auth, shared), shared),
         signal,
-      ),
+      );
+    },
     createSandbox: (step, run, signal) =>
       this.#wirings.run(async () => {
         this.#sandboxes.add(step.sandbox.id);
@@ -256,7 +269,7 @@ export class Performer {
   };
 
   /** A pinned image that is there needs no registry; one that cannot be pulled may be there all the same. */
-  async #pull(image: string, signal: AbortSignal): Promise<void> {
+  async #pull(image: string, auth: RegistryAuth | null, signal: AbortSignal): Promise<void> {
     const { engine } = this.#options;
     const isThere = () =>
       engine.inspectImage(image).then(
@@ -265,7 +278,7 @@ export class Performer {
       );
     if (image.includes("@sha256:") && (await isThere())) return;
     try {
-      await engine.pull(image, null, () => {}, signal);
+      await engine.pull(image, auth, () => {}, signal);
     } catch (error) {
       if (signal.aborted || !(await isThere())) throw error;
     }

@@ -148,6 +148,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   version: ["version --format '{{.Server.Version}}'"],
   info: ["info --format '{{.Swarm.LocalNodeState}}'"],
   doctor: ["doctor", "doctor --repair"],
+  login: [
+    "login registry.example",
+    "login -u ada --password-stdin registry.example <password-file",
+  ],
+  logout: ["logout registry.example"],
   "context create": [
     "context create far --docker host=ssh://root@192.0.2.10",
     "context create far --docker host=tcp://192.0.2.10:2376,ca=ca.pem,cert=cert.pem,key=key.pem",

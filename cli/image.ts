@@ -2,6 +2,7 @@
 
 import { jsonLines } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
+import { authHeaders } from "./credentials.ts";
 import { ago, humanSize, type Listing, list, type Row, shortId } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
@@ -74,6 +75,7 @@ export async function pull(terminal: Terminal, name: string, isQuiet: boolean): 
     terminal.print(`Using default tag: ${tag}\n`);
   const response = await terminal.client.open("POST", "/images/create", {
     query: { fromImage: image, tag },
+    headers: await authHeaders(terminal.configFolder, image),
   });
   const shown = new Map<string, string>();
   for await (const line of jsonLines(response) as AsyncIterable<PullLine>) {

@@ -1,5 +1,6 @@
 // The digest that an image's tag stands for now, so that all nodes run the same.
 
+import { authHeaders } from "./credentials.ts";
 import type { Terminal } from "./terminal.ts";
 
 export interface PinnedImage {
@@ -17,7 +18,7 @@ export async function pinnedImage(
     const answer = await terminal.client.get<{
       Descriptor: { digest: string };
       Platforms?: readonly { architecture: string; os: string }[] | null;
-    }>(`/distribution/${image}/json`);
+    }>(`/distribution/${image}/json`, { headers: await authHeaders(terminal.configFolder, image) });
     const tagged = /:[^/]+$/.test(image) ? image : `${image}:latest`;
     const platforms = (answer.Platforms ?? []).map((each) => ({
       Architecture: each.architecture,

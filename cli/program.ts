@@ -14,6 +14,7 @@ import { addExamples } from "./examples.ts";
 import { addExecCommand } from "./exec.ts";
 import { addImages, addPull } from "./image.ts";
 import { addImageGroup } from "./image-commands.ts";
+import { addLoginCommands } from "./login.ts";
 import { addNetworkCommands } from "./network.ts";
 import { addNodeCommands } from "./node.ts";
 import { addFileCommands } from "./secret.ts";
@@ -84,6 +85,7 @@ export function buildProgram(
   addSystemCommands(program, open);
   addDoctorCommand(program, open);
   addContextCommands(program, open);
+  addLoginCommands(program, open);
   addDialCommand(program, open);
   addDaemonCommands(program, doors);
   program

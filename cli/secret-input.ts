@@ -27,6 +27,17 @@ export async function readSecret(prompt: string): Promise<string> {
   }
 }
 
+/** A line that is no secret: from a terminal, which shows it, or standard input. */
+export async function readLine(prompt: string): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await reader.question(prompt)).trim();
+  } finally {
+    reader.close();
+  }
+}
+
 /** What is there after these keys: the terminal leaves it to us to take back and to give up. */
 function typed(before: string, keys: string): string {
   let text = before;

@@ -4,6 +4,7 @@ import type { Network, Rehearsal, Service, ServiceSpec } from "../proto/gen/type
 import { type Body, prune } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
 import { ExitCode } from "./command.ts";
+import { authHeaders } from "./credentials.ts";
 import { pinnedImage } from "./pin-image.ts";
 import { createSpec } from "./service-create-spec.ts";
 import { explainService, rehearsalText } from "./service-explain.ts";
@@ -126,7 +127,7 @@ async function createService(
   }
   const created = await terminal.client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
-    { body },
+    { body, headers: await authFor(terminal, body, flags) },
   );
   for (const warning of created.Warnings ?? []) terminal.warn(`${warning}\n`);
   terminal.print(`${created.ID}\n`);
@@ -146,6 +147,16 @@ async function updateService(terminal: Terminal, name: string, flags: UpdateFlag
     const changed = updateSpec(spec, flags, terminal.environment, ids, files);
     return flags.image !== undefined && flags.resolveImage ? pinImage(terminal, changed) : changed;
   });
+}
+
+/** With --with-registry-auth the nodes get what was logged in with here. */
+async function authFor(
+  terminal: Terminal,
+  spec: Body<ServiceSpec>,
+  flags: { readonly withRegistryAuth?: boolean },
+): Promise<Record<string, string>> {
+  if (flags.withRegistryAuth !== true) return {};
+  return authHeaders(terminal.configFolder, spec.TaskTemplate?.ContainerSpec?.Image ?? "");
 }
 
 /** Reads a service, changes its spec and writes it back; a change in between is the daemon's error. */
@@ -173,6 +184,7 @@ async function change(
     {
       body,
       query: { version: service.Version?.Index ?? 0, ...query },
+      headers: await authFor(terminal, body, flags),
     },
   );
   for (const warning of answer?.Warnings ?? []) terminal.warn(`${warning}\n`);

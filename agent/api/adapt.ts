@@ -17,7 +17,7 @@ export type Json = Record<string, unknown>;
 
 /** Fields of ours that Docker's objects lack; RootCA would give away the cluster's key. */
 const ours: Readonly<Record<string, ReadonlySet<string>>> = {
-  Service: new Set(["SpecVersion"]),
+  Service: new Set(["SpecVersion", "RegistryAuth", "PreviousRegistryAuth"]),
   Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt"]),
   Node: new Set(["Index", "DataPathAddr", "Routes", "SpecBase", "Certificate"]),
   Cluster: new Set([

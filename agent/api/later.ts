@@ -6,7 +6,6 @@ import { notYet } from "./errors.ts";
 import { parameter } from "./request.ts";
 
 const later = [
-  ["POST", "/auth", "checking registry credentials (docker login)"],
   ["GET", "/containers/:id/attach/ws", "docker attach"],
   ["GET", "/images/search", "docker search"],
   ["POST", "/plugins/pull", "a plugin"],

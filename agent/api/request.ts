@@ -6,7 +6,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { RegistryAuth } from "../engine/types.ts";
 import { versionOf } from "./versions.ts";
 
-const authBody = z.object({
+export const authBody = z.object({
   username: z.string().exactOptional(),
   password: z.string().exactOptional(),
   identitytoken: z.string().exactOptional(),

@@ -9,6 +9,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { staleKey } from "../../proto/rpc.ts";
 import { addArchive } from "./archive.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
+import { addAuth } from "./auth.ts";
 import { addBuild } from "./build.ts";
 import { addCreate } from "./container-create.ts";
 import { addContainers } from "./containers.ts";
@@ -248,6 +249,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addImageTransfers,
   addBuild,
   addDistribution,
+  addAuth,
   addEvents,
   addVolumes,
   addLater,

@@ -196,6 +196,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     removeImage: imageWork.remove,
     tagImage: imageWork.tag,
     imageHistory: (reference) => images.history(reference),
+    checkLogin: (domain, auth, signal) => new Registry(registries, auth).login(domain, signal),
     distribution: (reference, auth, signal) =>
       describeDistribution(parseReference(reference), new Registry(registries, auth), signal),
     create: (container, signal) => containers.create(container, signal),

@@ -208,6 +208,7 @@ export class Registry {
     const challenge = first.headers.get("www-authenticate") ?? "";
     await this.#authorize(base, challenge, reference, signal);
     const second = await this.#fetch(url, { ...headers, ...this.#authorization(base) }, signal);
+    if (second.status === 401) throw await this.#refused(reference, second);
     return checked(second, reference, path);
   }
 
@@ -237,7 +238,10 @@ export class Registry {
         "unsupported",
         `${reference.domain} asks for an authentication we do not know: ${scheme}`,
       );
-    const scope = parameters["scope"] ?? `repository:${reference.path}:${actions}`;
+    const scope =
+      reference.path === ""
+        ? ""
+        : (parameters["scope"] ?? `repository:${reference.path}:${actions}`);
     const service = parameters["service"] ?? "";
     const response = auth?.identitytoken
       ? await this.#refresh(realm, service, scope, auth.identitytoken, signal)
@@ -247,8 +251,7 @@ export class Registry {
           signal,
         );
     if (!response.ok) {
-      await response.body?.cancel();
-      throw noAccess(reference);
+      throw await this.#refused(reference, response);
     }
     const body = await readAll(response, tokenBytesMax, "the registry's token");
     const answer = JSON.parse(body.toString("utf8")) as Record<string, unknown>;
@@ -261,6 +264,37 @@ export class Registry {
       // A little early, so that it does not run out on its way.
       untilMs: this.#options.world.now() + Math.max(seconds - 5, 5) * 1000,
     });
+  }
+
+  /** Whether the registry takes the credentials there are. Throws `denied` with its own words. */
+  async login(domain: string, signal: AbortSignal): Promise<void> {
+    const reference: Reference = { domain, path: "", tag: "", digest: "" };
+    const base = this.#bases(domain).at(-1) ?? "";
+    const ask = () => this.#fetch(`${base}/v2/`, this.#authorization(base), signal);
+    let response = await ask();
+    if (response.status === 401) {
+      await response.body?.cancel();
+      const challenge = response.headers.get("www-authenticate") ?? "";
+      await this.#authorize(base, challenge, reference, signal);
+      response = await ask();
+    }
+    if (response.status === 401 || response.status === 403)
+      throw await this.#refused(reference, response);
+    await (await checked(response, reference, "")).body?.cancel();
+  }
+
+  /** What it said to credentials that it does not take (any more); without any, that some are needed. */
+  async #refused(reference: Reference, response: Response): Promise<SwarmError> {
+    const body = await readAll(response, tokenBytesMax, "the registry's answer").catch(() => "");
+    const auth = this.#auth;
+    if (auth === null || (!auth.username && !auth.identitytoken)) return noAccess(reference);
+    const said = /"(?:message|details|error_description)"\s*:\s*"([^"]{1,200})"/.exec(
+      `${body}`,
+    )?.[1];
+    return new SwarmError(
+      "denied",
+      `registry ${reference.domain} refused the login of user ${auth.username || "<token>"}: ${said ?? response.statusText}; log in again (\`login ${reference.domain}\`), and give services the new credentials with \`service update --with-registry-auth\``,
+    );
   }
 
   #refresh(
@@ -381,7 +415,7 @@ function basic(auth: RegistryAuth): string {
 function tokenUrl(realm: string, service: string, scope: string): string {
   const url = new URL(realm);
   if (service !== "") url.searchParams.set("service", service);
-  url.searchParams.set("scope", scope);
+  if (scope !== "") url.searchParams.set("scope", scope);
   return url.href;
 }
 

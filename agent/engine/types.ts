@@ -473,6 +473,8 @@ export interface Engine {
   /** Throws `not_found`, `invalid`. */
   tagImage(reference: string, name: string): Promise<void>;
   imageHistory(reference: string): Promise<readonly ImageStep[]>;
+  /** Resolves when the registry takes these credentials. Throws `denied` with what it says, `unavailable`. */
+  checkLogin(domain: string, auth: RegistryAuth, signal: AbortSignal): Promise<void>;
   /** The registry's answer about a tag: GET /distribution/{name}/json. */
   distribution(
     reference: string,

@@ -19,9 +19,11 @@ import type { Assignment, AssignmentKey, Config, Secret, Task } from "../../prot
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { isId } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
+import { isAuthOf } from "../../proto/registry-auth.ts";
 import { type Libc, mountFlags } from "./libc.ts";
 import type { TaskNode } from "./task.ts";
 import { type HeldFiles, taskFiles } from "./task-files.ts";
+import type { RegistryAuth } from "./types.ts";
 
 /** Of all a node's secrets and configs together; the memory is taken only as they come. */
 const options = "mode=0700,size=1g,nr_inodes=200k";
@@ -111,6 +113,14 @@ export class Vault {
         Secret === undefined ? codec("Config").encode(object) : codec("Secret").encode(Secret);
       await this.#keep(Key, bytes);
     }
+  }
+
+  /** What the managers gave to pull this service's image with. */
+  registryAuth(serviceId: string): RegistryAuth | null {
+    for (const object of this.#held.values())
+      if (isAuthOf(object, serviceId))
+        return JSON.parse(Buffer.from(object.Spec?.Data ?? []).toString("utf8")) as RegistryAuth;
+    return null;
   }
 
   /** Writes a task's files; those that are there stay. Throws `not_found`, `invalid`, `unsupported`, `exhausted`. */

@@ -3,6 +3,7 @@
 import type {
   CreateServiceRequest,
   ListRequest,
+  RegistryCredentials,
   Service,
   ServiceSpec,
   ServiceStatus,
@@ -19,7 +20,7 @@ import { jobSize } from "../plan/job.ts";
 import { rehearse } from "../plan/rehearse.ts";
 import { hasEnded, isOfExecution, isWanted, mayRun, slotName } from "../plan/tasks.ts";
 import { removeService, type ServiceWrite, writeService } from "../plan/write.ts";
-import type { State } from "../store/types.ts";
+import type { Change, State } from "../store/types.ts";
 import { type ControlContext, change, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers } from "./filters.ts";
 import { checkVersion, find } from "./find.ts";
@@ -37,21 +38,29 @@ type ServiceHandlers = Pick<
 
 export function serviceHandlers(context: ControlContext): ServiceHandlers {
   return {
-    CreateService: (request, caller) => {
+    CreateService: async (request, caller) => {
       const id = newId();
-      return change(context, caller, (state) => ({
-        changes: writeService(state, undefined, specOf(request), {
-          id,
-          now: context.world.now(),
-        }).changes,
-        result: { ID: id, Warnings: warningsOf(request) },
-      }));
+      const auth = credentialsOf(request, newId());
+      return change(context, caller, (state) => {
+        const now = context.world.now();
+        const written = writeService(state, undefined, specOf(request), { id, now });
+        return {
+          changes: withCredentials(written, auth === null ? {} : { RegistryAuth: auth }),
+          result: { ID: id, Warnings: warningsOf(request) },
+        };
+      });
     },
-    UpdateService: (request, caller) =>
-      change(context, caller, (state) => ({
-        changes: update(context, state, request).changes,
-        result: { Warnings: warningsOf(request) },
-      })),
+    UpdateService: async (request, caller) => {
+      const auth = credentialsOf(request, newId());
+      return change(context, caller, (state) => {
+        const before = find(state, "service", request.ID);
+        const changes = withCredentials(
+          update(context, state, request),
+          credentialsAfter(before, request, auth),
+        );
+        return { changes, result: { Warnings: warningsOf(request) } };
+      });
+    },
     GetExplanation: async (request, caller) => {
       const state = await fresh(context, caller);
       const service = find(state, "service", request.ID);
@@ -73,13 +82,13 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
       return { Steps: steps, Cut: cut };
     },
     GetService: async (request, caller) => {
-      const service = find(await fresh(context, caller), "service", request.ID);
+      const service = shown(find(await fresh(context, caller), "service", request.ID));
       if (!request.InsertDefaults || service.Spec === undefined) return service;
       return { ...service, Spec: withDefaults(service.Spec) };
     },
     ListServices: async (request, caller) => {
       const state = await fresh(context, caller);
-      return { Items: listServices(state, request) };
+      return { Items: listServices(state, request).map(shown) };
     },
     RemoveService: (request, caller) =>
       change(context, caller, (state) => ({
@@ -117,21 +126,68 @@ function unknownOptions(spec: ServiceSpec | undefined): readonly string[] {
   return [...new Set(names)].filter((name) => name !== gatewayPriorityOption);
 }
 
-/** Credentials for a private registry are not kept: saying nothing would let the pulls fail without a reason. */
-function warningsOf(request: {
-  readonly RegistryAuth: string;
-  readonly Spec?: ServiceSpec;
-}): readonly string[] {
-  const auth = Buffer.from(request.RegistryAuth, "base64").toString();
-  const hasSecret = /"(password|identitytoken|registrytoken)":"[^"]/.test(auth);
-  return [
-    ...(hasSecret
-      ? ["registry credentials are not passed on to the nodes yet: they pull without them"]
-      : []),
-    ...unknownOptions(request.Spec).map(
-      (name) => `driver option ${name} of a service's network does nothing`,
-    ),
-  ];
+const credentialsBytesMax = 64 * 1024;
+const secretFields = ["password", "identitytoken", "registrytoken"];
+
+/** Null: none were given, or as in Docker none that can be read. Throws `too_large`. */
+function credentialsOf(
+  { RegistryAuth }: { readonly RegistryAuth: string },
+  ID: string,
+): RegistryCredentials | null {
+  if (RegistryAuth.length > credentialsBytesMax)
+    throw new SwarmError("too_large", "the registry credentials are too long");
+  const Data = Buffer.from(RegistryAuth, "base64url");
+  if (Data.length === 0) return null;
+  try {
+    const json: unknown = JSON.parse(Data.toString("utf8"));
+    const fields = typeof json === "object" && json !== null ? Object.entries(json) : [];
+    const hasSecret = fields.some(([name, value]) => secretFields.includes(name) && value !== "");
+    return hasSecret ? { ID, Data } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What was given; else what its spec had before (`previous-spec`, or with a rollback), or what it has. */
+function credentialsAfter(
+  service: Service,
+  { RegistryAuthFrom, Rollback }: Pick<UpdateServiceRequest, "RegistryAuthFrom" | "Rollback">,
+  given: RegistryCredentials | null,
+): Credentials {
+  const { RegistryAuth: now, PreviousRegistryAuth: before } = service;
+  const isPrevious = RegistryAuthFrom === "previous-spec" || Rollback === "previous";
+  const kept = isPrevious ? (before ?? now) : now;
+  const isSame = given !== null && now !== undefined && Buffer.from(now.Data).equals(given.Data);
+  const RegistryAuth = given === null || isSame ? kept : given;
+  return {
+    ...(RegistryAuth === undefined ? {} : { RegistryAuth }),
+    ...(now === undefined ? {} : { PreviousRegistryAuth: now }),
+  };
+}
+
+type Credentials = Pick<Service, "RegistryAuth" | "PreviousRegistryAuth">;
+
+function withCredentials(
+  { service, changes }: ServiceWrite,
+  credentials: Credentials,
+): readonly Change[] {
+  return changes.map((change) =>
+    change.op === "put" && change.kind === "service" && change.object.ID === service.ID
+      ? { ...change, object: { ...shown(change.object), ...credentials } }
+      : change,
+  );
+}
+
+/** Without its credentials: they are for the nodes that pull, and for nobody who asks. */
+function shown(service: Service): Service {
+  const { RegistryAuth: _, PreviousRegistryAuth: __, ...rest } = service;
+  return rest;
+}
+
+function warningsOf(request: { readonly Spec?: ServiceSpec }): readonly string[] {
+  return unknownOptions(request.Spec).map(
+    (name) => `driver option ${name} of a service's network does nothing`,
+  );
 }
 
 const matchers: Matchers<Service> = {

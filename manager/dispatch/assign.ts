@@ -7,9 +7,11 @@ import type {
   Network,
   Node,
   Peer,
+  Secret,
   SessionInfo,
   Task,
 } from "../../proto/gen/types.ts";
+import { asSecret } from "../../proto/registry-auth.ts";
 import { roleOf } from "../identity/admit.ts";
 import { expandTask, hasEnded, isAssigned, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
@@ -54,6 +56,8 @@ export function filesOfNode(state: State, nodeId: string): Map<string, Assignmen
   const files = new Map<string, AssignmentKey>();
   for (const task of tasksFor(state, nodeId)) {
     if (hasEnded(task) || !["ready", "running", "complete"].includes(task.DesiredState)) continue;
+    const auth = state.table("service").get(task.ServiceID)?.RegistryAuth;
+    if (auth !== undefined) files.set(fileKey("secret", auth.ID), keyOf("secret", auth.ID));
     for (const { kind, id } of fileReferences(specOf(state, task)?.TaskTemplate?.ContainerSpec))
       files.set(fileKey(kind, id), keyOf(kind, id));
   }
@@ -64,8 +68,17 @@ export function filesOfNode(state: State, nodeId: string): Map<string, Assignmen
 export function fileAssignment(state: State, key: AssignmentKey): Assignment {
   const none = { ID: key.ID, CreatedAt: "", UpdatedAt: "", Generation: 0 };
   return key.Kind === "secret"
-    ? { Key: key, Secret: state.table("secret").get(key.ID) ?? none }
+    ? {
+        Key: key,
+        Secret: state.table("secret").get(key.ID) ?? credentials(state, key.ID) ?? none,
+      }
     : { Key: key, Config: state.table("config").get(key.ID) ?? none };
+}
+
+function credentials(state: State, id: string): Secret | undefined {
+  for (const service of state.table("service").values())
+    if (service.RegistryAuth?.ID === id) return asSecret(service.RegistryAuth, service.ID);
+  return undefined;
 }
 
 export function peerOf(node: Node): Peer {

@@ -84,6 +84,7 @@ class Fake {
       },
       files: {
         keys: () => this.files,
+        registryAuth: () => null,
         provided: this.provided,
         provide: async ({ ID }) => {
           this.#did(`provide ${ID}`);

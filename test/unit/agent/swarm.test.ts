@@ -100,6 +100,7 @@ class Fake {
       files: {
         keys: () => [],
         provided: new Set(),
+        registryAuth: () => null,
         provide: async () => {},
         withdraw: async () => {},
       },

@@ -133,6 +133,13 @@ export class FakeEngine implements Engine {
     { id: "<missing>", created: "", createdBy: "COPY y", comment: "", tags: [], bytes: 2_000 },
   ];
   changes: Engine["changes"] = async () => [{ Path: "/tmp/x", Kind: 1 }];
+  checkLogin: Engine["checkLogin"] = async (domain, { username = "", password }) => {
+    if (password !== "right")
+      throw new SwarmError(
+        "denied",
+        `registry ${domain} refused the login of user ${username}: no`,
+      );
+  };
   distribution: Engine["distribution"] = async (reference) => {
     if (!reference.startsWith("registry.lab:5000/"))
       throw new SwarmError("unavailable", `cannot reach the registry of ${reference}`);

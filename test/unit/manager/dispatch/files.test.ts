@@ -4,6 +4,7 @@ import { NodeSession } from "../../../../manager/dispatch/session.ts";
 import type { Change, State, Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { AssignmentKey, SessionInfo, ToAgent } from "../../../../proto/gen/types.ts";
+import { isAuthOf } from "../../../../proto/registry-auth.ts";
 import { Encoded } from "../../../../proto/rpc.ts";
 import { memoryStore } from "../memory-store.ts";
 
@@ -205,4 +206,30 @@ test("many large configs go in messages of a size that an agent takes", async ()
   assert.equal(files(names(messages)).set.length, 40);
   for (const message of messages)
     assert.ok(codec("ToAgent").encode(message).length < 2 * 1024 * 1024);
+});
+
+test("a service's registry credentials reach the nodes that run it, as a secret, and no other", async () => {
+  const Data = Buffer.from('{"username":"ada","password":"p"}');
+  const object = codec("Service").parse({
+    ID: "web",
+    Spec: { Name: "web" },
+    RegistryAuth: { ID: "auth1" },
+  });
+  const service: Change = {
+    op: "put",
+    kind: "service",
+    object: { ...object, RegistryAuth: { ID: "auth1", Data } },
+  };
+  const tasks = [task("t1", "web", "n1", "running"), task("t2", "other", "n2", "running")];
+  const store = await memoryStore([...base, service, ...tasks]);
+  const got = async (node: string) => {
+    const session = sessionOf(store, node);
+    session.begin(info, null, []);
+    const messages = await sent(session);
+    return messages.flatMap(({ Set: set }) => set.filter(({ Key }) => Key?.ID === "auth1"));
+  };
+  const [first] = await got("n1");
+  assert.deepEqual(Buffer.from(first?.Secret?.Spec?.Data ?? []), Data);
+  assert.ok(first?.Secret !== undefined && isAuthOf(first.Secret, "web"));
+  assert.deepEqual(await got("n2"), []);
 });
