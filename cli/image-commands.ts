@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { addBuild } from "./build.ts";
 import { jsonLines } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
+import { authHeaders } from "./credentials.ts";
 import { addImages, addPull, parseReference } from "./image.ts";
 import { ago, humanSize, inspected, type Listing, list, shortId } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
@@ -86,7 +87,10 @@ function addPush(parent: DockerCommand, open: Open): void {
       const terminal = open();
       const { image, tag } = parseReference(name);
       const query = flags.allTags === true ? {} : { tag };
-      const response = await terminal.client.open("POST", `/images/${image}/push`, { query });
+      const response = await terminal.client.open("POST", `/images/${image}/push`, {
+        query,
+        headers: await authHeaders(terminal.configFolder, image),
+      });
       await showLines(terminal, response, flags.quiet === true);
       if (flags.quiet === true) terminal.print(`${image}:${tag}\n`);
     });
