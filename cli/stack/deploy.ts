@@ -115,11 +115,11 @@ function wantedFrom(terminal: Terminal, stack: string, flags: FileFlags): Wanted
   const loaded = loadStack(terminal, stack, flags);
   const project: Project = withProfiles(parseProject(loaded.file), askedProfiles(terminal, flags));
   for (const sentence of unsupported(project)) terminal.warn(`WARNING: ${sentence}\n`);
-  const { environment } = terminal;
+  const { lookup } = loaded;
   const wanted = wantedOf(stack, project, {
     read: readBytes,
     directory: process.cwd(),
-    environment,
+    lookup,
   });
   for (const note of wanted.notes) terminal.warn(`NOTE: ${note}\n`);
   return wanted;

@@ -29,6 +29,8 @@ export interface LoadOptions {
 
 export interface Loaded {
   readonly file: TreeMap;
+  /** The environment and what `.env` adds to it. */
+  readonly lookup: Lookup;
   /** Variables that stood for nothing. */
   readonly unset: readonly string[];
 }
@@ -46,7 +48,11 @@ export function loadFiles(options: LoadOptions): Loaded {
     path === "-" ? path : resolve(options.directory, path),
   );
   const file = loader.project(paths, directory, lookup, []);
-  return { file: resolveEnvironment(file, loader.how(lookup), options.read), unset: [...unset] };
+  return {
+    file: resolveEnvironment(file, loader.how(lookup), options.read),
+    lookup,
+    unset: [...unset],
+  };
 }
 
 class Loader {

@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import type { ServiceSpec } from "../../proto/gen/types.ts";
 import type { Body } from "../body.ts";
+import type { Lookup } from "./interpolate.ts";
 import { contentHash, contentLabel, namespaceLabels, scoped, sourceLabel } from "./names.ts";
 import type { ComposeFile, ComposeNetwork, Condition, Project } from "./project.ts";
 import { networkName, networksOf, serviceSpec } from "./service-spec.ts";
@@ -58,7 +59,7 @@ export interface Contents {
   /** Of a file, by its absolute path; undefined when there is none. */
   read(path: string): Buffer | undefined;
   readonly directory: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly lookup: Lookup;
 }
 
 /** Docker's limits, in bytes. */
@@ -190,7 +191,7 @@ function content(said: ComposeFile, contents: Contents, path: string): Buffer {
     );
   if (said.content !== undefined) return Buffer.from(said.content);
   if (said.environment !== undefined) {
-    const value = contents.environment[said.environment];
+    const value = contents.lookup(said.environment);
     if (value === undefined)
       throw new StackError(`${path}: the environment has no variable ${said.environment}`);
     return Buffer.from(value);

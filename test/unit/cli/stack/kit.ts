@@ -35,7 +35,7 @@ export function load(given: Given) {
     isInterpolated: true,
     read: (path) => files.get(path),
   });
-  return { ...loaded, files, environment };
+  return { ...loaded, files };
 }
 
 /** The merged file alone. */
@@ -48,13 +48,13 @@ export function project(given: Given) {
 }
 
 export function wanted(given: Given): Wanted {
-  const { file, files, environment } = load(given);
+  const { file, files, lookup } = load(given);
   const active = withProfiles(parseProject(file), given.profiles ?? []);
   const read = (path: string) => {
     const text = files.get(path);
     return text === undefined ? undefined : Buffer.from(text);
   };
-  return wantedOf("st", active, { read, directory: dirname(`${directory}/x`), environment });
+  return wantedOf("st", active, { read, directory: dirname(`${directory}/x`), lookup });
 }
 
 /** The services of one file alone. */
