@@ -266,12 +266,14 @@ export class Containers {
 
   /** Takes over what runs from before, finds out what ended meanwhile, and removes what has no record. */
   async adopt(): Promise<void> {
-    const { runtime, records, libc, log } = this.#parts;
+    const { runtime, records, volumes, libc, log } = this.#parts;
     await endLooks(libc, records.directory);
     for (const id of await runtime.endOrphans(""))
       log.warn({ container: id }, "ended what an abandoned create had left");
     const [files, containers, tasks, snapshots] = await Promise.all([
-      records.load(),
+      records.load(async (abandoned) => {
+        for (const name of abandoned) await volumes.remove(name);
+      }),
       runtime.containers(),
       runtime.tasks(),
       runtime.snapshots(),

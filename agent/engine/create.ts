@@ -71,7 +71,10 @@ export class Creator {
     try {
       const [snapshot, prepared, etc] = await allOf(
         runtime.prepareSnapshot(id, image.chainId),
-        prepareMounts(wanted.host.Mounts ?? [], image.config.config.Volumes, volumes, anonymous),
+        prepareMounts(
+          ...([wanted.host.Mounts ?? [], image.config.config.Volumes, volumes, anonymous] as const),
+          () => records.notePending(id, anonymous),
+        ),
         this.#etcFiles(directory, wanted, config),
       );
       const user = await this.#user(wanted, config, image, snapshot, directory);

@@ -36,6 +36,8 @@ export async function prepareMounts(
   imageVolumes: readonly string[],
   volumes: Volumes,
   anonymous: string[],
+  /** Told of one more of them before it is made. */
+  noted: () => Promise<void> = async () => {},
 ): Promise<PreparedMounts> {
   const mounts: SpecMount[] = [];
   const resolved: Mount[] = [];
@@ -50,7 +52,10 @@ export async function prepareMounts(
     else if (mount.Type === "bind") mounts.push(await bind(mount, target));
     else if (mount.Type === "volume" || mount.Type === "") {
       const name = mount.Source === "" ? randomBytes(32).toString("hex") : mount.Source;
-      if (mount.Source === "") anonymous.push(name);
+      if (mount.Source === "") {
+        anonymous.push(name);
+        await noted();
+      }
       resolved[resolved.length - 1] = { ...mount, Type: "volume", Source: name, Target: target };
       mounts.push(await volume(mount, name, target, volumes, fresh));
     } else throw new SwarmError("unsupported", `mounts of type ${mount.Type} are not supported`);
@@ -61,6 +66,7 @@ export async function prepareMounts(
     targets.add(target);
     const name = randomBytes(32).toString("hex");
     anonymous.push(name);
+    await noted();
     mounts.push(await volume(plainVolume, name, target, volumes, fresh));
     resolved.push({ ...plainMount, Source: name, Target: target });
   }

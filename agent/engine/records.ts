@@ -15,6 +15,8 @@ export interface ContainerFile extends Container {
   readonly anonymousVolumes: readonly string[];
 }
 
+const pendingName = "volumes.json";
+
 export class Records {
   readonly directory: string;
   readonly #log: Log;
@@ -35,16 +37,40 @@ export class Records {
     return join(this.path(id), "logs");
   }
 
-  /** All that can be read. What cannot is left out and said in the log: its container is reaped as one without record. */
-  async load(): Promise<readonly ContainerFile[]> {
+  /**
+   * All that can be read. What cannot is left out and said in the log: its container is reaped as one without record.
+   * `abandoned` is told of the volumes that a create had made for a container when it was cut short.
+   */
+  async load(
+    abandoned: (volumes: readonly string[]) => Promise<void> = async () => {},
+  ): Promise<readonly ContainerFile[]> {
     await mkdir(this.directory, { recursive: true, mode: 0o710 });
     const records: ContainerFile[] = [];
     for (const id of await readdir(this.directory)) {
       const record = await this.#read(id);
-      if (record === null) await rm(this.path(id), { recursive: true, force: true });
-      else records.push(record);
+      if (record !== null) {
+        records.push(record);
+        continue;
+      }
+      await abandoned(await this.#pendingVolumes(id));
+      await rm(this.path(id), { recursive: true, force: true });
     }
     return records;
+  }
+
+  /** Before they are made, and before there is a record. */
+  async notePending(id: string, volumes: readonly string[]): Promise<void> {
+    await writeFile(join(this.path(id), pendingName), JSON.stringify(volumes), { mode: 0o600 });
+  }
+
+  async #pendingVolumes(id: string): Promise<readonly string[]> {
+    try {
+      const names: unknown = JSON.parse(await readFile(join(this.path(id), pendingName), "utf8"));
+      return Array.isArray(names) ? names.map(String) : [];
+    } catch {
+      // None were made yet.
+      return [];
+    }
   }
 
   async save(record: ContainerFile): Promise<void> {

@@ -333,9 +333,13 @@ class Containerd implements Runtime {
     }
   }
 
-  async dropLeases(purpose: string): Promise<void> {
+  async leases(): Promise<readonly string[]> {
     const { leases } = await this.#calls.unary(leasesService, "List", {});
-    for (const { id } of leases)
+    return leases.map(({ id }) => id);
+  }
+
+  async dropLeases(purpose: string): Promise<void> {
+    for (const id of await this.leases())
       if (id.startsWith(`${purpose}-`))
         await this.#calls.unary(leasesService, "Delete", { id }).catch(ignore("not_found"));
   }

@@ -141,6 +141,8 @@ export interface Runtime {
   /** Runs with a lease: what is made through the given runtime is kept from the garbage collector until it returns. */
   underLease<T>(purpose: string, run: (leased: Runtime) => Promise<T>): Promise<T>;
 
+  /** Ids: each begins with its purpose. */
+  leases(): Promise<readonly string[]>;
   /** Ends the leases of a purpose that an earlier process has left behind. */
   dropLeases(purpose: string): Promise<void>;
 
