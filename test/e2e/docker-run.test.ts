@@ -333,3 +333,42 @@ test("volumes: made, listed, kept while they are used, pruned; files in and out 
   await docker(host, "volume", "prune", "-af", "--filter", "label=run-test");
   assert.equal(await docker(host, "volume", "ls", "-q", "--filter", "name=run-made"), "");
 });
+
+test("links, volumes of another, another's processes", async () => {
+  await start("run-source", "-v", "run-data:/data", image, "sleep", "1000");
+  const linked = await run(
+    ...["--rm", "--link", "run-source:alias", "--volumes-from", "run-source:ro", image],
+    ...["sh", "-c", "ping -c1 -w5 alias >/dev/null && echo linked; touch /data/x"],
+  );
+  assert.equal(linked.stdout, "linked\n");
+  assert.match(linked.stderr, /Read-only/);
+  const seen = await run("--rm", "--pid", "container:run-source", image, "ps", "-o", "args");
+  assert.match(seen.stdout, /^sleep 1000$/m);
+  const gone = await run("--rm", "--link", "run-nobody:x", image, "true");
+  assert.equal(gone.code, 125);
+  assert.match(gone.stderr, /Cannot link to a non running container: \/run-nobody AS/);
+  await docker(host, "rm", "-f", "run-source");
+});
+
+test("docker build runs its steps on this host's own network", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tsswarm-build-"));
+  try {
+    const lines = ["ARG FROM", "FROM $FROM", "RUN ip route | grep -q default && hostname > /built"];
+    writeFileSync(join(folder, "Dockerfile"), lines.join("\n"));
+    const env = { DOCKER_BUILDKIT: "0" };
+    const args = ["-H", `unix://${socketOf(machine(host))}`, "build", "-t", "run-built:1"];
+    const build = await attempt("env", [
+      ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      ...["docker", ...args, "--build-arg", `FROM=${image}`, folder],
+    ]);
+    assert.equal(build.code, 0, build.stderr);
+    assert.match((await run("--rm", "run-built:1", "cat", "/built")).stdout, /^[0-9a-f]{12}\n$/);
+    await docker(host, "tag", "run-built:1", "registry.lab:5000/run-built:1");
+    assert.match(await docker(host, "push", "registry.lab:5000/run-built:1"), /1: digest: sha256:/);
+    await docker("h2", "pull", "-q", "registry.lab:5000/run-built:1");
+    for (const each of [host, "h2"]) await docker(each, "rmi", "registry.lab:5000/run-built:1");
+    await docker(host, "rmi", "run-built:1");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -281,7 +281,7 @@ test("health is checked by exec and shown", async () => {
   });
   assert.equal(await (await engine.startExec(repair, signal)).exited, 0);
   await until("it is healthy", () => engine.inspect(id).state.Health?.Status === "healthy");
-  assert.deepEqual(seen, ["starting", "unhealthy", "healthy"]);
+  assert.deepEqual(seen, ["unhealthy", "healthy"]);
   assert.equal(engine.inspect(id).state.Health?.Log.at(-1)?.Output, "ok\n");
   stop.abort();
   await reading;
