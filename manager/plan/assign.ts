@@ -38,8 +38,11 @@ function assign(context: Context, slot: Slot, task: Task): void {
   }
   const GenericResources = context.placement.claim(choice.node, slot.stopping);
   context.placement.add(nodeId, ports, GenericResources);
+  // It has what its predecessor there still holds (the node was lost and is back): one after the other.
+  const waits = slot.stopping.some((one) => one.NodeID === nodeId);
   slot.edit(task, {
     NodeID: nodeId,
+    ...(waits ? { DesiredState: "ready" } : {}),
     NetworksAttachments: attachments,
     Ports: ports,
     GenericResources,

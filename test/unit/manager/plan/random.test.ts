@@ -5,7 +5,9 @@ import { test } from "node:test";
 import {
   hasEnded,
   isAssigned,
+  isOfExecution,
   isWanted,
+  mayRun,
   runsTheSame,
   specOf,
 } from "../../../../manager/plan/tasks.ts";
@@ -14,9 +16,14 @@ import { Sim, second } from "./sim.ts";
 
 const seedsPerRun = 40;
 const eventsPerSeed = 120;
+const packedPerNode = 2;
+const jobConcurrent = 2;
+const jobTotal = 4;
 const firstSeed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
 /** Seeds that found something once. */
-const oldSeeds = [89_702, 134_956, 246_305, 364_692, 367_014, 392_734, 907_680, 907_682, 931_428];
+const oldSeeds = [
+  89_702, 134_956, 246_305, 364_692, 367_014, 392_734, 907_680, 907_682, 931_428, 204_773, 311_748,
+];
 const seeds =
   process.env["SEED"] === undefined
     ? [...oldSeeds, ...Array.from({ length: seedsPerRun }, (_, i) => firstSeed + i)]
@@ -57,6 +64,8 @@ class Chaos {
     this.sim.network("small", { IPAM: { Config: [{ Subnet: "192.168.7.0/26" }] } });
     this.sim.service("web", this.#spec(5));
     this.sim.service("each", { ...this.#spec(0), Mode: { Global: {} } });
+    this.sim.service("packed", this.#packed(5));
+    this.sim.service("job", this.#job());
   }
 
   event(): void {
@@ -72,6 +81,8 @@ class Chaos {
       () => this.#label(),
       () => this.#scale(),
       () => this.#update(),
+      () => this.sim.service("packed", this.#packed(this.#pick([1, 5, 9]))),
+      () => this.sim.service("job", this.#job()),
       () => this.#recreate(),
       () => this.#replaceNode(),
       () => this.sim.planAll(),
@@ -87,8 +98,23 @@ class Chaos {
     this.#cut.clear();
     this.sim.service("web", this.#spec(6, true));
     this.sim.service("each", { ...this.#spec(0, true), Mode: { Global: {} } });
+    this.sim.service("packed", this.#packed(5, true));
+    this.sim.service("job", this.#job());
     this.sim.pass(600_000);
     this.#check();
+    for (let round = 0; round < jobTotal; round++) {
+      for (const task of this.sim.running("job")) this.sim.report(task, "complete");
+      this.sim.pass(60_000);
+      this.#check();
+    }
+    const completed = this.sim
+      .tasks("job")
+      .filter(
+        (task) => task.Status?.State === "complete" && isOfExecution(this.sim.named("job"), task),
+      );
+    assert.equal(new Set(completed.map((task) => task.Slot)).size, jobTotal, "the job is through");
+    assert.equal(completed.length, jobTotal, "and nothing of it ran twice");
+    assert.equal(this.sim.running("packed").length, 5, "packed has its replicas");
     const web = this.sim.running("web");
     assert.equal(web.length, 6, "web has its replicas");
     assert.equal(new Set(web.map((task) => task.Slot)).size, 6, "one task a slot");
@@ -106,7 +132,7 @@ class Chaos {
     assert.equal(this.sim.planAll(), 0, "at rest, a look at everything changes nothing");
     for (const task of this.sim.state.table("task").values())
       assert.notEqual(task.DesiredState, "remove", "what was removed is gone");
-    for (const name of ["web", "each"]) this.sim.removeService(name);
+    for (const name of ["web", "each", "packed", "job"]) this.sim.removeService(name);
     this.sim.pass(1000);
     assert.equal(this.sim.state.table("task").size, 0, "nothing is left of removed services");
     assert.equal(this.sim.state.table("revision").size, 0, "nor their revisions");
@@ -124,16 +150,72 @@ class Chaos {
         for (const count of [key, `${key} ${isServing}`])
           slots.set(count, (slots.get(count) ?? 0) + 1);
       }
+      const { length } = specOf(this.sim.state, task)?.TaskTemplate?.Networks ?? [];
       if (isAssigned(task) && !hasEnded(task))
-        assert.ok(task.NetworksAttachments.length >= 1, "assigned means wired");
+        assert.equal(task.NetworksAttachments.length, length, "assigned means wired");
       assert.ok(
         this.sim.state.revision(task.ServiceID, task.SpecVersion) !== undefined,
         "a task's revision is kept",
       );
     }
+    this.#checkLimits();
     // Start-first keeps the old task beside the new one; else there is one at a time.
     for (const [key, count] of slots)
       assert.ok(count <= (this.#mayOverlap ? 2 : 1), `${key} has ${count} wanted tasks`);
+  }
+
+  /** Reservations, tasks of a service on one node, tasks of a job beside each other. */
+  #checkLimits(): void {
+    const memory = new Map<string, number>();
+    const perNode = new Map<string, number>();
+    let active = 0;
+    for (const task of this.sim.state.table("task").values()) {
+      if (hasEnded(task) || task.NodeID === "") continue;
+      const name = this.sim.state.table("service").get(task.ServiceID)?.Spec?.Name ?? "";
+      const template = specOf(this.sim.state, task)?.TaskTemplate;
+      const reserved = template?.Resources?.Reservations?.MemoryBytes ?? 0;
+      // One that was only made ready shares with its predecessor, and never starts when it is to go as well.
+      if (mayRun(task) || task.Status?.State === "running")
+        memory.set(task.NodeID, (memory.get(task.NodeID) ?? 0) + reserved);
+      if (name === "packed" && isWanted(task))
+        perNode.set(task.NodeID, (perNode.get(task.NodeID) ?? 0) + 1);
+      if (name === "job" && isWanted(task) && this.#answers(task)) active++;
+    }
+    for (const [nodeId, bytes] of memory)
+      assert.ok(bytes <= 1 << 30, `${bytes} bytes are reserved on ${nodeId}`);
+    for (const [nodeId, count] of perNode)
+      assert.ok(count <= packedPerNode, `${nodeId} has ${count} of packed`);
+    assert.ok(active <= jobConcurrent, `${active} tasks of the job beside each other`);
+  }
+
+  #answers(task: Task): boolean {
+    const node = this.sim.state.table("node").get(task.NodeID);
+    return node?.Status?.State === "ready" && node.Spec?.Availability === "active";
+  }
+
+  #packed(replicas: number, isCalm = false): object {
+    const Resources = { Reservations: { MemoryBytes: 300 << 20 } };
+    return {
+      TaskTemplate: {
+        ContainerSpec: { Image: `image${this.#pick([0, 1])}` },
+        Resources,
+        RestartPolicy: { Delay: second },
+        Placement: { MaxReplicas: packedPerNode },
+      },
+      Mode: { Replicated: { Replicas: replicas } },
+      UpdateConfig: {
+        Parallelism: this.#pick([0, 1, 2]),
+        FailureAction: isCalm ? "continue" : this.#pick(["continue", "pause", "rollback"]),
+        Monitor: second,
+      },
+    };
+  }
+
+  #job(): object {
+    return {
+      TaskTemplate: { ContainerSpec: { Image: "job" }, RestartPolicy: { Delay: second } },
+      Mode: { ReplicatedJob: { MaxConcurrent: jobConcurrent, TotalCompletions: jobTotal } },
+    };
   }
 
   /** Independent of the planner's own notion: nobody else's while the last holder has not been reported gone. */

@@ -291,6 +291,22 @@ test("drain: what fits nowhere keeps the others where they are; a task that fail
   assert.ok(sim.running("web").length >= 3);
 });
 
+test("on a node that was lost and is back the successor waits until the old task has stopped", () => {
+  const sim = new Sim(1);
+  sim.service("web", { Mode: { Replicated: { Replicas: 1 } } });
+  sim.settle();
+  const [old] = sim.running("web");
+  sim.setNode("n1", { state: "down" });
+  sim.plan();
+  sim.setNode("n1", { state: "ready" });
+  sim.plan();
+  const [next] = sim.wanted("web");
+  assert.deepEqual([next?.NodeID, next?.DesiredState], ["n1", "ready"]);
+  sim.report(old ?? assert.fail(), "shutdown");
+  sim.plan();
+  assert.equal(sim.wanted("web")[0]?.DesiredState, "running");
+});
+
 test("a successor does not wait for ever for a predecessor that does not stop", () => {
   const sim = three();
   sim.setNode("n2", { availability: "drain" });
