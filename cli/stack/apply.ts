@@ -1,8 +1,9 @@
 // Performs the steps of a plan through the REST API, and says each.
 
-import type { Service } from "../../proto/gen/types.ts";
+import type { Service, ServiceSpec } from "../../proto/gen/types.ts";
 import type { Body } from "../body.ts";
 import { DaemonError } from "../client.ts";
+import { authHeaders } from "../credentials.ts";
 import type { Terminal } from "../terminal.ts";
 import { waitFor } from "./progress.ts";
 import type { Step } from "./steps.ts";
@@ -15,6 +16,8 @@ type Doers = {
 export interface ApplyOptions {
   readonly waitMsMax: number;
   readonly isQuiet: boolean;
+  /** Whether nodes get what is needed to pull from the registries that who deploys has logged in at. */
+  readonly withRegistryAuth: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -37,6 +40,10 @@ function doersOf(terminal: Terminal, options: ApplyOptions): Doers {
   const warn = (warnings: readonly string[] | null | undefined) => {
     for (const warning of warnings ?? []) terminal.warn(`${warning}\n`);
   };
+  const headersOf = async (spec: Body<ServiceSpec>) =>
+    options.withRegistryAuth
+      ? authHeaders(terminal.configFolder, spec.TaskTemplate?.ContainerSpec?.Image ?? "")
+      : {};
   return {
     "create-network": async ({ name, body }) => {
       say(`Creating network ${name}`);
@@ -56,7 +63,7 @@ function doersOf(terminal: Terminal, options: ApplyOptions): Doers {
       say(`Updating ${kind} ${name} (id: ${id})`);
       await relabel(terminal, kind, name, labels, signal);
     },
-    wait: async ({ name, condition, for: dependent }) => {
+    wait: async ({ name, condition, isWritten, for: dependent }) => {
       const what = condition === "service_completed_successfully" ? "completed" : "healthy";
       say(`Waiting for service ${name} to be ${what} (${dependent} depends on it)`);
       await waitFor(
@@ -64,6 +71,7 @@ function doersOf(terminal: Terminal, options: ApplyOptions): Doers {
         name,
         {
           condition,
+          isWritten,
           msMax: options.waitMsMax,
           now: terminal.now,
           onChange: (said) => say(`  ${name}: ${said}`),
@@ -75,6 +83,7 @@ function doersOf(terminal: Terminal, options: ApplyOptions): Doers {
       say(`Creating service ${name}`);
       const made = await client.post<{ Warnings?: readonly string[] | null }>("/services/create", {
         body: spec,
+        headers: await headersOf(spec),
         signal,
       });
       warn(made.Warnings);
@@ -83,7 +92,7 @@ function doersOf(terminal: Terminal, options: ApplyOptions): Doers {
       say(`Updating service ${name} (id: ${id})`);
       const answer = await client.post<{ Warnings?: readonly string[] | null } | null>(
         `/services/${id}/update`,
-        { body: spec, query: { version }, signal },
+        { body: spec, headers: await headersOf(spec), query: { version }, signal },
       );
       warn(answer?.Warnings);
     },

@@ -83,6 +83,7 @@ function addDeploy(stack: DockerCommand, open: () => Terminal): void {
       "Exit immediately instead of waiting for the stack services to converge",
     )
     .option("-q, --quiet", "Suppress progress output")
+    .option("--with-registry-auth", "Send registry authentication details to Swarm agents")
     .option(
       "--wait-timeout <duration>",
       "How long to wait for a condition of depends_on, and for the services to converge",

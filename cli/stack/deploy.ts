@@ -31,6 +31,7 @@ export interface DeployFlags extends FileFlags {
   readonly prune?: boolean;
   readonly quiet?: boolean;
   readonly resolveImage: PlanOptions["resolveImage"];
+  readonly withRegistryAuth?: boolean;
   /** Nanoseconds. */
   readonly waitTimeout: number;
 }
@@ -177,7 +178,12 @@ export async function deploy(
   const images = await imagesOf(terminal, wanted, had, flags.resolveImage);
   const options = optionsOf(flags, images);
   const waitMsMax = flags.waitTimeout / 1e6;
-  const applying = { waitMsMax, isQuiet: flags.quiet === true, signal };
+  const applying = {
+    waitMsMax,
+    isQuiet: flags.quiet === true,
+    withRegistryAuth: flags.withRegistryAuth === true,
+    signal,
+  };
   const first = planOf(wanted, had, options);
   say(terminal, first.notes);
   await applySteps(terminal, first.before, applying);
@@ -204,9 +210,15 @@ async function converged(
   );
   const print = flags.quiet === true ? () => {} : terminal.print;
   const condition = "service_started";
-  const waiting = written.map(async ({ name }) => {
+  const waiting = written.map(async ({ do: done, name }) => {
+    const isWritten = done === "update-service";
     const onChange = (said: string) => print(`${name}: ${said}\n`);
-    await waitFor(terminal.client, name, { condition, msMax, now: terminal.now, onChange }, signal);
+    await waitFor(
+      terminal.client,
+      name,
+      { condition, isWritten, msMax, now: terminal.now, onChange },
+      signal,
+    );
     print(`Service ${name} converged\n`);
   });
   const failed = (await Promise.allSettled(waiting)).flatMap((each) =>

@@ -160,7 +160,8 @@ function serviceSteps(wanted: Wanted, had: Had, options: PlanOptions, ids: Ids):
         )
           continue;
         waited.add(`${name} ${condition}`);
-        steps.push({ do: "wait", name, condition, for: service.name });
+        const isWritten = steps.some((each) => each.name === name && each.do === "update-service");
+        steps.push({ do: "wait", name, condition, isWritten, for: service.name });
       }
     steps.push(step);
   }

@@ -20,6 +20,8 @@ interface Seen {
   /** Of its newest spec and execution. */
   readonly tasks: readonly Body<Task>[];
   readonly nodes: readonly Body<Node>[];
+  /** An update of it was just made: when it has been rolled back, that one has failed. */
+  readonly isWritten: boolean;
 }
 
 const over: ReadonlySet<string> = new Set([
@@ -38,6 +40,9 @@ export function standing(seen: Seen, condition: Condition): Standing {
   const isJob = mode?.ReplicatedJob !== undefined || mode?.GlobalJob !== undefined;
   if (isJob || condition === "service_completed_successfully") return completion(seen);
   const progress = progressOf({ service, tasks, nodes: seen.nodes });
+  const { State: update = "", Message: said = "" } = service.UpdateStatus ?? {};
+  if (seen.isWritten && update === "rollback_completed")
+    return { kind: "failed", why: `its update was rolled back: ${said}` };
   if (progress.stopped !== null) return { kind: "failed", why: progress.stopped };
   if (progress.isConverged) return { kind: "there" };
   return { kind: "on-the-way", said: `${progress.running} out of ${progress.wanted} tasks` };
@@ -67,6 +72,7 @@ function isGivenUp(service: Body<Service>, tasks: readonly Body<Task>[]): boolea
 
 export interface WaitOptions {
   readonly condition: Condition;
+  readonly isWritten: boolean;
   readonly msMax: number;
   readonly now: () => number;
   /** Hears how far it is, when that has changed. */
@@ -83,7 +89,10 @@ export async function waitFor(
   const end = options.now() + options.msMax;
   let last = "";
   for (;;) {
-    const state = standing(await see(client, name, signal), options.condition);
+    const state = standing(
+      { ...(await see(client, name, signal)), isWritten: options.isWritten },
+      options.condition,
+    );
     if (state.kind === "there") return;
     if (state.kind === "failed") throw new StackError(`service ${name} has failed: ${state.why}`);
     if (state.said !== last) options.onChange(state.said);
@@ -96,7 +105,11 @@ export async function waitFor(
   }
 }
 
-async function see(client: DaemonClient, name: string, signal: AbortSignal): Promise<Seen> {
+async function see(
+  client: DaemonClient,
+  name: string,
+  signal: AbortSignal,
+): Promise<Omit<Seen, "isWritten">> {
   const service = await client.get<Body<Service>>(`/services/${encodeURIComponent(name)}`, {
     signal,
   });

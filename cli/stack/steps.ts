@@ -72,6 +72,8 @@ export type Step =
       readonly do: "wait";
       readonly name: string;
       readonly condition: Condition;
+      /** By this plan: what became of an update of it is ours. */
+      readonly isWritten: boolean;
       readonly for: string;
     }
   | { readonly do: "create-service"; readonly name: string; readonly spec: Body<ServiceSpec> }

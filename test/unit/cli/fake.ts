@@ -15,6 +15,8 @@ export interface Asked {
   readonly path: string;
   readonly query: Readonly<Record<string, string>>;
   readonly body: unknown;
+  /** What X-Registry-Auth says, where it is sent. */
+  readonly auth?: unknown;
 }
 
 /** What the daemon answers: the first whose key, "METHOD /path", fits; anything else is 404. */
@@ -51,6 +53,7 @@ export async function runCommand(
         path: name,
         query: Object.fromEntries(url.searchParams),
         body: text === "" ? null : JSON.parse(text),
+        ...authOf(request.headers["x-registry-auth"]),
       });
       const answer = answers[`${request.method} ${name}`];
       response.setHeader("Content-Type", "application/json");
@@ -100,4 +103,9 @@ export async function runCommand(
     rmSync(folder, { recursive: true, force: true });
   }
   return { code, out, err, asked };
+}
+
+function authOf(header: string | string[] | undefined): Pick<Asked, "auth"> {
+  if (typeof header !== "string") return {};
+  return { auth: JSON.parse(Buffer.from(header, "base64url").toString("utf8")) };
 }

@@ -86,6 +86,27 @@ test("the digest of an image is asked for, unless told otherwise", async () => {
   assert.match(silent.err, /image reg\/i:1 could not be accessed on a registry/);
 });
 
+test("nodes are given what somebody has logged in with, when they are to", async () => {
+  const auth = Buffer.from("me:geheim").toString("base64");
+  writeFileSync(
+    join(folder, "config.json"),
+    JSON.stringify({ auths: { "reg.lab:5000": { auth } } }),
+  );
+  const own = join(folder, "private.yaml");
+  writeFileSync(own, "services: {web: {image: 'reg.lab:5000/i:1'}}");
+  const sent = async (...flags: string[]) => {
+    const line = ["stack", "deploy", "-c", own, "--resolve-image", "never", ...flags, "shop"];
+    const { asked } = await runCommand(line, empty, { configFolder: folder });
+    return asked.find(({ path }) => path === "/services/create")?.auth;
+  };
+  assert.deepEqual(await sent("--with-registry-auth"), {
+    username: "me",
+    password: "geheim",
+    serveraddress: "reg.lab:5000",
+  });
+  assert.equal(await sent(), undefined);
+});
+
 test("diff writes nothing, and ends with 1 when a deploy would", async () => {
   const done = await runCommand(
     ["stack", "diff", "-c", file, "--resolve-image", "never", "shop"],

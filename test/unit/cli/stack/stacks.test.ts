@@ -262,7 +262,7 @@ const standings = [
 
 for (const { name, spec, tasks, is } of standings)
   test(name, () => {
-    const seen = { service: { Spec: spec }, tasks, nodes: [] };
+    const seen = { service: { Spec: spec }, tasks, nodes: [], isWritten: true };
     const state = standing(seen, "service_started");
     assert.equal(state.kind, is);
     if (state.kind === "failed") assert.equal(state.why, "exit 3");
@@ -270,17 +270,35 @@ for (const { name, spec, tasks, is } of standings)
 
 test("an update that has stopped by itself has failed", () => {
   const service = { Spec: {}, UpdateStatus: { State: "paused", Message: "task failed" } };
-  assert.deepEqual(standing({ service, tasks: [task("running")], nodes: [] }, "service_healthy"), {
-    kind: "failed",
-    why: "task failed",
-  });
+  assert.deepEqual(
+    standing({ service, tasks: [task("running")], nodes: [], isWritten: true }, "service_healthy"),
+    {
+      kind: "failed",
+      why: "task failed",
+    },
+  );
 });
 
 test("a replicated service others wait for to complete is there when its tasks have", () => {
-  const seen = { service: { Spec: {} }, tasks: [task("complete")], nodes: [] };
+  const seen = {
+    service: { Spec: {} },
+    tasks: [task("complete")],
+    nodes: [],
+    isWritten: true,
+  };
   assert.equal(standing(seen, "service_completed_successfully").kind, "there");
   assert.equal(
     standing({ ...seen, tasks: [task("running")] }, "service_completed_successfully").kind,
     "on-the-way",
   );
+});
+
+test("an update that was rolled back has failed, for who has made it", () => {
+  const service = { Spec: {}, UpdateStatus: { State: "rollback_completed", Message: "exit 1" } };
+  const seen = { service, tasks: [task("running")], nodes: [] };
+  assert.deepEqual(standing({ ...seen, isWritten: true }, "service_started"), {
+    kind: "failed",
+    why: "its update was rolled back: exit 1",
+  });
+  assert.deepEqual(standing({ ...seen, isWritten: false }, "service_healthy"), { kind: "there" });
 });
