@@ -10,6 +10,10 @@ import type { StateMachine } from "./types.ts";
 
 /** How much longer the log may get while somebody is far behind: else that one would need one snapshot after the other. */
 const patience = 4;
+/** What an entry costs a replay beside its bytes, in bytes. */
+const entryBytes = 512;
+/** How long a replay may be, measured by the state: so that what snapshots cost stays in proportion to what is written. */
+const replayPerState = 2;
 
 export interface CutterOptions {
   readonly core: RaftCore;
@@ -26,6 +30,8 @@ export class Cutter {
   readonly #options: CutterOptions;
   #entries = 0;
   #bytes = 0;
+  /** Of the newest snapshot; 0 until one was taken here. */
+  #stateBytes = 0;
   #isCutting = false;
 
   constructor(options: CutterOptions) {
@@ -58,8 +64,13 @@ export class Cutter {
   }
 
   #isDue(factor: number): boolean {
-    const { snapshotEntries, snapshotBytes } = this.#options.limits;
-    return this.#entries >= snapshotEntries * factor || this.#bytes >= snapshotBytes * factor;
+    const { snapshotEntries, snapshotBytes, replayBytes } = this.#options.limits;
+    const replayed = this.#bytes + this.#entries * entryBytes;
+    return (
+      this.#entries >= snapshotEntries * factor ||
+      this.#bytes >= snapshotBytes * factor ||
+      replayed >= Math.max(replayBytes, replayPerState * this.#stateBytes) * factor
+    );
   }
 
   #isSomebodyBehind(applied: number): boolean {
@@ -76,6 +87,7 @@ export class Cutter {
     const pieces = begun(stateMachine.snapshot());
     try {
       const bytes = await storage.snapshots.write(mark, pieces, limits.freeBytesMin, signal);
+      this.#stateBytes = bytes;
       core.compact(mark.index);
       await this.forgetOld();
       log.info({ index: mark.index, term: mark.term, bytes }, "took a snapshot");

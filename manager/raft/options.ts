@@ -11,9 +11,11 @@ export interface RaftLimits {
   /** A leader without other members has nobody to beat to, and looks only after its disk. */
   readonly aloneTickMs: number;
   readonly segmentBytes: number;
-  /** A snapshot is taken after so many entries, or so many bytes of them. */
+  /** A snapshot is taken after so many entries, or so many bytes of them, at the latest. */
   readonly snapshotEntries: number;
   readonly snapshotBytes: number;
+  /** And when the log that a restart would replay has grown beyond this, and beyond twice the newest snapshot. */
+  readonly replayBytes: number;
   /** Below this, proposals are refused; below half of it a follower takes no entries until there is room again. */
   readonly freeBytesMin: number;
   /** A write to the disk that takes longer ends this member. */
@@ -38,6 +40,7 @@ export const raftLimits: RaftLimits = {
   segmentBytes: 16 * 1024 * 1024,
   snapshotEntries: 10_000,
   snapshotBytes: 32 * 1024 * 1024,
+  replayBytes: 1024 * 1024,
   freeBytesMin: 64 * 1024 * 1024,
   stallMsMax: 30_000,
   stuckMsMax: 10_000,

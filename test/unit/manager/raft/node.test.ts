@@ -95,6 +95,35 @@ test("snapshots are taken, the log is cut, and a restart restores them", async (
   assert.deepEqual(second.machine.serials, before);
 });
 
+for (const { state, bytes, isEnough } of [
+  { state: "small", bytes: 100, isEnough: (taken: number) => taken >= 4 },
+  { state: "large", bytes: 10 << 20, isEnough: (taken: number) => taken === 1 },
+])
+  test(`how long a log a restart replays goes by the size of the state: a ${state} one`, async (t) => {
+    let taken = 0;
+    const raft = await openRaft({
+      directory: await folder(t),
+      id: "a",
+      clusterId: "c",
+      bootstrap: true,
+      world: realWorld,
+      log: silentLog,
+      stateMachine: {
+        apply: () => undefined,
+        snapshot: () => {
+          taken += 1;
+          return [Buffer.alloc(bytes)];
+        },
+        restore: () => {},
+      },
+      limits: { replayBytes: 64 * 1024 },
+    });
+    closeAtEnd(t, raft);
+    // One by one: each snapshot is over before the next could be due.
+    for (let i = 0; i < 400; i++) await raft.propose(Buffer.alloc(1000), signal);
+    assert.ok(isEnough(taken), `${taken} snapshots`);
+  });
+
 test("a log of another cluster is refused", async (t) => {
   const directory = await folder(t);
   const first = await open(t, directory);
