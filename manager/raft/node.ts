@@ -102,6 +102,8 @@ class RaftNode implements Raft {
   #freeBytes: number;
   #isMeasuring = false;
   #persistStarted: number | null = null;
+  /** Since when what is committed waits. */
+  #applyWaits: number | null = null;
   /** Aborted when the next tick has to come now. */
   #untilTick = new AbortController();
   #isTickRare = false;
@@ -153,7 +155,7 @@ class RaftNode implements Raft {
     if (isVoter(this.#configuration, options.id) && votersOf(this.#configuration).length === 1)
       this.#core.campaign();
     this.#spawn(this.#runTicks());
-    this.#wake();
+    this.#wake(setImmediate);
   }
 
   // ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,11 +325,11 @@ class RaftNode implements Raft {
 
   // ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Has the outputs looked at soon: what is asked for in the same turn goes into one write. */
-  #wake(): void {
+  /** Has the outputs looked at at the end of this turn: what is asked for in it goes into one write. Or later, after what waits. */
+  #wake(soon: (what: () => void) => void = process.nextTick): void {
     if (this.#isPumpDue) return;
     this.#isPumpDue = true;
-    setImmediate(() => {
+    soon(() => {
       this.#isPumpDue = false;
       if (this.#closing.signal.aborted) return;
       try {
@@ -349,12 +351,28 @@ class RaftNode implements Raft {
     if (outputs.restore !== null)
       this.#pending.push({ kind: "restore", index: outputs.restore.index });
     this.#pending.push(...outputs.apply);
-    this.#apply();
-    if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake();
+    if (!this.#mayApplyWait()) {
+      this.#apply();
+      if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake(setImmediate);
+    }
     const taking = this.#cutter.cutIfDue(this.#applied, this.#freeBytes);
     if (taking !== null) this.#spawn(taking);
     if (this.#core.commit > this.#commitTold) this.#tellCommitSoon();
     this.#turns.turned();
+  }
+
+  /** A follower's answer comes first: what is committed waits for the write that is on its way to the disk, but not for long. */
+  #mayApplyWait(): boolean {
+    const isWriting = this.#persistStarted !== null && this.#pending.length > 0;
+    if (!isWriting || this.#role.role === "leader") {
+      this.#applyWaits = null;
+      return false;
+    }
+    const now = this.#options.world.monotonic();
+    this.#applyWaits ??= now;
+    if (now - this.#applyWaits < this.#limits.sliceMs) return true;
+    this.#applyWaits = null;
+    return false;
   }
 
   /** Where one write follows the other, its entry carries the commit of the one before: half the messages. */
