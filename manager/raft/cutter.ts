@@ -11,9 +11,9 @@ import type { StateMachine } from "./types.ts";
 /** How much longer the log may get while somebody is far behind: else that one would need one snapshot after the other. */
 const patience = 4;
 /** What an entry costs a replay beside its bytes, in bytes. */
-const entryBytes = 512;
+const entryBytes = 2048;
 /** How long a replay may be, measured by the state: so that what snapshots cost stays in proportion to what is written. */
-const replayPerState = 2;
+const replayPerState = 4;
 
 export interface CutterOptions {
   readonly core: RaftCore;

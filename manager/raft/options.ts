@@ -14,7 +14,7 @@ export interface RaftLimits {
   /** A snapshot is taken after so many entries, or so many bytes of them, at the latest. */
   readonly snapshotEntries: number;
   readonly snapshotBytes: number;
-  /** And when the log that a restart would replay has grown beyond this, and beyond twice the newest snapshot. */
+  /** And when the log that a restart would replay has grown beyond this, and beyond four times the newest snapshot. */
   readonly replayBytes: number;
   /** Below this, proposals are refused; below half of it a follower takes no entries until there is room again. */
   readonly freeBytesMin: number;
@@ -40,7 +40,7 @@ export const raftLimits: RaftLimits = {
   segmentBytes: 16 * 1024 * 1024,
   snapshotEntries: 10_000,
   snapshotBytes: 32 * 1024 * 1024,
-  replayBytes: 1024 * 1024,
+  replayBytes: 4 * 1024 * 1024,
   freeBytesMin: 64 * 1024 * 1024,
   stallMsMax: 30_000,
   stuckMsMax: 10_000,

@@ -11,8 +11,6 @@ import { encodeBatch, encodeTransaction, framingBytesMax } from "./wire.ts";
 export const transactionChangesMax = 200;
 const batchChangesMax = 200;
 const batchBytesMax = 1 << 20;
-/** More writers than this take turns: while one half waits for disks and followers, the other is answered and asks again. */
-const togetherMin = 32;
 const waitingMax = 4096;
 const waitingBytesMax = 64 << 20;
 
@@ -60,8 +58,6 @@ export class Writer {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #isFlushing = false;
-  /** How many transactions the last batch had. */
-  #lastBatch = 0;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -163,11 +159,9 @@ export class Writer {
   #take(): readonly Prepared[] {
     const batch: Prepared[] = [];
     const view = new View(this.#options.state());
-    const most = Math.max(togetherMin, Math.ceil((this.#waiting.length + this.#lastBatch) / 2));
     let changes = 0;
     let bytes = 0;
     for (let item = this.#waiting[0]; item !== undefined; item = this.#waiting[0]) {
-      if (batch.length >= most) break;
       const encoded = prepared(item, view);
       if (encoded !== null) {
         changes += encoded.changes.length;
@@ -179,7 +173,6 @@ export class Writer {
       this.#waiting.shift();
       this.#waitingBytes -= item.bytes;
     }
-    this.#lastBatch = batch.length;
     return batch;
   }
 }
