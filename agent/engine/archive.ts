@@ -92,7 +92,11 @@ export async function writePath(
       const inside = `${path}/${header.name}`;
       const parent = await insideRoot(root, dirname(inside));
       const last = basename(inside.replace(/\/+$/, ""));
-      const place = last === "." || last === ".." ? parent : join(parent, last);
+      const isFolderItself = ["", ".", ".."].includes(last);
+      // It would take the folder's place, and that may be the container's root.
+      if (isFolderItself && header.type !== "directory")
+        throw new SwarmError("invalid", `the archive has no name for a ${header.type}`);
+      const place = isFolderItself ? parent : join(parent, last);
       await mkdir(parent, { recursive: true });
       await put(root, place, header, entry, options.keepsKinds);
       if (header.type === "directory") folders.push({ place, header });
