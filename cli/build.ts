@@ -9,6 +9,7 @@ import { pack } from "tar-stream";
 import { ignoring } from "../proto/kit/patterns.ts";
 import { jsonLines } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
+import { allAuthHeaders } from "./credentials.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, keyValues, UsageError } from "./values.ts";
 
@@ -82,7 +83,10 @@ async function build(terminal: Terminal, path: string, flags: BuildFlags): Promi
   const response = await terminal.client.open("POST", "/build", {
     query,
     ...(stream === null ? {} : { stream }),
-    ...(secrets === "" ? {} : { headers: { "X-Tsswarm-Build-Secrets": secrets } }),
+    headers: {
+      ...(await allAuthHeaders(terminal.configFolder)),
+      ...(secrets === "" ? {} : { "X-Tsswarm-Build-Secrets": secrets }),
+    },
   });
   for await (const line of jsonLines(response) as AsyncIterable<Line>) {
     if (line.error !== undefined) {

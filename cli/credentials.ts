@@ -58,6 +58,22 @@ export async function authHeaders(folder: string, image: string): Promise<Record
   return { "X-Registry-Auth": Buffer.from(JSON.stringify(found)).toString("base64url") };
 }
 
+/** The X-Registry-Config header: all there are, for a build that may pull from anywhere. */
+export async function allAuthHeaders(folder: string): Promise<Record<string, string>> {
+  const config = readConfigFile(folder);
+  const names = [
+    ...Object.keys(record(config["auths"])),
+    ...Object.keys(record(config["credHelpers"])),
+  ];
+  const found: Record<string, Credentials> = {};
+  for (const name of new Set(names)) {
+    const credentials = await credentialsFor(folder, name);
+    if (credentials !== null) found[name] = credentials;
+  }
+  if (Object.keys(found).length === 0) return {};
+  return { "X-Registry-Config": Buffer.from(JSON.stringify(found)).toString("base64url") };
+}
+
 /** Says whether they lie unencrypted in the file now. */
 export async function storeCredentials(folder: string, credentials: Credentials): Promise<boolean> {
   const { serveraddress: registry, username = "", password = "", identitytoken = "" } = credentials;
