@@ -10,6 +10,7 @@ import {
   lutimes,
   mkdir,
   readdir,
+  readFile,
   readlink,
   rm,
   symlink,
@@ -20,6 +21,8 @@ import { hasPattern, ignoring, matcher } from "../../proto/kit/patterns.ts";
 import { insideRoot } from "../engine/rootfs.ts";
 
 const filesMax = 1_000_000;
+/** Smaller ones are read at once, which is several times as fast. */
+const wholeBytesMax = 1024 * 1024;
 
 /** Something to be copied. */
 export interface Source {
@@ -83,7 +86,11 @@ export async function hashSource(
   const hash = createHash("sha256");
   const add = async (name: string, at: string, facts: Stats) => {
     const content = facts.isFile()
-      ? await hashFile(at)
+      ? facts.size <= wholeBytesMax
+        ? createHash("sha256")
+            .update(await readFile(at))
+            .digest("hex")
+        : await hashFile(at)
       : facts.isSymbolicLink()
         ? await readlink(at)
         : "";
