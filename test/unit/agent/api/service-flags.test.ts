@@ -100,7 +100,12 @@ function comparable(spec: Json): unknown {
   const task = spec["TaskTemplate"] as {
     Networks?: { Target: string }[];
     ContainerSpec: { Env?: string[] };
+    Resources?: { Reservations?: { GenericResources?: Json[] } };
   };
+  // The docker command says them in any order.
+  task.Resources?.Reservations?.GenericResources?.sort((a, b) =>
+    JSON.stringify(a) < JSON.stringify(b) ? -1 : 1,
+  );
   const ContainerSpec = {
     ...task.ContainerSpec,
     Env: [...(task.ContainerSpec.Env ?? [])].sort(),

@@ -124,7 +124,10 @@ test("a basic challenge is answered, and a wrong password is a plain sentence", 
       const reference = parseReference(`${address}/a`);
       await registry({ username: "u", password: "p" }).manifest(reference, signal);
       const wrong = registry({ username: "u", password: "x" });
-      await assert.rejects(wrong.manifest(reference, signal), /pull access denied for .*\/a/);
+      await assert.rejects(
+        wrong.manifest(reference, signal),
+        /refused the login of user u: .*log in again/,
+      );
       await assert.rejects(registry().manifest(reference, signal), { code: "denied" });
     },
   ));
