@@ -71,6 +71,9 @@ async function unlock(key: string): Promise<{ code: number; stderr: string }> {
 
 test("a locked manager's containers run on, its files say nothing, and its key brings it back", async () => {
   await docker(host, "node", "update", "--availability", "drain", host);
+  closers.push(
+    async () => void (await docker(host, "node", "update", "--availability", "active", host)),
+  );
   await docker(
     host,
     "network",
@@ -96,10 +99,22 @@ test("a locked manager's containers run on, its files say nothing, and its key b
     "2",
     whoami,
   );
+  closers.push(async () => {
+    await docker(host, "service", "rm", "hushed-service");
+    await until("hushed-net is still in use", backMsMax, async () => {
+      const { code } = await attemptDocker(host, "network", "rm", "hushed-net");
+      return code === 0 ? true : undefined;
+    });
+  });
   await untilRunning(host, "hushed-service", 2, backMsMax);
   const local = await docker(host, "run", "-d", "--name", "stays", whoami);
+  closers.push(async () => void (await docker(host, "rm", "-f", "stays")));
   const said = await docker(host, "swarm", "update", "--autolock");
   const key = /SWMKEY-1-\S+/.exec(said)?.[0] ?? "";
+  closers.push(async () => {
+    if ((await unlock(key)).code === 0) await untilState("active");
+    await docker(host, "swarm", "update", "--autolock=false");
+  });
   assert.match(key, /^SWMKEY-1-[A-Za-z0-9+/]{43}$/);
   assert.equal(await docker(host, "swarm", "unlock-key", "-q"), key);
   const early = await attemptDocker(host, "swarm", "unlock");
@@ -107,7 +122,7 @@ test("a locked manager's containers run on, its files say nothing, and its key b
 
   restartDaemon();
   await untilState("locked");
-  assert.equal(await docker(host, "ps", "-q", "--no-trunc"), local);
+  assert.equal(await docker(host, "ps", "-q", "--no-trunc", "--filter", "name=stays"), local);
   assert.match(
     (await attemptDocker(host, "node", "ls")).stderr,
     /needs to be unlocked before it can be used/,
@@ -132,5 +147,4 @@ test("a locked manager's containers run on, its files say nothing, and its key b
     "hushed-service",
   );
   assert.equal(service, "[A=hushed-environment]");
-  await docker(host, "rm", "-f", "stays");
 });
