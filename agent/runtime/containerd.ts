@@ -1,7 +1,7 @@
 // The Runtime over containerd's gRPC services.
 
 import { randomBytes } from "node:crypto";
-import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, type World } from "../../proto/kit/world.ts";
 import { readBlob, streamBlob, writeBlob } from "./blobs.ts";
 import { Calls } from "./calls.ts";
@@ -457,11 +457,10 @@ class Containerd implements Runtime {
   }
 
   async kill(id: string, execId: string, signal: number, all: boolean): Promise<void> {
-    await this.#calls.unary(tasksService, "Kill", {
-      container_id: id,
-      exec_id: execId,
-      signal,
-      all,
+    const request = { container_id: id, exec_id: execId, signal, all };
+    await this.#calls.unary(tasksService, "Kill", request).catch((error: unknown) => {
+      // Its shim has just ended: so has the process, or containerd ends it.
+      if (!messageOf(error).includes("ttrpc: closed")) throw error;
     });
   }
 

@@ -99,7 +99,7 @@ function signal(host: string, program: Program, name: NodeJS.Signals): number | 
 export async function onSmallDisk(host: string): Promise<() => Promise<void>> {
   await withoutManager(
     host,
-    `mkdir -p ${small} && mount -t tmpfs -o size=${diskMegabytes}m tmpfs ${small} && cp -a ${folder}/. ${small}/ && mount --bind ${small} ${folder}`,
+    `mkdir -p ${small} && mount -t tmpfs -o size=$(($(du -sm ${folder} | cut -f1) + ${diskMegabytes}))m tmpfs ${small} && cp -a ${folder}/. ${small}/ && mount --bind ${small} ${folder}`,
   );
   // Lazily: what the kernel has of a process that was killed may be there a little longer.
   return () =>
