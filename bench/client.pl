@@ -72,7 +72,8 @@ sub watch {
         $id = ($id + 1) & 0xffff;
         send $socket, query($id, $name), 0;
         my $seen = -1;
-        while (has_answer($socket, 0.5)) {
+        # A name that nobody has yet is asked of servers further up, which may be silent: that answer is not waited for.
+        while (has_answer($socket, 0.02)) {
             recv $socket, my $answer, 4096, 0;
             next if unpack('n', $answer) != $id;
             $seen = unpack 'x6 n', $answer;

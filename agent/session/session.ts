@@ -126,7 +126,7 @@ export class AgentSession implements Session {
     this.#heardAt = saved.heardAt;
     this.#touchedAt = saved.heardAt;
     this.#reports = new Reports(options.world, this.#stop.signal, (updates) => this.#send(updates));
-    this.#logs = new LogPublisher(options.log);
+    this.#logs = new LogPublisher(options.world, options.log);
   }
 
   get wanted(): Wanted | null {

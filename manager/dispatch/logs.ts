@@ -79,10 +79,14 @@ export class LogBroker {
 
   /** What an agent publishes, until it closes the subscription or nobody reads it any more. */
   async publish(nodeId: string, messages: AsyncIterable<PublishLogsMessage>): Promise<void> {
+    let isFirst = true;
     for await (const message of messages) {
       const reader = this.#readerOf(message.SubscriptionID, nodeId);
       if (reader === undefined) return;
       const asked = reader.open.get(message.SubscriptionID)?.subscription.TaskIDs ?? [];
+      // A node whose way here broke begins again with what may be known.
+      if (isFirst) reader.cursor.rewind(asked);
+      isFirst = false;
       // A node speaks for what it was asked of, and for nobody else.
       const Lines = message.Lines.filter(
         (line) => asked.includes(line.TaskID) && reader.cursor.isNew(line),
