@@ -7,7 +7,7 @@ import { createKeyAndCsr } from "../../../agent/session/identity.ts";
 import { joinCluster } from "../../../agent/session/join.ts";
 import { decodeBackup } from "../../../proto/backup.ts";
 import { codec } from "../../../proto/codec.ts";
-import { SwarmError } from "../../../proto/kit/errors.ts";
+import { asSwarmError, SwarmError } from "../../../proto/kit/errors.ts";
 import { Client, staleKey } from "../../../proto/rpc.ts";
 import { toManager } from "../../../proto/tls.ts";
 import { configIn, freePort, init, joinAsManager, RunningManager } from "./running.ts";
@@ -158,9 +158,15 @@ test("three managers: each takes writes and sees those of the others; one goes, 
     // In session with this manager; removed by the leader.
     const agent = new Client("Dispatch", address, toManager(worker, worker.clusterId));
     const hello = { Hello: { BootID: "b", DataPathAddr: "127.0.0.1" } };
-    const session = agent.duplex("Session", only(codec("FromAgent").parse(hello)));
-    const messages = session[Symbol.asyncIterator]();
-    await messages.next();
+    const messages = await eventually("it is in session", async () => {
+      const session = agent.duplex("Session", only(codec("FromAgent").parse(hello)));
+      const iterator = session[Symbol.asyncIterator]();
+      // The manager that has just joined says so, and is asked again.
+      const first = await iterator.next().catch((error: unknown) => asSwarmError(error));
+      if (!(first instanceof SwarmError)) return iterator;
+      if (first.code !== "no_leader") throw first;
+      return undefined;
+    });
     await control("h1").unary("RemoveNode", { ID: worker.nodeId, Force: true });
     await assert.rejects(
       async () => {

@@ -7,8 +7,8 @@ setMaxListeners(0, signal);
 const ids = ["a", "b", "c"];
 
 test("a leader whose disk fails has another take over, and then leaves", async (t) => {
-  // Nobody would stand for an election by himself within this test.
-  const trio = await Trio.make(t, ids, { core: { electionTicks: 2_000 } });
+  // An election by himself takes anyone a quarter of a minute at least: it is for a hand-over that is lost with the disk.
+  const trio = await Trio.make(t, ids, { core: { electionTicks: 60 } });
   await trio.form(ids);
   const { raft, disk } = trio.at("a");
   const failed = assert.rejects(raft.failed, /the disk is gone/);
