@@ -70,7 +70,7 @@ test("every instruction does what it says, and the whole comes from the cache th
       "ENV WHO=world \\",
       '    OTHER="a b"',
       "LABEL kind=test \"with blank\"='x y'",
-      "WORKDIR /work/deep",
+      "WORKDIR /srv/deep",
       "COPY a.txt sub/ ./",
       'COPY ["b c.txt", "/with blank/"]',
       'RUN echo "$GREETING $WHO" > said && \\',
@@ -103,7 +103,7 @@ test("every instruction does what it says, and the whole comes from the cache th
   assert.match(first, /^Successfully tagged all:1$/m);
   assert.equal(await run("all:1"), "hi world\n0");
   const ask =
-    "cat /work/deep/a.txt /work/deep/in.txt '/with blank/b c.txt' /script /inline; id -u; id -g";
+    "cat /srv/deep/a.txt /srv/deep/in.txt '/with blank/b c.txt' /script /inline; id -u; id -g";
   assert.equal(await run("all:1", "-c", ask), "a\nin\nblank\none\ntwo\nfor world\n1000\n2000");
   const inspect = (format: string) => door.docker("inspect", "-f", format, "all:1");
   const config = JSON.parse(await inspect("{{json .Config}}"));
@@ -117,7 +117,7 @@ test("every instruction does what it says, and the whole comes from the cache th
   ]);
   assert.deepEqual(
     [config.User, config.StopSignal, config.WorkingDir],
-    ["app:extra", "SIGINT", "/work/deep"],
+    ["app:extra", "SIGINT", "/srv/deep"],
   );
   assert.deepEqual(config.Healthcheck, { Test: ["CMD-SHELL", "true"], Interval: 7e9, Retries: 2 });
   assert.deepEqual(config.OnBuild, ["RUN echo triggered > /tmp/triggered"]);
