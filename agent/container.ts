@@ -2,9 +2,9 @@
 
 import { hostname, machine } from "node:os";
 import type { Task } from "../proto/gen/types.ts";
+import type { CreateContainer } from "./engine/container-types.ts";
 import { networkEntry, type TaskNode, taskContainer } from "./engine/task.ts";
 import { fileTargets } from "./engine/task-files.ts";
-import type { CreateContainer } from "./engine/types.ts";
 import { localNetwork, subnetOf } from "./network/facts.ts";
 import type { Network } from "./network/types.ts";
 

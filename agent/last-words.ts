@@ -2,7 +2,8 @@
 
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
-import type { Container, Engine } from "./engine/types.ts";
+import type { Container } from "./engine/container-types.ts";
+import type { Engine } from "./engine/types.ts";
 
 const linesMax = 5;
 const charactersMax = 400;

@@ -3,7 +3,9 @@
 import type { LogLine, LogSubscription } from "../proto/gen/types.ts";
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
-import type { Container, Engine, LogQuery } from "./engine/types.ts";
+import type { Container } from "./engine/container-types.ts";
+import type { LogQuery } from "./engine/stream-types.ts";
+import type { Engine } from "./engine/types.ts";
 import { taskLabel } from "./perform.ts";
 
 const linesPerMessageMax = 200;

@@ -4,9 +4,9 @@ import type { AttachRequest, Task } from "../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
+import type { Container, EndpointWish } from "./engine/container-types.ts";
 import type { OverlayDoor, OverlayPlace } from "./engine/overlay.ts";
 import { gatewaysOf, networkEntry } from "./engine/task.ts";
-import type { Container, EndpointWish } from "./engine/types.ts";
 import type { Wanted } from "./session/types.ts";
 
 /** The managers tell of a network within a tenth of a second; a node that is cut off may hear of it later. */

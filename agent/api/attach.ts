@@ -2,7 +2,8 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { AttachStreams, Container } from "../engine/types.ts";
+import type { Container } from "../engine/container-types.ts";
+import type { AttachStreams } from "../engine/stream-types.ts";
 import { converse, copyOut } from "./conversation.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { refuse, sayUpgraded, type Taken } from "./hijack.ts";

@@ -1,7 +1,7 @@
 // `docker ps --filter`: which containers a client wants to see.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Container } from "../engine/types.ts";
+import type { Container } from "../engine/container-types.ts";
 import { shownNetworkId } from "./predefined.ts";
 import { type Filters, flagFilter, labelsMatch, onlyFilters, untilOf } from "./request.ts";
 

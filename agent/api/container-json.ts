@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import type { Mount } from "../../proto/gen/types.ts";
 import { humanDuration } from "../../proto/kit/duration.ts";
-import type { Container } from "../engine/types.ts";
+import type { Container } from "../engine/container-types.ts";
 import type { Json } from "./adapt.ts";
 import { shownNetworkId } from "./predefined.ts";
 

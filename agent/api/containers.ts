@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import type { Container, WaitCondition } from "../engine/types.ts";
+import type { Container, WaitCondition } from "../engine/container-types.ts";
 import { selectContainers } from "./container-filters.ts";
 import { containerJson, containerSummary } from "./container-json.ts";
 import { StatusError, withStatus } from "./errors.ts";

@@ -6,7 +6,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld } from "../../proto/kit/world.ts";
-import type { Container, ContainerUpdate } from "../engine/types.ts";
+import type { Container, ContainerUpdate } from "../engine/container-types.ts";
 import { selectStopped } from "./container-filters.ts";
 import { parseRestart } from "./create.ts";
 import { checkLimits, type Limits } from "./create-limits.ts";

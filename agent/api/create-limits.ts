@@ -2,7 +2,7 @@
 
 import { cpus } from "node:os";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { HostConfig } from "../engine/types.ts";
+import type { HostConfig } from "../engine/container-types.ts";
 
 const memoryMin = 6 * 1024 * 1024;
 

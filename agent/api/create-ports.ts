@@ -2,7 +2,7 @@
 
 import { isIPv4, isIPv6 } from "node:net";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { HostConfig } from "../engine/types.ts";
+import type { HostConfig } from "../engine/container-types.ts";
 
 type Ports = NonNullable<HostConfig["PublishedPorts"]>;
 type Bindings = Readonly<

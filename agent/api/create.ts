@@ -4,7 +4,6 @@
 import { isIPv4 } from "node:net";
 import { codec } from "../../proto/codec.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { checkLogDriver, logLimits } from "../engine/log-limits.ts";
 import type {
   ContainerConfig,
   CreateContainer,
@@ -12,7 +11,8 @@ import type {
   HostConfig,
   LocalSettings,
   RestartPolicy,
-} from "../engine/types.ts";
+} from "../engine/container-types.ts";
+import { checkLogDriver, logLimits } from "../engine/log-limits.ts";
 import type { Json } from "./adapt.ts";
 import { type CreateBody, createBody, type HostBody } from "./create-body.ts";
 import { checkLimits } from "./create-limits.ts";

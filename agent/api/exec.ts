@@ -3,7 +3,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { asSwarmError, messageOf } from "../../proto/kit/errors.ts";
-import type { ExecState, ExecStreams } from "../engine/types.ts";
+import type { ExecState, ExecStreams } from "../engine/stream-types.ts";
 import type { Json } from "./adapt.ts";
 import { converse, copyOut, drain } from "./conversation.ts";
 import { parseDetachKeys } from "./detach-keys.ts";

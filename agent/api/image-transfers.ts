@@ -6,7 +6,7 @@ import type { ReadableStream } from "node:stream/web";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { applyChanges } from "../build/config.ts";
-import type { Progress } from "../engine/types.ts";
+import type { Progress } from "../engine/image-types.ts";
 import { Query, registryAuth } from "./request.ts";
 import { clientGone, errorLine, type Outflow, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";

@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { ImageStep, ImageSummary } from "../engine/types.ts";
+import type { ImageStep, ImageSummary } from "../engine/image-types.ts";
 import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
 import { push, save } from "./image-transfers.ts";

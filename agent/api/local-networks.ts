@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Container, LocalNetworkObject } from "../engine/types.ts";
+import type { Container } from "../engine/container-types.ts";
+import type { LocalNetworkObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
 import { map } from "./fields.ts";

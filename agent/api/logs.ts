@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { LogLine, ServiceLogsRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
-import type { LogQuery } from "../engine/types.ts";
+import type { LogQuery } from "../engine/stream-types.ts";
 import { controlOf } from "./control.ts";
 import { Query } from "./request.ts";
 import { serviceLogs } from "./service-logs.ts";

@@ -3,7 +3,7 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { RegistryAuth } from "../engine/types.ts";
+import type { RegistryAuth } from "../engine/image-types.ts";
 import { versionOf } from "./versions.ts";
 
 export const authBody = z.object({

@@ -2,8 +2,8 @@
 
 import { totalmem } from "node:os";
 import { timestamp } from "../../proto/kit/world.ts";
+import type { Container } from "../engine/container-types.ts";
 import type { ContainerStats } from "../engine/stats.ts";
-import type { Container } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 
 const never = "0001-01-01T00:00:00Z";

@@ -2,7 +2,8 @@
 
 import type { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { HostConfig, Progress, RegistryAuth } from "../engine/types.ts";
+import type { HostConfig } from "../engine/container-types.ts";
+import type { Progress, RegistryAuth } from "../engine/image-types.ts";
 
 export interface BuildRequest {
   /** The context as a tar, or a Dockerfile alone. */

@@ -13,7 +13,7 @@ import type { Runtime } from "../runtime/types.ts";
 import { openFifo } from "./fifo.ts";
 import type { Libc } from "./libc.ts";
 import type { ContainerFile } from "./records.ts";
-import type { AttachStreams } from "./types.ts";
+import type { AttachStreams } from "./stream-types.ts";
 
 export interface AttachParts {
   readonly runtime: Pick<Runtime, "closeStdin">;

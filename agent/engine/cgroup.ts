@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
-import type { HostConfig } from "./types.ts";
+import type { HostConfig } from "./container-types.ts";
 
 /** From the hierarchy's root. */
 export function cgroupPath(host: HostConfig, config: DaemonConfig, id: string): string {

@@ -5,7 +5,7 @@ import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { SnapshotMount } from "../runtime/types.ts";
-import type { PathChange } from "./types.ts";
+import type { PathChange } from "./container-types.ts";
 
 const ours = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 const changesMax = 1_000_000;

@@ -1,10 +1,10 @@
 // docker commit: a container's files, as they are now, as one more layer over its image.
 
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
+import type { CommitContainer, Container } from "./container-types.ts";
 import { chainIds, type Images, layersOf } from "./images.ts";
 import { type MadeImage, makeImage, type OciImage } from "./make-image.ts";
 import { configBytesMax } from "./manifest.ts";
-import type { CommitContainer, Container } from "./types.ts";
 
 /** Under a lease; the image lacks a name. */
 export async function commitContainer(

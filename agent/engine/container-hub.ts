@@ -1,8 +1,9 @@
 // What happens to containers, to everybody who listens.
 
 import { timestamp, type World } from "../../proto/kit/world.ts";
+import type { Container } from "./container-types.ts";
 import { Hub } from "./hub.ts";
-import type { Container, ContainerEvent } from "./types.ts";
+import type { ContainerEvent } from "./types.ts";
 
 export class ContainerHub {
   readonly #world: World;

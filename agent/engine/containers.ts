@@ -10,13 +10,14 @@ import type { Exit, SnapshotMount } from "../runtime/types.ts";
 import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import type { ContainerHub } from "./container-hub.ts";
+import type { Container, CreateContainer, WaitCondition } from "./container-types.ts";
 import { Creator, type CreatorParts } from "./create.ts";
 import { startFailure } from "./failures.ts";
 import { probeCommand, unknownYet } from "./health.ts";
 import { LogPipes, type LogPipesParts } from "./pipes.ts";
 import type { ContainerFile } from "./records.ts";
 import { endLooks } from "./rootfs.ts";
-import type { Container, ContainerEvent, CreateContainer, WaitCondition } from "./types.ts";
+import type { ContainerEvent } from "./types.ts";
 
 /** What a container made by hand has beyond a task's: a network of its own making, and what follows its end. */
 export interface LocalHooks {

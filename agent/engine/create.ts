@@ -13,6 +13,7 @@ import { buildSpec, type limitsOfResources } from "../runtime/spec.ts";
 import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
 import { cgroupPath } from "./cgroup.ts";
+import type { ContainerConfig, CreateContainer, HostConfig } from "./container-types.ts";
 import { commandOf, mergeConfig, processEnv } from "./defaults.ts";
 import { findDevices, type GivenDevices } from "./devices.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
@@ -22,7 +23,6 @@ import { fillVolume, prepareMounts, tmpfsMounts } from "./mounts.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { readInside, withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
-import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 import { findUser } from "./users.ts";
 import type { Volumes } from "./volumes.ts";
 

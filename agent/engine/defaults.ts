@@ -1,7 +1,7 @@
 // What a container takes from its image where its own configuration is silent. Pure.
 
+import type { ContainerConfig } from "./container-types.ts";
 import type { ImageConfig } from "./manifest.ts";
-import type { ContainerConfig } from "./types.ts";
 
 const pathDefault = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const stopSignalDefault = "SIGTERM";

@@ -4,7 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { SpecDevice, SpecDeviceNode } from "../runtime/spec-types.ts";
-import type { HostConfig } from "./types.ts";
+import type { HostConfig } from "./container-types.ts";
 
 const typeMask = 0o170000;
 const blockType = 0o060000;

@@ -1,6 +1,6 @@
 // The files every container gets from us: /etc/hosts, /etc/hostname, /etc/resolv.conf. Pure.
 
-import type { CreateContainer } from "./types.ts";
+import type { CreateContainer } from "./container-types.ts";
 
 /** Where the keeper answers names inside a container's network namespace. */
 const nameServer = "127.0.0.11";

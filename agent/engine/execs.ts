@@ -17,7 +17,7 @@ import { execFailure } from "./failures.ts";
 import { openFifo } from "./fifo.ts";
 import type { Libc } from "./libc.ts";
 import { readInside } from "./rootfs.ts";
-import type { ExecConfig, ExecState, ExecStreams } from "./types.ts";
+import type { ExecConfig, ExecState, ExecStreams } from "./stream-types.ts";
 import { findUser } from "./users.ts";
 
 export interface ExecsParts {

@@ -3,7 +3,7 @@
 import type { HealthConfig } from "../../proto/gen/types.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
-import type { Container } from "./types.ts";
+import type { Container } from "./container-types.ts";
 
 export type Health = NonNullable<Container["state"]["Health"]>;
 export type Probe = Health["Log"][number];

@@ -12,8 +12,10 @@ import {
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { commitContainer } from "./commit.ts";
+import type { CommitContainer, Container } from "./container-types.ts";
 import type { Hub } from "./hub.ts";
 import { planRemoval } from "./image-removal.ts";
+import type { ImportImage } from "./image-types.ts";
 import { familiar, type Images, referenceOf } from "./images.ts";
 import { importLayer, loadImages } from "./load.ts";
 import { makeImage, type OciImage } from "./make-image.ts";
@@ -22,7 +24,7 @@ import type { Puller } from "./pull.ts";
 import type { Pusher } from "./push.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import { saveImages } from "./save.ts";
-import type { CommitContainer, Container, Engine, ImportImage, ObjectEvent } from "./types.ts";
+import type { Engine, ObjectEvent } from "./types.ts";
 
 export interface ImageOperationsParts {
   readonly runtime: Runtime;

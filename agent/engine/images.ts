@@ -11,6 +11,7 @@ import {
   type Reference,
 } from "../../proto/kit/reference.ts";
 import type { Descriptor, ImageRecord, Layer, Runtime } from "../runtime/types.ts";
+import type { ImageStep, ImageSummary } from "./image-types.ts";
 import {
   choosePlatform,
   configBytesMax,
@@ -23,7 +24,6 @@ import {
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
-import type { ImageStep, ImageSummary } from "./types.ts";
 
 /** What a name stands for on this machine. */
 export interface Image {

@@ -13,6 +13,7 @@ import { fullName, parseReference } from "../../proto/kit/reference.ts";
 import type { Descriptor, Layer, Runtime } from "../runtime/types.ts";
 import { ArchiveFiles, fileSource, headOf, withScratch } from "./archive-files.ts";
 import { compressionOf, decompressed } from "./compression.ts";
+import type { Progress } from "./image-types.ts";
 import { pairLayers } from "./images.ts";
 import { labelImage, type MadeImage, makeImage, unpackLayers } from "./make-image.ts";
 import {
@@ -26,7 +27,6 @@ import {
   parseManifest,
 } from "./manifest.ts";
 import { shortId } from "./progress.ts";
-import type { Progress } from "./types.ts";
 
 const gzipLayer = "application/vnd.oci.image.layer.v1.tar+gzip";
 const zstdLayer = "application/vnd.oci.image.layer.v1.tar+zstd";

@@ -7,11 +7,11 @@ import type { Log } from "../../proto/kit/log.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Runtime } from "../runtime/types.ts";
+import type { CreateContainer, HostConfig, LocalSettings } from "./container-types.ts";
 import type { Containers, LocalHooks } from "./containers.ts";
 import { zeroTime } from "./create.ts";
 import type { ContainerFile } from "./records.ts";
 import { isRestarted, isRevived, restartWaitMs } from "./restarts.ts";
-import type { CreateContainer, HostConfig, LocalSettings } from "./types.ts";
 import type { Wiring } from "./wiring.ts";
 
 export interface LocalsParts {

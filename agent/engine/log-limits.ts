@@ -1,7 +1,7 @@
 // How much of a container's log is kept, as Docker's json-file driver is told. Pure.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { HostConfig } from "./types.ts";
+import type { HostConfig } from "./container-types.ts";
 
 const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
 

@@ -5,7 +5,7 @@ import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf } from "../../proto/kit/errors.ts";
-import type { LogQuery, LogRecord } from "./types.ts";
+import type { LogQuery, LogRecord } from "./stream-types.ts";
 
 const currentName = "current.log";
 const chunkBytes = 64 * 1024;

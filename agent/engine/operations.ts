@@ -5,13 +5,14 @@ import { limitsOfResources } from "../runtime/spec.ts";
 import type { SpecDevice } from "../runtime/spec-types.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { ContainerHub } from "./container-hub.ts";
+import type { ContainerUpdate, EndpointWish } from "./container-types.ts";
 import type { Containers } from "./containers.ts";
 import { limitsOf } from "./create.ts";
 import type { Libc } from "./libc.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { withRootfs } from "./rootfs.ts";
-import type { ContainerUpdate, EndpointWish, LocalNetworkSpec } from "./types.ts";
+import type { LocalNetworkSpec } from "./types.ts";
 import type { Volumes } from "./volumes.ts";
 import type { Wiring } from "./wiring.ts";
 

@@ -1,6 +1,6 @@
 // How containers made by hand get onto the swarm's attachable networks: through whoever speaks with the managers.
 
-import type { EndpointWish } from "./types.ts";
+import type { EndpointWish } from "./container-types.ts";
 
 /** A container's place on a network. */
 export interface OverlayPlace {

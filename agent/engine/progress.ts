@@ -1,7 +1,7 @@
 // Transfers of blobs: so many at once, and how far each is.
 
 import type { World } from "../../proto/kit/world.ts";
-import type { PullProgress } from "./types.ts";
+import type { PullProgress } from "./image-types.ts";
 
 const progressMsMin = 100;
 

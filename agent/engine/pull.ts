@@ -8,6 +8,7 @@ import {
   type Reference,
 } from "../../proto/kit/reference.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
+import type { PullProgress, RegistryAuth } from "./image-types.ts";
 import { chainIds, type Image, type Images, pairLayers } from "./images.ts";
 import { labelImage } from "./make-image.ts";
 import {
@@ -24,7 +25,6 @@ import {
 import { Meter, Slots, shortId } from "./progress.ts";
 import { noteSource } from "./push.ts";
 import { type FetchedManifest, Registry, type RegistryOptions } from "./registry.ts";
-import type { PullProgress, RegistryAuth } from "./types.ts";
 
 const layersAtOnceMax = 3;
 const pullsMax = 64;

@@ -3,11 +3,11 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { familiarName, parseReference, type Reference } from "../../proto/kit/reference.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
+import type { Progress, RegistryAuth } from "./image-types.ts";
 import { type Image, type Images, referenceOf } from "./images.ts";
 import { manifestBytesMax } from "./manifest.ts";
 import { Meter, Slots, shortId } from "./progress.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
-import type { Progress, RegistryAuth } from "./types.ts";
 import { Uploader } from "./upload.ts";
 
 const layersAtOnceMax = 5;

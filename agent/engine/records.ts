@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { errnoOf } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { SpecProcess } from "../runtime/spec-types.ts";
-import type { Container } from "./types.ts";
+import type { Container } from "./container-types.ts";
 
 /** What is kept beside what inspect shows. */
 export interface ContainerFile extends Container {

@@ -5,8 +5,8 @@ import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { hubDomain, type Reference, registryHost } from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor } from "../runtime/types.ts";
+import type { RegistryAuth } from "./image-types.ts";
 import { indexTypes, manifestBytesMax, manifestTypes } from "./manifest.ts";
-import type { RegistryAuth } from "./types.ts";
 
 export interface RegistryOptions {
   /** host, host:port or a CIDR-less prefix, spoken to over plain HTTP. Loopback always is. */

@@ -1,6 +1,6 @@
 // When a container made by hand is started again by itself: Docker's restart policies and their back-off. Pure.
 
-import type { LocalSettings } from "./types.ts";
+import type { LocalSettings } from "./container-types.ts";
 
 const waitMsMin = 100;
 const waitMsMax = 60_000;

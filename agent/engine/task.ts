@@ -4,8 +4,8 @@ import type { ContainerSpec, Mount, Network, Privileges, Task } from "../../prot
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { contains, type Family, ofFamily } from "../../proto/kit/ip.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
+import type { ContainerConfig, CreateContainer, HostConfig } from "./container-types.ts";
 import { checkLogDriver, logLimits } from "./log-limits.ts";
-import type { ContainerConfig, CreateContainer, HostConfig } from "./types.ts";
 
 /** What templates and labels say about the node the task runs on. */
 export interface TaskNode {

@@ -20,10 +20,10 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { isId } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { isAuthOf } from "../../proto/registry-auth.ts";
+import type { RegistryAuth } from "./image-types.ts";
 import { type Libc, mountFlags } from "./libc.ts";
 import type { TaskNode } from "./task.ts";
 import { type HeldFiles, taskFiles } from "./task-files.ts";
-import type { RegistryAuth } from "./types.ts";
 
 /** Of all a node's secrets and configs together; the memory is taken only as they come. */
 const options = "mode=0700,size=1g,nr_inodes=200k";

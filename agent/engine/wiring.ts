@@ -7,11 +7,11 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { ofFamily } from "../../proto/kit/ip.ts";
 import { localNetwork } from "../network/facts.ts";
 import type { Attachment, Network, Sandbox } from "../network/types.ts";
+import type { Container, CreateContainer, EndpointWish, HostConfig } from "./container-types.ts";
 import { hostsFile } from "./etc.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
 import type { ContainerFile, Records } from "./records.ts";
-import type { Container, CreateContainer, EndpointWish, HostConfig } from "./types.ts";
 
 /** What agent/network calls the network of containers that name none. */
 const bridgeId = localNetwork.id;

@@ -8,8 +8,9 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import type { ContainerConfig, HostConfig } from "../../agent/engine/container-types.ts";
 import type { OpenEngine } from "../../agent/engine/engine.ts";
-import type { ContainerConfig, ContainerEvent, HostConfig } from "../../agent/engine/types.ts";
+import type { ContainerEvent } from "../../agent/engine/types.ts";
 import type { Runtime } from "../../agent/runtime/types.ts";
 import { busyboxLayer, Ground, pushImage, smallLayer, until } from "./engine-kit.ts";
 

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Container, ContainerPhase, CreateContainer } from "../../../agent/engine/types.ts";
+import type {
+  Container,
+  ContainerPhase,
+  CreateContainer,
+} from "../../../agent/engine/container-types.ts";
 import { Performer } from "../../../agent/perform.ts";
 import { reconcile } from "../../../agent/reconcile/reconcile.ts";
 import { codec } from "../../../proto/codec.ts";

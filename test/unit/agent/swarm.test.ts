@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Container, Engine } from "../../../agent/engine/types.ts";
+import type { Container } from "../../../agent/engine/container-types.ts";
+import type { Engine } from "../../../agent/engine/types.ts";
 import type { ClusterView, Network } from "../../../agent/network/types.ts";
 import type { Session, Wanted } from "../../../agent/session/types.ts";
 import { Swarm } from "../../../agent/swarm.ts";

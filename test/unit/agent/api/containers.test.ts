@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { selectContainers } from "../../../../agent/api/container-filters.ts";
 import { containerJson, containerSummary } from "../../../../agent/api/container-json.ts";
-import type { Container } from "../../../../agent/engine/types.ts";
+import type { Container } from "../../../../agent/engine/container-types.ts";
 import { humanDuration } from "../../../../proto/kit/duration.ts";
 import { FakeEngine } from "./fake-engine.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCreate } from "../../../../agent/api/create.ts";
 import { toAnswer } from "../../../../agent/api/errors.ts";
-import type { CreateContainer } from "../../../../agent/engine/types.ts";
+import type { CreateContainer } from "../../../../agent/engine/container-types.ts";
 
 function made(body: object, host: object = {}): CreateContainer {
   return parseCreate({ Image: "busybox", ...body, HostConfig: host }, "demo").container;

@@ -2,13 +2,11 @@
 
 import { spawn } from "node:child_process";
 import { PassThrough, Readable } from "node:stream";
+import type { Container, CreateContainer } from "../../../../agent/engine/container-types.ts";
+import type { ExecConfig, ExecState } from "../../../../agent/engine/stream-types.ts";
 import type {
-  Container,
   ContainerEvent,
-  CreateContainer,
   Engine,
-  ExecConfig,
-  ExecState,
   LocalNetworkObject,
   ObjectEvent,
   VolumeObject,

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { ContainerConfig } from "../../../../agent/engine/container-types.ts";
 import { commandOf, mergeConfig, mergeEnv, processEnv } from "../../../../agent/engine/defaults.ts";
 import { hostsFile, resolvFile } from "../../../../agent/engine/etc.ts";
 import { type ImageConfig, parseImageConfig } from "../../../../agent/engine/manifest.ts";
 import { parseSecurity } from "../../../../agent/engine/security.ts";
-import type { ContainerConfig } from "../../../../agent/engine/types.ts";
 import { findUser } from "../../../../agent/engine/users.ts";
 import { signalNumber } from "../../../../proto/kit/signals.ts";
 

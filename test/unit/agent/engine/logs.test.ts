@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readLogs } from "../../../../agent/engine/logs.ts";
-import type { LogQuery } from "../../../../agent/engine/types.ts";
+import type { LogQuery } from "../../../../agent/engine/stream-types.ts";
 
 const all: LogQuery = { stdout: true, stderr: true, follow: false, tail: -1 };
 const over = Promise.resolve();

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { test } from "node:test";
+import type { RegistryAuth } from "../../../../agent/engine/image-types.ts";
 import { parseChallenge, Registry } from "../../../../agent/engine/registry.ts";
-import type { RegistryAuth } from "../../../../agent/engine/types.ts";
 import { parseReference } from "../../../../proto/kit/reference.ts";
 import type { World } from "../../../../proto/kit/world.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { RestartPolicy } from "../../../../agent/engine/container-types.ts";
 import { isRestarted, isRevived, restartWaitMs } from "../../../../agent/engine/restarts.ts";
-import type { RestartPolicy } from "../../../../agent/engine/types.ts";
 
 interface Row {
   readonly name: RestartPolicy["Name"];
