@@ -8,7 +8,7 @@ import type { InitRequest } from "../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { World } from "../proto/kit/world.ts";
-import { Client } from "../proto/rpc.ts";
+import { Client } from "../proto/rpc-client.ts";
 
 const ownManager = "the manager on this node";
 const startMsMax = 20_000;

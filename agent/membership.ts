@@ -19,7 +19,7 @@ import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import type { Client } from "../proto/rpc.ts";
+import type { Client } from "../proto/rpc-client.ts";
 import type { Role } from "../proto/tls.ts";
 import { hostOf, ownRoutes } from "./addresses.ts";
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";

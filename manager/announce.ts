@@ -3,7 +3,7 @@
 import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { Client } from "../proto/rpc.ts";
+import { Client } from "../proto/rpc-client.ts";
 import { toManager } from "../proto/tls.ts";
 import { type Entering, enter, managerAddresses } from "./identity/managers.ts";
 import type { OwnIdentity } from "./own-identity.ts";

@@ -5,7 +5,7 @@ import { serveCalls } from "../proto/carry.ts";
 import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Handlers, serve } from "../proto/rpc.ts";
+import { type Handlers, serve } from "../proto/rpc-server.ts";
 import type { Identity } from "../proto/tls.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";

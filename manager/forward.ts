@@ -4,13 +4,9 @@ import { CarryingClient } from "../proto/carrier.ts";
 import type { PublishLogsMessage } from "../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { World } from "../proto/kit/world.ts";
-import {
-  type Caller,
-  fateOf,
-  type Handlers,
-  type ServiceName,
-  serviceDefinition,
-} from "../proto/rpc.ts";
+import { type ServiceName, serviceDefinition } from "../proto/rpc.ts";
+import type { Caller, Handlers } from "../proto/rpc-server.ts";
+import { fateOf } from "../proto/rpc-status.ts";
 import { certifiedNode, toManager } from "../proto/tls.ts";
 import { behalfKey, forwardedKey, originKey } from "./identity/admit.ts";
 import type { OwnIdentity } from "./own-identity.ts";

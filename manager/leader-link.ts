@@ -3,7 +3,7 @@
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { Client } from "../proto/rpc.ts";
+import { Client } from "../proto/rpc-client.ts";
 import { toManager } from "../proto/tls.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";

@@ -18,13 +18,8 @@ import { newId } from "../proto/kit/ids.ts";
 import { KeeperClient } from "../proto/kit/keeper-client.ts";
 import { type Log, openLog } from "../proto/kit/log.ts";
 import { realWorld } from "../proto/kit/world.ts";
-import {
-  type Caller,
-  channelOptions,
-  type Handlers,
-  serve,
-  serviceDefinition,
-} from "../proto/rpc.ts";
+import { channelOptions, serviceDefinition } from "../proto/rpc.ts";
+import { type Caller, type Handlers, serve } from "../proto/rpc-server.ts";
 import { newCluster } from "./identity/bootstrap.ts";
 import { admitBeside } from "./identity/door.ts";
 import { type HeldKeys, heldBy, type Locks } from "./lock.ts";

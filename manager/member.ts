@@ -10,7 +10,8 @@ import { type NodeIdentity, readOrNull, writePrivately } from "../proto/identity
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Caller, channelOptions } from "../proto/rpc.ts";
+import { channelOptions } from "../proto/rpc.ts";
+import type { Caller } from "../proto/rpc-server.ts";
 import { certifiedNode, leafOf, toManager } from "../proto/tls.ts";
 import { announce } from "./announce.ts";
 import { Dispatcher } from "./dispatch/dispatcher.ts";

@@ -3,7 +3,9 @@
 import grpc from "@grpc/grpc-js";
 import type { Answer, AnswerBatch, Call, CallBatch } from "./gen/types.ts";
 import { asSwarmError, type ErrorCode, SwarmError } from "./kit/errors.ts";
-import { type CallOptions, Client, failure, type ServiceName, unaryTimeoutMs } from "./rpc.ts";
+import type { ServiceName } from "./rpc.ts";
+import { type CallOptions, Client, unaryTimeoutMs } from "./rpc-client.ts";
+import { failure } from "./rpc-status.ts";
 
 /** Of one stream. More are refused. */
 const callsMax = 2048;

@@ -3,7 +3,7 @@
 import type grpc from "@grpc/grpc-js";
 import type { Answer, AnswerBatch, Call, CallBatch } from "./gen/types.ts";
 import { asSwarmError, SwarmError } from "./kit/errors.ts";
-import { type Admit, type Caller, serve, type UnaryMethod, unaryMethods } from "./rpc.ts";
+import { type Admit, type Caller, serve, type UnaryMethod, unaryMethods } from "./rpc-server.ts";
 
 /** Of one stream. More are refused. */
 const callsMax = 4096;

@@ -2,7 +2,7 @@
 
 import type { ListRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 import type { Filters } from "./request.ts";
 import type { ApiContext } from "./types.ts";
 

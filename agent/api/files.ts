@@ -6,7 +6,7 @@ import { codec } from "../../proto/codec.ts";
 import type { FileKind } from "../../proto/file-targets.ts";
 import type { Config, ConfigSpec, Secret, SecretSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 import { dockerJson, type Json } from "./adapt.ts";
 import { controlOf, listRequest } from "./control.ts";
 import { jsonBody, onlyFilters, parameter, parseBody, Query, requiredVersion } from "./request.ts";

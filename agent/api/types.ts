@@ -2,7 +2,7 @@
 
 import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 import type { Builder } from "../build/request.ts";
 import type { Engine } from "../engine/types.ts";
 

@@ -6,7 +6,8 @@ import { type Codec, codecOf } from "../../proto/codec.ts";
 import { schema } from "../../proto/gen/containerd-schema.ts";
 import type { Messages, Services } from "../../proto/gen/containerd-types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { channelOptions, definitionOf, fromStatus } from "../../proto/rpc.ts";
+import { channelOptions, definitionOf } from "../../proto/rpc.ts";
+import { fromStatus } from "../../proto/rpc-status.ts";
 
 export type ServiceName = keyof Services & string;
 type Shape<S extends ServiceName, M extends keyof Services[S]> = Services[S][M] extends {

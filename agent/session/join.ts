@@ -4,7 +4,7 @@ import { connect } from "node:tls";
 import type { NodeDescription } from "../../proto/gen/types.ts";
 import { type NodeIdentity, writeIdentity } from "../../proto/identity.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { certifiedNode, toManagerWithoutIdentity, toStranger } from "../../proto/tls.ts";
 import { isSameToken, parseToken, rootDigest } from "../../proto/token.ts";
 import { newKeyAndCsr } from "./identity.ts";

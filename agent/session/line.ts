@@ -4,7 +4,7 @@ import type { FromAgent, Hello, ToAgent } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 
 /** A beat stays small. */
 const portsToldMax = 8;

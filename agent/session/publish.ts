@@ -4,7 +4,7 @@ import type { LogLine, LogSubscription, PublishLogsMessage } from "../../proto/g
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 
 const subscriptionsMax = 64;
 const retryMs = 500;

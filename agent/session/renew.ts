@@ -3,7 +3,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { type NodeIdentity, writeCertificate } from "../../proto/identity.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { certifiedNode, leafOf, toManager } from "../../proto/tls.ts";
 import { rootDigest } from "../../proto/token.ts";
 import { csrFor } from "./identity.ts";

@@ -15,7 +15,7 @@ import { type NodeIdentity, writeNode } from "../../proto/identity.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { type Role, toManager } from "../../proto/tls.ts";
 import { Line } from "./line.ts";
 import { type LogHandler, LogPublisher } from "./publish.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ServiceSpec } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { toManager } from "../../proto/tls.ts";
 import type { Figure, SideName } from "../record.ts";
 import { BenchError, pause, runProgram, waitFor } from "../wait.ts";

@@ -4,7 +4,7 @@ import { checkBackupKey, encodeBackup } from "../../proto/backup.ts";
 import type { BackupPart, BackupRequest } from "../../proto/gen/types.ts";
 import { asSwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import type { Caller } from "../../proto/rpc.ts";
+import type { Caller } from "../../proto/rpc-server.ts";
 import { clusterOf } from "../identity/join.ts";
 import { snapshotOf } from "../store/store.ts";
 import type { ControlContext } from "./context.ts";

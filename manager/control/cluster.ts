@@ -2,7 +2,7 @@
 
 import type { Cluster, RootRotation, UpdateClusterRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { makeToken, rootDigest } from "../../proto/token.ts";
 import { makeUnlockKey } from "../../proto/unlock-key.ts";
 import { clusterSpecWithDefaults } from "../identity/bootstrap.ts";

@@ -4,7 +4,8 @@ import type { ServiceLogsMessage, ServiceLogsRequest } from "../../proto/gen/typ
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { type Caller, staleKey } from "../../proto/rpc.ts";
+import { staleKey } from "../../proto/rpc.ts";
+import type { Caller } from "../../proto/rpc-server.ts";
 import type { Identity } from "../../proto/tls.ts";
 import type { Change, State, Store } from "../store/types.ts";
 

@@ -2,7 +2,7 @@
 
 import type { Event } from "../../proto/gen/types.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import type { Caller } from "../../proto/rpc.ts";
+import type { Caller } from "../../proto/rpc-server.ts";
 import type { Applied, Step } from "../store/types.ts";
 import type { ControlContext } from "./context.ts";
 import { hostnameOf } from "./find.ts";

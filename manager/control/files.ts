@@ -13,7 +13,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import {
   createFile,
   type FileObject,

@@ -1,6 +1,6 @@
 // The control door: the cluster's objects for the REST api of a manager node.
 
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { backup } from "./backup.ts";
 import { clusterHandlers } from "./cluster.ts";
 import { type ControlContext, fresh } from "./context.ts";

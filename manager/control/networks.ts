@@ -3,7 +3,7 @@
 import type { Network } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { networkWarnings } from "../plan/validate.ts";
 import { createNetwork, removeNetwork } from "../plan/write.ts";
 import { type ControlContext, change, fresh } from "./context.ts";

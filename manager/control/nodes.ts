@@ -2,7 +2,7 @@
 
 import type { Cluster, Node, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { asManager, banned, withSpec } from "../identity/admit.ts";
 import { clusterOf } from "../identity/join.ts";
 import { checkDemotion } from "../identity/managers.ts";

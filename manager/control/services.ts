@@ -13,7 +13,7 @@ import type {
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { gatewayPriorityOption } from "../../proto/networks.ts";
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { withDefaults } from "../plan/defaults.ts";
 import { pendingTasks, verdictsOf } from "../plan/explain.ts";
 import { jobSize } from "../plan/job.ts";

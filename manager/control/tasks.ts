@@ -1,7 +1,7 @@
 // Tasks at the control door.
 
 import type { ListRequest, Task } from "../../proto/gen/types.ts";
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { isIngressPort, protocolOf } from "../plan/ports.ts";
 import { expandTask, hasEnded, isUpToDate, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";

@@ -3,7 +3,7 @@
 import type { AttachRequest, Network, Task } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import type { Handlers } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 import { speakingNode } from "../identity/admit.ts";
 import { AddressPool } from "../plan/addresses.ts";
 import { noAddress, withFurtherSubnet } from "../plan/subnets.ts";

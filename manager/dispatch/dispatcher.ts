@@ -12,7 +12,8 @@ import type {
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Caller, Encoded, Handlers } from "../../proto/rpc.ts";
+import type { Encoded } from "../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";

@@ -11,7 +11,7 @@ import type {
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Client } from "../../proto/rpc.ts";
+import type { Client } from "../../proto/rpc-client.ts";
 import type { Lead } from "./lead.ts";
 import type { NodeFacts } from "./status.ts";
 import type { Downward, Upward } from "./upward.ts";

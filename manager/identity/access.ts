@@ -1,6 +1,7 @@
 // Who may call what: every RPC of every service, in one table. What is not in it nobody may call.
 
-import type { Handlers, ServiceName } from "../../proto/rpc.ts";
+import type { ServiceName } from "../../proto/rpc.ts";
+import type { Handlers } from "../../proto/rpc-server.ts";
 
 /**
  * anyone: also without a certificate; what it may get, a join token decides.

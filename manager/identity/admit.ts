@@ -3,7 +3,7 @@
 import type { Cluster, Node, NodeCertificate, NodeSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import type { Caller } from "../../proto/rpc.ts";
+import type { Caller } from "../../proto/rpc-server.ts";
 import { certifiedNode, isSignedBy, type Role } from "../../proto/tls.ts";
 import { rootDigest } from "../../proto/token.ts";
 import type { Change, State } from "../store/types.ts";

@@ -3,7 +3,7 @@
 import type { Cluster } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Admit, Caller } from "../../proto/rpc.ts";
+import type { Admit, Caller } from "../../proto/rpc-server.ts";
 import { certifiedNode, isSignedBy, type SeenCertificate } from "../../proto/tls.ts";
 import type { State, Store } from "../store/types.ts";
 import { type Who, whoMayCall } from "./access.ts";

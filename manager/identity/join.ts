@@ -13,7 +13,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import type { Identity, Role } from "../../proto/tls.ts";
 import { isSameToken } from "../../proto/token.ts";
 import type { Change, State, Store } from "../store/types.ts";

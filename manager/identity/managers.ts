@@ -3,7 +3,7 @@
 import type { Cluster, ManagerStatus, Node } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
-import type { Caller, Handlers } from "../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import type { Change, State, Store } from "../store/types.ts";
 import { callingManager, withSpec } from "./admit.ts";
 import { clusterOf } from "./join.ts";

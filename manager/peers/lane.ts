@@ -2,7 +2,7 @@
 
 import type { RaftHello, RaftMessage, RaftMessages } from "../../proto/gen/types.ts";
 import { asSwarmError, type SwarmError } from "../../proto/kit/errors.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import type { Message } from "../raft/types.ts";
 import { type PeerLimits, type PeersOptions, peerChannel } from "./options.ts";
 import { toWire } from "./wire.ts";

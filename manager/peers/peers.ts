@@ -2,7 +2,8 @@
 
 import type { RaftHello, RaftSnapshotPart } from "../../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { type Caller, Client, type Handlers } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
+import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { certifiedNode } from "../../proto/tls.ts";
 import type { InstallSnapshot, Message, Receiver, Transport } from "../raft/types.ts";
 import { Lane, type LaneEvents } from "./lane.ts";

@@ -11,7 +11,7 @@ import type { Assignment, FromAgent, ServiceSpec, Task } from "../../proto/gen/t
 import type { NodeIdentity } from "../../proto/identity.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
-import { Client } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { toManager } from "../../proto/tls.ts";
 import { configIn, init, RunningManager } from "../unit/manager/running.ts";
 

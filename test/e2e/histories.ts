@@ -6,7 +6,8 @@ import { machine } from "../../deploy/lab/names.ts";
 import { initOf } from "../../deploy/lab/processes.ts";
 import type { Service, ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { Client, staleKey } from "../../proto/rpc.ts";
+import { staleKey } from "../../proto/rpc.ts";
+import { Client } from "../../proto/rpc-client.ts";
 import { linearizability, type Operation } from "../raft/sim/history.ts";
 import { until } from "./harness.ts";
 

@@ -8,7 +8,8 @@ import { joinCluster } from "../../../agent/session/join.ts";
 import { decodeBackup } from "../../../proto/backup.ts";
 import { codec } from "../../../proto/codec.ts";
 import { asSwarmError, SwarmError } from "../../../proto/kit/errors.ts";
-import { Client, staleKey } from "../../../proto/rpc.ts";
+import { staleKey } from "../../../proto/rpc.ts";
+import { Client } from "../../../proto/rpc-client.ts";
 import { toManager } from "../../../proto/tls.ts";
 import { configIn, freePort, init, joinAsManager, RunningManager } from "./running.ts";
 

@@ -10,7 +10,7 @@ import type { DaemonConfig } from "../../../proto/config.ts";
 import { readIdentity, writeCertificate } from "../../../proto/identity.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
-import { Client } from "../../../proto/rpc.ts";
+import { Client } from "../../../proto/rpc-client.ts";
 import { certifiedNode, leafOf, toManager } from "../../../proto/tls.ts";
 import { configIn, freePort, inFolder, init, joinAsManager, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";

@@ -11,7 +11,7 @@ import { runManager } from "../../../manager/main.ts";
 import { codec } from "../../../proto/codec.ts";
 import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
-import { Client } from "../../../proto/rpc.ts";
+import { Client } from "../../../proto/rpc-client.ts";
 
 /** Whoever waits longer shall hear why rather than wait for ever. */
 const joinMsMax = 60_000;

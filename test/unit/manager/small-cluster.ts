@@ -16,7 +16,7 @@ import type { Store } from "../../../manager/store/types.ts";
 import type { InitRequest } from "../../../proto/gen/types.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
-import { serve } from "../../../proto/rpc.ts";
+import { serve } from "../../../proto/rpc-server.ts";
 import { memoryStore } from "./memory-store.ts";
 
 /** On a machine of its own all of it happens at once. */

@@ -7,7 +7,8 @@ import grpc from "@grpc/grpc-js";
 import { CarryingClient } from "../../../proto/carrier.ts";
 import { serveCalls } from "../../../proto/carry.ts";
 import { SwarmError } from "../../../proto/kit/errors.ts";
-import { type Caller, fateOf, type Handlers, serve } from "../../../proto/rpc.ts";
+import { type Caller, type Handlers, serve } from "../../../proto/rpc-server.ts";
+import { fateOf } from "../../../proto/rpc-status.ts";
 
 type Ask = Handlers<"Join">["GetRootCA"];
 

@@ -7,7 +7,8 @@ import grpc from "@grpc/grpc-js";
 import type { FromAgent, LogLine, PublishLogsMessage, ToAgent } from "../../../proto/gen/types.ts";
 import { SwarmError } from "../../../proto/kit/errors.ts";
 import { Queue } from "../../../proto/kit/queue.ts";
-import { type Caller, Client, type Handlers, serve } from "../../../proto/rpc.ts";
+import { Client } from "../../../proto/rpc-client.ts";
+import { type Caller, type Handlers, serve } from "../../../proto/rpc-server.ts";
 
 const beat: ToAgent = {
   Version: "",

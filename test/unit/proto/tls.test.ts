@@ -4,7 +4,8 @@ import { connect } from "node:tls";
 import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../agent/session/identity.ts";
 import { createRoot, type RootKeyPair, signNode } from "../../../manager/identity/ca.ts";
-import { Client, serve } from "../../../proto/rpc.ts";
+import { Client } from "../../../proto/rpc-client.ts";
+import { serve } from "../../../proto/rpc-server.ts";
 import {
   type CertifiedNode,
   certifiedNode,

@@ -8,7 +8,7 @@ import { newId } from "../../../../proto/kit/ids.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
 import { realWorld, timestamp } from "../../../../proto/kit/world.ts";
-import type { Handlers } from "../../../../proto/rpc.ts";
+import type { Handlers } from "../../../../proto/rpc-server.ts";
 import { memoryStore } from "../../manager/memory-store.ts";
 
 /** The manager's objects, with just enough behaviour: tasks of a service run at once on the one node. */

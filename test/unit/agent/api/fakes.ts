@@ -13,7 +13,8 @@ import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
-import { Client, type Handlers, serve } from "../../../../proto/rpc.ts";
+import { Client } from "../../../../proto/rpc-client.ts";
+import { type Handlers, serve } from "../../../../proto/rpc-server.ts";
 import { FakeCluster, handlersOf } from "./fake-cluster.ts";
 import { FakeEngine } from "./fake-engine.ts";
 

@@ -6,7 +6,7 @@ import { Line } from "../../../../agent/session/line.ts";
 import { accepts, firstToAccept } from "../../../../agent/session/way.ts";
 import type { Hello, ToAgent } from "../../../../proto/gen/types.ts";
 import { realWorld, type World } from "../../../../proto/kit/world.ts";
-import type { Client } from "../../../../proto/rpc.ts";
+import type { Client } from "../../../../proto/rpc-client.ts";
 
 const word: ToAgent = {
   Version: "",

@@ -4,7 +4,7 @@ import { withoutKeys } from "../../../../manager/control/cluster.ts";
 import type { Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Event, Node, ServiceSpec, Task } from "../../../../proto/gen/types.ts";
-import type { Caller } from "../../../../proto/rpc.ts";
+import type { Caller } from "../../../../proto/rpc-server.ts";
 import { door } from "./door.ts";
 
 const forever = new AbortController().signal;

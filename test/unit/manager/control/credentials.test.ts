@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { codec } from "../../../../proto/codec.ts";
-import type { Caller } from "../../../../proto/rpc.ts";
+import type { Caller } from "../../../../proto/rpc-server.ts";
 import { door } from "./door.ts";
 
 const caller: Caller = {

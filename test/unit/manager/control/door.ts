@@ -9,7 +9,7 @@ import type { Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
-import type { Handlers } from "../../../../proto/rpc.ts";
+import type { Handlers } from "../../../../proto/rpc-server.ts";
 import { memoryStore } from "../memory-store.ts";
 
 const forever = new AbortController().signal;

@@ -6,7 +6,7 @@ import { codec } from "../../../../proto/codec.ts";
 import type { Event } from "../../../../proto/gen/types.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
-import type { Caller, Handlers } from "../../../../proto/rpc.ts";
+import type { Caller, Handlers } from "../../../../proto/rpc-server.ts";
 import { memoryStore } from "../memory-store.ts";
 
 const forever = new AbortController().signal;

@@ -9,7 +9,7 @@ import { codec } from "../../../../proto/codec.ts";
 import type { FromAgent, ToAgent } from "../../../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
-import { Client } from "../../../../proto/rpc.ts";
+import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
 import { type SmallCluster, smallCluster, until } from "../small-cluster.ts";
 

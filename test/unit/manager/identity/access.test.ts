@@ -4,7 +4,7 @@ import protobuf from "protobufjs";
 import { access, whoMayCall } from "../../../../manager/identity/access.ts";
 import { admitBeside } from "../../../../manager/identity/door.ts";
 import { root } from "../../../../proto/codec.ts";
-import type { Caller } from "../../../../proto/rpc.ts";
+import type { Caller } from "../../../../proto/rpc-server.ts";
 
 /** Every RPC that a .proto file of ours defines. */
 function allRpcs(): readonly (readonly [string, string])[] {

@@ -19,13 +19,9 @@ import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
-import {
-  Client,
-  channelOptions,
-  fromStatus,
-  type ServiceName,
-  serviceDefinition,
-} from "../../../../proto/rpc.ts";
+import { channelOptions, type ServiceName, serviceDefinition } from "../../../../proto/rpc.ts";
+import { Client } from "../../../../proto/rpc-client.ts";
+import { fromStatus } from "../../../../proto/rpc-status.ts";
 import { contextOptions, type Identity, type Role, toManager } from "../../../../proto/tls.ts";
 import { configIn, init, RunningManager } from "../running.ts";
 import { until } from "../small-cluster.ts";

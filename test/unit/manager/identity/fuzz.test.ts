@@ -14,7 +14,8 @@ import { createRoot, readRoot, signNode } from "../../../../manager/identity/ca.
 import { codec } from "../../../../proto/codec.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
-import { Client, type ServiceName, serviceDefinition } from "../../../../proto/rpc.ts";
+import { type ServiceName, serviceDefinition } from "../../../../proto/rpc.ts";
+import { Client } from "../../../../proto/rpc-client.ts";
 import { contextOptions, toManager, toStranger } from "../../../../proto/tls.ts";
 import { makeToken, parseToken } from "../../../../proto/token.ts";
 import { configIn, init, RunningManager } from "../running.ts";

@@ -10,7 +10,7 @@ import { openRaft } from "../../../../manager/raft/node.ts";
 import { asSwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
-import { serve } from "../../../../proto/rpc.ts";
+import { serve } from "../../../../proto/rpc-server.ts";
 import { type Identity, ServerTls, toManager } from "../../../../proto/tls.ts";
 import { SerialMachine } from "../raft/machine.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { setMaxListeners } from "node:events";
 import { test } from "node:test";
-import { Client } from "../../../../proto/rpc.ts";
+import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
 import { clusterId, signal, Trio, until } from "./trio.ts";
 

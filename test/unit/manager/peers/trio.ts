@@ -15,7 +15,7 @@ import type { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import type { DataKeys } from "../../../../proto/kit/seal.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
-import { serve } from "../../../../proto/rpc.ts";
+import { serve } from "../../../../proto/rpc-server.ts";
 import { type Identity, ServerTls, toManager } from "../../../../proto/tls.ts";
 import { SerialMachine } from "../raft/machine.ts";
 import { Link } from "./links.ts";
