@@ -2,7 +2,12 @@
 
 import assert from "node:assert/strict";
 import { configurationOf } from "../../../../manager/raft/configuration.ts";
-import { type CoreOptions, RaftCore, type Restored } from "../../../../manager/raft/core.ts";
+import {
+  type CoreOptions,
+  type CoreStatus,
+  RaftCore,
+  type Restored,
+} from "../../../../manager/raft/core.ts";
 import type {
   Configuration,
   Entry,
@@ -261,6 +266,13 @@ export class Cluster {
     }
   }
 
+  pass(ticks: number): void {
+    for (let i = 0; i < ticks; i++) {
+      this.tick();
+      this.settle();
+    }
+  }
+
   /** Ticks and settles until `isDone`; fails after `ticksMax`. */
   run(isDone: () => boolean, ticksMax = 200): number {
     for (let ticks = 0; ticks <= ticksMax; ticks++) {
@@ -382,4 +394,18 @@ function textOf(entry: Entry): string {
   if (entry.kind === "data") return `${entry.term}:${Buffer.from(entry.data).toString()}`;
   if (entry.kind === "noop") return `${entry.term}:noop`;
   return `${entry.term}:${JSON.stringify(entry.configuration)}`;
+}
+
+export const three = ["a", "b", "c"];
+export const five = ["a", "b", "c", "d", "e"];
+
+/** A cluster that "a" leads. */
+export function elected(voters: readonly string[], options = {}): Cluster {
+  const cluster = new Cluster(voters, options);
+  cluster.elect("a");
+  return cluster;
+}
+
+export function status(cluster: Cluster, id: string): CoreStatus {
+  return cluster.core(id).status();
 }
