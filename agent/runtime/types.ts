@@ -69,13 +69,8 @@ export type RuntimeEvent =
 /** Where a blob's bytes come from, from an offset on. */
 export type BlobSource = (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
-/**
- * All methods throw SwarmError: `not_found`, `conflict` (exists already), `precondition`, `unavailable` (no runtime).
- * Calls wait for a runtime that is just being restarted, up to their deadline.
- */
-export interface Runtime {
-  version(): Promise<string>;
-
+/** What is kept on disk: blobs, images, snapshots. */
+export interface ImageStore {
   /** Bytes of a blob we have, null when we have not. */
   blobSize(digest: string): Promise<number | null>;
   readBlob(digest: string, bytesMax: number): Promise<Buffer>;
@@ -137,6 +132,14 @@ export interface Runtime {
   removeSnapshot(key: string): Promise<void>;
   snapshots(): Promise<readonly { readonly name: string; readonly isActive: boolean }[]>;
   snapshotBytes(name: string): Promise<number>;
+}
+
+/**
+ * All methods throw SwarmError: `not_found`, `conflict` (exists already), `precondition`, `unavailable` (no runtime).
+ * Calls wait for a runtime that is just being restarted, up to their deadline.
+ */
+export interface Runtime extends ImageStore {
+  version(): Promise<string>;
 
   /** Runs with a lease: what is made through the given runtime is kept from the garbage collector until it returns. */
   underLease<T>(purpose: string, run: (leased: Runtime) => Promise<T>): Promise<T>;
