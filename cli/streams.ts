@@ -21,6 +21,7 @@ export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Fra
       if (length > frameBytesMax) throw new Error("the daemon sent a frame that is too large");
       if (rest.length < headerBytes + length) break;
       const data = rest.subarray(headerBytes, headerBytes + length);
+      if (rest[0] === 3) throw new Error(`from the daemon: ${data.toString("utf8").trimEnd()}`);
       yield { stream: rest[0] === 2 ? "stderr" : "stdout", data };
       rest = rest.subarray(headerBytes + length);
     }

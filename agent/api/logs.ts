@@ -11,6 +11,9 @@ import { serviceLogs } from "./service-logs.ts";
 import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
+/** Reasons that are told at the end of an answer that lacks something. */
+const missingMax = 10;
+
 interface LogOptions extends LogQuery {
   readonly timestamps: boolean;
   readonly details: boolean;
@@ -75,6 +78,7 @@ export async function streamServiceLogs(
     Stdout: options.stdout,
     Stderr: options.stderr,
   };
+  const missing = new Set<string>();
   await answerLogs(reply, of.tty, async (write, gone) => {
     const download = (request: ServiceLogsRequest) =>
       control.download("ServiceLogs", request, { signal: gone });
@@ -83,15 +87,28 @@ export async function streamServiceLogs(
         const stream = line.Stream === "stderr" ? "stderr" : "stdout";
         await write(stream, headOf(line, options), Buffer.from(line.Data));
       }
-      if (message.Err === "") continue;
-      if (!options.follow) throw new SwarmError("unavailable", message.Err);
-      await write("stderr", "", Buffer.from(`${message.Err}\n`));
+      const { Err, NodeID, TaskID } = message;
+      if (Err === "") continue;
+      if (options.follow) {
+        const about = {
+          NodeID,
+          TaskID,
+          ServiceID: of.ServiceID ?? "",
+          Time: timestamp(realWorld.now()),
+        };
+        await write("stderr", headOf(about, options), Buffer.from(`${Err}\n`));
+      } else if (missing.size < missingMax) missing.add(Err);
     }
+    if (missing.size > 0)
+      throw new SwarmError("unavailable", `not all lines could be had: ${[...missing].join("; ")}`);
   });
 }
 
 /** `details` tell the client which task a line is from. */
-function headOf(line: LogLine, options: LogOptions): string {
+function headOf(
+  line: Pick<LogLine, "NodeID" | "ServiceID" | "TaskID" | "Time">,
+  options: LogOptions,
+): string {
   const time = options.timestamps ? `${line.Time} ` : "";
   if (!options.details) return time;
   const of = [
@@ -121,7 +138,7 @@ async function answerLogs(
     },
     (message) => {
       const words = Buffer.from(`Error grabbing logs: ${message}\n`);
-      return tty ? words : frame("stderr", words);
+      return tty ? words : frame("failure", words);
     },
   );
 }

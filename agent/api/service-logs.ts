@@ -31,12 +31,13 @@ export async function* serviceLogs(
   for (;;) {
     const opened = world.monotonic();
     try {
-      for await (const { Lines, Err } of download(request)) {
+      for await (const message of download(request)) {
+        const { Lines, Err } = message;
         failingSince = null;
         const fresh = Lines.filter((line) => isWanted(line, asked, begin) && cursor.isNew(line));
         const Said = told.has(Err) ? "" : Err;
         if (asked.Follow && Err !== "") told.add(Err);
-        if (fresh.length > 0 || Said !== "") yield { Lines: fresh, Err: Said };
+        if (fresh.length > 0 || Said !== "") yield { ...message, Lines: fresh, Err: Said };
       }
       if (!asked.Follow || signal.aborted) return;
     } catch (error) {

@@ -9,10 +9,13 @@ import { messageOf } from "../../proto/kit/errors.ts";
 export const rawStream = "application/vnd.docker.raw-stream";
 export const multiplexedStream = "application/vnd.docker.multiplexed-stream";
 
+/** What comes as `failure` is the daemon's own: the client ends with it as its error. */
+const streams = { stdout: 1, stderr: 2, failure: 3 } as const;
+
 /** Docker's stdcopy frame: stream number, three zeros, big-endian length, data. */
-export function frame(stream: "stdout" | "stderr", data: Buffer): Buffer {
+export function frame(stream: keyof typeof streams, data: Buffer): Buffer {
   const header = Buffer.alloc(8);
-  header[0] = stream === "stdout" ? 1 : 2;
+  header[0] = streams[stream];
   header.writeUInt32BE(data.length, 4);
   return Buffer.concat([header, data]);
 }

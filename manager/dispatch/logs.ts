@@ -24,13 +24,19 @@ export interface LogSource {
   readonly send: (nodeId: string, message: Partial<ToAgent>) => boolean;
 }
 
+/** What a node is asked for. */
+interface Asked {
+  readonly nodeId: string;
+  readonly subscription: LogSubscription;
+}
+
 /** One who reads logs: what was asked of which node. */
 interface Reader {
   readonly request: ServiceLogsRequest;
   readonly pipe: Pipe<ServiceLogsMessage>;
   readonly tasks: Set<string>;
   /** Subscription id → what was asked. */
-  readonly open: Map<string, { readonly nodeId: string; readonly subscription: LogSubscription }>;
+  readonly open: Map<string, Asked>;
   /** Where to go on after a lost session. */
   readonly cursor: LogCursor;
 }
@@ -67,7 +73,7 @@ export class LogBroker {
         request.Since,
         request.Tail,
       );
-      for (const nodeId of missing) yield { Lines: [], Err: this.#away(nodeId) };
+      for (const asked of missing) yield this.#away(asked);
       if (signal.aborted || (!request.Follow && reader.open.size === 0)) return;
       yield* reader.pipe;
     } finally {
@@ -84,6 +90,7 @@ export class LogBroker {
       const reader = this.#readerOf(message.SubscriptionID, nodeId);
       if (reader === undefined) return;
       const asked = reader.open.get(message.SubscriptionID)?.subscription.TaskIDs ?? [];
+      const [TaskID = ""] = asked;
       // A node whose way here broke begins again with what may be known.
       if (isFirst) reader.cursor.rewind(asked);
       isFirst = false;
@@ -92,7 +99,7 @@ export class LogBroker {
         (line) => asked.includes(line.TaskID) && reader.cursor.isNew(line),
       );
       if (Lines.length > 0 || message.Err !== "")
-        if (!(await reader.pipe.put({ Lines, Err: message.Err }))) return;
+        if (!(await reader.pipe.put({ Lines, Err: message.Err, NodeID: nodeId, TaskID }))) return;
       if (message.Close) return this.#closed(reader, message.SubscriptionID);
     }
   }
@@ -124,16 +131,16 @@ export class LogBroker {
   nodeGone(nodeId: string): void {
     for (const reader of this.#readers) {
       if (reader.request.Follow) continue;
-      for (const [id, { nodeId: of }] of reader.open) {
+      for (const [id, { nodeId: of, subscription }] of reader.open) {
         if (of !== nodeId) continue;
-        void reader.pipe.put({ Lines: [], Err: this.#away(nodeId) });
+        void reader.pipe.put(this.#away({ nodeId, subscription }));
         this.#closed(reader, id);
       }
     }
   }
 
-  /** Returns the nodes that could not be asked. */
-  #ask(reader: Reader, tasks: readonly Task[], since: string, tail: number): readonly string[] {
+  /** Returns what could not be asked. Who follows gets it when the node's session is back: that of a node which is ready only moves. */
+  #ask(reader: Reader, tasks: readonly Task[], since: string, tail: number): readonly Asked[] {
     const byNode = new Map<string, string[]>();
     for (const task of tasks) {
       reader.tasks.add(task.ID);
@@ -141,7 +148,7 @@ export class LogBroker {
       ids.push(task.ID);
       byNode.set(task.NodeID, ids);
     }
-    const missing: string[] = [];
+    const missing: Asked[] = [];
     for (const [nodeId, TaskIDs] of byNode) {
       const { Follow, Until, Stdout, Stderr } = reader.request;
       const subscription: LogSubscription = {
@@ -155,16 +162,22 @@ export class LogBroker {
         Stderr,
       };
       const isAsked = this.#source.send(nodeId, { Logs: [subscription] });
-      if (isAsked || Follow) reader.open.set(subscription.ID, { nodeId, subscription });
-      if (!isAsked) missing.push(nodeId);
+      const asked = { nodeId, subscription };
+      if (isAsked || Follow) reader.open.set(subscription.ID, asked);
+      if (!isAsked && !(Follow && this.#isReady(nodeId))) missing.push(asked);
     }
     return missing;
   }
 
-  #away(nodeId: string): string {
+  #isReady(nodeId: string): boolean {
+    return this.#source.state().table("node").get(nodeId)?.Status?.State === "ready";
+  }
+
+  #away({ nodeId, subscription }: Asked): ServiceLogsMessage {
     const node = this.#source.state().table("node").get(nodeId);
     const name = node?.Description?.Hostname || nodeId;
-    return `node ${name} is not connected: the logs of its tasks are missing`;
+    const Err = `node ${name} is not connected: the logs of its tasks are missing`;
+    return { Lines: [], Err, NodeID: nodeId, TaskID: subscription.TaskIDs[0] ?? "" };
   }
 
   #readerOf(subscriptionId: string, nodeId: string): Reader | undefined {

@@ -63,50 +63,6 @@ test("workers are promoted, and each of three managers shows the same and takes 
   for (const host of managers) await docker(leader, "network", "rm", `by-${host}`);
 });
 
-test("who follows logs goes on when the leader is lost: every line, each once", async () => {
-  const count = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done";
-  await docker(
-    "h1",
-    ...["service", "create", "--detach", "--name", "lines", "--replicas", "2"],
-    ...[busybox, "sh", "-c", count],
-  );
-  await untilRunning("h1", "lines", 2, 60_000);
-  const leader = await untilManaged(managers);
-  const [survivor = ""] = managers.filter((host) => host !== leader);
-  const follower = startDocker(survivor, "service", "logs", "--follow", "--no-trunc", "lines");
-  let text = "";
-  follower.stdout?.on("data", (data: Buffer) => {
-    text += data.toString();
-  });
-  try {
-    const lines = () => linesByTask(text);
-    const untilLine = (least: number) =>
-      until(
-        () => `no line ${least} of both tasks: ${text.slice(-500)}`,
-        60_000,
-        () => {
-          const newest = [...lines().values()].map((numbers) => numbers.at(-1) ?? 0);
-          return newest.length === 2 && newest.every((number) => number >= least)
-            ? true
-            : undefined;
-        },
-      );
-    await untilLine(20);
-    signalManager(leader, "SIGKILL");
-    const before = Math.max(...[...lines().values()].map((numbers) => numbers.at(-1) ?? 0));
-    await untilManaged(managers);
-    await untilLine(before + 60);
-    for (const numbers of lines().values())
-      assert.deepEqual(
-        numbers,
-        numbers.map((_, i) => i + 1),
-      );
-  } finally {
-    follower.kill();
-    await docker("h1", "service", "rm", "lines");
-  }
-});
-
 test("the leader stops cleanly: the next write is accepted soon", async (t) => {
   const leader = await untilManaged(managers);
   const others = managers.filter((host) => host !== leader);
@@ -203,6 +159,55 @@ test("what clients of all managers are told is one history, while managers are k
   } finally {
     for (const back of undo) await back();
     await untilManaged(managers);
+  }
+});
+
+test("who follows logs goes on when the leader is lost: every line, each once", async () => {
+  const count = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done";
+  await docker(
+    "h1",
+    ...["service", "create", "--detach", "--name", "lines", "--replicas", "2"],
+    ...[busybox, "sh", "-c", count],
+  );
+  await untilRunning("h1", "lines", 2, 60_000);
+  const leader = await untilManaged(managers);
+  const [survivor = ""] = managers.filter((host) => host !== leader);
+  const follower = startDocker(survivor, "service", "logs", "--follow", "--no-trunc", "lines");
+  let text = "";
+  follower.stdout?.on("data", (data: Buffer) => {
+    text += data.toString();
+  });
+  try {
+    const lines = () => linesByTask(text);
+    const untilLine = (least: number) =>
+      until(
+        () => `no line ${least} of both tasks: ${text.slice(-500)}`,
+        60_000,
+        () => {
+          assert.equal(
+            follower.exitCode,
+            null,
+            `docker service logs -f has ended: ${text.slice(-500)}`,
+          );
+          const newest = [...lines().values()].map((numbers) => numbers.at(-1) ?? 0);
+          return newest.length === 2 && newest.every((number) => number >= least)
+            ? true
+            : undefined;
+        },
+      );
+    await untilLine(20);
+    signalManager(leader, "SIGKILL");
+    const before = Math.max(...[...lines().values()].map((numbers) => numbers.at(-1) ?? 0));
+    await untilManaged(managers);
+    await untilLine(before + 60);
+    for (const numbers of lines().values())
+      assert.deepEqual(
+        numbers,
+        numbers.map((_, i) => i + 1),
+      );
+  } finally {
+    follower.kill();
+    await docker("h1", "service", "rm", "lines");
   }
 });
 

@@ -127,6 +127,37 @@ test("docker service logs names task and node of each line", { skip }, async () 
   assert.equal(one.stdout, "stdout of 1\n");
 });
 
+test("docker service logs says at the end, after the lines it has, what is missing", {
+  skip,
+}, async () => {
+  await using daemon = await startFakeDaemon(true);
+  await daemon.docker("service", "create", "-d", "--name", "web", "--replicas", "2", image);
+  daemon.cluster.logsMissing = "node h3 is not connected";
+  const logs = await daemon.docker("service", "logs", "web");
+  assert.equal(logs.code, 1);
+  assert.match(logs.stdout, /web\.1\..* stdout of 1\nweb\.2\..* stdout of 2\n/);
+  assert.match(
+    logs.stderr,
+    /from daemon in stream: Error grabbing logs: not all lines could be had: node h3 is not connected\n/,
+  );
+});
+
+test("docker service logs -f names what is missing as a line of its task, and goes on", {
+  skip,
+}, async () => {
+  await using daemon = await startFakeDaemon(true);
+  await daemon.docker("service", "create", "-d", "--name", "web", image);
+  daemon.cluster.logsMissing = "node h3 is not connected";
+  const command = `exec "$0" service logs -f web 2>&1`;
+  const seen = await runUntil(
+    "/bin/sh",
+    ["-c", command, dockerPath ?? ""],
+    { DOCKER_HOST: `unix://${daemon.socket}` },
+    /web\.1\.[0-9a-z]{12}@h1 +\| node h3 is not connected/,
+  );
+  assert.match(seen, /web\.1\.[0-9a-z]{12}@h1 +\| stdout of 1/);
+});
+
 test("docker service create --network host, and off it again", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
   const flags = ["service", "create", "-d", "--name", "web", "--network", "host", image];

@@ -22,6 +22,8 @@ export class FakeCluster {
   readonly watched: Promise<void>;
   #nowWatched: () => void = () => {};
   cluster = codec("Cluster").parse({});
+  /** What is said of each task's logs beside its lines. */
+  logsMissing = "";
   index = 10;
 
   constructor() {
@@ -276,7 +278,9 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
             Stream,
             Data: Buffer.from(`${Stream} of ${task.Slot}\n`),
           })),
-          Err: "",
+          Err: fake.logsMissing,
+          NodeID: task.NodeID,
+          TaskID: task.ID,
         };
       if (request.Follow && !caller.signal.aborted)
         await new Promise((resolve) => caller.signal.addEventListener("abort", resolve));

@@ -54,7 +54,8 @@ async function follow(parts: readonly Part[], request: ServiceLogsRequest = aske
       stop.abort();
       return;
     }
-    if (part.lines.length > 0) yield { Lines: part.lines, Err: part.err ?? "" };
+    if (part.lines.length > 0)
+      yield { Lines: part.lines, Err: part.err ?? "", NodeID: "", TaskID: "" };
     if (part.error !== undefined) throw part.error;
   }
   let failure: unknown = null;

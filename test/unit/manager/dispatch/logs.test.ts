@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LogBroker } from "../../../../manager/dispatch/logs.ts";
+import { codec } from "../../../../proto/codec.ts";
 import type {
   LogLine,
   LogSubscription,
@@ -55,10 +56,18 @@ async function* published(
 }
 
 /** A broker over tasks a on n1 and b on n2; `connected` nodes can be asked. */
-async function broker(connected: Set<string>) {
+async function broker(connected: Set<string>, states: Readonly<Record<string, string>> = {}) {
   const store = await memoryStore([
     { op: "put", kind: "task", object: task("a", "n1") },
     { op: "put", kind: "task", object: task("b", "n2") },
+    ...Object.entries(states).map(([ID, State]) => {
+      const Status = { State, Message: "", Addr: "" };
+      return {
+        op: "put" as const,
+        kind: "node" as const,
+        object: codec("Node").parse({ ID, Status }),
+      };
+    }),
   ]);
   const asked: { node: string; subscription: LogSubscription }[] = [];
   const closed: string[] = [];
@@ -141,6 +150,27 @@ test("a follower gets new tasks, and goes on after a lost session where it was",
   stop.abort();
   await reading;
   assert.equal(closed.length, 3);
+});
+
+test("who follows is told of a node that is down, not of one that is about to be back", async () => {
+  const { logs } = await broker(new Set(), { n1: "ready", n2: "down" });
+  const stop = new AbortController();
+  const seen: ServiceLogsMessage[] = [];
+  const reading = (async () => {
+    for await (const message of logs.read({ ...request, Follow: true }, stop.signal))
+      seen.push(message);
+  })();
+  await until("it is told", () => seen.length === 1);
+  assert.deepEqual(seen, [
+    {
+      Lines: [],
+      Err: "node n2 is not connected: the logs of its tasks are missing",
+      NodeID: "n2",
+      TaskID: "b",
+    },
+  ]);
+  stop.abort();
+  await reading;
 });
 
 test("nobody can publish for another node's subscription", async () => {
