@@ -1,12 +1,13 @@
-// The shell around the core: one loop that writes, sends, applies and answers, with one write to the disk at a time.
+// The shell around the core: one loop that writes, sends, applies and answers, with one write to the disk at a time. What it is asked is in
+// requests.ts, what it applies in applier.ts, when it ticks in ticker.ts, and how it ends in ending.ts.
 
 import { AssertionError } from "../../proto/kit/assert.ts";
-import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import type { DataKeys } from "../../proto/kit/seal.ts";
 import { Alarm } from "./alarm.ts";
+import { Applier } from "./applier.ts";
 import {
   emptyConfiguration,
-  isJoint,
   isVoter,
   type MembersChange,
   membersOf,
@@ -14,22 +15,18 @@ import {
 } from "./configuration.ts";
 import { bestVoter, coreLimits, RaftCore } from "./core.ts";
 import { Cutter } from "./cutter.ts";
+import { Ending } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
-import type {
-  Configuration,
-  Entry,
-  InstallSnapshot,
-  Message,
-  Persist,
-  Proposed,
-  Refused,
-} from "./messages.ts";
+import type { Configuration, InstallSnapshot, Message, Outputs, Persist } from "./messages.ts";
 import { nobody } from "./nobody.ts";
 import { type RaftLimits, type RaftOptions, raftLimits } from "./options.ts";
-import { openStorage, recordsOf, type Storage } from "./storage.ts";
+import { Requests } from "./requests.ts";
+import { openStorage, type Storage } from "./storage.ts";
+import { Ticker } from "./ticker.ts";
 import { Turns } from "./turns.ts";
 import type { Applied, Raft, RaftStatus, Transport } from "./types.ts";
-import { refusal, Waiters } from "./waiters.ts";
+import { Waiters } from "./waiters.ts";
+import { Writer } from "./writer.ts";
 
 export type { RaftLimits, RaftOptions } from "./options.ts";
 
@@ -71,175 +68,120 @@ export async function startRaft(options: RaftOptions, storage: Storage): Promise
 }
 
 class RaftNode implements Raft {
-  readonly failed: Promise<never>;
   readonly #options: RaftOptions;
   readonly #limits: RaftLimits;
   readonly #electionMs: number;
   readonly #storage: Storage;
   readonly #core: RaftCore;
   readonly #transport: Transport;
+  readonly #ending: Ending;
   readonly #exchange: Exchange;
   readonly #alarm: Alarm;
   readonly #cutter: Cutter;
-  readonly #closing = new AbortController();
-  #rejectFailed: (error: SwarmError) => void = () => {};
-  #failure: SwarmError | null = null;
-  readonly #tasks = new Set<Promise<void>>();
+  readonly #writer: Writer;
+  readonly #applier: Applier;
+  readonly #ticker: Ticker;
+  readonly #turns: Turns;
+  readonly #waiters = new Waiters();
+  readonly #requests: Requests;
+  readonly #listeners = new Set<(status: RaftStatus) => void>();
   #isPumpDue = false;
   #role: Pick<RaftStatus, "role" | "term" | "leader">;
   #configuration: Configuration;
-  #applied: number;
-  /** The highest term of which an entry was applied. */
-  #settledTerm = 0;
   #commitTold = 0;
   #isTellingCommit = false;
-  readonly #listeners = new Set<(status: RaftStatus) => void>();
-  readonly #turns: Turns;
-  readonly #waiters = new Waiters();
-  /** Not from 1: an answer to a read of the process before this one may still be on its way. */
-  #readIds: number;
-  readonly #pending: (Entry | { readonly kind: "restore"; readonly index: number })[] = [];
-  #freeBytes: number;
-  #isMeasuring = false;
-  #persistStarted: number | null = null;
-  /** Since when what is committed waits. */
-  #applyWaits: number | null = null;
-  /** Aborted when the next tick has to come now. */
-  #untilTick = new AbortController();
-  #isTickRare = false;
+  #ticks = 0;
+  /** Just started, and nobody leads at this tick: all were away. */
+  readonly #standAt: number;
 
   constructor(options: RaftOptions, limits: RaftLimits, storage: Storage) {
+    const { id, world, log, stateMachine } = options;
     this.#options = options;
     this.#limits = limits;
     this.#storage = storage;
-    this.#freeBytes = storage.freeBytes;
-    this.#readIds = Math.floor(options.world.random() * 2 ** 48);
     this.#electionMs = 2 * (limits.core.electionTicks ?? coreLimits.electionTicks) * limits.tickMs;
-    this.failed = new Promise((_, reject) => {
-      this.#rejectFailed = reject;
-    });
-    this.failed.catch(() => {});
-    this.#core = new RaftCore(options.id, emptyConfiguration, {
+    this.#standAt = 2 + Math.floor(4 * world.random());
+    const core = new RaftCore(id, emptyConfiguration, {
       ...limits.core,
-      random: () => options.world.random(),
+      random: () => world.random(),
       restored: storage.restored,
     });
-    const { role, term, leader, applied } = this.#core.status();
+    this.#core = core;
+    const { role, term, leader } = core.status();
     this.#role = { role, term, leader };
-    this.#applied = applied;
-    this.#configuration = this.#core.configuration;
-    this.#alarm = new Alarm(limits, this.#electionMs / 2, options.world.monotonic());
+    this.#configuration = core.configuration;
+    this.#ending = new Ending(log);
+    const { signal } = this.#ending;
+    signal.addEventListener("abort", () => this.#waiters.rejectAll(signal.reason));
+    this.#alarm = new Alarm(limits, this.#electionMs / 2, world.monotonic());
     this.#transport = options.transport ?? nobody();
+    const { snapshots } = storage;
+    const wake = () => this.#wake();
     this.#exchange = new Exchange({
-      core: this.#core,
-      snapshots: storage.snapshots,
+      ...{ core, snapshots, log, wake, signal },
       transport: this.#transport,
-      log: options.log,
       freeBytesMin: limits.freeBytesMin,
-      wake: () => this.#wake(),
-      signal: this.#closing.signal,
     });
-    this.#cutter = new Cutter({
-      core: this.#core,
-      storage,
-      stateMachine: options.stateMachine,
-      limits,
-      log: options.log,
-      isSending: () => this.#exchange.isSending,
-      signal: this.#closing.signal,
+    const isSending = () => this.#exchange.isSending;
+    const cutter = new Cutter({ core, storage, stateMachine, limits, log, isSending, signal });
+    this.#cutter = cutter;
+    this.#writer = new Writer(storage, limits, world, log);
+    this.#applier = new Applier({
+      ...{ core, stateMachine, snapshots, cutter, world, log },
+      waiters: this.#waiters,
+      sliceMs: limits.sliceMs,
+      onRestored: () => this.#spawn(cutter.forgetOld()),
     });
-    this.#turns = new Turns(options.world, this.#closing.signal);
+    this.#turns = new Turns(world, signal);
+    this.#requests = new Requests({
+      ...{ id, core, world, limits, wake, directory: options.directory },
+      electionMs: this.#electionMs,
+      waiters: this.#waiters,
+      turns: this.#turns,
+      ending: this.#ending,
+      freeBytes: () => this.#writer.freeBytes,
+      role: () => this.#role,
+      settledTerm: () => this.#applier.settledTerm,
+    });
+    this.#ticker = new Ticker({
+      ...{ world, tickMs: limits.tickMs, aloneTickMs: limits.aloneTickMs },
+      isAlone: () => this.#isAlone(),
+      tick: (lateMs) => this.#tick(lateMs),
+    });
+    this.#begin();
+  }
+
+  #begin(): void {
     this.#transport.start(this);
     this.#transport.members(this.#others());
     // Nobody else could be leader: no reason to wait for silence.
-    if (isVoter(this.#configuration, options.id) && votersOf(this.#configuration).length === 1)
+    const voters = votersOf(this.#configuration);
+    if (isVoter(this.#configuration, this.#options.id) && voters.length === 1)
       this.#core.campaign();
-    this.#spawn(this.#runTicks());
+    this.#spawn(this.#ticker.run(this.#ending.signal));
     this.#wake(setImmediate);
   }
 
   // ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async propose(data: Uint8Array, signal: AbortSignal): Promise<Applied> {
-    const propose = (): Proposed | Refused => {
-      if (this.#freeBytes < this.#limits.freeBytesMin)
-        throw new SwarmError(
-          "exhausted",
-          `less than ${this.#limits.freeBytesMin >> 20} MiB are free under ${this.#options.directory}; make room there and try again`,
-        );
-      if (this.#waiters.proposals >= this.#limits.waitersMax)
-        throw new SwarmError("exhausted", "too many writes are under way; try again");
-      return this.#core.propose(data);
-    };
-    const proposed = await this.#asLeader(propose, ["transferring"], signal);
-    if (!proposed.ok) throw refusal(proposed);
-    this.#wake();
-    return await this.#waiters.proposal(proposed, signal);
+  propose(data: Uint8Array, signal: AbortSignal): Promise<Applied> {
+    return this.#requests.propose(data, signal);
   }
 
-  async read(signal: AbortSignal): Promise<void> {
-    const giveUp = this.#options.world.monotonic() + 2 * this.#electionMs;
-    for (;;) {
-      this.#readIds += 1;
-      const id = `${this.#options.id}/${this.#readIds}`;
-      const accepted = await this.#asLeader(() => this.#core.read(id), ["transferring"], signal);
-      if (!accepted.ok) throw refusal(accepted);
-      this.#wake();
-      try {
-        return await this.#waiters.read(id, signal);
-      } catch (error) {
-        // Asking again does no harm: the leader may just have changed.
-        const isOver = signal.aborted || this.#isStopped();
-        if (isOver || this.#options.world.monotonic() >= giveUp) throw error;
-      }
-    }
+  read(signal: AbortSignal): Promise<void> {
+    return this.#requests.read(signal);
   }
 
-  async settled(signal: AbortSignal): Promise<void> {
-    if (this.#role.role === "leader" && this.#settledTerm === this.#role.term) return;
-    await this.read(signal);
+  settled(signal: AbortSignal): Promise<void> {
+    return this.#requests.settled(signal);
   }
 
-  async changeMembers(change: MembersChange, signal: AbortSignal): Promise<void> {
-    const proposed = await this.#asLeader(
-      () => this.#core.changeMembers(change),
-      ["transferring", "not_ready"],
-      signal,
-    );
-    if (!proposed.ok)
-      throw proposed.code === "not_ready"
-        ? new SwarmError("precondition", proposed.reason)
-        : refusal(proposed);
-    this.#wake();
-    await this.#waiters.proposal(proposed, signal);
-    await this.#turns.until(
-      () => !isJoint(this.#core.configuration),
-      Number.MAX_SAFE_INTEGER,
-      signal,
-    );
-    this.#throwIfStopped();
+  changeMembers(change: MembersChange, signal: AbortSignal): Promise<void> {
+    return this.#requests.changeMembers(change, signal);
   }
 
-  async transfer(to: string | null, signal: AbortSignal): Promise<void> {
-    const accepted = await this.#asLeader(
-      () => {
-        const target = to ?? bestVoter(this.#core.status());
-        if (target !== null) return this.#core.transfer(target);
-        throw new SwarmError("unavailable", "no other manager could take over");
-      },
-      ["transferring"],
-      signal,
-    );
-    if (!accepted.ok) throw refusal(accepted);
-    this.#wake();
-    const { id } = this.#options;
-    const isOver = () =>
-      (this.#role.leader !== null && this.#role.leader !== id) ||
-      (this.#role.role === "leader" && this.#core.status().transferTarget === null);
-    await this.#turns.until(isOver, 2 * this.#electionMs, signal);
-    this.#throwIfStopped();
-    if (this.#role.leader === null || this.#role.leader === id)
-      throw new SwarmError("unavailable", "the other manager did not take over in time");
+  transfer(to: string | null, signal: AbortSignal): Promise<void> {
+    return this.#requests.transfer(to, signal);
   }
 
   async useKeys(keys: DataKeys): Promise<void> {
@@ -251,7 +193,7 @@ class RaftNode implements Raft {
     const core = this.#core;
     const { role, term, leader } = this.#role;
     const { commit, configuration } = core;
-    const applied = this.#applied;
+    const { applied } = this.#applier;
     // Asked with every call and message, mostly for who leads: the rest is found out when it is looked at.
     return {
       ...{ role, term, leader, commit, applied, configuration },
@@ -270,11 +212,14 @@ class RaftNode implements Raft {
     return () => this.#listeners.delete(listener);
   }
 
+  get failed(): Promise<never> {
+    return this.#ending.failed;
+  }
+
   async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) this.#closing.abort(new Error("raft is closing"));
-    this.#waiters.rejectAll(new SwarmError("unknown_outcome", "this manager is stopping"));
+    this.#ending.close();
     await this.#transport.close();
-    while (this.#tasks.size > 0) await Promise.all(this.#tasks);
+    await this.#ending.ended();
     await this.#storage.wal.close();
   }
 
@@ -286,7 +231,7 @@ class RaftNode implements Raft {
     const { freeBytesMin } = this.#limits;
     // The log must always have room for votes and terms: entries wait until there is more.
     const isTooMuch = message.kind === "AppendEntries" && message.entries.length > 0;
-    if (isTooMuch && this.#freeBytes < freeBytesMin / 2) return;
+    if (isTooMuch && this.#writer.freeBytes < freeBytesMin / 2) return;
     this.#tell(() => this.#core.step(message));
   }
 
@@ -304,22 +249,22 @@ class RaftNode implements Raft {
     pieces: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<void> {
-    this.#throwIfStopped();
+    this.#ending.throwIfNear();
     try {
       await this.#exchange.receive(message, pieces, signal);
     } catch (error) {
-      if (!(error instanceof SwarmError)) this.#fail(error);
+      if (!(error instanceof SwarmError)) this.#ending.fail(error);
       throw error;
     }
   }
 
   #tell(what: () => void): void {
-    if (this.#closing.signal.aborted) return;
+    if (this.#ending.isOver) return;
     try {
       what();
       this.#wake();
     } catch (error) {
-      this.#fail(error);
+      this.#ending.fail(error);
     }
   }
 
@@ -331,11 +276,11 @@ class RaftNode implements Raft {
     this.#isPumpDue = true;
     soon(() => {
       this.#isPumpDue = false;
-      if (this.#closing.signal.aborted) return;
+      if (this.#ending.isOver) return;
       try {
         this.#pump();
       } catch (error) {
-        this.#fail(error);
+        this.#ending.fail(error);
       }
     });
   }
@@ -347,32 +292,18 @@ class RaftNode implements Raft {
       this.#spawn(this.#persist(outputs.persist, outputs.sendAfterPersist));
     this.#send(outputs.sendNow);
     this.#publish(outputs.role);
-    this.#waiters.settleReads(outputs, this.#applied);
-    if (outputs.restore !== null)
-      this.#pending.push({ kind: "restore", index: outputs.restore.index });
-    this.#pending.push(...outputs.apply);
-    if (!this.#mayApplyWait()) {
-      this.#apply();
-      if (this.#pending.length > 0 || outputs.apply.length > 0) this.#wake(setImmediate);
-    }
-    const taking = this.#cutter.cutIfDue(this.#applied, this.#freeBytes);
-    if (taking !== null) this.#spawn(taking);
+    this.#apply(outputs);
     if (this.#core.commit > this.#commitTold) this.#tellCommitSoon();
     this.#turns.turned();
   }
 
-  /** A follower's answer comes first: what is committed waits for the write that is on its way to the disk, but not for long. */
-  #mayApplyWait(): boolean {
-    const isWriting = this.#persistStarted !== null && this.#pending.length > 0;
-    if (!isWriting || this.#role.role === "leader") {
-      this.#applyWaits = null;
-      return false;
-    }
-    const now = this.#options.world.monotonic();
-    this.#applyWaits ??= now;
-    if (now - this.#applyWaits < this.#limits.sliceMs) return true;
-    this.#applyWaits = null;
-    return false;
+  #apply(outputs: Outputs): void {
+    this.#waiters.settleReads(outputs, this.#applier.applied);
+    // A follower's answer comes first.
+    const yields = this.#writer.isWriting && this.#role.role !== "leader";
+    if (this.#applier.apply(outputs, yields)) this.#wake(setImmediate);
+    const taking = this.#cutter.cutIfDue(this.#applier.applied, this.#writer.freeBytes);
+    if (taking !== null) this.#spawn(taking);
   }
 
   /** Where one write follows the other, its entry carries the commit of the one before: half the messages. */
@@ -388,14 +319,8 @@ class RaftNode implements Raft {
   }
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
-    const { world, log } = this.#options;
-    const started = world.monotonic();
-    this.#persistStarted = started;
-    this.#freeBytes = await this.#storage.wal.append(recordsOf(persist));
-    this.#persistStarted = null;
-    const ms = Math.round(world.monotonic() - started);
-    if (ms > this.#limits.slowMs) log.warn({ ms }, "a write to the Raft log was slow");
-    if (this.#closing.signal.aborted) return;
+    await this.#writer.write(persist);
+    if (this.#ending.isOver) return;
     this.#core.persisted(persist.sequence);
     this.#send(sendAfter);
     this.#wake();
@@ -412,70 +337,18 @@ class RaftNode implements Raft {
     for (const [to, some] of byReceiver) this.#transport.send(to, some);
   }
 
-  #apply(): void {
-    const { world, stateMachine } = this.#options;
-    const until = world.monotonic() + this.#limits.sliceMs;
-    let done = 0;
-    for (const item of this.#pending) {
-      if (done > 0 && world.monotonic() >= until) break;
-      done += 1;
-      this.#applied = item.index;
-      if (item.kind === "restore") {
-        stateMachine.restore(item.index, this.#storage.snapshots.pieces(item.index));
-        this.#options.log.info({ index: item.index }, "took over a snapshot");
-        const lost = new SwarmError("unknown_outcome", "a snapshot took the write's place");
-        this.#waiters.rejectProposals(lost, 0, item.index);
-        this.#spawn(this.#cutter.forgetOld());
-        continue;
-      }
-      const result = item.kind === "data" ? stateMachine.apply(item.index, item.data) : undefined;
-      this.#settledTerm = item.term;
-      this.#waiters.settleProposal(item, result);
-      this.#cutter.note(item);
-    }
-    if (done === 0) return;
-    this.#pending.splice(0, done);
-    this.#core.applied(this.#applied);
-    this.#waiters.releaseReads(this.#applied);
-  }
-
-  async #runTicks(): Promise<void> {
-    const { world, log } = this.#options;
-    const { signal } = this.#closing;
-    signal.addEventListener("abort", () => this.#untilTick.abort(), { once: true });
-    const standAt = 2 + Math.floor(4 * world.random());
-    for (let count = 1; !signal.aborted; count++) {
-      const slept = world.monotonic();
-      this.#isTickRare = this.#isAlone();
-      this.#untilTick = new AbortController();
-      const tickMs = this.#isTickRare ? this.#limits.aloneTickMs : this.#limits.tickMs;
-      await world.sleep(tickMs, this.#untilTick.signal).catch(() => {});
-      const lateMs = Math.round(world.monotonic() - slept - tickMs);
-      // After a pause what arrived meanwhile comes first, and then one tick however long it was.
-      for (let turns = lateMs > this.#limits.tickMs ? 5 : 1; turns > 0; turns--)
-        await new Promise((resolve) => setImmediate(resolve));
-      if (signal.aborted) return;
-      if (lateMs > this.#limits.slowMs) log.warn({ lateMs }, "the Raft loop was paused");
-      this.#core.tick();
-      // Just started, and nobody leads: all were away. Where somebody does after all, a pre-vote disturbs nobody.
-      if (count === standAt && this.#role.leader === null && this.#limits.core.preVote !== false)
-        this.#core.campaign();
-      this.#wake();
-      const now = world.monotonic();
-      if (now - (this.#persistStarted ?? now) > this.#limits.stallMsMax)
-        throw new SwarmError(
-          "internal",
-          `the disk has not finished a write to the Raft log for ${this.#limits.stallMsMax} ms`,
-        );
-      this.#shedIfUnfit(now, lateMs);
-      if (count % 10 === 0 && !this.#isMeasuring) this.#spawn(this.#measureSpace());
-    }
-  }
-
-  async #measureSpace(): Promise<void> {
-    this.#isMeasuring = true;
-    this.#freeBytes = await this.#storage.wal.freeBytes();
-    this.#isMeasuring = false;
+  #tick(lateMs: number): void {
+    if (lateMs > this.#limits.slowMs)
+      this.#options.log.warn({ lateMs }, "the Raft loop was paused");
+    this.#ticks += 1;
+    this.#core.tick();
+    // Where somebody leads after all, a pre-vote disturbs nobody.
+    const isUnled = this.#role.leader === null && this.#limits.core.preVote !== false;
+    if (this.#ticks === this.#standAt && isUnled) this.#core.campaign();
+    this.#wake();
+    this.#writer.checkStall();
+    this.#shedIfUnfit(lateMs);
+    if (this.#ticks % 10 === 0) this.#spawn(this.#writer.measure());
   }
 
   // ── leadership ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -504,7 +377,7 @@ class RaftNode implements Raft {
       this.#configuration = configuration;
       this.#transport.members(this.#others());
     }
-    if (this.#isTickRare && !this.#isAlone()) this.#untilTick.abort();
+    this.#ticker.look();
     const status = this.status();
     for (const listener of [...this.#listeners]) listener(status);
   }
@@ -518,8 +391,9 @@ class RaftNode implements Raft {
   }
 
   /** A leader that cannot do its work in time lets another one do it. */
-  #shedIfUnfit(now: number, lateMs: number): void {
-    const why = this.#alarm.check(now, lateMs, this.#core.commit, this.#applied);
+  #shedIfUnfit(lateMs: number): void {
+    const now = this.#options.world.monotonic();
+    const why = this.#alarm.check(now, lateMs, this.#core.commit, this.#applier.applied);
     if (why === null || this.#role.role !== "leader") return;
     const to = bestVoter(this.#core.status());
     if (to === null || !this.#core.transfer(to).ok) return;
@@ -527,65 +401,24 @@ class RaftNode implements Raft {
     this.#wake();
   }
 
-  /**
-   * Does something only a leader can do, or a member with a leader: waits for one to be there, and tries again while the refusal
-   * is one of those that pass; up to two election timeouts altogether.
-   */
-  #asLeader<T extends { readonly ok: true }>(
-    what: () => T | Refused,
-    passing: readonly Refused["code"][],
-    signal: AbortSignal,
-  ): Promise<T | Refused> {
-    const attempt = () => {
-      this.#throwIfStopped();
-      return what();
-    };
-    const isPassing = ({ code }: Refused) =>
-      passing.includes(code) || (code === "no_leader" && this.#core.status().leader === null);
-    return this.#turns.retry(attempt, isPassing, 2 * this.#electionMs, signal);
-  }
-
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #spawn(task: Promise<void>): void {
-    const guarded = task
-      .catch((error: unknown) => this.#leave(error))
-      .finally(() => this.#tasks.delete(guarded));
-    this.#tasks.add(guarded);
+    this.#ending.spawn(task, (error) => this.#leave(error));
   }
 
   /** The disk failed: nothing more is written or promised, but a leader may still ask another to take over. */
   async #leave(error: unknown): Promise<void> {
-    if (this.#failure !== null || this.#closing.signal.aborted) return;
+    if (this.#ending.isNear) return;
     const to = bestVoter(this.#core.status());
     const isLeader = this.#role.role === "leader" && !(error instanceof AssertionError);
     if (isLeader && to !== null && this.#core.transfer(to).ok) {
-      this.#failure = asSwarmError(error);
-      this.#options.log.warn({ to, error: this.#failure.message }, "handing leadership over");
+      const { message } = this.#ending.foresee(error);
+      this.#options.log.warn({ to, error: message }, "handing leadership over");
       this.#wake();
       const forever = new AbortController().signal;
       await this.#turns.until(() => this.#role.role !== "leader", this.#electionMs / 2, forever);
     }
-    this.#fail(error);
-  }
-
-  #fail(error: unknown): void {
-    if (this.#closing.signal.aborted) return;
-    this.#failure ??= asSwarmError(error);
-    this.#options.log.fatal({ error: this.#failure.message }, "raft cannot go on");
-    this.#closing.abort(this.#failure);
-    this.#waiters.rejectAll(
-      new SwarmError("unknown_outcome", `raft cannot go on: ${this.#failure.message}`),
-    );
-    this.#rejectFailed(this.#failure);
-  }
-
-  #isStopped(): boolean {
-    return this.#closing.signal.aborted || this.#failure !== null;
-  }
-
-  #throwIfStopped(): void {
-    if (this.#isStopped())
-      throw new SwarmError("unavailable", "this manager is stopping", { cause: this.#failure });
+    this.#ending.fail(error);
   }
 }

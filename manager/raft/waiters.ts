@@ -95,9 +95,10 @@ export function refusal(refused: Refused): SwarmError {
       return new SwarmError("too_large", refused.reason);
     case "exhausted":
       return new SwarmError("exhausted", `${refused.reason}; try again`);
+    case "not_ready":
+      return new SwarmError("precondition", refused.reason);
     case "no_leader":
     case "transferring":
-    case "not_ready":
       return new SwarmError("no_leader", `this manager cannot do that now: ${refused.reason}`);
     case "invalid":
       return new SwarmError("invalid", refused.reason);
