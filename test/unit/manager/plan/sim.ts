@@ -235,3 +235,29 @@ export class Sim {
 }
 
 export const second = 1_000_000_000;
+
+/** The part of a service's spec that puts it on networks. */
+export function on(...targets: readonly string[]) {
+  const Networks = targets.map((Target) => ({ Target }));
+  return { TaskTemplate: { ContainerSpec: { Image: "i" }, Networks } };
+}
+
+/** The part of a service's spec that publishes port 80 of its containers. */
+export function publish(port: object) {
+  return { EndpointSpec: { Ports: [{ TargetPort: 80, ...port }] } };
+}
+
+/** A case of refused-*.yaml. */
+export interface Refused {
+  readonly name: string;
+  readonly spec: object;
+  /** "invalid" when it is not said. */
+  readonly code?: string;
+  /** A pattern of the sentence. */
+  readonly says: string;
+}
+
+/** What such a case throws, for assert.throws. */
+export function refusal({ code = "invalid", says }: Refused): object {
+  return { name: "SwarmError", code, message: new RegExp(says) };
+}
