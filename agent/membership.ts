@@ -1,37 +1,27 @@
 // How this machine becomes a node of a swarm, stays one over restarts, and leaves.
 
-import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { codec } from "../proto/codec.ts";
-import type { DaemonConfig } from "../proto/config.ts";
 import type { InitRequest, Network as NetworkObject } from "../proto/gen/types.ts";
 import {
   type NodeIdentity,
   readIdentity,
   removeIdentity,
-  removeKeyring,
   writePrivately,
 } from "../proto/identity.ts";
 import { Keyring, keyringFile } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
-import type { Log } from "../proto/kit/log.ts";
-import type { World } from "../proto/kit/world.ts";
 import type { Client } from "../proto/rpc-client.ts";
-import type { Role } from "../proto/tls.ts";
 import { hostOf, ownRoutes } from "./addresses.ts";
 import type { LocalNode, Membership, SwarmInit, SwarmJoin } from "./api/types.ts";
 import { Certificates } from "./certificates.ts";
-import { containerFor, thisNode } from "./container.ts";
 import { describeNode } from "./description.ts";
-import type { OpenEngine } from "./engine/engine.ts";
-import { openLibc } from "./engine/libc.ts";
-import { Vault } from "./engine/vault.ts";
-import { noSession } from "./locked.ts";
-import { taskLogs } from "./logs.ts";
+import { stopTasks } from "./locked.ts";
 import { ManagerProcess } from "./manager-process.ts";
+import { forgetSwarm, type Machine, type Member, managersOf, openMember } from "./member.ts";
 import {
   alreadyMember,
   leavingLocked,
@@ -43,41 +33,18 @@ import {
   outside,
   stateOutside,
 } from "./membership-words.ts";
-import { watchAddresses } from "./moved.ts";
-import type { Network, NetworkCheck } from "./network/types.ts";
-import { NodeOverlayDoor } from "./overlay-door.ts";
-import {
-  addressesFor,
-  addressesTowards,
-  ownAddresses,
-  saveAddresses,
-  towardsOthers,
-} from "./own-addresses.ts";
-import type { PerformerOptions } from "./perform.ts";
+import { addressesFor, addressesTowards, saveAddresses } from "./own-addresses.ts";
+import { RoleChange } from "./role-change.ts";
 import { createKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
-import { type AgentSession, openSession } from "./session/session.ts";
-import { type Addresses, readAddresses } from "./settings.ts";
-import { Swarm } from "./swarm.ts";
+import type { AgentSession } from "./session/session.ts";
+import { type Addresses, foldersOf } from "./settings.ts";
 
-const roleRetryMs = 1_000;
 /** Joining answers once the first assignments are here, or after this long without them. */
 const firstWordMsMax = 10_000;
 
-export interface MembershipOptions {
-  readonly config: DaemonConfig;
+export interface MembershipOptions extends Machine {
   readonly keeper: Keeper;
-  readonly engine: OpenEngine;
-  readonly network: Network & Pick<NetworkCheck, "checkSoon">;
-  readonly world: World;
-  readonly log: Log;
-}
-
-interface Member {
-  readonly addresses: Addresses;
-  readonly session: AgentSession;
-  readonly swarm: Swarm;
-  readonly vault: Vault;
 }
 
 type State =
@@ -93,13 +60,12 @@ export class NodeMembership implements Membership {
   readonly #manager: ManagerProcess;
   readonly #certificates: Certificates;
   readonly #keyring: Keyring;
+  readonly #role: RoleChange;
+  readonly #folders: ReturnType<typeof foldersOf>;
   /** Rejects when the loop that runs tasks has broken: the agent has to start anew. */
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => {};
   #state: State = { kind: "out" };
-  #wantedRole: Role = "worker";
-  #isChanging = false;
-  #changing: Promise<void> = Promise.resolve();
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -107,19 +73,30 @@ export class NodeMembership implements Membership {
       this.#break = reject;
     });
     this.broken.catch(() => {});
-    const { config, keeper, world } = options;
+    const { config, keeper, world, log } = options;
+    const { signal } = this.#stop;
+    this.#folders = foldersOf(config);
+    const directory = this.#folders.identity;
     this.#keyring = new Keyring(
-      this.#folder("identity"),
+      directory,
       async () => (await keeper.ask({ do: "heldKeys" })).keys ?? [],
     );
-    this.#manager = new ManagerProcess({ config, keeper, world, signal: this.#stop.signal });
+    this.#manager = new ManagerProcess({ config, keeper, world, signal });
     this.#certificates = new Certificates({
-      directory: this.#folder("identity"),
+      directory,
       written: (identity) => this.#certified(identity),
-      peers: () =>
-        this.#state.kind === "in" ? (this.#state.member.session.wanted?.peers.size ?? 0) : 0,
+      peers: () => this.#member?.session.wanted?.peers.size ?? 0,
       world,
-      log: options.log,
+      log,
+    });
+    this.#role = new RoleChange({
+      manager: this.#manager,
+      certificates: this.#certificates,
+      directory,
+      member: () => this.#member,
+      world,
+      log,
+      signal,
     });
   }
 
@@ -130,10 +107,10 @@ export class NodeMembership implements Membership {
       this.#options.log.warn("this manager is locked: containers go on; `tsswarm swarm unlock`");
       return;
     }
-    const identity = await readIdentity(this.#folder("identity"), this.#keyring);
+    const identity = await readIdentity(this.#folders.identity, this.#keyring);
     if (identity === null) return;
     await this.#enter(await this.#certificates.revived(identity, this.#manager));
-    if (identity.role === "manager") this.#wantRole("manager");
+    if (identity.role === "manager") this.#role.want("manager");
   }
 
   local(): LocalNode {
@@ -150,7 +127,7 @@ export class NodeMembership implements Membership {
       nodeAddr: hostOf(own),
       clusterId: identity.clusterId,
       isManager: identity.role === "manager",
-      managers: this.#managers(state.member).map((address) => ({
+      managers: managersOf(state.member).map((address) => ({
         NodeID: address === own ? identity.nodeId : "",
         Addr: address,
       })),
@@ -158,8 +135,7 @@ export class NodeMembership implements Membership {
   }
 
   networks(): readonly NetworkObject[] {
-    if (this.#state.kind !== "in") return [];
-    return [...(this.#state.member.session.wanted?.networks.values() ?? [])];
+    return [...(this.#member?.session.wanted?.networks.values() ?? [])];
   }
 
   /** Throws `not_manager` with Docker's sentence on a machine without a manager. */
@@ -178,7 +154,7 @@ export class NodeMembership implements Membership {
   }
 
   async restore(request: SwarmInit, backup: Uint8Array, key: string): Promise<string> {
-    const path = join(this.#folder("agent"), "restore.backup");
+    const path = join(this.#folders.agent, "restore.backup");
     return this.#found(request, async (init) => {
       await writePrivately(path, backup, false);
       try {
@@ -196,11 +172,11 @@ export class NodeMembership implements Membership {
       await this.#manager.remove();
       try {
         const made = await this.#makeCluster(request, addresses, make);
-        await saveAddresses(this.#folder("agent"), addresses);
+        await saveAddresses(this.#folders.agent, addresses);
         return made;
       } catch (error) {
         await this.#manager.remove();
-        await removeIdentity(this.#folder("identity"));
+        await removeIdentity(this.#folders.identity);
         throw error;
       }
     });
@@ -228,7 +204,7 @@ export class NodeMembership implements Membership {
       const addresses = await addressesTowards(request, this.#advertiseByDefault);
       const identity = await joinCluster(
         {
-          directory: this.#folder("identity"),
+          directory: this.#folders.identity,
           remotes: request.RemoteAddrs,
           token: request.JoinToken,
           description: describeNode(this.#options.config, null),
@@ -239,7 +215,7 @@ export class NodeMembership implements Membership {
         },
         this.#stop.signal,
       );
-      await saveAddresses(this.#folder("agent"), addresses);
+      await saveAddresses(this.#folders.agent, addresses);
       if (identity.role === "manager") {
         await this.#manager.start();
         await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
@@ -268,39 +244,11 @@ export class NodeMembership implements Membership {
 
   /** What the swarm ran here stops, and what is locked is forgotten. */
   async #leaveLocked(): Promise<void> {
-    const { engine, network, world, log } = this.#options;
     this.#state = { kind: "busy" };
-    log.warn("leaving the swarm, locked as it is");
-    const addresses = await readAddresses(this.#folder("agent"));
-    const vault = await this.#openVault("");
-    const swarm = await Swarm.open({
-      engine,
-      network,
-      dataPathAddr: addresses?.dataPathAddr ?? "",
-      containerOf: containerIn(vault, ""),
-      files: vault,
-      world,
-      log,
-    });
-    swarm.start(noSession);
-    await swarm.stopAll();
-    await swarm.close();
-    await this.#forget(vault);
+    this.#options.log.warn("leaving the swarm, locked as it is");
+    await forgetSwarm(this.#options, await stopTasks(this.#options));
     await this.#manager.remove();
     this.#state = { kind: "out" };
-  }
-
-  #openVault(nodeId: string): Promise<Vault> {
-    const { config, log } = this.#options;
-    const directory = join(config["exec-root"], "files");
-    return Vault.open({ directory, libc: openLibc(), node: thisNode(nodeId), log });
-  }
-
-  async #forget(vault: Vault): Promise<void> {
-    await vault.clear();
-    await this.#options.network.clear();
-    await removeIdentity(this.#folder("identity"));
-    await rm(this.#folder("agent"), { recursive: true, force: true });
   }
 
   async leave(force: boolean): Promise<void> {
@@ -311,11 +259,11 @@ export class NodeMembership implements Membership {
     const { session, swarm, vault } = state.member;
     const { identity } = session;
     const isManager = identity.role === "manager";
-    const others = this.#managers(state.member).length - 1;
+    const others = managersOf(state.member).length - 1;
     if (isManager && !force) throw new SwarmError("precondition", leavingManager(others));
     this.#state = { kind: "busy" };
     this.#options.log.info({ node: identity.nodeId, force }, "leaving the swarm");
-    await this.#changing;
+    await this.#role.settled;
     if (isManager && others > 0)
       // Docker's word: forced. Where the others cannot go on without it, they hear that it is gone.
       await this.#manager.withdraw().catch((error: unknown) => {
@@ -326,7 +274,7 @@ export class NodeMembership implements Membership {
     this.#options.engine.attachThrough(null);
     await swarm.stopAll();
     await swarm.close();
-    await this.#forget(vault);
+    await forgetSwarm(this.#options, vault);
     if (isManager) await this.#manager.remove();
     this.#state = { kind: "out" };
   }
@@ -339,53 +287,13 @@ export class NodeMembership implements Membership {
       await swarm.close();
       await session.close("the agent is stopping");
     }
-    await this.#changing;
+    await this.#role.settled;
     this.#manager.close();
-  }
-
-  /** One change after the other, each tried until it is done, the node leaves, or the managers think again. */
-  #wantRole(role: Role): void {
-    this.#wantedRole = role;
-    if (this.#isChanging) return;
-    this.#isChanging = true;
-    this.#changing = this.#changeRole().finally(() => {
-      this.#isChanging = false;
-    });
-  }
-
-  async #changeRole(): Promise<void> {
-    const { world, log } = this.#options;
-    const { signal } = this.#stop;
-    for (let failures = 0; !signal.aborted && this.#state.kind === "in"; ) {
-      const { session } = this.#state.member;
-      const role = this.#wantedRole;
-      try {
-        await this.#become(role, this.#state.member);
-        log.info({ role: session.identity.role }, "this node has its role");
-        if (role === this.#wantedRole) return;
-      } catch (error) {
-        failures += 1;
-        log.warn({ role, failures, error: messageOf(error) }, "the role cannot be changed yet");
-        await world.sleep(roleRetryMs, signal).catch(() => {});
-      }
-    }
-  }
-
-  /** The certificate first: a manager without one would be refused, and one that stops needs none. */
-  async #become(role: Role, { session, addresses }: Member): Promise<void> {
-    if (session.identity.role !== role) await this.#certificates.renew(session, this.#stop.signal);
-    if (session.identity.role === "manager") {
-      await this.#manager.start();
-      await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
-    } else {
-      await this.#manager.remove();
-      await removeKeyring(this.#folder("identity"), session.identity);
-    }
   }
 
   /** The manager beside us goes on with the new certificate; one that is just starting finds it. */
   async #certified({ role }: NodeIdentity): Promise<void> {
-    if (role !== "manager" || this.#isChanging) return;
+    if (role !== "manager" || this.#role.isUnderWay) return;
     await this.#manager.renewed().catch((error: unknown) => {
       this.#options.log.warn(
         { error: messageOf(error) },
@@ -398,7 +306,7 @@ export class NodeMembership implements Membership {
     if (this.#state.kind !== "out") throw new SwarmError("precondition", alreadyMember);
     this.#state = { kind: "busy" };
     try {
-      await rm(join(this.#folder("identity"), keyringFile), { force: true });
+      await rm(join(this.#folders.identity, keyringFile), { force: true });
       const identity = await work();
       await firstWord(await this.#enter(identity));
       return identity;
@@ -408,79 +316,15 @@ export class NodeMembership implements Membership {
     }
   }
 
-  /** From here on the machine does what its managers want. */
   async #enter(identity: NodeIdentity): Promise<AgentSession> {
-    const { engine, network, config, world, log } = this.#options;
-    const addresses = await ownAddresses(this.#folder("agent"), identity, log);
-    const vault = await this.#openVault(identity.nodeId);
-    const swarm = await Swarm.open({
-      engine,
-      network,
-      dataPathAddr: addresses.dataPathAddr,
-      containerOf: containerIn(vault, identity.nodeId),
-      files: vault,
-      networksMade: () => void door?.sweep(),
-      world,
-      log,
-    });
-    let door: NodeOverlayDoor | null = null;
-    const session = await openSession({
-      identity,
-      identityDirectory: this.#folder("identity"),
-      savedFile: join(this.#folder("agent"), "wanted.pb"),
-      bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
-      hello: (now) => ({
-        Description: describeNode(config, now),
-        DataPathAddr: addresses.dataPathAddr,
-        Routes: ownRoutes(networkInterfaces()),
-        Tasks: swarm.held(),
-      }),
-      unreachablePeers: () => network.unreachablePeers(),
-      unheldPorts: () => network.unheldPorts(),
-      opened: () => network.checkSoon(),
-      told: (info) => this.#certificates.told(info),
-      files: vault,
-      roleChanged: (role) => this.#wantRole(role),
-      world,
-      log,
-    });
-    session.onLogs((subscription, signal) =>
-      taskLogs({ engine, nodeId: identity.nodeId, log }, subscription, signal),
-    );
-    door = new NodeOverlayDoor({
-      attach: (request, signal) => session.attach(request, signal),
-      detach: (taskIds, signal) => session.detach(taskIds, signal),
-      wanted: () => session.wanted,
-      untilNetwork: (networkId, signal) => swarm.untilNetwork(networkId, signal),
-      containers: () => engine.list(),
-      world,
-      log,
+    const member = await openMember(this.#options, identity, {
+      certificates: this.#certificates,
+      roleChanged: (role) => this.#role.want(role),
+      broken: this.#break,
       signal: this.#stop.signal,
     });
-    engine.attachThrough(door);
-    swarm.start(session);
-    swarm.closed.catch(this.#break);
-    swarm.run("certificates", (signal) => this.#certificates.run(session, signal));
-    swarm.run("addresses", (signal) => this.#watchAddresses(addresses, session, signal));
-    this.#state = { kind: "in", member: { addresses, session, swarm, vault } };
-    log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
-    return session;
-  }
-
-  #watchAddresses(own: Addresses, session: AgentSession, signal: AbortSignal): Promise<void> {
-    const { world, log } = this.#options;
-    const managers = () => session.wanted?.info.Managers ?? session.identity.managers;
-    return watchAddresses(
-      {
-        own,
-        interfaces: networkInterfaces,
-        towards: () => towardsOthers(managers(), own.advertiseAddr),
-        save: (addresses) => saveAddresses(this.#folder("agent"), addresses),
-        world,
-        log,
-      },
-      signal,
-    );
+    this.#state = { kind: "in", member };
+    return member.session;
   }
 
   async #makeCluster(
@@ -489,7 +333,7 @@ export class NodeMembership implements Membership {
     make: (init: InitRequest) => Promise<void>,
   ): Promise<NodeIdentity> {
     const { config } = this.#options;
-    const csr = await createKeyAndCsr(this.#folder("identity"));
+    const csr = await createKeyAndCsr(this.#folders.identity);
     await this.#manager.start();
     await make({
       CSR: csr,
@@ -505,7 +349,7 @@ export class NodeMembership implements Membership {
       Routes: ownRoutes(networkInterfaces()),
       ForceNewCluster: false,
     });
-    const identity = await readIdentity(this.#folder("identity"), this.#keyring);
+    const identity = await readIdentity(this.#folders.identity, this.#keyring);
     if (identity === null)
       throw new SwarmError(
         "internal",
@@ -518,13 +362,8 @@ export class NodeMembership implements Membership {
     return this.#options.config["swarm-default-advertise-addr"];
   }
 
-  #managers({ session }: Member): readonly string[] {
-    const told = session.wanted?.info.Managers ?? [];
-    return told.length > 0 ? told : session.identity.managers;
-  }
-
-  #folder(name: string): string {
-    return join(this.#options.config["data-root"], name);
+  get #member(): Member | null {
+    return this.#state.kind === "in" ? this.#state.member : null;
   }
 }
 
@@ -537,9 +376,4 @@ function dataPathPort(port: number): number {
 
 async function firstWord(session: AgentSession): Promise<void> {
   for await (const _ of session.watch(AbortSignal.timeout(firstWordMsMax))) return;
-}
-
-function containerIn(vault: Vault, nodeId: string): PerformerOptions["containerOf"] {
-  return (task, sandbox) =>
-    containerFor(task, nodeId, sandbox, (id, index) => vault.path(id, index));
 }

@@ -1,7 +1,8 @@
-// Under which addresses this node is known, kept beside what is wanted of it.
+// Where a node keeps what it knows of its swarm, and under which addresses it is known.
 
 import { join } from "node:path";
 import { z } from "zod";
+import type { DaemonConfig } from "../proto/config.ts";
 import { readOrNull, writePrivately } from "../proto/identity.ts";
 
 const addresses = z.object({
@@ -16,6 +17,12 @@ const addresses = z.object({
 export type Addresses = Readonly<z.infer<typeof addresses>>;
 
 const fileName = "addresses.json";
+
+/** `identity`: certificate and key; `agent`: what is wanted of it, and its addresses. */
+export function foldersOf(config: Pick<DaemonConfig, "data-root">) {
+  const root = config["data-root"];
+  return { identity: join(root, "identity"), agent: join(root, "agent") } as const;
+}
 
 /** Null when there are none, or not readable. */
 export async function readAddresses(folder: string): Promise<Addresses | null> {
