@@ -47,6 +47,7 @@ function taskSpec(flags: CreateFlags, container: Body<ContainerSpec>): Body<Task
       Delay: flags.restartDelay ?? (isRestartGiven(flags) ? restartDelayDefault : undefined),
       MaxAttempts: flags.restartMaxAttempts,
       Window: flags.restartWindow,
+      MaxDelay: flags.restartMaxDelay,
     },
     Placement: {
       Constraints: flags.constraint,

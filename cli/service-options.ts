@@ -49,6 +49,7 @@ export interface CommonFlags {
   readonly reserveMemory?: number;
   readonly restartCondition?: string;
   readonly restartDelay?: number;
+  readonly restartMaxDelay?: number;
   readonly restartMaxAttempts?: number;
   readonly restartWindow?: number;
   readonly stopGracePeriod?: number;
@@ -204,6 +205,11 @@ function addCommon(command: DockerCommand): DockerCommand {
       oneOf("none", "on-failure", "any"),
     )
     .option("--restart-delay <duration>", "Delay between restart attempts", value.duration)
+    .option(
+      "--restart-max-delay <duration>",
+      "Failures in a row double the delay up to this",
+      value.duration,
+    )
     .option(
       "--restart-max-attempts <uint>",
       "Maximum number of restarts before giving up",

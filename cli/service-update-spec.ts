@@ -76,6 +76,7 @@ function changeTask(
         Delay: flags.restartDelay,
         MaxAttempts: flags.restartMaxAttempts,
         Window: flags.restartWindow,
+        MaxDelay: flags.restartMaxDelay,
       }),
     },
     Placement: {

@@ -6,6 +6,7 @@ const second = 1_000_000_000;
 const nsPerMs = 1_000_000;
 
 export const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
+const restartDelayMax = 60 * second;
 export const rollbackDefaults = {
   Parallelism: 1,
   Delay: 0,
@@ -23,6 +24,8 @@ export const replicasDefault = 1;
 export interface RestartRules {
   readonly condition: string;
   readonly delayMs: number;
+  /** Failures in a row double the delay until it is this. */
+  readonly delayMsMax: number;
   /** 0: no limit. */
   readonly attemptsMax: number;
   /** 0: unbounded. */
@@ -31,9 +34,13 @@ export interface RestartRules {
 
 export function restartRules(spec: ServiceSpec | undefined): RestartRules {
   const policy = spec?.TaskTemplate?.RestartPolicy;
+  const delay = policy?.Delay ?? restartDefaults.Delay;
+  // A delay that somebody gave is a promise, as in Docker; one that nobody gave may grow.
+  const delayMax = policy?.MaxDelay ?? (policy?.Delay === undefined ? restartDelayMax : 0);
   return {
     condition: policy?.Condition || restartDefaults.Condition,
-    delayMs: (policy?.Delay ?? restartDefaults.Delay) / nsPerMs,
+    delayMs: delay / nsPerMs,
+    delayMsMax: Math.max(delay, delayMax) / nsPerMs,
     attemptsMax: policy?.MaxAttempts ?? restartDefaults.MaxAttempts,
     windowMs: (policy?.Window ?? restartDefaults.Window) / nsPerMs,
   };

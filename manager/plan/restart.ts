@@ -1,6 +1,7 @@
 // Whether a task that ended gets a successor, and when.
 
 import type { Task } from "../../proto/gen/types.ts";
+import { instant } from "../../proto/kit/world.ts";
 import type { RestartRules } from "./defaults.ts";
 import { endedAt, hasEnded, stateOf } from "./tasks.ts";
 
@@ -37,7 +38,20 @@ export function restartAfter(
     if (restarts >= Math.min(rules.attemptsMax, attemptsCounted))
       return { kind: "give-up", why: `restarted ${restarts} times within the window` };
   }
-  return { kind: "restart", notBefore: isNodeGone ? now : now + rules.delayMs };
+  return { kind: "restart", notBefore: isNodeGone ? now : now + delayAfter(task, rules) };
+}
+
+/** A task that ran for so long was sound: what ends it is no failure in a row. */
+const soundRunMs = 60_000;
+
+/** The delay it had waited itself, doubled, when it has failed soon; it is in the task, so that a new leader knows it too. */
+function delayAfter(task: Task, rules: RestartRules): number {
+  const state = stateOf(task);
+  const hasFailed = state === "failed" || state === "rejected";
+  const ranMs = task.RunningAt === undefined ? 0 : endedAt(task) - instant(task.RunningAt);
+  if (!hasFailed || ranMs >= soundRunMs || task.NotBefore === undefined) return rules.delayMs;
+  const waitedMs = instant(task.NotBefore) - instant(task.CreatedAt);
+  return Math.min(Math.max(2 * waitedMs, rules.delayMs), rules.delayMsMax);
 }
 
 /** It was not asked to stop: it completed, failed or was rejected. */

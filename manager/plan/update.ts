@@ -63,8 +63,11 @@ function isDirty(context: Context, slot: Slot): boolean {
   return slot.newest !== undefined && !context.isCurrent(slot.newest);
 }
 
+/** First those that serve nobody: what has failed or is unhealthy costs nothing to replace. */
 function replaceSlots(context: Context, dirty: readonly Slot[], count: number): void {
-  for (const slot of dirty.slice(0, Math.max(0, count))) replaceSlot(context, slot);
+  const isServing = (slot: Slot) => slot.wanted.some(isRunning);
+  const inOrder = [...dirty.filter((slot) => !isServing(slot)), ...dirty.filter(isServing)];
+  for (const slot of inOrder.slice(0, Math.max(0, count))) replaceSlot(context, slot);
 }
 
 function replaceSlot(context: Context, slot: Slot): void {

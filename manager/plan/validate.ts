@@ -22,6 +22,7 @@ import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
 import { isGlobal, isJob } from "./tasks.ts";
 import { checkFilesExist } from "./validate-files.ts";
 import { validateHost } from "./validate-host.ts";
+import { validatePolicies } from "./validate-policies.ts";
 import { validateContainer, validateTemplate } from "./validate-task.ts";
 
 const namePattern = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_]*?[a-zA-Z0-9])?$/;
@@ -60,6 +61,7 @@ export function validateService(
   validateTemplate(template);
   for (const constraint of template.Placement?.Constraints ?? []) parseConstraint(constraint);
   validatePreferences(template.Placement?.Preferences ?? []);
+  validatePolicies(state, spec);
   if (isJob(spec) && spec.UpdateConfig !== undefined)
     throw invalid("Jobs may not have an update config");
   validateUpdate("UpdateConfig", spec.UpdateConfig);

@@ -14,6 +14,7 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { isNodeNetwork, overlaysOf, vniOption } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
+import { withKept } from "./kept.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
 import {
   allocateSubnets,
@@ -81,33 +82,6 @@ export function writeService(
       : {}),
   };
   return serviceWrite(state, service, grown);
-}
-
-/**
- * What Docker's command does not know of it leaves out, and of preferences leaves nothing in their place: that stays as it
- * was. An empty HostConfig takes it away.
- */
-function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
-  const template = spec.TaskTemplate;
-  const before = previous?.TaskTemplate;
-  if (template === undefined || before === undefined) return spec;
-  const { ContainerSpec: container, Placement: placement } = template;
-  const HostConfig = container?.HostConfig ?? before.ContainerSpec?.HostConfig;
-  const Preferences = placement?.Preferences.map((preference, i) =>
-    Object.keys(preference).length > 0
-      ? preference
-      : (before.Placement?.Preferences[i] ?? preference),
-  );
-  const TaskTemplate = {
-    ...template,
-    ...(container === undefined || HostConfig === undefined
-      ? {}
-      : { ContainerSpec: { ...container, HostConfig } }),
-    ...(placement === undefined || Preferences === undefined
-      ? {}
-      : { Placement: { ...placement, Preferences } }),
-  };
-  return { ...spec, TaskTemplate };
 }
 
 /** Each write of a job's spec is another execution of it. */

@@ -9,9 +9,11 @@ import { kinds } from "./state.ts";
 import type { Change, Kind, Objects } from "./types.ts";
 
 /** The newest level of features this build knows: what it may meet in the log. */
-export const featureLevel = 2;
+export const featureLevel = 3;
 /** From here on a cluster may have an unlock key. */
 export const autolockLevel = 2;
+/** From here on a service may be scheduled, scaled and rebalanced, and its restart delay may grow. */
+export const policiesLevel = 3;
 
 export interface DecodedTransaction {
   readonly changes: readonly Change[];

@@ -157,7 +157,7 @@ function isOfService(fake: FakeCluster, item: object, wanted: string): boolean {
 
 /** Secrets and configs are the real ones, in a store of their own. */
 export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">> {
-  const cluster = codec("Cluster").parse({ ID: newId(), FeatureLevel: 2 });
+  const cluster = codec("Cluster").parse({ ID: newId(), FeatureLevel: 3 });
   const store = await memoryStore([{ op: "put", kind: "cluster", object: cluster }]);
   const files = fileHandlers({
     store,

@@ -28,7 +28,7 @@ export class Sim {
   readonly #made = new Map<string, number>();
 
   constructor(nodes = 3) {
-    const cluster = codec("Cluster").parse({ ID: "cluster", NextVNI: 4097, FeatureLevel: 2 });
+    const cluster = codec("Cluster").parse({ ID: "cluster", NextVNI: 4097, FeatureLevel: 3 });
     const ingress = newNetwork(this.facts, cluster, ingressSpec, { id: "ingress", vni: 4096 });
     this.write([
       { op: "put", kind: "cluster", object: cluster },

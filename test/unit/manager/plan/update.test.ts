@@ -59,6 +59,16 @@ test("an update stops one task, waits for its end, starts the new one, and goes 
   assert.equal(sim.planAll(), 0);
 });
 
+test("what serves nobody is replaced first", () => {
+  const sim = settled();
+  const [, , unhealthy] = sim.running("web");
+  sim.report(unhealthy ?? assert.fail(), "failed", "task: unhealthy container");
+  sim.plan();
+  sim.service("web", spec("new"));
+  sim.plan();
+  assert.equal(images(sim), "old:running old:running new:assigned old:running");
+});
+
 test("start-first keeps the old task until the new one runs", () => {
   const sim = settled({ UpdateConfig: { Order: "start-first" } }, 1);
   sim.service("web", spec("new", { UpdateConfig: { Order: "start-first" } }, 1));
