@@ -13,12 +13,15 @@ export function prune<T>(value: T): T {
 }
 
 const meaningfulWhenEmpty = new Set([
+  "Autoscale",
   "Binpack",
   "HostConfig",
   "Global",
   "GlobalJob",
+  "Rebalance",
   "Replicated",
   "ReplicatedJob",
+  "Schedule",
 ]);
 
 function pruned(value: unknown, key: string): unknown {

@@ -44,6 +44,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     "service update --image nginx:1.27 web",
     "service update --env-add LEVEL=debug web",
     "service update --dry-run --image nginx:1.27 web",
+    "service update --rebalance web",
   ],
   "service scale": ["service scale web=6 worker=2"],
   "service rollback": ["service rollback web"],

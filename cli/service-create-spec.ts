@@ -11,6 +11,7 @@ import type {
 import { type Body, prune } from "./body.ts";
 import { hostOptions } from "./service-host.ts";
 import type { CommonFlags, CreateFlags } from "./service-options.ts";
+import { changePolicies } from "./service-policies.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
 
 /** `own`: this process's environment, for `-e NAME` without a value. */
@@ -28,6 +29,7 @@ export function createSpec(
     UpdateConfig: updateConfig(flags, "update"),
     RollbackConfig: updateConfig(flags, "rollback"),
     EndpointSpec: { Mode: flags.endpointMode ?? "vip", Ports: flags.publish },
+    ...changePolicies({}, flags),
   });
 }
 

@@ -14,10 +14,11 @@ import {
   type HostCreateFlags,
   type HostUpdateFlags,
 } from "./service-host.ts";
+import { addPolicyFlags, type PolicyFlags } from "./service-policies.ts";
 import * as value from "./values.ts";
 
 /** Flags that mean the same in both commands. Absent: not given. */
-export interface CommonFlags {
+export interface CommonFlags extends PolicyFlags {
   readonly detach?: boolean;
   readonly quiet?: boolean;
   readonly dryRun?: boolean;
@@ -150,7 +151,7 @@ function oneOf(...words: readonly string[]): (text: string) => string {
 }
 
 function addCommon(command: DockerCommand): DockerCommand {
-  command
+  addPolicyFlags(command)
     .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
     .option("-q, --quiet", "Suppress progress output")
     .option("--dry-run", "Only show what would happen: which tasks stop and start, where, in order")

@@ -17,6 +17,7 @@ import { capability, healthcheck, logDriver, updateConfig } from "./service-crea
 import { changeConfigs, changeSecrets, type FileIds } from "./service-files.ts";
 import { changeHostOptions, changeList, changeResources } from "./service-host.ts";
 import type { CommonFlags, UpdateFlags } from "./service-options.ts";
+import { changePolicies } from "./service-policies.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
 
 /** `networkId` gives the id that a network's name stands for, `fileId` that of a secret or config. */
@@ -42,6 +43,7 @@ export function updateSpec(
       Mode: flags.endpointMode ?? spec.EndpointSpec?.Mode,
       Ports: changePorts(spec.EndpointSpec?.Ports ?? [], flags),
     },
+    ...changePolicies(spec, flags),
   });
 }
 

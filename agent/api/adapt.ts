@@ -18,7 +18,7 @@ export type Json = Record<string, unknown>;
 /** Fields of ours that Docker's objects lack; RootCA would give away the cluster's key. */
 const ours: Readonly<Record<string, ReadonlySet<string>>> = {
   Service: new Set(["SpecVersion", "RegistryAuth", "PreviousRegistryAuth"]),
-  Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt"]),
+  Task: new Set(["SpecVersion", "NotBefore", "Ports", "RunningAt", "Replaces"]),
   Node: new Set(["Index", "DataPathAddr", "Routes", "SpecBase", "Certificate"]),
   Cluster: new Set([
     "RootCA",

@@ -11,6 +11,7 @@ export class Agenda {
   #services = new Set<string>();
   #nodes = new Set<string>();
   #versions = false;
+  #fleet = false;
   /** When a service wants to be looked at although nothing changed. */
   readonly #wakes = new Map<string, number>();
 
@@ -56,6 +57,8 @@ export class Agenda {
     this.#services = new Set();
     this.#nodes = new Set();
     this.#versions = false;
+    const fleet = this.#fleet;
+    this.#fleet = false;
     if (this.#everything) {
       this.#everything = false;
       this.#wakes.clear();
@@ -63,7 +66,7 @@ export class Agenda {
     }
     if (services.size === 0 && nodes.size === 0 && !versions) return undefined;
     for (const serviceId of services) this.#wakes.delete(serviceId);
-    return { services, nodes, versions };
+    return { services, nodes, versions, fleet };
   }
 
   /** A run is through. */
@@ -90,7 +93,9 @@ export class Agenda {
         this.#noteTask(change.before, change.after);
         break;
       case "node":
-        if (mattersToPlan(change.before, change.after)) this.#nodes.add(change.id);
+        if (!mattersToPlan(change.before, change.after)) break;
+        this.#nodes.add(change.id);
+        this.#fleet = true;
         break;
       case "network":
         // More addresses, or none at all: rare, and any service may be concerned. A new one concerns none.

@@ -160,7 +160,12 @@ export class Context {
 
   newTask(
     slot: Slot,
-    desired: { readonly DesiredState: string; readonly notBefore?: number },
+    desired: {
+      readonly DesiredState: string;
+      readonly notBefore?: number;
+      /** The task that goes on until this one runs. */
+      readonly replaces?: string;
+    },
   ): Task {
     const id = this.#facts.newId();
     const { at } = this;
@@ -183,6 +188,7 @@ export class Context {
         ? {}
         : { JobIteration: this.service.JobStatus.JobIteration }),
       ...(desired.notBefore === undefined ? {} : { NotBefore: timestamp(desired.notBefore) }),
+      ...(desired.replaces === undefined ? {} : { Replaces: desired.replaces }),
       Ports: [],
     };
     slot.add(task);

@@ -9,9 +9,16 @@ import type {
 
 /**
  * Docker's command leaves out what it does not know, and of preferences it leaves nothing in their place: that stays as it
- * was. An empty HostConfig takes it away.
+ * was. An empty HostConfig takes it away, as does an empty Rebalance.
  */
 export function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
+  const { Rebalance: _, ...rest } = spec;
+  const Rebalance = spec.Rebalance ?? previous?.Rebalance;
+  const policies = Rebalance?.Enabled === true ? { Rebalance } : {};
+  return { ...withKeptTemplate(rest, previous), ...policies };
+}
+
+function withKeptTemplate(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
   const template = spec.TaskTemplate;
   const before = previous?.TaskTemplate;
   if (template === undefined || before === undefined) return spec;

@@ -146,7 +146,7 @@ export class Placement {
     replaces: readonly Task[],
     only?: string,
   ): { readonly node: Node } | { readonly why: string } {
-    for (const task of replaces) this.#discount(task);
+    this.discount(replaces);
     if (only !== undefined) return this.#chooseOnly(only, replaces);
     let best = this.#open.best((candidate) => this.#isOpen(candidate));
     for (const task of replaces) {
@@ -155,6 +155,28 @@ export class Placement {
       if (best === undefined || this.#open.isBefore(candidate, best)) best = candidate;
     }
     return best === undefined ? { why: this.#explain() } : { node: best.node };
+  }
+
+  /** Leaves tasks out of the counts that will go elsewhere. */
+  discount(tasks: readonly Task[]): void {
+    for (const task of tasks) this.#discount(task);
+  }
+
+  /**
+   * How far apart two nodes are for the service. `ofService`: how many more of its tasks the first has, of the first spread
+   * preference in which they differ, else themselves. `load`: how many more of all tasks; 0 unless only that tells them apart.
+   * Null when a task must not move from the one to the other.
+   */
+  gap(fromId: string, toId: string): { readonly ofService: number; readonly load: number } | null {
+    const from = this.#candidate(fromId);
+    const to = this.#candidate(toId);
+    if (from === undefined || to === undefined || from === to || to.isFailing) return null;
+    const ofBranches = this.#open.gap(from, to);
+    if (ofBranches !== null) return { ofService: ofBranches, load: 0 };
+    if (to.preferred < from.preferred) return null;
+    if (to.preferred > from.preferred) return { ofService: Number.POSITIVE_INFINITY, load: 0 };
+    const load = from.usage.tasks - to.usage.tasks;
+    return { ofService: from.ofService - to.ofService, load };
   }
 
   /** It is leaving: its successor may well go where it was. */

@@ -122,6 +122,7 @@ function servicesToLookAt(input: PlanInput): readonly string[] {
   for (const nodeId of dirty.nodes)
     for (const task of state.tasksOfNode(nodeId)) ids.add(task.ServiceID);
   for (const service of state.table("service").values())
-    if (isGlobal(service.Spec)) ids.add(service.ID);
+    if (isGlobal(service.Spec) || (dirty.fleet && service.Spec?.Rebalance !== undefined))
+      ids.add(service.ID);
   return [...ids];
 }

@@ -85,6 +85,7 @@ class Play {
       services: new Set([this.#serviceId]),
       nodes: new Set<string>(),
       versions: false,
+      fleet: false,
     };
     const before = this.#state.table("service").get(this.#serviceId)?.UpdateStatus?.State;
     const run = plan({ state: this.#state, now: this.#now, dirty, newId: this.#newId });

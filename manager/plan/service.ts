@@ -13,6 +13,7 @@ import {
   slotsOf,
   unusedRevisions,
 } from "./groups.ts";
+import { rebalance } from "./rebalance.ts";
 import { endedByItself, restartAfter } from "./restart.ts";
 import { movesOf, orphan, promote, reap, settle } from "./settle.ts";
 import { Slot } from "./slot.ts";
@@ -35,6 +36,7 @@ export function planService(facts: Facts, service: Service): ServicePlan {
     (slot) => slot.nodeId === undefined || context.isEligible(slot.nodeId),
   );
   const changed = updateStep(context, updatable);
+  if (changed === null) rebalance(context, kept);
   const history = taskHistory(facts.state.cluster);
   for (const slot of kept) {
     promote(context, slot);

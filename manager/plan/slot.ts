@@ -43,6 +43,13 @@ export class Slot {
     return this.tasks.filter((task) => !isWanted(task) && !hasEnded(task) && isAssigned(task));
   }
 
+  /** The task that came to take over from another of the slot, which is still wanted. */
+  get moved(): Task | undefined {
+    return this.wanted.find(
+      ({ Replaces }) => Replaces !== undefined && this.wanted.some(({ ID }) => ID === Replaces),
+    );
+  }
+
   add(task: Task): void {
     this.#become([...this.#tasks, task]);
     this.#edited.set(task.ID, task);

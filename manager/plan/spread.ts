@@ -95,6 +95,14 @@ export class SpreadTree<T extends Leaf> {
     return this.#isBefore(a, b);
   }
 
+  /** How many more tasks one's branch has than the other's where they part; null when they are in one. */
+  gap(from: T, to: T): number | null {
+    const [left, right] = [this.#pathOf(from), this.#pathOf(to)];
+    for (const [level, branch] of left.entries())
+      if (branch !== right[level]) return branch.count - (right[level]?.count ?? 0);
+    return null;
+  }
+
   /** Its `ofService` has changed by so much, and its rank with it. */
   counted(item: T, by: number, isBetterNow: boolean): void {
     const path = this.#pathOf(item);

@@ -13,6 +13,8 @@ export interface PlanInput {
     readonly nodes: ReadonlySet<string>;
     /** Some former version of a secret or config may be needed no more. */
     readonly versions: boolean;
+    /** One of the nodes has itself changed: it has come, gone, or takes other tasks than before. */
+    readonly fleet: boolean;
   } | null;
   /** Draws a new object id. */
   readonly newId: () => string;

@@ -49,10 +49,10 @@ function isPaused(status: UpdateStatus | undefined): boolean {
 /** Once a task runs what the spec says, those beside it (start-first, or what a rollback left) end. */
 function retireOthers(context: Context, slot: Slot): void {
   if (slot.wanted.length < 2) return;
-  const serving = slot.wanted.find(
-    (task) => context.isCurrent(task) && isRunning(task) && context.standing(task) === "ok",
-  );
-  if (serving === undefined) return;
+  const serves = (task: Task) =>
+    context.isCurrent(task) && isRunning(task) && context.standing(task) === "ok";
+  const serving = slot.moved ?? slot.wanted.find(serves);
+  if (serving === undefined || !serves(serving)) return;
   for (const task of slot.wanted) if (task.ID !== serving.ID) slot.stop(task, "shutdown");
 }
 

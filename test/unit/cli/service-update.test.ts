@@ -49,6 +49,23 @@ test("replicas alone change nothing else", async () => {
   });
 });
 
+test("rebalancing is turned on, set and turned off again", async () => {
+  assert.deepEqual(await updated("--rebalance"), { ...spec, Rebalance: { Enabled: true } });
+  const Rebalance = { Enabled: true, Threshold: 4 };
+  assert.deepEqual(await updated("--rebalance-threshold", "4"), { ...spec, Rebalance });
+  assert.deepEqual(await updated("--rebalance=false"), spec);
+  const before = {
+    ...answers,
+    "GET /services/web": { ID: "s1", Version: { Index: 12 }, Spec: { ...spec, Rebalance } },
+  };
+  const { asked } = await runCommand(
+    ["service", "update", "-d", "--rebalance=false", "web"],
+    before,
+  );
+  const body = asked.find((each) => each.path === "/services/s1/update")?.body;
+  assert.deepEqual(body, { ...spec, Rebalance: {} });
+});
+
 test("lists are added to, replaced in and removed from", async () => {
   const {
     TaskTemplate: task,

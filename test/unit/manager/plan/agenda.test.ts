@@ -37,6 +37,7 @@ test("a task's change concerns its service; its end concerns those who wait for 
     services: new Set(["svc-web"]),
     nodes: new Set(),
     versions: false,
+    fleet: false,
   });
   const later = sim.state.table("task").get(ID) ?? assert.fail();
   const Status = { Timestamp: "", State: "failed", Message: "", Err: "" };
@@ -45,6 +46,7 @@ test("a task's change concerns its service; its end concerns those who wait for 
     services: new Set(["svc-web"]),
     nodes: new Set([NodeID]),
     versions: false,
+    fleet: false,
   });
 });
 
@@ -67,6 +69,21 @@ test("what decides nothing does not wake the planner", () => {
   assert.equal(agenda.wakeAt, null);
 });
 
+test("a node that has changed is noted as such", () => {
+  const sim = quiet();
+  const agenda = new Agenda();
+  agenda.take(0);
+  const node = sim.node("n1");
+  const Status = { State: "down", Message: "", Addr: "10.77.0.1" };
+  agenda.note(sim.write([{ op: "put", kind: "node", object: { ...node, Status } }]));
+  assert.deepEqual(agenda.take(0), {
+    services: new Set(),
+    nodes: new Set(["n1"]),
+    versions: false,
+    fleet: true,
+  });
+});
+
 test("a service that waits is looked at when its time has come, or before when it changes", () => {
   const agenda = new Agenda();
   agenda.take(0);
@@ -83,6 +100,7 @@ test("a service that waits is looked at when its time has come, or before when i
     services: new Set(["b"]),
     nodes: new Set(),
     versions: false,
+    fleet: false,
   });
   assert.equal(agenda.wakeAt, 700);
 });
@@ -98,6 +116,7 @@ test("what a refused transaction was about is looked at again", () => {
     services: new Set(["svc-web"]),
     nodes: new Set(),
     versions: false,
+    fleet: false,
   });
 });
 

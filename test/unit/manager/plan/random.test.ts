@@ -51,6 +51,7 @@ function generator(seed: number): () => number {
 class Chaos {
   readonly sim = new Sim(4);
   readonly #mayOverlap: boolean;
+  readonly #isRebalanced: boolean;
   readonly #random: () => number;
   /** Nodes whose agents do not answer: their containers go on. */
   readonly #cut = new Set<string>();
@@ -61,6 +62,7 @@ class Chaos {
   constructor(seed: number) {
     this.#random = generator(seed);
     this.#mayOverlap = seed % 2 === 0;
+    this.#isRebalanced = seed % 4 === 0;
     this.sim.network("small", { IPAM: { Config: [{ Subnet: "192.168.7.0/26" }] } });
     this.sim.service("web", this.#spec(5));
     this.sim.service("each", { ...this.#spec(0), Mode: { Global: {} } });
@@ -240,6 +242,7 @@ class Chaos {
         Placement: { Constraints: ["node.labels.zone != b"] },
       },
       Mode: { Replicated: { Replicas: replicas } },
+      ...(this.#isRebalanced && replicas > 0 ? { Rebalance: { Enabled: true } } : {}),
       UpdateConfig: {
         Parallelism: this.#pick([0, 1, 2]),
         FailureAction: isCalm ? "continue" : this.#pick(["continue", "pause", "rollback"]),
