@@ -23,29 +23,13 @@ export function addArchive(app: FastifyInstance, context: ApiContext): void {
     const { id, path } = asked(context, request);
     await engine.withFiles(id, async (root) => {
       withStat(reply, await statPath(root, path));
-      await outflow(
-        reply,
-        "application/x-tar",
-        async (out) => {
-          for await (const chunk of await readPath(root, path, out.gone)) await out.write(chunk);
-        },
-        () => "",
-      );
+      await sendTar(reply, root, path);
     });
   });
 
   app.get("/containers/:id/export", async (request, reply) => {
     const { id } = engine.inspect(parameter(request, "id"));
-    await engine.withLayers(id, (root) =>
-      outflow(
-        reply,
-        "application/x-tar",
-        async (out) => {
-          for await (const chunk of await readPath(root, "/", out.gone)) await out.write(chunk);
-        },
-        () => "",
-      ),
-    );
+    await engine.withLayers(id, (root) => sendTar(reply, root, "/"));
   });
 
   app.put(url, { config: { streamsBody: true } }, async (request, reply) => {
@@ -67,6 +51,18 @@ export function addArchive(app: FastifyInstance, context: ApiContext): void {
     }
     return reply.code(200).send();
   });
+}
+
+/** What is at `path` in the folder `root`, as a tar. Throws as `readPath` does while nothing was sent. */
+export async function sendTar(reply: FastifyReply, root: string, path: string): Promise<void> {
+  await outflow(
+    reply,
+    "application/x-tar",
+    async (out) => {
+      for await (const chunk of await readPath(root, path, out.gone)) await out.write(chunk);
+    },
+    () => "",
+  );
 }
 
 function asked(context: ApiContext, request: FastifyRequest) {

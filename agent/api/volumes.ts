@@ -3,9 +3,10 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { readPath, writePath } from "../engine/archive.ts";
+import { writePath } from "../engine/archive.ts";
 import type { VolumeObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
+import { sendTar } from "./archive.ts";
 import { map } from "./fields.ts";
 import { bodyOf } from "./image-transfers.ts";
 import {
@@ -17,7 +18,6 @@ import {
   parseBody,
   Query,
 } from "./request.ts";
-import { outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
 const anonymousLabel = "com.docker.volume.anonymous";
@@ -80,16 +80,7 @@ export function addVolumes(app: FastifyInstance, context: ApiContext): void {
   });
 
   app.get("/tsswarm/volumes/:name/archive", async (request, reply) =>
-    engine.withVolume(parameter(request, "name"), (root) =>
-      outflow(
-        reply,
-        "application/x-tar",
-        async (out) => {
-          for await (const chunk of await readPath(root, "/", out.gone)) await out.write(chunk);
-        },
-        () => "",
-      ),
-    ),
+    engine.withVolume(parameter(request, "name"), (root) => sendTar(reply, root, "/")),
   );
 
   const streamed = { config: { streamsBody: true } };

@@ -1,31 +1,9 @@
-// Transfers of blobs: so many at once, and how far each is.
+// How far a transfer of a blob is.
 
 import type { World } from "../../proto/kit/world.ts";
 import type { PullProgress } from "./image-types.ts";
 
 const progressMsMin = 100;
-
-/** Lets at most so many run at once, in the order they came. */
-export class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(slots: number) {
-    this.#free = slots;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free++;
-      else next();
-    }
-  }
-}
 
 /** Reports progress, ten times a second at most. */
 export class Meter {

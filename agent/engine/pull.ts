@@ -1,6 +1,7 @@
 // Pulling: registry → content store → snapshots, several layers at once, each unpacked as soon as those below it are.
 
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
+import { Limit } from "../../proto/kit/limit.ts";
 import {
   familiarName,
   fullName,
@@ -22,7 +23,7 @@ import {
   parseImageConfig,
   parseManifest,
 } from "./manifest.ts";
-import { Meter, Slots, shortId } from "./progress.ts";
+import { Meter, shortId } from "./progress.ts";
 import { noteSource } from "./push.ts";
 import { type FetchedManifest, Registry, type RegistryOptions } from "./registry.ts";
 
@@ -175,7 +176,7 @@ export class Puller {
     const signal = AbortSignal.any([job.signal, stop.signal]);
     const inner: Job = { ...job, signal };
     const chain = chainIds(config.diffIds);
-    const free = new Slots(layersAtOnceMax);
+    const free = new Limit(layersAtOnceMax);
     for (const layer of manifest.layers)
       job.report({ status: "Pulling fs layer", id: shortId(layer.digest) });
     let below: Promise<void> = Promise.resolve();
@@ -184,12 +185,11 @@ export class Puller {
       const name = chain[at] ?? "";
       const parent = chain[at - 1] ?? "";
       const fetched = free.run(async () => {
-        signal.throwIfAborted();
         const isUnpacked = await job.runtime.hasSnapshot(name);
         // Its content is kept as well: it may be pushed or saved one day.
         if (!isUnpacked || (await job.runtime.blobSize(layer.digest)) === null)
           await this.#fetchBlob(inner, layer, {});
-      });
+      }, signal);
       const under = below;
       below = (async () => {
         await Promise.all([fetched, under]);

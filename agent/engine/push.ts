@@ -1,12 +1,13 @@
 // Pushing: what the registry does not have yet, several layers at once, then the manifest under its tags.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { Limit } from "../../proto/kit/limit.ts";
 import { familiarName, parseReference, type Reference } from "../../proto/kit/reference.ts";
 import type { Descriptor, Runtime } from "../runtime/types.ts";
 import type { Progress, RegistryAuth } from "./image-types.ts";
 import { type Image, type Images, referenceOf } from "./images.ts";
 import { manifestBytesMax } from "./manifest.ts";
-import { Meter, Slots, shortId } from "./progress.ts";
+import { Meter, shortId } from "./progress.ts";
 import { Registry, type RegistryOptions } from "./registry.ts";
 import { Uploader } from "./upload.ts";
 
@@ -80,11 +81,11 @@ export class Pusher {
     const uploader = new Uploader(registry, reference, this.#options.world);
     const stop = new AbortController();
     const inner = AbortSignal.any([signal, stop.signal]);
-    const free = new Slots(layersAtOnceMax);
+    const free = new Limit(layersAtOnceMax);
     const unique = [...new Map(layers.map((layer) => [layer.digest, layer])).values()];
     for (const { digest } of unique) report({ status: "Preparing", id: shortId(digest) });
     const all = unique.map((layer) =>
-      free.run(() => this.#blob(uploader, reference, layer, report, inner)),
+      free.run(() => this.#blob(uploader, reference, layer, report, inner), inner),
     );
     try {
       await Promise.all(all);

@@ -7,6 +7,7 @@ import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor } from "../runtime/types.ts";
 import type { RegistryAuth } from "./image-types.ts";
 import { indexTypes, manifestBytesMax, manifestTypes } from "./manifest.ts";
+import { manyTimes, pauseAfter } from "./retry.ts";
 
 export interface RegistryOptions {
   /** host, host:port or a CIDR-less prefix, spoken to over plain HTTP. Loopback always is. */
@@ -32,7 +33,6 @@ export interface RegistryRequest {
 
 const tagsAtOnce = 1_000;
 const tagPagesMax = 100;
-const attemptsMax = 5;
 const answerTimeoutMs = 30_000;
 const stallMsMax = 60_000;
 const tokenBytesMax = 1024 * 1024;
@@ -52,7 +52,7 @@ export class Registry {
   /** By digest when the reference has one, else by tag. Throws `not_found`, `denied`, `unavailable`, `invalid`. */
   async manifest(reference: Reference, signal: AbortSignal): Promise<FetchedManifest> {
     const wanted = reference.digest === "" ? reference.tag : reference.digest;
-    return this.#manyTimes(signal, async () => {
+    return manyTimes(this.#options.world, signal, async () => {
       const response = await this.#get(
         reference,
         `manifests/${wanted}`,
@@ -91,8 +91,7 @@ export class Registry {
         return;
       } catch (error) {
         failures++;
-        if (signal.aborted || !isWorthRetrying(error) || failures >= attemptsMax) throw error;
-        await this.#options.world.sleep(backoffMs(failures, this.#options.world), signal);
+        await pauseAfter(error, failures, this.#options.world, signal);
       }
     }
   }
@@ -102,7 +101,9 @@ export class Registry {
     const tags: string[] = [];
     let path = `tags/list?n=${tagsAtOnce}`;
     for (let pages = 0; pages < tagPagesMax; pages++) {
-      const response = await this.#manyTimes(signal, () => this.#get(reference, path, {}, signal));
+      const response = await manyTimes(this.#options.world, signal, () =>
+        this.#get(reference, path, {}, signal),
+      );
       const bytes = await readAll(response, manifestBytesMax, `the tags of ${reference.path}`);
       tags.push(...tagsOf(bytes));
       const next = /<([^>]+)>;\s*rel="?next/.exec(response.headers.get("link") ?? "")?.[1];
@@ -346,30 +347,11 @@ export class Registry {
       clearTimeout(timer);
     }
   }
-
-  async #manyTimes<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await run();
-      } catch (error) {
-        if (signal.aborted || !isWorthRetrying(error) || attempt >= attemptsMax) throw error;
-        await this.#options.world.sleep(backoffMs(attempt, this.#options.world), signal);
-      }
-    }
-  }
 }
 
 function tagsOf(bytes: Buffer): readonly string[] {
   const { tags } = JSON.parse(bytes.toString("utf8")) as { readonly tags?: unknown };
   return Array.isArray(tags) ? tags.map(String) : [];
-}
-
-export function isWorthRetrying(error: unknown): boolean {
-  return error instanceof SwarmError && error.retryable;
-}
-
-export function backoffMs(attempt: number, world: World): number {
-  return 200 * 2 ** attempt * (0.5 + world.random());
 }
 
 function isInsecure(domain: string, insecure: readonly string[]): boolean {

@@ -4,9 +4,9 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Reference } from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { BlobSource, Descriptor } from "../runtime/types.ts";
-import { backoffMs, checked, isWorthRetrying, type Registry } from "./registry.ts";
+import { checked, type Registry } from "./registry.ts";
+import { manyTimes, pauseAfter } from "./retry.ts";
 
-const attemptsMax = 5;
 /** Of one PATCH, whatever its size; one that stands still is ended earlier. */
 const patchMsMax = 6 * 3_600_000;
 const stallMsMax = 60_000;
@@ -25,7 +25,7 @@ export class Uploader {
 
   async has(digest: string, signal: AbortSignal): Promise<boolean> {
     const path = `blobs/${digest}`;
-    return this.#manyTimes(signal, async () => {
+    return manyTimes(this.#world, signal, async () => {
       const answer = await this.#ask(path, { method: "HEAD" }, signal);
       if (answer.status === 404) return false;
       await checked(answer, this.#reference, path);
@@ -54,8 +54,7 @@ export class Uploader {
         return;
       } catch (error) {
         failures++;
-        if (signal.aborted || !isWorthRetrying(error) || failures >= attemptsMax) throw error;
-        await this.#world.sleep(backoffMs(failures, this.#world), signal);
+        await pauseAfter(error, failures, this.#world, signal);
       }
     }
   }
@@ -67,7 +66,7 @@ export class Uploader {
     signal: AbortSignal,
   ): Promise<void> {
     const path = `manifests/${name}`;
-    await this.#manyTimes(signal, async () => {
+    await manyTimes(this.#world, signal, async () => {
       const headers = { "content-type": mediaType };
       const answer = await this.#ask(
         path,
@@ -175,17 +174,6 @@ export class Uploader {
     } catch (error) {
       if (error instanceof SwarmError || signal.aborted) throw error;
       throw new SwarmError("unavailable", messageOf(error), { cause: error });
-    }
-  }
-
-  async #manyTimes<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await run();
-      } catch (error) {
-        if (signal.aborted || !isWorthRetrying(error) || attempt >= attemptsMax) throw error;
-        await this.#world.sleep(backoffMs(attempt, this.#world), signal);
-      }
     }
   }
 }

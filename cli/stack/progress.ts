@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Node, Service, Task } from "../../proto/gen/types.ts";
+import { isFinal } from "../../proto/states.ts";
 import type { Body } from "../body.ts";
 import type { DaemonClient } from "../client.ts";
 import { progressOf } from "../service-progress.ts";
@@ -23,15 +24,6 @@ interface Seen {
   /** An update of it was just made: when it has been rolled back, that one has failed. */
   readonly isWritten: boolean;
 }
-
-const over: ReadonlySet<string> = new Set([
-  "complete",
-  "failed",
-  "shutdown",
-  "rejected",
-  "orphaned",
-  "remove",
-]);
 
 /** Pure. A task that has a health check runs only once that has succeeded. */
 export function standing(seen: Seen, condition: Condition): Standing {
@@ -56,7 +48,7 @@ function completion({ service, tasks, nodes }: Seen): Standing {
       : (mode?.ReplicatedJob?.TotalCompletions ?? mode?.Replicated?.Replicas ?? 1);
   const complete = tasks.filter((task) => task.Status?.State === "complete").length;
   if (complete >= wanted) return { kind: "there" };
-  const isAlive = tasks.some((task) => !over.has(task.Status?.State ?? ""));
+  const isAlive = tasks.some((task) => !isFinal(task.Status?.State ?? ""));
   const failed = tasks.find((task) => ["failed", "rejected"].includes(task.Status?.State ?? ""));
   if (!isAlive && failed !== undefined && isGivenUp(service, tasks))
     return { kind: "failed", why: failed.Status?.Err || `a task has ${failed.Status?.State}` };

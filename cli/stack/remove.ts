@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Task } from "../../proto/gen/types.ts";
+import { isFinal } from "../../proto/states.ts";
 import type { Body } from "../body.ts";
 import type { Terminal } from "../terminal.ts";
 import { UsageError } from "../values.ts";
@@ -10,15 +11,6 @@ import { namespaceLabel, stackNameProblem } from "./names.ts";
 
 const pauseMs = 250;
 const waitMsMax = 120_000;
-const stopped: ReadonlySet<string> = new Set([
-  "complete",
-  "failed",
-  "shutdown",
-  "rejected",
-  "orphaned",
-  "remove",
-]);
-
 /** False when something of it is left; each failure has been said. `isDetached`: without waiting for its containers to end. */
 export async function removeStack(
   terminal: Terminal,
@@ -74,7 +66,7 @@ async function gone(
   for (;;) {
     const query = { filters: JSON.stringify({ service }) };
     const tasks = await terminal.client.get<readonly Body<Task>[]>("/tasks", { query, signal });
-    const left = tasks.filter((task) => !stopped.has(task.Status?.State ?? ""));
+    const left = tasks.filter((task) => !isFinal(task.Status?.State ?? ""));
     if (left.length === 0) return;
     if (terminal.now() > end)
       throw new Error(

@@ -1,16 +1,8 @@
 // What an object holds alone: names, addresses, ports, numbers. Two writers that computed from the same state may both
 // give away the same one; the store lets only the first have it.
 
+import { isFinal } from "../../proto/states.ts";
 import type { Kind, Objects } from "./types.ts";
-
-const endedStates: ReadonlySet<string> = new Set([
-  "complete",
-  "shutdown",
-  "failed",
-  "rejected",
-  "remove",
-  "orphaned",
-]);
 
 type ClaimsOf = { readonly [K in Kind]: (object: Objects[K]) => readonly string[] };
 
@@ -34,7 +26,7 @@ const claims: ClaimsOf = {
   revision: () => [],
   // An address stays held until the node has reported the task gone.
   task: (task) =>
-    endedStates.has(task.Status?.State ?? "")
+    isFinal(task.Status?.State ?? "")
       ? []
       : task.NetworksAttachments.flatMap((attachment) =>
           attachment.Addresses.map((address) =>
