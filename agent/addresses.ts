@@ -17,10 +17,14 @@ export interface Candidate {
 
 /**
  * `text`: "", an IP address or an interface's name, each perhaps with `:port`. "" is this machine's only address.
- * Returns `ip:port`. Throws `invalid` with Docker's sentence when it is not clear which address is meant.
+ * Returns `ip:port`, the port `portDefault` unless it is said. Throws `invalid` with Docker's sentence when it is not clear which address is meant.
  */
-export function advertiseAddress(text: string, interfaces: Interfaces): string {
-  const { host, port } = splitAddress(text);
+export function advertiseAddress(
+  text: string,
+  interfaces: Interfaces,
+  portDefault: number = clusterPort,
+): string {
+  const { host, port } = splitAddress(text, portDefault);
   if (host === "") return `${onlyAddress(interfaces)}:${port}`;
   return `${addressOf(host, interfaces, "advertise")}:${port}`;
 }
@@ -40,9 +44,13 @@ export function hostOf(address: string): string {
   return splitAddress(address).host;
 }
 
-function splitAddress(text: string): { host: string; port: number } {
+export function portOf(address: string): number {
+  return splitAddress(address).port;
+}
+
+function splitAddress(text: string, portDefault = clusterPort): { host: string; port: number } {
   const at = text.lastIndexOf(":");
-  if (at === -1) return { host: text, port: clusterPort };
+  if (at === -1) return { host: text, port: portDefault };
   const port = Number(text.slice(at + 1));
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new SwarmError("invalid", `invalid port in the address ${text}`);

@@ -10,6 +10,7 @@ import {
   dataPathAddress,
   hostOf,
   listenAddress,
+  portOf,
 } from "./addresses.ts";
 import type { SwarmInit, SwarmJoin } from "./api/types.ts";
 import { deviceOf, movedAddresses } from "./moved.ts";
@@ -19,10 +20,9 @@ import { type Addresses, readAddresses, writeAddresses } from "./settings.ts";
 export function addressesFor(request: SwarmInit, byDefault: string): Addresses {
   const interfaces = networkInterfaces();
   const asked = request.AdvertiseAddr || byDefault;
-  const listened = hostOf(listenAddress(request.ListenAddr, interfaces));
-  const fallback = listened === "0.0.0.0" ? "" : listenAddress(request.ListenAddr, interfaces);
-  const advertiseAddr = advertiseAddress(asked || fallback, interfaces);
   const listenAddr = listenAddress(request.ListenAddr, interfaces);
+  const fallback = hostOf(listenAddr) === "0.0.0.0" ? "" : listenAddr;
+  const advertiseAddr = advertiseAddress(asked || fallback, interfaces, portOf(listenAddr));
   return {
     advertiseAddr,
     dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),
@@ -33,11 +33,12 @@ export function addressesFor(request: SwarmInit, byDefault: string): Addresses {
 /** Unless told otherwise, the address from which the managers are reached. */
 export async function addressesTowards(request: SwarmJoin, byDefault: string): Promise<Addresses> {
   const asked = request.AdvertiseAddr || byDefault;
+  const listenAddr = listenAddress(request.ListenAddr, networkInterfaces());
   const advertiseAddr = advertiseAddress(
     asked || (await addressTowards(request.RemoteAddrs[0] ?? "")),
     networkInterfaces(),
+    portOf(listenAddr),
   );
-  const listenAddr = listenAddress(request.ListenAddr, networkInterfaces());
   return {
     advertiseAddr,
     dataPathAddr: dataPath(request.DataPathAddr, advertiseAddr),

@@ -14,7 +14,7 @@ export interface Codec<T> {
   /** Throws `invalid` when the bytes are not such a message. Absent lists and maps come back empty. */
   decode(bytes: Uint8Array): T;
   /**
-   * From JSON: unknown keys are ignored, null counts as absent, a wrong type throws `invalid` naming the field.
+   * From JSON: keys in any case as Go takes them, unknown ones are ignored, null counts as absent, a wrong type throws `invalid` naming the field.
    * The result has every list, map and plain scalar present.
    */
   parse(json: unknown): T;
@@ -52,7 +52,7 @@ export function codecOf(type: protobuf.Type): Codec<unknown> {
       if (typeof json !== "object" || json === null || Array.isArray(json))
         throw new SwarmError("invalid", `${type.name}: an object is expected`);
       const cleaned = withoutNulls(json, 0) as Record<string, unknown>;
-      const wrong = listForObject(type, cleaned) ?? type.verify(cleaned);
+      const wrong = correct(type, cleaned) ?? type.verify(cleaned);
       if (wrong !== null) throw new SwarmError("invalid", `${type.name}: ${wrong}`);
       return plain(type.fromObject(cleaned));
     },
@@ -68,8 +68,9 @@ const plainly: protobuf.IConversionOptions = {
 };
 const depthMax = 32;
 
-/** protobufjs takes a list where an object belongs; we do not. */
-function listForObject(type: protobuf.Type, value: Record<string, unknown>): string | null {
+/** Spells keys as the schema does, in place; says where a list is in the place of an object, which protobufjs takes. */
+function correct(type: protobuf.Type, value: Record<string, unknown>): string | null {
+  spell(type, value);
   for (const field of type.fieldsArray) {
     const inner = value[field.name];
     const innerType = field.resolve().resolvedType;
@@ -80,11 +81,21 @@ function listForObject(type: protobuf.Type, value: Record<string, unknown>): str
     for (const item of Array.isArray(inner) ? inner : [inner]) {
       if (typeof item !== "object" || item === null || Array.isArray(item))
         return `${field.name}: object expected`;
-      const wrong = listForObject(innerType, item as Record<string, unknown>);
+      const wrong = correct(innerType, item as Record<string, unknown>);
       if (wrong !== null) return `${field.name}.${wrong}`;
     }
   }
   return null;
+}
+
+/** Go's JSON takes a key in any case, and clients count on it: docker-py's service mode is `replicated`. */
+function spell(type: protobuf.Type, value: Record<string, unknown>): void {
+  for (const [key, inner] of Object.entries(value)) {
+    if (type.fields[key] !== undefined) continue;
+    const lower = key.toLowerCase();
+    const field = type.fieldsArray.find(({ name }) => name.toLowerCase() === lower);
+    if (field !== undefined && value[field.name] === undefined) value[field.name] = inner;
+  }
 }
 
 function withoutNulls(value: unknown, depth: number): unknown {

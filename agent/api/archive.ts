@@ -38,17 +38,13 @@ export function addArchive(app: FastifyInstance, context: ApiContext): void {
     if (container.host.ReadonlyRootfs === true)
       throw new StatusError(403, "denied", "container rootfs is marked read-only");
     // What runs is held still: else it could put a link where a file is just being written.
-    const isFrozen = container.state.Status === "running";
-    if (isFrozen) await engine.pause(id);
-    try {
-      await engine.withFiles(id, (root) =>
+    await engine.still(id, () =>
+      engine.withFiles(id, (root) =>
         writePath(root, path, request.body as IncomingMessage, {
           keepsKinds: query.flag("noOverwriteDirNonDir"),
         }),
-      );
-    } finally {
-      if (isFrozen) await engine.unpause(id).catch(() => {});
-    }
+      ),
+    );
     return reply.code(200).send();
   });
 }

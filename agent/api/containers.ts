@@ -13,6 +13,7 @@ import type { ApiContext } from "./types.ts";
 
 const stopSecondsDefault = 10;
 const stopSecondsMax = 86_400 * 365;
+const killedMsMax = 10_000;
 
 export function addContainers(app: FastifyInstance, context: ApiContext): void {
   const { engine } = context;
@@ -71,7 +72,13 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
         "conflict",
         `cannot kill container: ${parameter(request, "id")}: container ${container.id} is not running`,
       );
-    await engine.kill(container.id, signalName(new Query(request).text("signal")));
+    const signal = signalName(new Query(request).text("signal"));
+    const over = AbortSignal.any([clientGone(reply.raw), AbortSignal.timeout(killedMsMax)]);
+    const ended = isDeadly(signal) ? engine.wait(container.id, over, "next-exit") : null;
+    ended?.catch(() => {});
+    await engine.kill(container.id, signal);
+    // What is killed for good has ended when the client is told so.
+    await ended?.catch(() => {});
     return reply.code(204).send();
   });
 
@@ -124,6 +131,10 @@ function waitCondition(text: string): WaitCondition {
 function graceOf(query: Query, own: number | undefined): number {
   const seconds = query.integer("t") ?? own ?? stopSecondsDefault;
   return Math.min(seconds < 0 ? stopSecondsMax : seconds, stopSecondsMax) * 1000;
+}
+
+function isDeadly(signal: string): boolean {
+  return signal === "SIGKILL" || signal === "9";
 }
 
 function signalName(text: string): string {

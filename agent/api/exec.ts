@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { asSwarmError, messageOf } from "../../proto/kit/errors.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { ExecState, ExecStreams } from "../engine/stream-types.ts";
 import type { Json } from "./adapt.ts";
 import { converse, copyOut, drain } from "./conversation.ts";
@@ -90,6 +90,7 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
 /** POST /exec/{id}/start on a connection that was taken over. Answers by itself, never rejects. */
 export async function startUpgraded(context: ApiContext, taken: Taken, id: string): Promise<void> {
   const { socket, gone } = taken;
+  let isUpgraded = false;
   try {
     const json = taken.body.length === 0 ? {} : parseJson(taken.body.toString(), "request body");
     const start = parseBody(startBody, json);
@@ -101,33 +102,36 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
       socket.end();
       return;
     }
-    const streams = await begin(context, state, start, gone);
+    checkStartable(context, state);
+    // Before the start, as Docker: clients that read ahead of an answer's head lose what came in one piece with it.
     sayUpgraded(taken, state.config.tty ? rawStream : multiplexedStream);
+    isUpgraded = true;
+    const streams = await begin(context, state, start, gone);
     await converse(taken, streams, { tty: state.config.tty, keys, log: context.log });
   } catch (error) {
-    if (hasFailedToRun(context, id, error)) answerFailure(taken, id, error, context);
+    if (isUpgraded) endWith(taken, messageOf(error), context.engine.inspectExec(id).config.tty);
     else refuse(socket, taken.headers, error);
   }
 }
 
-/** Whether it is the command's own fault: then the client wants its exit code, 126 or 127. */
-function hasFailedToRun(context: ApiContext, id: string, error: unknown): boolean {
-  const { code } = asSwarmError(error);
-  if (code === "not_found" || code === "conflict" || code === "precondition") return false;
-  try {
-    return context.engine.inspectExec(id).exitCode !== null;
-  } catch {
-    return false;
-  }
+/** What is no fault of the command is an HTTP error, and has to be found before HTTP ends. */
+function checkStartable({ engine }: ApiContext, state: ExecState): void {
+  if (state.running || state.exitCode !== null)
+    throw new SwarmError("conflict", `exec ${state.id} has already been started`);
+  const { id, state: of } = engine.inspect(state.containerId);
+  if (of.Status === "paused")
+    throw new SwarmError(
+      "conflict",
+      `Container ${id} is paused, unpause the container before exec`,
+    );
+  if (of.Status !== "running") throw new SwarmError("conflict", `container ${id} is not running`);
 }
 
-/** As Docker: what went wrong is the command's output. */
-function answerFailure(taken: Taken, id: string, error: unknown, context: ApiContext): void {
-  const { tty } = context.engine.inspectExec(id).config;
-  const words = Buffer.from(`${messageOf(error)}\r\n`);
-  sayUpgraded(taken, tty ? rawStream : multiplexedStream);
-  taken.socket.end(tty ? words : frame("stdout", words));
-  taken.socket.resume();
+/** As Docker: what went wrong is the command's output; the client learns its exit code, 126 or 127, from inspect. */
+function endWith({ socket }: Taken, message: string, tty: boolean): void {
+  const words = Buffer.from(`${message}\r\n`);
+  socket.end(tty ? words : frame("stdout", words));
+  socket.resume();
 }
 
 async function begin(

@@ -174,15 +174,10 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     importImage: imageWork.import,
     commit: async (id, wanted, signal) => {
       const record = containers.find(id);
-      const isHeld = wanted.isPaused && record.state.Status === "running";
-      if (isHeld) await operations.pause(record.id);
-      try {
-        const image = await imageWork.commit(record, wanted, signal);
-        hub.emit("commit", containers.findOr(record));
-        return image;
-      } finally {
-        if (isHeld) await operations.unpause(record.id).catch(() => {});
-      }
+      const commit = () => imageWork.commit(record, wanted, signal);
+      const image = await (wanted.isPaused ? operations.still(record.id, commit) : commit());
+      hub.emit("commit", containers.findOr(record));
+      return image;
     },
     withLayers: async (id, run) => {
       const record = containers.find(id);
@@ -240,6 +235,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     resize: (id, rows, columns) => operations.resize(id, rows, columns),
     pause: (id) => operations.pause(id),
     unpause: (id) => operations.unpause(id),
+    still: (id, run) => operations.still(id, run),
     rename: (id, name) => containers.rename(id, name),
     update: (id, change) => operations.update(id, change),
     pids: (id) => operations.pids(id),

@@ -16,6 +16,7 @@ export const mountFlags = {
   noSuid: 2,
   noDevices: 4,
   noExec: 8,
+  remount: 32,
   bind: 4096,
   recursive: 16_384,
 } as const;

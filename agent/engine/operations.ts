@@ -4,6 +4,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { limitsOfResources } from "../runtime/spec.ts";
 import type { SpecDevice } from "../runtime/spec-types.ts";
 import type { Runtime } from "../runtime/types.ts";
+import { mountFilesOf } from "./container-files.ts";
 import type { ContainerHub } from "./container-hub.ts";
 import type { ContainerUpdate, EndpointWish } from "./container-types.ts";
 import type { Containers } from "./containers.ts";
@@ -47,6 +48,24 @@ export class Operations {
       },
       "pause",
     );
+  }
+
+  /** While `run` runs, what runs is held still; one that has just ended is so anyway. */
+  async still<T>(text: string, run: () => Promise<T>): Promise<T> {
+    const { containers } = this.#parts;
+    const { id } = containers.find(text);
+    const isHeld = await this.pause(id).then(
+      () => true,
+      (error: unknown) => {
+        if (containers.find(id).state.Status === "running") throw error;
+        return false;
+      },
+    );
+    try {
+      return await run();
+    } finally {
+      if (isHeld) await this.unpause(id).catch(() => {});
+    }
   }
 
   async unpause(text: string): Promise<void> {
@@ -105,7 +124,10 @@ export class Operations {
     const record = containers.find(text);
     if (record.state.Pid !== 0) return run(`/proc/${record.state.Pid}/root`);
     const mounts = await runtime.snapshotMounts(record.id);
-    return withRootfs(libc, records.path(record.id), mounts, run);
+    return withRootfs(libc, records.path(record.id), mounts, async (root) => {
+      await mountFilesOf(record.host.Mounts ?? [], root, this.#parts);
+      return run(root);
+    });
   }
 
   async createNetwork(spec: LocalNetworkSpec): Promise<string> {

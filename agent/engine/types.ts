@@ -199,6 +199,8 @@ export interface Engine {
   resize(id: string, rows: number, columns: number): Promise<void>;
   pause(id: string): Promise<void>;
   unpause(id: string): Promise<void>;
+  /** Paused while `run` runs, unless it does not run anyway. */
+  still<T>(id: string, run: () => Promise<T>): Promise<T>;
   rename(id: string, name: string): Promise<void>;
   /** Limits of what runs too, and the restart policy. */
   update(id: string, change: ContainerUpdate): Promise<void>;

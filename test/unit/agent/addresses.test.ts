@@ -52,6 +52,12 @@ for (const row of wrong)
       message: row.says,
     }));
 
+test("advertised is the port one listens on unless another is said", () => {
+  assert.equal(advertiseAddress("10.77.0.11", two, 4000), "10.77.0.11:4000");
+  assert.equal(advertiseAddress("", one, 4000), "10.77.0.11:4000");
+  assert.equal(advertiseAddress("eth1:99", two, 4000), "192.168.5.70:99");
+});
+
 test("listening is on every address unless one is named", () => {
   assert.equal(listenAddress("", two), "0.0.0.0:2377");
   assert.equal(listenAddress("eth1:1", two), "192.168.5.70:1");

@@ -22,6 +22,21 @@ test("unknown keys and nulls are ignored, lists and maps come back empty", () =>
   assert.ok(!("Bogus" in spec));
 });
 
+test("keys are taken in any case, the schema's own before others", () => {
+  const spec = codec("ServiceSpec").parse({
+    mode: { replicated: { replicas: 5 } },
+    Mode: undefined,
+    labels: { own: "Key" },
+    Name: "web",
+    name: "other",
+    taskTemplate: { containerSpec: { image: "busybox", mounts: [{ target: "/x" }] } },
+  });
+  assert.equal(spec.Mode?.Replicated?.Replicas, 5);
+  assert.deepEqual(spec.Labels, { own: "Key" });
+  assert.equal(spec.Name, "web");
+  assert.equal(spec.TaskTemplate?.ContainerSpec?.Mounts[0]?.Target, "/x");
+});
+
 const wrong = [
   {
     name: "a string for a number",

@@ -216,6 +216,7 @@ export class FakeEngine implements Engine {
     this.resized.push(`${rows}x${columns}`);
   };
   pause: Engine["pause"] = async (id) => this.#change(id, { Status: "paused" });
+  still: Engine["still"] = (_id, run) => run();
   unpause: Engine["unpause"] = async (id) => this.#change(id, { Status: "running" });
   rename: Engine["rename"] = async (id, name) => {
     const before = this.inspect(id);
