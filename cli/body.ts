@@ -34,3 +34,10 @@ function pruned(value: unknown, key: string): unknown {
   if (entries.length === 0 && !meaningfulWhenEmpty.has(key)) return undefined;
   return Object.fromEntries(entries);
 }
+
+/** Without what was not given. */
+export function given<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
+}

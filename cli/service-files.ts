@@ -120,11 +120,8 @@ export function changeSecrets(
   removed: readonly string[] = [],
   ids: FileIds,
 ): readonly Body<SecretReference>[] {
-  const targets = new Set(added.map(({ file }) => file.Name));
   return [
-    ...old.filter(
-      (each) => !removed.includes(each.SecretName ?? "") && !targets.has(each.File?.Name ?? ""),
-    ),
+    ...untouched(old, ({ SecretName }) => SecretName, added, removed),
     ...added.map(({ name, file }) => ({
       File: file,
       SecretID: ids("secret", name),
@@ -139,15 +136,24 @@ export function changeConfigs(
   removed: readonly string[] = [],
   ids: FileIds,
 ): readonly Body<ConfigReference>[] {
-  const targets = new Set(added.map(({ file }) => file.Name));
   return [
-    ...old.filter(
-      (each) => !removed.includes(each.ConfigName ?? "") && !targets.has(each.File?.Name ?? ""),
-    ),
+    ...untouched(old, ({ ConfigName }) => ConfigName, added, removed),
     ...added.map(({ name, file }) => ({
       File: file,
       ConfigID: ids("config", name),
       ConfigName: name,
     })),
   ];
+}
+
+function untouched<T extends { readonly File?: Body<FileTarget> | undefined }>(
+  old: readonly T[],
+  nameOf: (each: T) => string | undefined,
+  added: readonly WantedFile[],
+  removed: readonly string[],
+): readonly T[] {
+  const targets = new Set(added.map(({ file }) => file.Name));
+  return old.filter(
+    (each) => !removed.includes(nameOf(each) ?? "") && !targets.has(each.File?.Name ?? ""),
+  );
 }

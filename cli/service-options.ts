@@ -2,6 +2,7 @@
 
 import type { Mount, NetworkAttachmentConfig, PortConfig, Ulimit } from "../proto/gen/types.ts";
 import type { DockerCommand } from "./command.ts";
+import { addListFlags, many } from "./list-flags.ts";
 import {
   addFileCreateFlags,
   addFileUpdateFlags,
@@ -132,15 +133,6 @@ export interface UpdateFlags extends CommonFlags, HostUpdateFlags, FileUpdateFla
   readonly sysctlRm?: readonly string[];
   readonly ulimitAdd?: readonly Ulimit[];
   readonly ulimitRm?: readonly string[];
-}
-
-/** For flags that may be given many times, each value parsed. */
-function many<T>(parse: (text: string) => T): (text: string, all?: readonly T[]) => readonly T[] {
-  return (text, all = []) => [...all, parse(text)];
-}
-
-function manyPorts(text: string, all: readonly PortConfig[] = []): readonly PortConfig[] {
-  return [...all, ...value.ports(text)];
 }
 
 function oneOf(...words: readonly string[]): (text: string) => string {
@@ -293,7 +285,7 @@ export function addCreateFlags(command: DockerCommand): DockerCommand {
       "Add a placement preference",
       many(value.placementPreference),
     )
-    .option("-p, --publish <port>", "Publish a port as a node port", manyPorts)
+    .option("-p, --publish <port>", "Publish a port as a node port", many(value.ports))
     .option("--sysctl <list>", "Sysctl options", collect)
     .option("--ulimit <ulimit>", "Ulimit options", many(value.ulimit));
 }
@@ -306,44 +298,38 @@ export function addUpdateFlags(command: DockerCommand): DockerCommand {
     .option("--force", "Force update even if no changes require it")
     .option("--rollback", "Rollback to previous specification")
     .option("--cap-add <list>", "Add Linux capabilities", collect)
-    .option("--cap-drop <list>", "Drop Linux capabilities", collect)
-    .option("--host-add <list>", "Add a custom host-to-IP mapping (host:ip)", many(value.extraHost))
-    .option(
-      "--host-rm <list>",
-      "Remove a custom host-to-IP mapping (host:ip)",
-      many(value.extraHost),
-    )
-    .option("--mount-add <mount>", "Add or update a mount on a service", many(value.mount))
-    .option("--mount-rm <list>", "Remove a mount by its target path", collect)
-    .option("--network-add <network>", "Add a network", many(value.network))
-    .option("--network-rm <list>", "Remove a network", collect)
-    .option(
-      "--placement-pref-add <pref>",
-      "Add a placement preference",
-      many(value.placementPreference),
-    )
-    .option(
-      "--placement-pref-rm <pref>",
-      "Remove a placement preference",
-      many(value.placementPreference),
-    )
-    .option("--publish-add <port>", "Add or update a published port", manyPorts)
-    .option("--publish-rm <port>", "Remove a published port by its target port", manyPorts)
-    .option("--ulimit-add <ulimit>", "Add or update a ulimit option", many(value.ulimit))
-    .option("--ulimit-rm <list>", "Remove a ulimit option", collect);
-  for (const [name, what] of [
-    ["constraint", "a placement constraint"],
-    ["container-label", "a container label"],
-    ["dns", "a DNS server"],
-    ["dns-option", "a DNS option"],
-    ["dns-search", "a DNS search domain"],
-    ["env", "an environment variable"],
-    ["group", "a supplementary group"],
-    ["label", "a service label"],
-    ["sysctl", "a sysctl option"],
-  ] as const)
-    command
-      .option(`--${name}-add <list>`, `Add or update ${what}`, collect)
-      .option(`--${name}-rm <list>`, `Remove ${what}`, collect);
-  return command;
+    .option("--cap-drop <list>", "Drop Linux capabilities", collect);
+  return addListFlags(command, [
+    { name: "constraint", what: "a placement constraint" },
+    { name: "container-label", what: "a container label" },
+    { name: "dns", what: "a DNS server" },
+    { name: "dns-option", what: "a DNS option" },
+    { name: "dns-search", what: "a DNS search domain" },
+    { name: "env", what: "an environment variable" },
+    { name: "group", what: "a supplementary group" },
+    {
+      name: "host",
+      what: "a custom host-to-IP mapping (host:ip)",
+      added: value.extraHost,
+      removed: value.extraHost,
+    },
+    { name: "label", what: "a service label" },
+    { name: "mount", what: "a mount", by: "its target path", added: value.mount },
+    { name: "network", what: "a network", added: value.network },
+    {
+      name: "placement-pref",
+      what: "a placement preference",
+      added: value.placementPreference,
+      removed: value.placementPreference,
+    },
+    {
+      name: "publish",
+      what: "a published port",
+      by: "its target port",
+      added: value.ports,
+      removed: value.ports,
+    },
+    { name: "sysctl", what: "a sysctl option" },
+    { name: "ulimit", what: "a ulimit option", added: value.ulimit },
+  ]);
 }

@@ -2,7 +2,6 @@
 
 import type {
   ContainerSpec,
-  Mount,
   NetworkAttachmentConfig,
   PlacementPreference,
   PortConfig,
@@ -12,10 +11,11 @@ import type {
   UpdateConfig,
 } from "../proto/gen/types.ts";
 import { withTag } from "../proto/kit/reference.ts";
-import { type Body, prune } from "./body.ts";
+import { type Body, given, prune } from "./body.ts";
+import { changeKeyed, changeList } from "./list-flags.ts";
 import { capability, healthcheck, logDriver, updateConfig } from "./service-create-spec.ts";
 import { changeConfigs, changeSecrets, type FileIds } from "./service-files.ts";
-import { changeHostOptions, changeList, changeResources } from "./service-host.ts";
+import { changeHostOptions, changeResources } from "./service-host.ts";
 import type { CommonFlags, UpdateFlags } from "./service-options.ts";
 import { changePolicies } from "./service-policies.ts";
 import { environment, keyValues, shellWords, UsageError } from "./values.ts";
@@ -104,7 +104,7 @@ function changeContainer(
     ...spec,
     Labels: changeMap(spec.Labels, flags.containerLabelAdd, flags.containerLabelRm),
     Env: changeEnvironment(spec.Env ?? [], flags, own),
-    Mounts: changeMounts(spec.Mounts ?? [], flags),
+    Mounts: changeKeyed(spec.Mounts, ({ Target = "" }) => Target, flags.mountAdd, flags.mountRm),
     Secrets: changeSecrets(spec.Secrets ?? [], flags.secretAdd, flags.secretRm, fileId),
     Configs: changeConfigs(spec.Configs ?? [], flags.configAdd, flags.configRm, fileId),
     Groups: changeList(spec.Groups, flags.groupAdd, flags.groupRm),
@@ -116,14 +116,7 @@ function changeContainer(
       Options: changeList(dns?.Options, flags.dnsOptionAdd, flags.dnsOptionRm),
     },
     ...changeCapabilities(spec, flags),
-    Ulimits: [
-      ...(spec.Ulimits ?? []).filter(
-        ({ Name = "" }) =>
-          flags.ulimitRm?.includes(Name) !== true &&
-          !flags.ulimitAdd?.some((each) => each.Name === Name),
-      ),
-      ...(flags.ulimitAdd ?? []),
-    ],
+    Ulimits: changeKeyed(spec.Ulimits, ({ Name = "" }) => Name, flags.ulimitAdd, flags.ulimitRm),
     ...given({
       Image: flags.image === undefined ? undefined : withTag(flags.image),
       Args: flags.args === undefined ? undefined : shellWords(flags.args),
@@ -218,26 +211,17 @@ function changePorts(
   return [...old.filter((port) => !isRemoved(port) && !isReplaced(port)), ...added];
 }
 
-function changeMounts(old: readonly Body<Mount>[], flags: UpdateFlags): readonly Body<Mount>[] {
-  const gone = new Set([
-    ...(flags.mountRm ?? []),
-    ...(flags.mountAdd ?? []).map((each) => each.Target),
-  ]);
-  return [...old.filter((each) => !gone.has(each.Target ?? "")), ...(flags.mountAdd ?? [])];
-}
-
 function changeNetworks(
   old: readonly Body<NetworkAttachmentConfig>[],
   flags: UpdateFlags,
   networkId: (name: string) => string,
 ): readonly Body<NetworkAttachmentConfig>[] {
-  const gone = new Set((flags.networkRm ?? []).map(networkId));
   const added = (flags.networkAdd ?? []).map((each) => ({
     ...each,
     Target: networkId(each.Target),
   }));
-  for (const each of added) gone.add(each.Target);
-  return [...old.filter((each) => !gone.has(networkId(each.Target ?? ""))), ...added];
+  const id = ({ Target = "" }: Body<NetworkAttachmentConfig>) => networkId(Target);
+  return changeKeyed(old, id, added, flags.networkRm?.map(networkId));
 }
 
 function changePreferences(
@@ -261,8 +245,7 @@ function changeEnvironment(
 ): readonly string[] {
   const added = environment(flags.envAdd ?? [], [], own);
   const name = (line: string) => line.split("=")[0] ?? "";
-  const gone = new Set([...(flags.envRm ?? []), ...added.map(name)]);
-  return [...old.filter((line) => !gone.has(name(line))), ...added];
+  return changeKeyed(old, name, added, flags.envRm);
 }
 
 function changeMap(
@@ -274,10 +257,4 @@ function changeMap(
   for (const [key, value] of Object.entries(old ?? {}))
     if (!removed.includes(key)) result[key] = value ?? "";
   return Object.assign(result, keyValues(added));
-}
-
-function given<T extends object>(values: T): Partial<T> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Partial<T>;
 }

@@ -173,16 +173,8 @@ const envFile: Form = (value, path) =>
 
 const deviceForm = each((item, path) => {
   if (isMap(item)) return [item];
-  const [found] = device(textAt(item, path));
-  return found === undefined
-    ? []
-    : [
-        {
-          source: found.PathOnHost,
-          target: found.PathInContainer,
-          permissions: found.CgroupPermissions,
-        },
-      ];
+  const { PathOnHost, PathInContainer, CgroupPermissions } = device(textAt(item, path));
+  return [{ source: PathOnHost, target: PathInContainer, permissions: CgroupPermissions }];
 });
 
 function test(value: Tree, path: string): Tree {
