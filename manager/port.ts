@@ -15,7 +15,7 @@ export interface PortLimits {
   readonly strangerMsMax: number;
   readonly strangerBytesMax: number;
   readonly handshakeMsMax: number;
-  /** Ended connections may still say why. */
+  /** Ended connections may still say why; nothing new is allowed over them meanwhile. */
   readonly goodbyeMs: number;
 }
 
@@ -23,7 +23,7 @@ export const portLimits: PortLimits = {
   strangerMsMax: 60_000,
   strangerBytesMax: 4 * 1024 * 1024,
   handshakeMsMax: 5_000,
-  goodbyeMs: 200,
+  goodbyeMs: 1_000,
 };
 const lookMs = 250;
 /** A burst of arrivals that are turned away is one line in the log. */

@@ -18,7 +18,11 @@ export function namespaceFolderExists(): boolean {
 export function removeNamespaceFolder(): void {
   if (!existsSync(namespaceFolder) || readdirSync(namespaceFolder).length > 0) return;
   tryRun("umount", namespaceFolder);
-  rmdirSync(namespaceFolder);
+  try {
+    rmdirSync(namespaceFolder);
+  } catch {
+    // Somebody else on this machine has begun to use it.
+  }
 }
 
 export function makeSwitch(): void {

@@ -109,18 +109,24 @@ export class Door {
     for (const [address, guest] of this.#guests) {
       if (nodeIds !== null && !nodeIds.has(guest.certificate.nodeId)) continue;
       const isRefused = [...guest.as].some((who) => judge(state, guest, who) !== null);
-      if (isRefused) this.#options.connections.end(address);
+      if (isRefused) this.#showOut(address);
     }
   }
 
+  /** While the connection says goodbye, whatever is asked over it is judged anew. */
+  #showOut(address: string): void {
+    this.#guests.delete(address);
+    this.#options.connections.end(address);
+  }
+
   async #followTime(signal: AbortSignal): Promise<void> {
-    const { world, connections } = this.#options;
+    const { world } = this.#options;
     while (!signal.aborted) {
       const now = world.now();
       this.#wake = new AbortController();
       this.#soonestEnd = Number.POSITIVE_INFINITY;
       for (const [address, { certificate }] of this.#guests)
-        if (certificate.ends <= now) connections.end(address);
+        if (certificate.ends <= now) this.#showOut(address);
         else this.#soonestEnd = Math.min(this.#soonestEnd, certificate.ends);
       const waitMs = Math.min(timerMsMax, this.#soonestEnd - now);
       await world.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal])).catch(() => {});

@@ -9,9 +9,9 @@ import {
   docker,
   type Load,
   type RunningTask,
+  removeNetwork,
   setting,
   startLoad,
-  until,
   untilAnswering,
   untilReady,
   untilRunning,
@@ -67,12 +67,7 @@ before(async () => {
 
 after(async () => {
   await docker(manager, "service", "rm", "away-web", "away-talker", "away-caller");
-  await until("the network cannot be removed", startMsMax, async () =>
-    docker(manager, "network", "rm", "away").then(
-      () => true,
-      () => undefined,
-    ),
-  );
+  await removeNetwork(manager, "away", startMsMax);
   await takeDown();
 });
 

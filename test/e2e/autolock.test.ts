@@ -11,6 +11,7 @@ import {
   attempt,
   attemptDocker,
   docker,
+  removeNetwork,
   until,
   untilReady,
   untilRunning,
@@ -101,10 +102,7 @@ test("a locked manager's containers run on, its files say nothing, and its key b
   );
   closers.push(async () => {
     await docker(host, "service", "rm", "hushed-service");
-    await until("hushed-net is still in use", backMsMax, async () => {
-      const { code } = await attemptDocker(host, "network", "rm", "hushed-net");
-      return code === 0 ? true : undefined;
-    });
+    await removeNetwork(host, "hushed-net", backMsMax);
   });
   await untilRunning(host, "hushed-service", 2, backMsMax);
   const local = await docker(host, "run", "-d", "--name", "stays", whoami);

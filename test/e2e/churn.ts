@@ -5,7 +5,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { joinCluster } from "../../agent/session/join.ts";
 import { codec } from "../../proto/codec.ts";
 import type { Assignment, FromAgent, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../proto/identity.ts";
@@ -13,6 +12,7 @@ import { Queue } from "../../proto/kit/queue.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import { toManager } from "../../proto/tls.ts";
+import { joined } from "../unit/manager/nodes.ts";
 import { configIn, init, RunningManager } from "../unit/manager/running.ts";
 
 const agents = 3;
@@ -159,19 +159,11 @@ const [address = ""] = (await init(manager)).Managers;
 const { JoinTokens } = await manager.control.unary("GetCluster", {});
 const running: Promise<void>[] = [];
 for (let i = 1; i <= agents; i++) {
-  const identity = await joinCluster(
-    {
-      directory: join(folder, `agent${i}`),
-      remotes: [address],
-      token: JoinTokens?.Worker ?? "",
-      description: { Hostname: `a${i}` },
-      availability: "",
-      advertiseAddr: "127.0.0.1",
-      dataPathAddr: "127.0.0.1",
-      routes: [],
-    },
-    stop.signal,
-  );
+  const identity = await joined({
+    directory: join(folder, `agent${i}`),
+    remotes: [address],
+    token: JoinTokens?.Worker ?? "",
+  });
   running.push(agent(address, identity, stop.signal));
 }
 const churn = new Churn(manager.control);

@@ -37,16 +37,19 @@ async function tsswarm(...args: readonly string[]): Promise<string> {
   return ran.stdout.trimEnd();
 }
 
+/** What a container of the base image says that is gone afterwards. */
+function inBase(options: readonly string[], ...command: readonly string[]): Promise<string> {
+  return tsswarm("run", "--rm", ...host, ...options, "base:1", ...command);
+}
+
+/** The same, with the volume at /data. */
+function onVolume(name: string, script: string): Promise<string> {
+  return inBase(["-v", `${name}:/data`], "sh", "-c", script);
+}
+
 test("run gives the command's output and its exit code, or one of its own", async () => {
-  const both = await attempt([
-    "run",
-    "--rm",
-    ...host,
-    "base:1",
-    "sh",
-    "-c",
-    "echo out; echo err >&2; exit 7",
-  ]);
+  const script = "echo out; echo err >&2; exit 7";
+  const both = await attempt(["run", "--rm", ...host, "base:1", "sh", "-c", script]);
   assert.deepEqual(both, { code: 7, stdout: "out\n", stderr: "err\n" });
   const codes = [
     [127, ["base:1", "no-such-program"]],
@@ -63,29 +66,8 @@ test("run gives the command's output and its exit code, or one of its own", asyn
     );
   const typed = await attempt(["run", "-i", "--rm", ...host, "base:1", "sort"], "b\na\n");
   assert.equal(typed.stdout, "a\nb\n");
-  const options = [
-    "-e",
-    "A=b",
-    "-w",
-    "/tmp",
-    "-u",
-    "1000:1000",
-    "--read-only",
-    "--tmpfs",
-    "/t",
-    "-l",
-    "x=y",
-  ];
-  const seen = await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    ...options,
-    "base:1",
-    "sh",
-    "-c",
-    "echo $A; id -u; ls -d /t; echo $PWD",
-  );
+  const options = "-e A=b -w /tmp -u 1000:1000 --read-only --tmpfs /t -l x=y".split(" ");
+  const seen = await inBase(options, "sh", "-c", "echo $A; id -u; ls -d /t; echo $PWD");
   assert.equal(seen, "b\n1000\n/t\n/tmp");
 });
 
@@ -169,42 +151,12 @@ test("build, with a secret; push, pull, save and load", async () => {
 
 test("volumes: options, backup and restore, prune", async () => {
   assert.equal(await tsswarm("volume", "create", "--label", "a=b", "kept"), "kept");
-  await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    "-v",
-    "kept:/data",
-    "base:1",
-    "sh",
-    "-c",
-    "echo two > /data/more",
-  );
+  await onVolume("kept", "echo two > /data/more");
   const file = join(ground.directory, "kept.tar");
   await tsswarm("volume", "backup", "kept", file);
-  await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    "-v",
-    "kept:/data",
-    "base:1",
-    "sh",
-    "-c",
-    "rm /data/seed; echo x > /data/later",
-  );
+  await onVolume("kept", "rm /data/seed; echo x > /data/later");
   await tsswarm("volume", "restore", "kept", file);
-  const files = await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    "-v",
-    "kept:/data",
-    "base:1",
-    "sh",
-    "-c",
-    "cd /data; ls; cat seed more",
-  );
+  const files = await onVolume("kept", "cd /data; ls; cat seed more");
   assert.equal(files, "more\nseed\nfrom the image\ntwo");
   await tsswarm(
     "volume",
@@ -217,42 +169,17 @@ test("volumes: options, backup and restore, prune", async () => {
     "o=size=2m,uid=1000",
     "memory",
   );
-  const memory = await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    "-v",
-    "memory:/m",
-    "base:1",
-    "busybox",
-    "df",
-    "/m",
-  );
+  const memory = await inBase(["-v", "memory:/m"], "busybox", "df", "/m");
   assert.match(memory, /tmpfs +2048 /);
   assert.match(await tsswarm("volume", "ls"), /local +memory/);
   const sub = ["--mount", "type=volume,source=kept,target=/only,volume-subpath=sub"];
   const missing = await attempt(["run", "--rm", ...host, ...sub, "base:1", "true"]);
   assert.match(missing.stderr, /sub.*(no such|does not exist)/i);
-  await tsswarm(
-    "run",
-    "--rm",
-    ...host,
-    "-v",
-    "kept:/data",
-    "base:1",
-    "sh",
-    "-c",
-    "busybox mkdir /data/sub; echo s > /data/sub/s",
-  );
-  assert.equal(await tsswarm("run", "--rm", ...host, ...sub, "base:1", "cat", "/only/s"), "s");
+  await onVolume("kept", "busybox mkdir /data/sub; echo s > /data/sub/s");
+  assert.equal(await inBase(sub, "cat", "/only/s"), "s");
   await tsswarm("create", "--name", "first", "-v", "kept:/data", ...host, "base:1", "true");
-  const shared = await tsswarm(
-    "run",
-    "--rm",
-    "--volumes-from",
-    "first:ro",
-    ...host,
-    "base:1",
+  const shared = await inBase(
+    ["--volumes-from", "first:ro"],
     "sh",
     "-c",
     "cat /data/more; touch /data/x 2>&1 || busybox touch /data/x 2>&1 || true",

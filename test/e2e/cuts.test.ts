@@ -15,6 +15,7 @@ import {
   attemptTsswarm,
   docker,
   lab,
+  removeNetwork,
   setting,
   until,
   untilAnswering,
@@ -56,12 +57,7 @@ before(async () => {
 
 after(async () => {
   await redeployer.removeAll();
-  await until("the network cannot be removed", settleMsMax, async () =>
-    docker(manager, "network", "rm", "cuts").then(
-      () => true,
-      () => undefined,
-    ),
-  );
+  await removeNetwork(manager, "cuts", settleMsMax);
   await takeDown();
 });
 

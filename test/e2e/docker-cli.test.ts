@@ -12,6 +12,7 @@ import {
   docker,
   lab,
   type RunningTask,
+  removeNetwork,
   until,
   untilReady,
   untilRunning,
@@ -34,17 +35,9 @@ before(async () => {
 after(async () => {
   const left = ["cli-web", "cli-talk", "cli-lost"];
   for (const name of left) await attemptDocker(manager, "service", "rm", name);
-  await untilGone("cli-front");
+  await removeNetwork(manager, "cli-front", startMsMax);
   await down();
 });
-
-/** A network goes when the last container has left it. */
-async function untilGone(network: string): Promise<void> {
-  await until(`${network} cannot be removed`, startMsMax, async () => {
-    const { code, stderr } = await attemptDocker(manager, "network", "rm", network);
-    return code === 0 || /not found|No such network/i.test(stderr) ? true : undefined;
-  });
-}
 
 async function one(service: string): Promise<RunningTask> {
   const [task] = await untilRunning(manager, service, 1, startMsMax);
@@ -402,7 +395,7 @@ function follow(
 
 test("docker service rm ends the tasks, and their network can go", async () => {
   assert.equal(await docker(manager, "service", "rm", "cli-web", "cli-talk"), "cli-web\ncli-talk");
-  await untilGone("cli-front");
+  await removeNetwork(manager, "cli-front", startMsMax);
   for (const host of hosts)
     await until(`containers stay on ${host}`, startMsMax, async () =>
       (await docker(host, "ps", "-aq", "--filter", "name=cli-")) === "" ? true : undefined,

@@ -7,6 +7,7 @@ import {
   attemptTsswarm,
   docker,
   lab,
+  removeNetwork,
   until,
   untilRunning,
   visitFromOutside,
@@ -34,12 +35,7 @@ before(async () => {
 
 after(async () => {
   await docker(manager, "service", "rm", "checked");
-  await until("the network cannot be removed", startMsMax, async () =>
-    docker(manager, "network", "rm", "checked").then(
-      () => true,
-      () => undefined,
-    ),
-  );
+  await removeNetwork(manager, "checked", startMsMax);
   await takeDown();
 });
 

@@ -9,6 +9,7 @@ import {
   attemptTsswarm,
   docker,
   lab,
+  removeNetwork,
   until,
   untilRunning,
   visitFrom,
@@ -39,11 +40,7 @@ after(async () => {
       .delete(`/services/${name}`)
       .catch(() => {}),
   );
-  for (const name of networks)
-    await until(`the network ${name} cannot be removed`, startMsMax, async () => {
-      const { code, stderr } = await attemptDocker(manager, "network", "rm", name);
-      return code === 0 || /not found/.test(stderr) ? true : undefined;
-    });
+  for (const name of networks) await removeNetwork(manager, name, startMsMax);
   await takeDown();
 });
 

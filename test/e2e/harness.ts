@@ -262,11 +262,27 @@ export async function untilReady(manager: string, count: number, msMax: number):
   });
 }
 
+/** Waits until nothing uses the network any more; one that is not there is removed already. */
+export async function removeNetwork(manager: string, name: string, msMax: number): Promise<void> {
+  let said = "";
+  await until(
+    () => `network ${name} cannot be removed: ${said}`,
+    msMax,
+    async () => {
+      const { code, stderr } = await attemptDocker(manager, "network", "rm", name);
+      said = stderr;
+      return code === 0 || /not found|No such network/i.test(stderr) ? true : undefined;
+    },
+  );
+}
+
 /**
- * What a lab could leave behind on this machine, one line each: things that bear our name, and anything at all in the
+ * What labs could leave behind on this machine, one line each: things that bear our name, and anything at all in the
  * machine's own network. Others may come and go meanwhile: a machine is seldom alone with its tests.
  */
-export async function machineState(): Promise<readonly string[]> {
+export async function machineState(
+  labs: readonly string[] = [labName],
+): Promise<readonly string[]> {
   const things = [
     ...list("/run/netns").map((name) => `namespace ${name}`),
     ...["/run", "/var/lib", "/var/log", "/opt", "/etc"].flatMap((folder) =>
@@ -279,7 +295,7 @@ export async function machineState(): Promise<readonly string[]> {
     ...cgroups().map((folder) => `control group ${folder}`),
     ...processes(),
   ];
-  const lines = things.filter((line) => isOurs(line));
+  const lines = things.filter((line) => isOurs(line, labs));
   for (const args of [["-o", "link"], ["-o", "addr"], ["route"], ["rule"]])
     lines.push(...(await command("ip", args)).split("\n").map((line) => `ip ${line.trim()}`));
   lines.push(
@@ -289,8 +305,11 @@ export async function machineState(): Promise<readonly string[]> {
 }
 
 /** What is on this machine now and was not `before`, or the other way round. Empty: it is as it was. */
-export async function changedSince(before: readonly string[]): Promise<readonly string[]> {
-  const now = await machineState();
+export async function changedSince(
+  before: readonly string[],
+  labs: readonly string[] = [labName],
+): Promise<readonly string[]> {
+  const now = await machineState(labs);
   const [old, current] = [new Set(before), new Set(now)];
   return [
     ...now.filter((line) => !old.has(line)).map((line) => `+ ${line}`),
@@ -302,9 +321,11 @@ export async function changedSince(before: readonly string[]): Promise<readonly 
 }
 
 /** Ours by name. A process of the lab has inherited the lab's folders with its environment. */
-function isOurs(line: string): boolean {
+function isOurs(line: string, labs: readonly string[]): boolean {
   const words = line.split(/[\s/]/);
-  const isOfLab = words.some((word) => word === labName || word.startsWith(`${labName}-`));
+  const isOfLab = labs.some((lab) =>
+    words.some((word) => word === lab || word.startsWith(`${lab}-`)),
+  );
   return isOfLab || /\btsswarm-program\b|\/(run|lib|log|etc)\/tsswarm\b(?![.-])/.test(line);
 }
 

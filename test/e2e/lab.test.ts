@@ -49,7 +49,10 @@ test("a lab of one host comes up, and once only", async () => {
   assert.match(await refusal("up"), /^tsswarm lab: the lab is already up/);
   assert.match(
     await lab("status"),
-    /^h1 +10\.77\.0\.11 +on +in +active +manager +\/run\/tsswarm-lab\/h1\/docker\.sock$/m,
+    new RegExp(
+      `^h1 +10\\.77\\.0\\.11 +on +in +active +manager +${runFolder}/h1/docker\\.sock$`,
+      "m",
+    ),
   );
 });
 

@@ -9,6 +9,7 @@ import {
   api,
   docker,
   type Load,
+  removeNetwork,
   runningTasks,
   setting,
   startLoad,
@@ -99,12 +100,7 @@ after(async () => {
   for (const host of hosts) await docker(manager, "node", "update", "--availability=active", host);
   const names = services.flatMap((name) => [name, `${name}-caller`]);
   await docker(manager, "service", "rm", ...names);
-  await until("the network cannot be removed", stepMsMax, async () =>
-    docker(manager, "network", "rm", "drop").then(
-      () => true,
-      () => undefined,
-    ),
-  );
+  await removeNetwork(manager, "drop", stepMsMax);
   await takeDown();
 });
 

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Certificates, type Holder } from "../../../agent/certificates.ts";
 import { newKeyAndCsr } from "../../../agent/session/identity.ts";
-import { joinCluster } from "../../../agent/session/join.ts";
 import { lifeOf } from "../../../agent/session/renewal.ts";
 import { createRoot, signNode } from "../../../manager/identity/ca.ts";
 import { codec } from "../../../proto/codec.ts";
@@ -12,6 +11,7 @@ import type { SessionInfo } from "../../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../../proto/identity.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
+import { joinedTo } from "../manager/nodes.ts";
 import { smallCluster, until } from "../manager/small-cluster.ts";
 
 const forever = new AbortController().signal;
@@ -38,19 +38,7 @@ const info = (more: Partial<SessionInfo>) =>
 test("a node follows what its managers say: a shorter life, another root; files first, then those who use them", async () => {
   await using cluster = await smallCluster();
   const directory = join(cluster.folder, "w1");
-  const identity = await joinCluster(
-    {
-      directory,
-      remotes: [cluster.address],
-      token: cluster.tokens.Worker,
-      description: { Hostname: "w1" },
-      availability: "",
-      advertiseAddr: "",
-      dataPathAddr: "",
-      routes: [],
-    },
-    forever,
-  );
+  const identity = await joinedTo(cluster, "w1");
   const holder = new Keeper(identity);
   const written: string[] = [];
   const certificates = new Certificates({

@@ -1,17 +1,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { joinCluster } from "../../../agent/session/join.ts";
 import { openSession } from "../../../agent/session/session.ts";
 import { codec } from "../../../proto/codec.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
-import { type NodeIdentity, readIdentity } from "../../../proto/identity.ts";
-import { silentLog } from "../../../proto/kit/log.ts";
-import { realWorld } from "../../../proto/kit/world.ts";
+import { readIdentity } from "../../../proto/identity.ts";
+import { joined, sessionOptions } from "./nodes.ts";
 import { inFolder, init, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
-
-const forever = new AbortController().signal;
 
 const webSpec = codec("ServiceSpec").parse({
   Name: "web",
@@ -70,37 +66,24 @@ test("a service's tasks are planned onto a joined worker and reach it within the
     const { Managers } = await init(manager);
     const { JoinTokens } = await manager.control.unary("GetCluster", {});
     const directory = join(config["data-root"], "worker");
-    const identity: NodeIdentity = await joinCluster(
-      {
-        directory,
-        remotes: Managers,
-        token: JoinTokens?.Worker ?? "",
-        description: {
-          Hostname: "h2",
-          Platform: { Architecture: "x86_64", OS: "linux" },
-          Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9, GenericResources: [] },
-        },
-        availability: "",
-        advertiseAddr: "",
-        dataPathAddr: "",
-        routes: [],
+    const identity = await joined({
+      directory,
+      remotes: Managers,
+      token: JoinTokens?.Worker ?? "",
+      description: {
+        Hostname: "h2",
+        Platform: { Architecture: "x86_64", OS: "linux" },
+        Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9, GenericResources: [] },
       },
-      forever,
-    );
+    });
     let silentPeers: readonly string[] = ["h1"];
     const troubles: string[] = [];
-    const session = await openSession({
-      identity,
-      identityDirectory: directory,
-      savedFile: join(directory, "wanted.pb"),
-      bootId: "boot",
-      hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
-      unreachablePeers: () => silentPeers,
-      unheldPorts: () => troubles,
-      files: { keys: () => [], take: async () => {} },
-      world: realWorld,
-      log: silentLog,
-    });
+    const session = await openSession(
+      sessionOptions(identity, directory, {
+        unreachablePeers: () => silentPeers,
+        unheldPorts: () => troubles,
+      }),
+    );
     const message = async () =>
       (await manager.control.unary("GetNode", { ID: identity.nodeId, InsertDefaults: false }))
         .Status?.Message;

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createKeyAndCsr } from "../../../agent/session/identity.ts";
-import { joinCluster } from "../../../agent/session/join.ts";
 import { decodeBackup } from "../../../proto/backup.ts";
 import { codec } from "../../../proto/codec.ts";
 import { asSwarmError, SwarmError } from "../../../proto/kit/errors.ts";
 import { staleKey } from "../../../proto/rpc.ts";
 import { Client } from "../../../proto/rpc-client.ts";
 import { toManager } from "../../../proto/tls.ts";
+import { joined } from "./nodes.ts";
 import { configIn, freePort, init, joinAsManager, RunningManager } from "./running.ts";
 
 const waitMsMax = 30_000;
@@ -138,19 +138,11 @@ test("three managers: each takes writes and sees those of the others; one goes, 
   const { Items } = await control("h1").unary("ListNodes", noFilters);
   for (const { ManagerStatus } of Items) {
     const address = ManagerStatus?.Addr ?? "";
-    const worker = await joinCluster(
-      {
-        directory: join(all.folder, "worker"),
-        remotes: [address],
-        token: JoinTokens?.Worker ?? "",
-        description: { Hostname: "w" },
-        availability: "",
-        advertiseAddr: "127.0.0.1",
-        dataPathAddr: "127.0.0.1",
-        routes: [],
-      },
-      AbortSignal.timeout(waitMsMax),
-    );
+    const worker = await joined({
+      directory: join(all.folder, "worker"),
+      remotes: [address],
+      token: JoinTokens?.Worker ?? "",
+    });
     const client = new Client("Managers", address, toManager(worker, worker.clusterId));
     const enter = { Addr: "127.0.0.1:1", FeatureLevel: 1 };
     await assert.rejects(client.unary("Enter", enter), { code: "denied" });

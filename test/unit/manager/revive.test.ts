@@ -2,16 +2,15 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createKeyAndCsr, csrFor } from "../../../agent/session/identity.ts";
-import { joinCluster } from "../../../agent/session/join.ts";
 import { renewCertificate } from "../../../agent/session/renew.ts";
 import { openSession } from "../../../agent/session/session.ts";
 import { codec } from "../../../proto/codec.ts";
 import type { DaemonConfig } from "../../../proto/config.ts";
 import { readIdentity, writeCertificate } from "../../../proto/identity.ts";
-import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
 import { Client } from "../../../proto/rpc-client.ts";
 import { certifiedNode, leafOf, toManager } from "../../../proto/tls.ts";
+import { joined, sessionOptions } from "./nodes.ts";
 import { configIn, freePort, inFolder, init, joinAsManager, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
@@ -35,19 +34,11 @@ test("a manager that was off for too long certifies itself; a worker is told wha
     await manager.ready();
     await manager.local.unary("Init", request, { timeoutMs: 20_000 });
     const { JoinTokens } = await manager.control.unary("GetCluster", {});
-    const worker = await joinCluster(
-      {
-        directory: workerFolder,
-        remotes: [address],
-        token: JoinTokens?.Worker ?? "",
-        description: { Hostname: "w" },
-        availability: "",
-        advertiseAddr: "127.0.0.1",
-        dataPathAddr: "",
-        routes: [],
-      },
-      forever,
-    );
+    const worker = await joined({
+      directory: workerFolder,
+      remotes: [address],
+      token: JoinTokens?.Worker ?? "",
+    });
     const before = await readIdentity(identityFolder);
     assert.ok(before !== null);
     const CSR = await csrFor(before.key);
@@ -63,17 +54,7 @@ test("a manager that was off for too long certifies itself; a worker is told wha
     assert.equal((await client.unary("RenewCertificate", { CSR })).NodeID, revived.nodeId);
     client.close();
 
-    const session = await openSession({
-      identity: worker,
-      identityDirectory: workerFolder,
-      savedFile: join(workerFolder, "wanted.pb"),
-      bootId: "boot",
-      hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
-      files: { keys: () => [], take: async () => {} },
-      unreachablePeers: () => [],
-      world: realWorld,
-      log: silentLog,
-    });
+    const session = await openSession(sessionOptions(worker, workerFolder));
     try {
       await until("refused", () => session.refused() !== "");
       assert.match(session.refused(), /has expired at .* run `tsswarm swarm leave --force` here/);

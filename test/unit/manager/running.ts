@@ -6,15 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
 import { createKeyAndCsr } from "../../../agent/session/identity.ts";
-import { joinCluster } from "../../../agent/session/join.ts";
 import { runManager } from "../../../manager/main.ts";
 import { codec } from "../../../proto/codec.ts";
 import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
 import { Client } from "../../../proto/rpc-client.ts";
-
-/** Whoever waits longer shall hear why rather than wait for ever. */
-const joinMsMax = 60_000;
+import { joined } from "./nodes.ts";
 
 /** A manager process's work in this process, with a folder and a socket of its own. */
 export class RunningManager implements AsyncDisposable {
@@ -108,19 +105,14 @@ export async function joinAsManager(
   remote: string,
   token: string,
 ): Promise<string> {
-  const identity = await joinCluster(
-    {
-      directory: join(manager.config["data-root"], "identity"),
-      remotes: [remote],
-      token,
-      description: { Hostname: hostname },
-      availability: "",
-      advertiseAddr: "127.0.0.1",
-      dataPathAddr: "127.0.0.1",
-      routes: [],
-    },
-    AbortSignal.timeout(joinMsMax),
-  );
+  const identity = await joined({
+    directory: join(manager.config["data-root"], "identity"),
+    remotes: [remote],
+    token,
+    description: { Hostname: hostname },
+    advertiseAddr: "127.0.0.1",
+    dataPathAddr: "127.0.0.1",
+  });
   const address = `127.0.0.1:${await freePort()}`;
   await manager.local.unary(
     "Join",

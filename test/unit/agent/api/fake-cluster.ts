@@ -5,10 +5,10 @@ import { codec } from "../../../../proto/codec.ts";
 import type { Event, Network, Node, Service, Task } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
-import { silentLog } from "../../../../proto/kit/log.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
-import { realWorld, timestamp } from "../../../../proto/kit/world.ts";
+import { timestamp } from "../../../../proto/kit/world.ts";
 import type { Handlers } from "../../../../proto/rpc-server.ts";
+import { contextOf } from "../../manager/control/door.ts";
 import { memoryStore } from "../../manager/memory-store.ts";
 
 /** The manager's objects, with just enough behaviour: tasks of a service run at once on the one node. */
@@ -159,19 +159,7 @@ function isOfService(fake: FakeCluster, item: object, wanted: string): boolean {
 export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">> {
   const cluster = codec("Cluster").parse({ ID: newId(), FeatureLevel: 3 });
   const store = await memoryStore([{ op: "put", kind: "cluster", object: cluster }]);
-  const files = fileHandlers({
-    store,
-    world: realWorld,
-    log: silentLog,
-    barrier: async () => {},
-    settled: async () => {},
-    place: () => ({ epoch: 1, term: 1 }),
-    readLogs: async function* () {},
-    own: () => {
-      throw new Error("not asked for");
-    },
-    certExpiryNsMin: 0,
-  });
+  const files = fileHandlers(contextOf(store));
   const stale = () => new SwarmError("conflict", "update out of sequence");
   const chosen = <T extends { ID: string }>(
     all: ReadonlyMap<string, T>,

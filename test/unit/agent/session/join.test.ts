@@ -10,22 +10,20 @@ import { createRoot } from "../../../../manager/identity/ca.ts";
 import { readIdentity } from "../../../../proto/identity.ts";
 import { certifiedNode } from "../../../../proto/tls.ts";
 import { makeToken, parseToken } from "../../../../proto/token.ts";
+import { joinOptions } from "../../manager/nodes.ts";
 import { type SmallCluster, smallCluster } from "../../manager/small-cluster.ts";
 
 const forever = new AbortController().signal;
 
 function options(cluster: SmallCluster, more: Partial<JoinOptions> = {}): JoinOptions {
-  return {
+  return joinOptions({
     directory: join(cluster.folder, "identity"),
     remotes: [cluster.address],
     token: cluster.tokens.Worker,
     description: { Hostname: "h2" },
-    availability: "",
-    advertiseAddr: "",
-    dataPathAddr: "",
     routes: ["192.168.7.0/24"],
     ...more,
-  };
+  });
 }
 
 test("a machine with the worker's token becomes a node, with its object and certificate from one commit", async () => {

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFile, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import {
   type AgentSession,
   openSession,
@@ -19,45 +18,21 @@ import type {
   TaskStatus,
 } from "../../../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
-import { silentLog } from "../../../../proto/kit/log.ts";
-import { realWorld } from "../../../../proto/kit/world.ts";
+import { joinedTo, sessionOptions } from "../../manager/nodes.ts";
 import { type SmallCluster, smallCluster, until } from "../../manager/small-cluster.ts";
 
 const forever = new AbortController().signal;
 
-async function joined(cluster: SmallCluster, name = "h2"): Promise<NodeIdentity> {
-  return joinCluster(
-    {
-      directory: join(cluster.folder, name),
-      remotes: [cluster.address],
-      token: cluster.tokens.Worker,
-      description: { Hostname: name },
-      availability: "",
-      advertiseAddr: "",
-      dataPathAddr: "",
-      routes: [],
-    },
-    forever,
-  );
-}
-
 function optionsOf(cluster: SmallCluster, identity: NodeIdentity, name = "h2"): SessionOptions {
-  return {
-    identity,
-    identityDirectory: join(cluster.folder, name),
-    savedFile: join(cluster.folder, `${name}-wanted.pb`),
-    bootId: "boot-1",
+  const directory = join(cluster.folder, name);
+  return sessionOptions(identity, directory, {
     hello: () => ({
       Description: { Hostname: name },
       DataPathAddr: "10.77.0.12",
       Routes: [],
       Tasks: [],
     }),
-    unreachablePeers: () => [],
-    files: { keys: () => [], take: async () => {} },
-    world: realWorld,
-    log: silentLog,
-  };
+  });
 }
 
 const network: Network = {
@@ -154,7 +129,7 @@ async function ready(cluster: SmallCluster, session: AgentSession, id: string): 
 
 test("a task reaches its node with spec, network, service name, virtual service and endpoint", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   const session = await openSession(optionsOf(cluster, identity));
   try {
     await ready(cluster, session, identity.nodeId);
@@ -180,7 +155,7 @@ test("a task reaches its node with spec, network, service name, virtual service 
 
 test("what the agent reports moves the task's state forward and never back", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   await cluster.store.write([...base, putTask(task("t1", identity.nodeId))], forever);
   const session = await openSession(optionsOf(cluster, identity));
   try {
@@ -199,7 +174,7 @@ test("what the agent reports moves the task's state forward and never back", asy
 
 test("a node holding a task that no manager knows is told to remove it", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   const session = await openSession(optionsOf(cluster, identity));
   try {
     await ready(cluster, session, identity.nodeId);
@@ -214,7 +189,7 @@ test("a node holding a task that no manager knows is told to remove it", async (
 
 test("a task is told to stop only after every node on its network has withdrawn its endpoint", async () => {
   await using cluster = await smallCluster();
-  const [one, two] = [await joined(cluster, "h2"), await joined(cluster, "h3")];
+  const [one, two] = [await joinedTo(cluster, "h2"), await joinedTo(cluster, "h3")];
   await cluster.store.write(
     [
       ...base,
@@ -263,7 +238,7 @@ test("a task is told to stop only after every node on its network has withdrawn 
 
 test("an agent that restarts within the grace knows what was wanted, and counts it as confirmed", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   await cluster.store.write([...base, putTask(task("t1", identity.nodeId))], forever);
   const options = optionsOf(cluster, identity);
   const before = await openSession(options);
@@ -288,7 +263,7 @@ test("an agent that restarts within the grace knows what was wanted, and counts 
 
 test("a node that was removed is refused with a sentence", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   const session = await openSession(optionsOf(cluster, identity));
   try {
     await ready(cluster, session, identity.nodeId);
@@ -306,7 +281,7 @@ test("a node that was removed is refused with a sentence", async () => {
 
 test("a node that says it leaves for good is down at once", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   const session = await openSession(optionsOf(cluster, identity));
   await ready(cluster, session, identity.nodeId);
   await session.close("leave");
@@ -318,7 +293,7 @@ test("a node that says it leaves for good is down at once", async () => {
 
 test("the logs of a service are gathered from its nodes", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   await cluster.store.write([...base, putTask(task("t1", identity.nodeId))], forever);
   const session = await openSession(optionsOf(cluster, identity));
   session.onLogs(async function* (subscription) {
@@ -361,7 +336,7 @@ test("the logs of a service are gathered from its nodes", async () => {
 
 test("secrets go from the managers to memory, once, and to no disk", async () => {
   await using cluster = await smallCluster();
-  const identity = await joined(cluster);
+  const identity = await joinedTo(cluster);
   const value = "a-value-that-no-disk-may-have";
   const Spec = { Name: "db", Data: Buffer.from(value) };
   const object = codec("Secret").parse({ ID: "s1", Spec });

@@ -1,6 +1,7 @@
 // The door to a cluster of one, in memory.
 
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
+import type { ControlContext } from "../../../../manager/control/context.ts";
 import { controlHandlers } from "../../../../manager/control/handlers.ts";
 import { newCluster } from "../../../../manager/identity/bootstrap.ts";
 import { certExpiryNsMin } from "../../../../manager/identity/rotation.ts";
@@ -29,7 +30,14 @@ export async function door(): Promise<{ store: Store; control: Handlers<"Control
     ],
     forever,
   );
-  const control = controlHandlers({
+  const own = () => ({ ...made.identity, key: "" });
+  const control = controlHandlers({ ...contextOf(store), own, certExpiryNsMin });
+  return { store, control };
+}
+
+/** Of a manager that leads alone, has no logs, and is not asked for its own identity. */
+export function contextOf(store: Store): ControlContext {
+  return {
     store,
     world: realWorld,
     log: silentLog,
@@ -37,8 +45,9 @@ export async function door(): Promise<{ store: Store; control: Handlers<"Control
     settled: async () => {},
     place: () => ({ epoch: 1, term: 1 }),
     readLogs: async function* () {},
-    own: () => ({ ...made.identity, key: "" }),
-    certExpiryNsMin,
-  });
-  return { store, control };
+    own: () => {
+      throw new Error("not asked for");
+    },
+    certExpiryNsMin: 0,
+  };
 }

@@ -4,10 +4,9 @@ import { controlHandlers } from "../../../../manager/control/handlers.ts";
 import type { Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Event } from "../../../../proto/gen/types.ts";
-import { silentLog } from "../../../../proto/kit/log.ts";
-import { realWorld } from "../../../../proto/kit/world.ts";
 import type { Caller, Handlers } from "../../../../proto/rpc-server.ts";
 import { memoryStore } from "../memory-store.ts";
+import { contextOf } from "./door.ts";
 
 const forever = new AbortController().signal;
 const caller: Caller = { signal: forever, certificate: null, address: "", metadata: {} };
@@ -18,20 +17,7 @@ const value = "hunter2";
 async function door(): Promise<{ store: Store; control: Handlers<"Control"> }> {
   const cluster = codec("Cluster").parse({ ID: "cluster", FeatureLevel: 2 });
   const store = await memoryStore([{ op: "put", kind: "cluster", object: cluster }]);
-  const context = {
-    store,
-    world: realWorld,
-    log: silentLog,
-    barrier: async () => {},
-    settled: async () => {},
-    place: () => ({ epoch: 1, term: 1 }),
-    readLogs: async function* () {},
-    own: () => {
-      throw new Error("not asked for");
-    },
-    certExpiryNsMin: 0,
-  };
-  return { store, control: controlHandlers(context) };
+  return { store, control: controlHandlers(contextOf(store)) };
 }
 
 function secret(Name: string, Labels: Record<string, string> = {}, data = value) {

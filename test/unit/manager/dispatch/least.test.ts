@@ -1,35 +1,17 @@
 // What a worker is told, read byte by byte: its own tasks and what those need, nothing else.
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { test } from "node:test";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import type { Change } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { FromAgent, ToAgent } from "../../../../proto/gen/types.ts";
-import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
-import { type SmallCluster, smallCluster, until } from "../small-cluster.ts";
+import { joinedTo } from "../nodes.ts";
+import { smallCluster, until } from "../small-cluster.ts";
 
 const forever = new AbortController().signal;
-
-function joined(cluster: SmallCluster, name: string): Promise<NodeIdentity> {
-  return joinCluster(
-    {
-      directory: join(cluster.folder, name),
-      remotes: [cluster.address],
-      token: cluster.tokens.Worker,
-      description: { Hostname: name },
-      availability: "",
-      advertiseAddr: "",
-      dataPathAddr: "",
-      routes: [],
-    },
-    forever,
-  );
-}
 
 /** A service on a network of its own, with one task on that node; what only its node may read says so. */
 function service(name: string, nodeId: string): Change[] {
@@ -94,7 +76,7 @@ function service(name: string, nodeId: string): Change[] {
 
 test("a worker hears of its own tasks and their networks, and of no token, key, or other node's work", async () => {
   await using cluster = await smallCluster();
-  const [one, other] = [await joined(cluster, "w1"), await joined(cluster, "w2")];
+  const [one, other] = [await joinedTo(cluster, "w1"), await joinedTo(cluster, "w2")];
   await cluster.store.write(
     [...service("mine", one.nodeId), ...service("theirs", other.nodeId)],
     forever,
@@ -145,7 +127,7 @@ test("a worker hears of its own tasks and their networks, and of no token, key, 
 
 test("a worker moves no other node's task, and says nothing in its logs' name", async () => {
   await using cluster = await smallCluster();
-  const [one, other] = [await joined(cluster, "w1"), await joined(cluster, "w2")];
+  const [one, other] = [await joinedTo(cluster, "w1"), await joinedTo(cluster, "w2")];
   await cluster.store.write(
     [...service("mine", one.nodeId), ...service("theirs", other.nodeId)],
     forever,
@@ -175,7 +157,7 @@ test("a worker moves no other node's task, and says nothing in its logs' name", 
 
 test("managers note from the session itself who signed a node's certificate and when it ends", async () => {
   await using cluster = await smallCluster();
-  const one = await joined(cluster, "w1");
+  const one = await joinedTo(cluster, "w1");
   const stop = new AbortController();
   const client = new Client("Dispatch", cluster.address, toManager(one, one.clusterId));
   const outgoing = new Queue<FromAgent>(16, stop.signal);

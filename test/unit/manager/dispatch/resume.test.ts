@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import type { Wanted } from "../../../../agent/session/types.ts";
 import { fold } from "../../../../agent/session/wanted.ts";
 import { History } from "../../../../manager/dispatch/history.ts";
@@ -14,6 +12,7 @@ import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
+import { joinedTo } from "../nodes.ts";
 import { type SmallCluster, smallCluster } from "../small-cluster.ts";
 
 const forever = new AbortController().signal;
@@ -208,19 +207,7 @@ const seed = Number(process.env["SEED"] ?? Math.floor(Math.random() * 1e9));
 
 test(`an agent that comes with a version is told what it has missed, and ends with all there is (seed ${seed})`, async () => {
   await using cluster = await smallCluster();
-  const identity = await joinCluster(
-    {
-      directory: join(cluster.folder, "h2"),
-      remotes: [cluster.address],
-      token: cluster.tokens.Worker,
-      description: { Hostname: "h2" },
-      availability: "",
-      advertiseAddr: "",
-      dataPathAddr: "",
-      routes: [],
-    },
-    forever,
-  );
+  const identity = await joinedTo(cluster);
   const disturber = new Disturber(cluster, identity.nodeId, seed);
   for (let n = 0; n < 30; n++) await disturber.disturb();
   let have: Wanted | null = null;

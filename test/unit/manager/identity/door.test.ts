@@ -8,7 +8,6 @@ import { after, before, test } from "node:test";
 import { connect } from "node:tls";
 import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import { openSession } from "../../../../agent/session/session.ts";
 import { whoMayCall } from "../../../../manager/identity/access.ts";
 import { createRoot, type RootKeyPair, signNode } from "../../../../manager/identity/ca.ts";
@@ -17,12 +16,11 @@ import { decodeBackup, newBackupKey } from "../../../../proto/backup.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
-import { silentLog } from "../../../../proto/kit/log.ts";
-import { realWorld } from "../../../../proto/kit/world.ts";
 import { channelOptions, type ServiceName, serviceDefinition } from "../../../../proto/rpc.ts";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { fromStatus } from "../../../../proto/rpc-status.ts";
 import { contextOptions, type Identity, type Role, toManager } from "../../../../proto/tls.ts";
+import { joined, sessionOptions } from "../nodes.ts";
 import { configIn, init, RunningManager } from "../running.ts";
 import { until } from "../small-cluster.ts";
 
@@ -47,7 +45,7 @@ before(async () => {
   clusterId = made.ClusterID;
   tokens = (await manager.control.unary("GetCluster", {})).JoinTokens ?? tokens;
   root = await rootOfBackup();
-  worker = await joined("w1");
+  worker = await newNode("w1");
 });
 
 after(async () => {
@@ -69,20 +67,8 @@ async function rootOfBackup(): Promise<RootKeyPair> {
   return { certificate: Certificate, key: Key };
 }
 
-function joined(name: string, token = tokens.Worker): Promise<NodeIdentity> {
-  return joinCluster(
-    {
-      directory: join(folder, name),
-      remotes: [address],
-      token,
-      description: { Hostname: name },
-      availability: "",
-      advertiseAddr: "127.0.0.1",
-      dataPathAddr: "127.0.0.1",
-      routes: [],
-    },
-    forever,
-  );
+function newNode(name: string, token = tokens.Worker): Promise<NodeIdentity> {
+  return joined({ directory: join(folder, name), remotes: [address], token });
 }
 
 async function signed(
@@ -253,19 +239,9 @@ test("a node's role is what the manager gives: a renewal makes no manager of a w
 });
 
 test("a removed node's session ends at once, and its certificate counts no more though it has not ended", async () => {
-  const gone = await joined("w2");
+  const gone = await newNode("w2");
   const directory = join(folder, "w2");
-  const session = await openSession({
-    identity: gone,
-    identityDirectory: directory,
-    savedFile: join(directory, "wanted.pb"),
-    bootId: "boot",
-    hello: () => ({ DataPathAddr: "127.0.0.1", Routes: [], Tasks: [] }),
-    files: { keys: () => [], take: async () => {} },
-    unreachablePeers: () => [],
-    world: realWorld,
-    log: silentLog,
-  });
+  const session = await openSession(sessionOptions(gone, directory));
   try {
     await until("connected", () => session.connected());
     // A connection of its own on which nothing happens.
@@ -296,7 +272,7 @@ test("a removed node's session ends at once, and its certificate counts no more 
 
 test("a removed manager is refused by Raft too", async () => {
   // Promoted, with its certificate for that, then demoted and removed.
-  const once = await joined("m2", tokens.Manager);
+  const once = await newNode("m2", tokens.Manager);
   const client = new Client("Dispatch", address, toManager(once, clusterId));
   const hello = codec("FromAgent").parse({ Hello: { BootID: "boot", DataPathAddr: "127.0.0.1" } });
   const messages = client.duplex(
@@ -327,7 +303,7 @@ test("a removed manager is refused by Raft too", async () => {
   }
   await manager.control.unary("RemoveNode", { ID, Force: true });
   await refusedEverywhere(once, "denied", /is not part of this swarm/);
-  assert.match((await joined("w3")).nodeId, /./);
+  assert.match((await newNode("w3")).nodeId, /./);
 });
 
 test("tokens that are truncated, changed or rotated away let nobody in", async () => {

@@ -9,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import { createRoot, readRoot, signNode } from "../../../../manager/identity/ca.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
@@ -18,6 +17,7 @@ import { type ServiceName, serviceDefinition } from "../../../../proto/rpc.ts";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { contextOptions, toManager, toStranger } from "../../../../proto/tls.ts";
 import { makeToken, parseToken } from "../../../../proto/token.ts";
+import { joined } from "../nodes.ts";
 import { configIn, init, RunningManager } from "../running.ts";
 
 const times = Number(process.env["TSSWARM_FUZZ"] ?? "1");
@@ -78,19 +78,11 @@ before(async () => {
   await manager.ready();
   address = (await init(manager)).Managers[0] ?? "";
   const { JoinTokens } = await manager.control.unary("GetCluster", {});
-  worker = await joinCluster(
-    {
-      directory: join(folder, "worker"),
-      remotes: [address],
-      token: JoinTokens?.Worker ?? "",
-      description: { Hostname: "w" },
-      availability: "",
-      advertiseAddr: "127.0.0.1",
-      dataPathAddr: "",
-      routes: [],
-    },
-    new AbortController().signal,
-  );
+  worker = await joined({
+    directory: join(folder, "worker"),
+    remotes: [address],
+    token: JoinTokens?.Worker ?? "",
+  });
 });
 
 after(async () => {
