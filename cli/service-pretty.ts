@@ -1,7 +1,14 @@
 // `service inspect --pretty`: one service for people to read.
 
-import type { FileTarget, PortConfig, Service, UpdateConfig } from "../proto/gen/types.ts";
+import type {
+  FileTarget,
+  PortConfig,
+  Service,
+  ServiceMode,
+  UpdateConfig,
+} from "../proto/gen/types.ts";
 import type { Body } from "./body.ts";
+import { policies } from "./service-pretty-policies.ts";
 import { humanMemory } from "./table.ts";
 import { durationText } from "./values.ts";
 
@@ -17,8 +24,9 @@ export function prettyService(service: Body<Service>, networkName: (id: string) 
     `ID:\t\t${service.ID ?? ""}`,
     `Name:\t\t${spec?.Name ?? ""}`,
     ...map("Labels", spec?.Labels),
-    `Service Mode:\t${replicated === undefined ? "Global" : "Replicated"}`,
+    `Service Mode:\t${modeText(spec?.Mode)}`,
     replicated === undefined ? null : ` Replicas:\t${replicated.Replicas ?? 0}`,
+    ...policies(service),
     ...(update === undefined ? [] : updateStatus(update)),
     "Placement:",
     listLine(" Constraints:\t", task?.Placement?.Constraints),
@@ -50,6 +58,12 @@ export function prettyService(service: Body<Service>, networkName: (id: string) 
     .filter((line) => line !== null)
     .join("\n")
     .replace(/^\n/, "\n");
+}
+
+function modeText(mode: Body<ServiceMode> | undefined): string {
+  if (mode?.ReplicatedJob !== undefined) return "Replicated job";
+  if (mode?.GlobalJob !== undefined) return "Global job";
+  return mode?.Replicated === undefined ? "Global" : "Replicated";
 }
 
 function updateStatus(update: NonNullable<Body<Service>["UpdateStatus"]>): readonly Line[] {

@@ -157,6 +157,8 @@ export async function watchService(
   let stableSince: number | null = null;
   while (!signal.aborted) {
     const seen = await look(terminal, id);
+    // It runs when its time has come.
+    if (seen.service.Spec?.Schedule !== undefined) return 0;
     const progress = progressOf(seen);
     if (progress.stopped !== null) {
       screen.show(textLines(progress), "");

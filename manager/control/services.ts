@@ -233,6 +233,8 @@ function desiredTasks(service: Service, wanted: number, completed: number): numb
     case "replicated":
       return service.Spec?.Mode?.Replicated?.Replicas ?? 1;
     case "replicated-job": {
+      const runs = service.Spec?.Schedule === undefined ? undefined : service.JobStatus?.Runs;
+      if (runs?.every(({ State }) => State !== "running")) return 0;
       const { concurrent, total } = jobSize(service);
       return Math.min(concurrent, Math.max(0, total - completed));
     }

@@ -21,9 +21,20 @@ import { hasEnded, isOfExecution, isWanted, stateOf } from "./tasks.ts";
 /** Where a slot is in the newest execution. given-up: its restart policy starts it no more. */
 type Standing = "idle" | "active" | "done" | "given-up";
 
-export function planJob(facts: Facts, service: Service): ServicePlan {
+/**
+ * `isUnderWay`: what is still to be done of this execution may begin. `others`: JobIterations of executions beside it, whose tasks
+ * are not its affair.
+ */
+export function planJob(
+  facts: Facts,
+  service: Service,
+  isUnderWay = true,
+  others: ReadonlySet<number> = new Set(),
+): ServicePlan {
   const context = new Context(facts, service);
-  const tasks = facts.state.tasksOfService(service.ID);
+  const tasks = facts.state
+    .tasksOfService(service.ID)
+    .filter((task) => !others.has(task.JobIteration?.Index ?? 0));
   const slots = slotsOf(
     context,
     tasks.filter((task) => task.DesiredState !== "remove"),
@@ -34,7 +45,7 @@ export function planJob(facts: Facts, service: Service): ServicePlan {
     endOlder(context, slot);
     standings.set(slot, settleJob(context, slot));
   }
-  const all = context.isGlobal ? coverNodes(context, standings) : fill(context, standings);
+  const all = isUnderWay ? begin(context, standings) : slots;
   for (const slot of all) {
     promote(context, slot);
     assignSlot(context, slot);
@@ -51,6 +62,10 @@ export function planJob(facts: Facts, service: Service): ServicePlan {
     unusedRevisions(facts, service, service),
   ];
   return { groups: groups.filter((group) => group.length > 0), wakeAt: context.wakeAt };
+}
+
+function begin(context: Context, standings: ReadonlyMap<Slot, Standing>): readonly Slot[] {
+  return context.isGlobal ? coverNodes(context, standings) : fill(context, standings);
 }
 
 /** What still runs of earlier executions ends; what they completed is history. */

@@ -9,13 +9,17 @@ import type {
 
 /**
  * Docker's command leaves out what it does not know, and of preferences it leaves nothing in their place: that stays as it
- * was. An empty HostConfig takes it away, as does an empty Rebalance.
+ * was. An empty HostConfig takes it away, as does an empty Rebalance, Schedule.
  */
 export function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
-  const { Rebalance: _, ...rest } = spec;
+  const { Rebalance: _, Schedule: __, ...rest } = spec;
   const Rebalance = spec.Rebalance ?? previous?.Rebalance;
-  const policies = Rebalance?.Enabled === true ? { Rebalance } : {};
-  return { ...withKeptTemplate(rest, previous), ...policies };
+  const Schedule = spec.Schedule ?? previous?.Schedule;
+  return {
+    ...withKeptTemplate(rest, previous),
+    ...(Rebalance?.Enabled ? { Rebalance } : {}),
+    ...(Schedule?.Cron ? { Schedule } : {}),
+  };
 }
 
 function withKeptTemplate(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {

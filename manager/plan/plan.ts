@@ -1,5 +1,6 @@
 // The planner: looks at what changed, service by service, and yields what to write.
 
+import type { Service } from "../../proto/gen/types.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { stateAfter } from "../store/apply.ts";
 import type { State } from "../store/types.ts";
@@ -8,6 +9,7 @@ import { unusedVersions } from "./files.ts";
 import { fleetOf } from "./fleet.ts";
 import type { Group, ServicePlan } from "./groups.ts";
 import { planJob } from "./job.ts";
+import { executionsOf, schedule } from "./schedule.ts";
 import { planAttached, planRemoved, planService } from "./service.ts";
 import { isGlobal, isJob } from "./tasks.ts";
 import type { PlanEnd, PlanInput, Transaction } from "./types.ts";
@@ -23,30 +25,52 @@ export function* plan(input: PlanInput): Generator<Transaction, PlanEnd, void> {
   const view = new View(input);
   const wakes = new Map<string, number>();
   let wakeAt: number | null = null;
-  for (const serviceId of servicesToLookAt(input)) {
-    const facts = view.facts();
-    const service = facts.state.table("service").get(serviceId);
-    const decided: ServicePlan =
-      serviceId === ""
-        ? planAttached(facts)
-        : service === undefined
-          ? planRemoved(facts, serviceId)
-          : isJob(service.Spec)
-            ? planJob(facts, service)
-            : planService(facts, service);
-    if (decided.wakeAt !== null) {
-      wakes.set(serviceId, decided.wakeAt);
-      wakeAt = Math.min(wakeAt ?? decided.wakeAt, decided.wakeAt);
+  for (const serviceId of servicesToLookAt(input))
+    for (const decided of decide(view, serviceId)) {
+      if (decided.wakeAt !== null) {
+        wakes.set(serviceId, Math.min(wakes.get(serviceId) ?? decided.wakeAt, decided.wakeAt));
+        wakeAt = Math.min(wakeAt ?? decided.wakeAt, decided.wakeAt);
+      }
+      if (decided.groups.length === 0) yield [];
+      for (const transaction of transactionsOf(decided.groups)) {
+        view.add(transaction);
+        yield transaction;
+      }
     }
-    if (decided.groups.length === 0) yield [];
-    for (const transaction of transactionsOf(decided.groups)) {
-      view.add(transaction);
-      yield transaction;
-    }
-  }
   if (input.dirty === null || input.dirty.versions)
     yield* transactionsOf([unusedVersions(view.facts().state)]);
   return { wakeAt, wakes };
+}
+
+/** In one piece, but for a job with a schedule: its runs first, then each that is under way on top of the one before. */
+function* decide(view: View, serviceId: string): Generator<ServicePlan, void, void> {
+  const facts = view.facts();
+  const service = facts.state.table("service").get(serviceId);
+  if (serviceId === "") yield planAttached(facts);
+  else if (service === undefined) yield planRemoved(facts, serviceId);
+  else if (!isJob(service.Spec)) yield planService(facts, service);
+  else if (service.Spec?.Schedule === undefined) yield planJob(facts, service);
+  else yield* planScheduled(view, service);
+}
+
+function* planScheduled(view: View, before: Service): Generator<ServicePlan, void, void> {
+  const { changed, wakeAt } = schedule(view.facts(), before);
+  const groups: Group[] =
+    changed === null ? [] : [[{ op: "put", kind: "service", object: changed }]];
+  yield { groups, wakeAt };
+  const executions = executionsOf(changed ?? before);
+  const indexes = executions.map(({ service }) => service.JobStatus?.JobIteration?.Index ?? 0);
+  for (const [i, { service, isUnderWay }] of executions.entries()) {
+    const isNewest = i === executions.length - 1;
+    const others = isNewest ? indexes.slice(0, -1) : [...view.iterationsOf(service.ID)];
+    const own = indexes[i] ?? 0;
+    yield planJob(
+      view.facts(),
+      service,
+      isUnderWay,
+      new Set(others.filter((index) => index !== own)),
+    );
+  }
 }
 
 /** Whole groups until a transaction is full; a group of more than 200 changes is split. */
@@ -82,6 +106,12 @@ class View {
       this.#facts = factsOf(this.#input, this.#base);
     }
     return { ...this.#facts, now: this.#input.now };
+  }
+
+  /** Executions of which a job has tasks. */
+  iterationsOf(serviceId: string): ReadonlySet<number> {
+    const tasks = this.#facts.state.tasksOfService(serviceId);
+    return new Set(tasks.map((task) => task.JobIteration?.Index ?? 0));
   }
 
   add(transaction: Transaction): void {

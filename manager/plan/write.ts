@@ -14,8 +14,10 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { isNodeNetwork, overlaysOf, vniOption } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
+import { validateCron } from "./cron.ts";
 import { withKept } from "./kept.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
+import { statusOfScheduled } from "./schedule.ts";
 import {
   allocateSubnets,
   noAddress,
@@ -55,10 +57,11 @@ export function writeService(
   const asked = options.isRollback === true ? spec : withKept(spec, previous?.Spec);
   const wanted = withFileDefaults(resolveNetworks(state, asked));
   validateService(state, previous, wanted);
+  if (wanted.Schedule !== undefined) validateCron(wanted.Schedule, options.now);
   if (previous === undefined) return createService(state, wanted, options);
   const isSame = runsTheSame(previous.Spec, wanted);
   const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
-  const { PreviousSpec: _, UpdateStatus: __, JobStatus, ...kept } = previous;
+  const { PreviousSpec: _, UpdateStatus: __, JobStatus: ___, ...kept } = previous;
   const { endpoint, grown } = allocateService(state, {
     ID: previous.ID,
     Spec: wanted,
@@ -70,7 +73,7 @@ export function writeService(
     ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
     SpecVersion,
     Endpoint: endpoint,
-    ...jobStatus(wanted, (JobStatus?.JobIteration?.Index ?? 0) + 1, options.now),
+    ...jobStatus(previous, wanted, options.now),
     ...(options.isRollback === true && !isJob(wanted)
       ? {
           UpdateStatus: {
@@ -84,10 +87,19 @@ export function writeService(
   return serviceWrite(state, service, grown);
 }
 
-/** Each write of a job's spec is another execution of it. */
-function jobStatus(spec: ServiceSpec, Index: number, now: number): Pick<Service, "JobStatus"> {
+/** Each write of a job's spec is another execution of it, unless it has a schedule. */
+function jobStatus(
+  previous: Service | undefined,
+  spec: ServiceSpec,
+  now: number,
+): Pick<Service, "JobStatus"> {
   if (!isJob(spec)) return {};
-  return { JobStatus: { JobIteration: { Index }, LastExecution: timestamp(now) } };
+  if (spec.Schedule !== undefined)
+    return { JobStatus: statusOfScheduled(previous, spec.Schedule, now) };
+  const before = previous?.JobStatus?.JobIteration?.Index ?? -1;
+  return {
+    JobStatus: { JobIteration: { Index: before + 1 }, LastExecution: timestamp(now), Runs: [] },
+  };
 }
 
 function createService(
@@ -103,7 +115,7 @@ function createService(
     Spec: spec,
     SpecVersion: 1,
     Endpoint: endpoint,
-    ...jobStatus(spec, 0, now),
+    ...jobStatus(undefined, spec, now),
   };
   return serviceWrite(state, service, grown);
 }

@@ -205,6 +205,31 @@ const rows: readonly {
     }),
   },
   {
+    name: "a schedule",
+    flags: [
+      "--mode=replicated-job",
+      "--schedule=0 6 * * 1-5",
+      "--schedule-zone=Europe/Berlin",
+      "--schedule-concurrency=allow",
+      "--schedule-deadline=5m",
+      "--schedule-history=3",
+      "web",
+    ],
+    body: body(
+      {},
+      {
+        Mode: { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 1 } },
+        Schedule: {
+          Cron: "0 6 * * 1-5",
+          TimeZone: "Europe/Berlin",
+          Concurrency: "allow",
+          Deadline: 300e9,
+          History: 3,
+        },
+      },
+    ),
+  },
+  {
     name: "updates, written whole as soon as one flag is given",
     flags: [
       "--update-delay",

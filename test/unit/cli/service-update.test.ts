@@ -66,6 +66,25 @@ test("rebalancing is turned on, set and turned off again", async () => {
   assert.deepEqual(body, { ...spec, Rebalance: {} });
 });
 
+test("a schedule is changed in part, and taken away with an empty one", async () => {
+  const Schedule = { Cron: "@daily", TimeZone: "Europe/Berlin" };
+  const job = { ...spec, Mode: { ReplicatedJob: {} }, Schedule };
+  const before = {
+    ...answers,
+    "GET /services/web": { ID: "s1", Version: { Index: 12 }, Spec: job },
+  };
+  for (const [flag, wanted] of [
+    ["--schedule=@hourly", { ...Schedule, Cron: "@hourly" }],
+    ["--schedule=", {}],
+  ] as const) {
+    const { asked } = await runCommand(["service", "update", "-d", flag, "web"], before);
+    const body = asked.find((each) => each.path === "/services/s1/update")?.body;
+    assert.deepEqual(body, { ...job, Schedule: wanted });
+  }
+  const { err } = await runCommand(["service", "update", "--schedule-history=3", "web"], answers);
+  assert.match(err, /need --schedule/);
+});
+
 test("lists are added to, replaced in and removed from", async () => {
   const {
     TaskTemplate: task,

@@ -12,6 +12,7 @@ import {
   specOf,
 } from "../../../../manager/plan/tasks.ts";
 import type { Task } from "../../../../proto/gen/types.ts";
+import { generator } from "./dice.ts";
 import { Sim, second } from "./sim.ts";
 
 const seedsPerRun = 40;
@@ -35,17 +36,6 @@ for (const seed of seeds) {
     for (let n = 0; n < eventsPerSeed; n++) world.event();
     world.heal();
   });
-}
-
-/** mulberry32 */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 class Chaos {

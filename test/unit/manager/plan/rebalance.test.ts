@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hasEnded } from "../../../../manager/plan/tasks.ts";
 import type { Task } from "../../../../proto/gen/types.ts";
+import { dice } from "./dice.ts";
 import { Sim, second } from "./sim.ts";
 
 function spec(replicas: number, extra: object = {}, placement: object = {}): object {
@@ -195,17 +196,6 @@ test("only replicated services that spread can be rebalanced; an update that lea
   const packed = spec(1, {}, { Preferences: [{ Binpack: {} }] });
   assert.throws(() => sim.service("no", packed), /binpack/);
 });
-
-/** mulberry32 */
-function dice(seed: number): (sides: number) => number {
-  let state = seed >>> 0;
-  return (sides) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % sides;
-  };
-}
 
 const firstSeed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
 for (let seed = firstSeed; seed < firstSeed + 20; seed++)
