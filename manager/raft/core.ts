@@ -5,9 +5,16 @@
 
 import { unreachable as never } from "../../proto/kit/assert.ts";
 import type { MembersChange } from "./configuration.ts";
-import { campaign, count, onRequestPreVote, onRequestVote, onVoteReply } from "./election.ts";
+import {
+  askAgain,
+  campaign,
+  count,
+  onRequestPreVote,
+  onRequestVote,
+  onVoteReply,
+} from "./election.ts";
 import { onAppendEntries, onHeartbeat, onInstallSnapshot } from "./follower.ts";
-import { transfer } from "./handover.ts";
+import { abdicate, transfer } from "./handover.ts";
 import { advanceCommit, onFollowerReply, snapshotSent, tickLeader, unreachable } from "./leader.ts";
 import type {
   Accepted,
@@ -60,6 +67,7 @@ export class RaftCore {
     else {
       raft.elapsed += 1;
       if (raft.elapsed >= raft.timeout) campaign(raft, false);
+      else askAgain(raft);
     }
   }
 
@@ -92,6 +100,14 @@ export class RaftCore {
   /** Hands leadership to a voter once it has everything; given up after electionTicks. Proposals are refused meanwhile. */
   transfer(to: string): Accepted | Refused {
     return transfer(this.#raft, to);
+  }
+
+  /**
+   * This member must not lead any more: the best voter that answers gets what it lacks and TimeoutNow, and if it does not stand
+   * within three heartbeats, the next. Says whom it asks first; null: this is no leader, or nobody answers. Else as `transfer`.
+   */
+  abdicate(): string | null {
+    return abdicate(this.#raft);
   }
 
   /** Asks for a linearizable read; `id` comes back in readsReady or readsFailed and is used once. */

@@ -3,13 +3,14 @@
 import { isVoter, tally } from "./configuration.ts";
 import { matchFollowers } from "./members.ts";
 import type {
+  Message,
   RequestPreVote,
   RequestPreVoteReply,
   RequestVote,
   RequestVoteReply,
 } from "./messages.ts";
 import { appendOwn } from "./proposals.ts";
-import type { Leadership, RaftState } from "./state.ts";
+import type { Candidacy, Leadership, RaftState } from "./state.ts";
 import { becomeFollower, keepsFaith, setLeader } from "./terms.ts";
 
 export function campaign(raft: RaftState, transfer: boolean): void {
@@ -39,17 +40,7 @@ function becomePrecandidate(raft: RaftState): void {
   raft.role = { kind: "precandidate", votes: new Map([[raft.id, true]]), transfer: false };
   setLeader(raft, null);
   raft.drawTimeout();
-  const { index: lastIndex, term: lastTerm } = raft.log.last;
-  for (const to of raft.otherVoters)
-    raft.sendNow.push({
-      kind: "RequestPreVote",
-      from: raft.id,
-      to,
-      term: raft.term + 1,
-      lastIndex,
-      lastTerm,
-      transfer: false,
-    });
+  raft.sendNow.push(...requests(raft, raft.role));
   count(raft);
 }
 
@@ -60,10 +51,30 @@ function becomeCandidate(raft: RaftState, transfer: boolean): void {
   raft.vote = raft.id;
   setLeader(raft, null);
   raft.drawTimeout();
-  raft.sendAfterPersist = [];
+  raft.sendAfterPersist = requests(raft, raft.role);
+}
+
+/** A request or its answer may have been lost (paper §5.1): who has not answered is asked with each heartbeat that would be due. */
+export function askAgain(raft: RaftState): void {
+  const { role, elapsed } = raft;
+  if (role.kind !== "precandidate" && role.kind !== "candidate") return;
+  // Before the own vote is durable nobody was asked.
+  if (!role.votes.has(raft.id) || elapsed % raft.limits.heartbeatTicks !== 0) return;
+  raft.sendNow.push(...requests(raft, role));
+}
+
+/** To the voters that have not answered. */
+function requests(raft: RaftState, role: Candidacy): Message[] {
   const { index: lastIndex, term: lastTerm } = raft.log.last;
-  for (const to of raft.otherVoters)
-    raft.sendLater({ kind: "RequestVote", to, lastIndex, lastTerm, transfer });
+  const { id: from, term } = raft;
+  const { kind, transfer, votes } = role;
+  return raft.otherVoters
+    .filter((to) => !votes.has(to))
+    .map((to) =>
+      kind === "precandidate"
+        ? { kind: "RequestPreVote", from, to, term: term + 1, lastIndex, lastTerm, transfer }
+        : { kind: "RequestVote", from, to, term, lastIndex, lastTerm, transfer },
+    );
 }
 
 export function onRequestPreVote(raft: RaftState, message: RequestPreVote): void {

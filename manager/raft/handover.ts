@@ -7,36 +7,68 @@ import { sendAppend } from "./replication.ts";
 import type { Leadership, RaftState } from "./state.ts";
 import { becomeFollower } from "./terms.ts";
 
+/** Who was asked is given so many heartbeats to stand before another one is, where anyone will do. */
+const heartbeatsToStand = 3;
+
 export function transfer(raft: RaftState, to: string): Accepted | Refused {
   const role = raft.role;
   if (role.kind !== "leader") return raft.refuseWithoutLeadership();
   if (to === raft.id) return refuse("invalid", `${to} is the leader already`);
-  const progress = role.followers.get(to);
-  if (progress === undefined || !isVoter(raft.configuration, to))
+  if (!role.followers.has(to) || !isVoter(raft.configuration, to))
     return refuse("invalid", `${to} is not a voter`);
   if (role.transfer?.to === to) return { ok: true };
   if (role.transfer !== null)
     return refuse("transferring", `leadership is being handed to ${role.transfer.to}`);
-  role.transfer = { to, ticks: 0 };
+  role.transfer = { to, ticks: 0, asked: null };
   failReads(raft, role, "leadership is being handed over");
+  urge(raft, role, to);
+  return { ok: true };
+}
+
+/** Says whom it asks first. Null: this is no leader, or nobody answers. */
+export function abdicate(raft: RaftState): string | null {
+  const role = raft.role;
+  if (role.kind !== "leader") return null;
+  const to = role.transfer?.to ?? bestVoter(raft, role);
+  if (to === null || !transfer(raft, to).ok) return null;
+  role.transfer = { to, ticks: 0, asked: [to] };
+  return to;
+}
+
+/** What was lost on its way is sent again; given up after electionTicks. */
+export function tickTransfer(raft: RaftState, role: Leadership): void {
+  const before = role.transfer;
+  if (before === null) return;
+  const { electionTicks, heartbeatTicks } = raft.limits;
+  const ticks = before.ticks + 1;
+  role.transfer = ticks >= electionTicks ? null : { ...before, ticks };
+  if (role.transfer === null || ticks % heartbeatTicks !== 0) return;
+  if (before.asked !== null && ticks % (heartbeatTicks * heartbeatsToStand) === 0) {
+    const other = bestVoter(raft, role, before.asked);
+    const to = other ?? bestVoter(raft, role) ?? before.to;
+    role.transfer = { to, ticks, asked: other === null ? [to] : [...before.asked, to] };
+  }
+  urge(raft, role, role.transfer.to);
+}
+
+/** Who has everything is told to stand, else what it lacks. */
+function urge(raft: RaftState, role: Leadership, to: string): void {
+  const progress = role.followers.get(to);
+  if (progress === undefined) return;
   if (progress.match === raft.log.last.index) raft.send({ kind: "TimeoutNow", to });
   else {
     progress.resume();
     sendAppend(raft, to, progress, true);
   }
-  return { ok: true };
 }
 
-/** The disk does not answer: hand over to whoever has the whole log, and after one more timeout just step down. */
+/** The disk does not answer: another has to lead, and after one more timeout this one just steps down. */
 export function shedStalled(raft: RaftState, role: Leadership): boolean {
   if ((raft.inFlight?.ticks ?? 0) >= 2 * raft.limits.electionTicks) {
     becomeFollower(raft, raft.term, null);
     return false;
   }
-  if (role.transfer === null) {
-    const best = bestVoter(raft, role);
-    if (best !== null) transfer(raft, best);
-  }
+  if (role.transfer === null) abdicate(raft);
   return true;
 }
 
@@ -44,8 +76,14 @@ export function isStalled(raft: RaftState): boolean {
   return (raft.inFlight?.ticks ?? 0) >= raft.limits.electionTicks;
 }
 
-export function bestVoter(raft: RaftState, role: Leadership): string | null {
+/** The voter that answers and has most of the log; none of those but. */
+export function bestVoter(
+  raft: RaftState,
+  role: Leadership,
+  but: readonly string[] = [],
+): string | null {
   const candidates = raft.otherVoters
+    .filter((id) => !but.includes(id))
     .map((id) => ({ id, progress: role.followers.get(id) }))
     .filter(({ progress }) => raft.isActive(progress))
     .sort((a, b) => (b.progress?.match ?? 0) - (a.progress?.match ?? 0));

@@ -2,7 +2,7 @@
 
 import { assertThat } from "../../proto/kit/assert.ts";
 import { isJoint, isVoter, left, quorumValue } from "./configuration.ts";
-import { bestVoter, isStalled, shedStalled } from "./handover.ts";
+import { bestVoter, isStalled, shedStalled, tickTransfer } from "./handover.ts";
 import type { AppendEntriesReply, HeartbeatReply, InstallSnapshotReply } from "./messages.ts";
 import type { Progress } from "./progress.ts";
 import { appendOwn } from "./proposals.ts";
@@ -19,10 +19,7 @@ export function tickLeader(raft: RaftState, role: Leadership): void {
     progress.mode.ticks += 1;
     if (progress.mode.ticks > raft.limits.snapshotTicksMax) progress.probe(progress.match + 1);
   }
-  if (role.transfer !== null) {
-    role.transfer.ticks += 1;
-    if (role.transfer.ticks >= raft.limits.electionTicks) role.transfer = null;
-  }
+  tickTransfer(raft, role);
   if (raft.limits.checkQuorum && !hearsQuorum(raft, role)) {
     becomeFollower(raft, raft.term, null);
     return;

@@ -410,9 +410,9 @@ class RaftNode implements Raft {
   /** The disk failed: nothing more is written or promised, but a leader may still ask another to take over. */
   async #leave(error: unknown): Promise<void> {
     if (this.#ending.isNear) return;
-    const to = bestVoter(this.#core.status());
-    const isLeader = this.#role.role === "leader" && !(error instanceof AssertionError);
-    if (isLeader && to !== null && this.#core.transfer(to).ok) {
+    // Where a rule was broken, what this member says is not to be relied on.
+    const to = error instanceof AssertionError ? null : this.#core.abdicate();
+    if (to !== null) {
       const { message } = this.#ending.foresee(error);
       this.#options.log.warn({ to, error: message }, "handing leadership over");
       this.#wake();

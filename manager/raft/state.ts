@@ -47,16 +47,19 @@ export interface Leadership {
   heartbeatElapsed: number;
   sequence: number;
   reads: PendingRead[];
-  transfer: { readonly to: string; ticks: number } | null;
+  /** `asked`: who was told to stand, where anyone will do who does; null where only `to` shall. */
+  transfer: {
+    readonly to: string;
+    readonly ticks: number;
+    readonly asked: readonly string[] | null;
+  } | null;
 }
-export type Role =
-  | { readonly kind: "follower" }
-  | {
-      readonly kind: "precandidate" | "candidate";
-      readonly votes: Map<string, boolean>;
-      readonly transfer: boolean;
-    }
-  | Leadership;
+export interface Candidacy {
+  readonly kind: "precandidate" | "candidate";
+  readonly votes: Map<string, boolean>;
+  readonly transfer: boolean;
+}
+export type Role = { readonly kind: "follower" } | Candidacy | Leadership;
 
 export interface InFlight {
   readonly sequence: number;

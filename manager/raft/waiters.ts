@@ -1,6 +1,7 @@
 // Who waits for what: proposals until their entry is applied, reads until they are confirmed and applied.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { Aborts } from "./aborts.ts";
 import type { Entry, Outputs, Proposed, Refused } from "./messages.ts";
 import type { Applied } from "./types.ts";
 
@@ -16,6 +17,7 @@ export class Waiters {
   readonly #reads = new Map<string, Waiter<void>>();
   /** Confirmed reads, which wait until their index is applied. */
   #confirmed: (Waiter<void> & { readonly index: number })[] = [];
+  readonly #aborts = new Aborts();
 
   get proposals(): number {
     return this.#proposals.size;
@@ -23,7 +25,7 @@ export class Waiters {
 
   /** Resolves when the entry is applied; `unknown_outcome` when leadership is lost or the signal aborts before. */
   proposal({ index, term }: Proposed, signal: AbortSignal): Promise<Applied> {
-    return waitFor<Applied>(
+    return this.#waitFor<Applied>(
       (waiter) => this.#proposals.set(index, { ...waiter, term }),
       () => this.#proposals.delete(index),
       new SwarmError("unknown_outcome", "the wait for the write was given up; it may still happen"),
@@ -33,7 +35,7 @@ export class Waiters {
 
   /** Resolves when the read of that id may be answered. */
   read(id: string, signal: AbortSignal): Promise<void> {
-    return waitFor<void>(
+    return this.#waitFor<void>(
       (waiter) => this.#reads.set(id, waiter),
       () => this.#reads.delete(id),
       new SwarmError("cancelled", "the read was given up"),
@@ -50,7 +52,7 @@ export class Waiters {
       waiter.reject(new SwarmError("unknown_outcome", "another leader took over during the write"));
   }
 
-  settleReads({ readsReady, readsFailed }: Outputs, applied: number): void {
+  settleReads({ readsReady, readsFailed }: Pick<Outputs, "readsReady" | "readsFailed">, applied: number): void {
     for (const { id, index } of readsReady) {
       const waiter = this.#reads.get(id);
       this.#reads.delete(id);
@@ -86,6 +88,32 @@ export class Waiters {
     this.#confirmed = [];
     for (const read of reads) read.reject(error);
   }
+
+  /** A promise that `start` settles through the waiter; when the signal aborts first, `forget` undoes `start`. */
+  #waitFor<T>(
+    start: (waiter: Waiter<T>) => void,
+    forget: () => void,
+    abandoned: SwarmError,
+    signal: AbortSignal,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const settled = {
+        resolve: (value: T) => {
+          callOff();
+          resolve(value);
+        },
+        reject: (error: unknown) => {
+          callOff();
+          reject(error);
+        },
+      };
+      start(settled);
+      const callOff = this.#aborts.watch(signal, () => {
+        forget();
+        reject(abandoned);
+      });
+    });
+  }
 }
 
 /** The core's refusal in the words of the other rooms. */
@@ -103,31 +131,4 @@ export function refusal(refused: Refused): SwarmError {
     case "invalid":
       return new SwarmError("invalid", refused.reason);
   }
-}
-
-/** A promise that `start` settles through the waiter; when the signal aborts first, `forget` undoes `start`. */
-function waitFor<T>(
-  start: (waiter: Waiter<T>) => void,
-  forget: () => void,
-  abandoned: SwarmError,
-  signal: AbortSignal,
-): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => {
-      forget();
-      reject(abandoned);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    const stop = () => signal.removeEventListener("abort", onAbort);
-    start({
-      resolve: (value) => {
-        stop();
-        resolve(value);
-      },
-      reject: (error) => {
-        stop();
-        reject(error);
-      },
-    });
-  });
 }

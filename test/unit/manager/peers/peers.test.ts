@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
-import { setMaxListeners } from "node:events";
 import { test } from "node:test";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
 import { clusterId, signal, Trio, until } from "./trio.ts";
 
-setMaxListeners(0, signal);
 const ids = ["a", "b", "c"];
 
 async function write(trio: Trio, id: string, from: number, through: number): Promise<string[]> {

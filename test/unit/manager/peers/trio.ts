@@ -210,8 +210,12 @@ export class Trio {
     return this.#ports.get(id) ?? 0;
   }
 
-  cut(id: string): void {
-    for (const [name, link] of this.#links) if (name.split(">").includes(id)) link.cut();
+  /** From everyone, or from that one only. */
+  cut(id: string, from?: string): void {
+    for (const [name, link] of this.#links) {
+      const ends = name.split(">");
+      if (ends.includes(id) && (from === undefined || ends.includes(from))) link.cut();
+    }
   }
 
   heal(id: string): void {

@@ -276,3 +276,29 @@ test("a learner takes the log but never campaigns, and votes when asked", () => 
   cluster.pump("l");
   assert.ok(cluster.wire.some((m) => m.kind === "RequestVoteReply" && m.granted));
 });
+
+// ── losses ──
+
+for (const preVote of [true, false])
+  for (const kind of ["RequestVote", "RequestVoteReply", "RequestPreVote", "RequestPreVoteReply"])
+    test(`a ${kind} that is lost costs a heartbeat, not an election${preVote ? "" : ", without pre-vote"}`, () => {
+      const cluster = new Cluster(three, { preVote });
+      let lost = 0;
+      cluster.loses = (message) => message.kind === kind && lost++ < 2;
+      cluster.core("a").campaign();
+      cluster.run(() => cluster.leader() === "a", 1);
+      assert.equal(status(cluster, "a").term, 1);
+    });
+
+test("votes are asked for again only once the own one is durable, and not from who has answered", () => {
+  const cluster = new Cluster(["a", "b", "c", "d", "e"], { preVote: false, slowDisk: true });
+  cluster.core("a").campaign();
+  cluster.tick("a");
+  assert.deepEqual(cluster.wire, []);
+  cluster.finishWrite("a");
+  const asked = () => cluster.wire.splice(0).map(({ to }) => to);
+  assert.deepEqual(asked(), ["b", "c", "d", "e"]);
+  cluster.core("a").step({ kind: "RequestVoteReply", from: "b", to: "a", term: 1, granted: true });
+  cluster.tick("a");
+  assert.deepEqual(asked(), ["c", "d", "e"]);
+});

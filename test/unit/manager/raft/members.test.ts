@@ -149,6 +149,46 @@ test("a transfer to one that does not answer is given up after an election timeo
   assert.ok(cluster.propose("a", "x"));
 });
 
+test("a TimeoutNow that is lost is sent again", () => {
+  const cluster = elected(three);
+  let lost = 0;
+  cluster.loses = ({ kind }) => kind === "TimeoutNow" && lost++ < 2;
+  assert.ok(cluster.core("a").transfer("b").ok);
+  cluster.run(() => cluster.leader() === "b", 3);
+  assert.equal(lost, 3);
+});
+
+test("who must not lead any more asks the best first, then the others, and is obeyed by the first that hears it", () => {
+  const cluster = elected(three);
+  const heal = cluster.isolate("c");
+  cluster.propose("a", "x");
+  cluster.settle();
+  heal();
+  cluster.loses = ({ kind, to }) => kind === "TimeoutNow" && to === "b";
+  assert.equal(cluster.core("b").abdicate(), null, "b does not lead");
+  assert.equal(cluster.core("a").abdicate(), "b");
+  const refused = cluster.core("a").transfer("c");
+  assert.equal(refused.ok ? "" : refused.code, "transferring");
+  // Three heartbeats for b; c is given what it lacks.
+  cluster.run(() => cluster.leader() === "c", 5);
+  assert.deepEqual(cluster.at("c").state, ["x"]);
+});
+
+test("who must not lead any more asks nobody twice before all; it leads on where none stands", () => {
+  const cluster = elected(["a", "b", "c", "d", "e"]);
+  const asked: string[] = [];
+  cluster.loses = ({ kind, to }) => {
+    if (kind === "TimeoutNow") asked.push(to);
+    return kind === "TimeoutNow";
+  };
+  cluster.core("a").abdicate();
+  cluster.pass(5);
+  assert.deepEqual([...new Set(asked)], ["b", "c"]);
+  cluster.pass(1);
+  assert.equal(status(cluster, "a").transferTarget, null);
+  assert.ok(cluster.propose("a", "x"));
+});
+
 test("a transfer to itself, a learner or a stranger is refused", () => {
   const cluster = elected(three, { learners: ["l"] });
   for (const to of ["a", "l", "x"]) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once, setMaxListeners } from "node:events";
+import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +15,6 @@ import { realWorld } from "../../../../proto/kit/world.ts";
 import { SerialMachine } from "./machine.ts";
 
 const { signal } = new AbortController();
-setMaxListeners(0, signal);
 
 const opened = new WeakMap<TestContext, Raft[]>();
 
