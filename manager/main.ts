@@ -32,6 +32,7 @@ import {
   writeMember,
 } from "./member.ts";
 import { ingressSpec, newNetwork } from "./plan/write.ts";
+import { takePrecedence } from "./precedence.ts";
 import { type RecoverOptions, refound, restore } from "./recover.ts";
 import type { Change } from "./store/types.ts";
 
@@ -42,6 +43,7 @@ const listenDefault = "0.0.0.0:2377";
 /** Until the signal aborts. Rejects when this manager can not go on (a damaged log, a failing disk): start it again. */
 export async function runManager(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   const log = openLog("manager", config["log-level"]);
+  await takePrecedence(log);
   const expiryNsMin = config["swarm-cert-expiry-min"] * 1_000_000_000;
   const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
   const manager = new Manager(config["data-root"], expiryNsMin, heldBy(keeper), log);

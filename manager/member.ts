@@ -28,7 +28,7 @@ import { followLock, type Locks, readyKeys } from "./lock.ts";
 import { OwnIdentity } from "./own-identity.ts";
 import { Peers } from "./peers/peers.ts";
 import { ClusterPort } from "./port.ts";
-import { openRaft } from "./raft/node.ts";
+import { openRaft } from "./raft/open.ts";
 import type { Configuration, Raft } from "./raft/types.ts";
 import { openStore } from "./store/store.ts";
 import type { Store } from "./store/types.ts";

@@ -19,55 +19,16 @@ import { Ending } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
 import type { Configuration, InstallSnapshot, Message, Outputs, Persist } from "./messages.ts";
 import { nobody } from "./nobody.ts";
-import { type RaftLimits, type RaftOptions, raftLimits } from "./options.ts";
+import type { RaftLimits, RaftOptions } from "./options.ts";
 import { Requests } from "./requests.ts";
-import { openStorage, type Storage } from "./storage.ts";
+import type { Storage } from "./storage.ts";
 import { Ticker } from "./ticker.ts";
 import { Turns } from "./turns.ts";
 import type { Applied, Raft, RaftStatus, Transport } from "./types.ts";
 import { Waiters } from "./waiters.ts";
 import { Writer } from "./writer.ts";
 
-export type { RaftLimits, RaftOptions } from "./options.ts";
-
-/**
- * Opens what is on disk, restores the state machine from the newest snapshot and starts taking part. Entries behind the
- * snapshot are applied afterwards: `read` waits until everything acknowledged before is there. Rejects when the log is damaged or
- * another's.
- */
-export async function openRaft(options: RaftOptions): Promise<Raft> {
-  const limits = { ...raftLimits, ...options.limits };
-  const storage = await openStorage({
-    directory: options.directory,
-    clusterId: options.clusterId,
-    nodeId: options.id,
-    epoch: options.epoch ?? 1,
-    segmentBytes: limits.segmentBytes,
-    bootstrap: options.bootstrap,
-    keys: options.keys ?? null,
-    log: options.log,
-  });
-  return await startRaft(options, storage);
-}
-
-/** The same on storage that is open already, which is closed with it. */
-export async function startRaft(options: RaftOptions, storage: Storage): Promise<Raft> {
-  const limits = {
-    ...raftLimits,
-    ...options.limits,
-    core: { ...coreLimits, ...raftLimits.core, ...options.limits?.core },
-  };
-  try {
-    if (storage.snapshot !== null)
-      options.stateMachine.restore(storage.snapshot.mark.index, storage.snapshot.pieces);
-    return new RaftNode(options, limits, storage);
-  } catch (error) {
-    await storage.wal.close();
-    throw error;
-  }
-}
-
-class RaftNode implements Raft {
+export class RaftNode implements Raft {
   readonly #options: RaftOptions;
   readonly #limits: RaftLimits;
   readonly #electionMs: number;

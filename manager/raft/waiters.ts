@@ -52,7 +52,10 @@ export class Waiters {
       waiter.reject(new SwarmError("unknown_outcome", "another leader took over during the write"));
   }
 
-  settleReads({ readsReady, readsFailed }: Pick<Outputs, "readsReady" | "readsFailed">, applied: number): void {
+  settleReads(
+    { readsReady, readsFailed }: Pick<Outputs, "readsReady" | "readsFailed">,
+    applied: number,
+  ): void {
     for (const { id, index } of readsReady) {
       const waiter = this.#reads.get(id);
       this.#reads.delete(id);

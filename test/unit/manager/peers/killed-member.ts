@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import grpc from "@grpc/grpc-js";
 import { Peers } from "../../../../manager/peers/peers.ts";
-import { openRaft } from "../../../../manager/raft/node.ts";
+import { openRaft } from "../../../../manager/raft/open.ts";
 import { asSwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";

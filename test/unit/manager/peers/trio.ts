@@ -8,7 +8,7 @@ import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
 import { createRoot, signNode } from "../../../../manager/identity/ca.ts";
 import { Peers } from "../../../../manager/peers/peers.ts";
-import { type RaftLimits, startRaft } from "../../../../manager/raft/node.ts";
+import { type RaftLimits, startRaft } from "../../../../manager/raft/open.ts";
 import { type Log, openStorage } from "../../../../manager/raft/storage.ts";
 import type { Raft } from "../../../../manager/raft/types.ts";
 import type { SwarmError } from "../../../../proto/kit/errors.ts";

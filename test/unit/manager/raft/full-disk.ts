@@ -3,7 +3,7 @@
 
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { openRaft } from "../../../../manager/raft/node.ts";
+import { openRaft } from "../../../../manager/raft/open.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { openRaft, type RaftLimits } from "../../../../manager/raft/node.ts";
+import { openRaft, type RaftLimits } from "../../../../manager/raft/open.ts";
 import type { Raft } from "../../../../manager/raft/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";

@@ -2,7 +2,7 @@
 // (a pipe that is full would keep notes in memory, where SIGKILL finds them) and on its output (for the killer to count).
 
 import { openSync, writeSync } from "node:fs";
-import { openRaft } from "../../../../manager/raft/node.ts";
+import { openRaft } from "../../../../manager/raft/open.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
 import { SerialMachine } from "./machine.ts";
