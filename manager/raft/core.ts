@@ -103,8 +103,8 @@ export class RaftCore {
   }
 
   /**
-   * This member must not lead any more: the best voter that answers gets what it lacks and TimeoutNow, and if it does not stand
-   * within three heartbeats, the next. Says whom it asks first; null: this is no leader, or nobody answers. Else as `transfer`.
+   * This member must not lead any more: the best voter that answers gets what it lacks and TimeoutNow, and if it falls silent, the
+   * next. Says whom it asks first; null: this is no leader, or nobody answers. Else as `transfer`.
    */
   abdicate(): string | null {
     return abdicate(this.#raft);

@@ -4,11 +4,8 @@ import { isVoter } from "./configuration.ts";
 import { type Accepted, type Refused, refuse } from "./messages.ts";
 import { failReads } from "./reads.ts";
 import { sendAppend } from "./replication.ts";
-import type { Leadership, RaftState } from "./state.ts";
+import type { Leadership, RaftState, Transfer } from "./state.ts";
 import { becomeFollower } from "./terms.ts";
-
-/** Who was asked is given so many heartbeats to stand before another one is, where anyone will do. */
-const heartbeatsToStand = 3;
 
 export function transfer(raft: RaftState, to: string): Accepted | Refused {
   const role = raft.role;
@@ -19,7 +16,7 @@ export function transfer(raft: RaftState, to: string): Accepted | Refused {
   if (role.transfer?.to === to) return { ok: true };
   if (role.transfer !== null)
     return refuse("transferring", `leadership is being handed to ${role.transfer.to}`);
-  role.transfer = { to, ticks: 0, asked: null };
+  role.transfer = { to, ticks: 0, since: 0, anyone: false };
   failReads(raft, role, "leadership is being handed over");
   urge(raft, role, to);
   return { ok: true };
@@ -31,7 +28,7 @@ export function abdicate(raft: RaftState): string | null {
   if (role.kind !== "leader") return null;
   const to = role.transfer?.to ?? bestVoter(raft, role);
   if (to === null || !transfer(raft, to).ok) return null;
-  role.transfer = { to, ticks: 0, asked: [to] };
+  role.transfer = { to, ticks: 0, since: 0, anyone: true };
   return to;
 }
 
@@ -40,15 +37,20 @@ export function tickTransfer(raft: RaftState, role: Leadership): void {
   const before = role.transfer;
   if (before === null) return;
   const { electionTicks, heartbeatTicks } = raft.limits;
-  const ticks = before.ticks + 1;
-  role.transfer = ticks >= electionTicks ? null : { ...before, ticks };
-  if (role.transfer === null || ticks % heartbeatTicks !== 0) return;
-  if (before.asked !== null && ticks % (heartbeatTicks * heartbeatsToStand) === 0) {
-    const other = bestVoter(raft, role, before.asked);
-    const to = other ?? bestVoter(raft, role) ?? before.to;
-    role.transfer = { to, ticks, asked: other === null ? [to] : [...before.asked, to] };
+  const transfer = { ...before, ticks: before.ticks + 1 };
+  role.transfer = transfer.ticks >= electionTicks ? null : transfer;
+  if (role.transfer === null || transfer.ticks % heartbeatTicks !== 0) return;
+  if (transfer.anyone && isLost(raft, role, transfer)) {
+    const to = bestVoter(raft, role, transfer.to) ?? transfer.to;
+    role.transfer = { ...transfer, to, since: transfer.ticks };
   }
   urge(raft, role, role.transfer.to);
+}
+
+/** Not before it was silent for half of the time there is: two who stand at once share the votes. */
+function isLost(raft: RaftState, role: Leadership, { to, ticks, since }: Transfer): boolean {
+  const silent = role.followers.get(to)?.silentTicks ?? Number.POSITIVE_INFINITY;
+  return Math.min(ticks - since, silent) >= raft.limits.electionTicks / 2;
 }
 
 /** Who has everything is told to stand, else what it lacks. */
@@ -76,14 +78,10 @@ export function isStalled(raft: RaftState): boolean {
   return (raft.inFlight?.ticks ?? 0) >= raft.limits.electionTicks;
 }
 
-/** The voter that answers and has most of the log; none of those but. */
-export function bestVoter(
-  raft: RaftState,
-  role: Leadership,
-  but: readonly string[] = [],
-): string | null {
+/** The voter that answers and has most of the log, other than that one. */
+export function bestVoter(raft: RaftState, role: Leadership, but = ""): string | null {
   const candidates = raft.otherVoters
-    .filter((id) => !but.includes(id))
+    .filter((id) => id !== but)
     .map((id) => ({ id, progress: role.followers.get(id) }))
     .filter(({ progress }) => raft.isActive(progress))
     .sort((a, b) => (b.progress?.match ?? 0) - (a.progress?.match ?? 0));

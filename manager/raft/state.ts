@@ -41,18 +41,22 @@ export interface PendingRead {
   sequence: number | null;
   index: number;
 }
+export interface Transfer {
+  readonly to: string;
+  /** Since it began. */
+  readonly ticks: number;
+  /** When `to` was asked, in those ticks. */
+  readonly since: number;
+  /** Another will do as well. */
+  readonly anyone: boolean;
+}
 export interface Leadership {
   readonly kind: "leader";
   readonly followers: Map<string, Progress>;
   heartbeatElapsed: number;
   sequence: number;
   reads: PendingRead[];
-  /** `asked`: who was told to stand, where anyone will do who does; null where only `to` shall. */
-  transfer: {
-    readonly to: string;
-    readonly ticks: number;
-    readonly asked: readonly string[] | null;
-  } | null;
+  transfer: Transfer | null;
 }
 export interface Candidacy {
   readonly kind: "precandidate" | "candidate";
