@@ -39,6 +39,12 @@ export const mutants: readonly Mutant[] = [
     becomes: 'raft.send({ kind: "RequestVoteReply", to: message.from, granted });',
   },
   {
+    name: "vote-asked-early",
+    what: "votes are asked for again before the candidate's own is durable",
+    text: "if (!role.votes.has(raft.id) || elapsed % raft.limits.heartbeatTicks !== 0) return;",
+    becomes: "if (elapsed % raft.limits.heartbeatTicks !== 0) return;",
+  },
+  {
     name: "vote-twice",
     what: "a member votes for everyone who asks",
     text: "const isFree = raft.vote === null && raft.leader === null;",
