@@ -1,7 +1,7 @@
 // Who waits for what: proposals until their entry is applied, reads until they are confirmed and applied.
 
+import { Aborts } from "../../proto/kit/aborts.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { Aborts } from "./aborts.ts";
 import type { Entry, Outputs, Proposed, Refused } from "./messages.ts";
 import type { Applied } from "./types.ts";
 
@@ -111,7 +111,7 @@ export class Waiters {
         },
       };
       start(settled);
-      const callOff = this.#aborts.watch(signal, () => {
+      const callOff = this.#aborts.on(signal, () => {
         forget();
         reject(abandoned);
       });

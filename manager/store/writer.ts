@@ -1,9 +1,9 @@
 // Group commit: at most one batch is in flight, what arrives meanwhile is the next; each transaction stands or falls alone.
 
+import { Aborts } from "../../proto/kit/aborts.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import type { Applied } from "../raft/types.ts";
-import { Aborts } from "./aborts.ts";
 import { type Outcome, stateAfter } from "./apply.ts";
 import type { Change, State } from "./types.ts";
 import { encodeBatch, encodeTransaction, framingBytesMax } from "./wire.ts";

@@ -8,8 +8,12 @@ interface Group {
 export class Aborts {
   readonly #groups = new Map<AbortSignal, Group>();
 
-  /** Calls the action when the signal aborts; the answer ends the waiting. */
+  /** Calls the action when the signal aborts, now if it has; the answer ends the waiting. */
   on(signal: AbortSignal, action: () => void): () => void {
+    if (signal.aborted) {
+      action();
+      return () => {};
+    }
     const group = this.#groups.get(signal) ?? this.#open(signal);
     group.actions.add(action);
     return () => {
