@@ -115,6 +115,7 @@ async function serve(
       membership,
       doctor: new NodeDoctor(network, () => membership.local()),
       control: () => membership.control(),
+      tunnel: (nodeId) => membership.tunnel(nodeId),
       log,
       version,
       dataRoot: config["data-root"],
@@ -128,6 +129,7 @@ async function serve(
       : null,
   );
   scope.defer(() => api.close());
+  membership.serveTunnels((stream) => api.serve(stream));
   log.info({ version, pid: process.pid }, "agent started");
   await Promise.race([untilAborted(signal), membership.broken]);
   log.info({ reason: messageOf(signal.reason) }, "agent stopping");

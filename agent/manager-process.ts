@@ -2,6 +2,7 @@
 
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import type { DaemonConfig } from "../proto/config.ts";
 import type { InitRequest } from "../proto/gen/types.ts";
@@ -9,6 +10,7 @@ import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { World } from "../proto/kit/world.ts";
 import { Client } from "../proto/rpc-client.ts";
+import { tunnelStream } from "../proto/tunnel.ts";
 
 const ownManager = "the manager on this node";
 const startMsMax = 20_000;
@@ -106,6 +108,11 @@ export class ManagerProcess {
       }
       await world.sleep(retryMs, signal);
     }
+  }
+
+  /** A way to another node's API. Errs with `unavailable` where that does not answer. */
+  tunnel(nodeId: string): Duplex {
+    return tunnelStream(nodeId, (said, signal) => this.#local.duplex("Tunnel", said, { signal }));
   }
 
   close(): void {

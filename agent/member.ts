@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import type { DaemonConfig } from "../proto/config.ts";
 import { type NodeIdentity, removeIdentity } from "../proto/identity.ts";
 import type { Log } from "../proto/kit/log.ts";
@@ -46,6 +47,8 @@ export interface MemberHooks {
   readonly certificates: Certificates;
   /** What the managers want this node to be. */
   readonly roleChanged: (role: Role) => void;
+  /** What another node asks of this one's API comes over it. */
+  readonly tunnel: (stream: Duplex) => void;
   /** The loop that runs tasks has broken. */
   readonly broken: (error: unknown) => void;
   /** Aborts when the agent stops. */
@@ -92,6 +95,7 @@ export async function openMember(
   session.onLogs((subscription, signal) =>
     taskLogs({ engine, nodeId: identity.nodeId, log }, subscription, signal),
   );
+  session.onTunnel(hooks.tunnel);
   door = new NodeOverlayDoor({
     attach: (request, signal) => session.attach(request, signal),
     detach: (taskIds, signal) => session.detach(taskIds, signal),

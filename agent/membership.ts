@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { codec } from "../proto/codec.ts";
 import type { InitRequest, Network as NetworkObject } from "../proto/gen/types.ts";
 import {
@@ -146,6 +147,16 @@ export class NodeMembership implements Membership {
     if (role !== "manager") throw new SwarmError("not_manager", onlyWorker);
     return this.#manager.control;
   }
+
+  tunnel(nodeId: string): Duplex {
+    return this.#manager.tunnel(nodeId);
+  }
+
+  /** What other nodes ask of this one's API goes there. */
+  serveTunnels(serve: (stream: Duplex) => void): void {
+    this.#serveTunnel = serve;
+  }
+  #serveTunnel: (stream: Duplex) => void = (stream) => stream.destroy();
 
   async init(request: SwarmInit): Promise<string> {
     if (request.ForceNewCluster && this.#state.kind === "in")
@@ -321,6 +332,7 @@ export class NodeMembership implements Membership {
       certificates: this.#certificates,
       roleChanged: (role) => this.#role.want(role),
       broken: this.#break,
+      tunnel: (stream) => this.#serveTunnel(stream),
       signal: this.#stop.signal,
     });
     this.#state = { kind: "in", member };

@@ -148,12 +148,8 @@ function addQuestions(parent: Parent, open: Open): void {
     .allowUnknownOption()
     .action(async (name: string, options: string[]) => {
       const terminal = open();
-      const query = { ps_args: options.join(" ") };
-      const top = await terminal.client.get<{ Titles: string[]; Processes: string[][] }>(
-        `${pathOf(name)}/top`,
-        { query },
-      );
-      terminal.print(align([top.Titles, ...top.Processes]));
+      const { Titles, Processes } = await processesOf(terminal, name, options);
+      terminal.print(align([Titles, ...Processes]));
     });
   parent
     .command("port")
@@ -196,6 +192,15 @@ function addQuestions(parent: Parent, open: Open): void {
   addStats(parent, open);
 }
 
+/** `options`: those of ps. */
+export function processesOf(
+  terminal: Terminal,
+  name: string,
+  options: readonly string[],
+): Promise<{ readonly Titles: string[]; readonly Processes: readonly string[][] }> {
+  return terminal.client.get(`${pathOf(name)}/top`, { query: { ps_args: options.join(" ") } });
+}
+
 interface Stats {
   readonly name?: string;
   readonly id?: string;
@@ -225,18 +230,23 @@ function addStats(parent: Parent, open: Open): void {
           : (await terminal.client.get<readonly { Id: string }[]>("/containers/json")).map(
               ({ Id }) => Id,
             );
-      const rows = await Promise.all(
-        names.map(async (name) => {
-          const response = await terminal.client.open("GET", `${pathOf(name)}/stats`, {
-            query: { stream: false },
-          });
-          for await (const line of jsonLines(response)) return statsRow(line as Stats);
-          return [];
-        }),
-      );
-      const titles = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"];
-      terminal.print(align([titles, ...rows]));
+      await showStats(terminal, names);
     });
+}
+
+/** Of the containers with these names or ids, once. */
+export async function showStats(terminal: Terminal, names: readonly string[]): Promise<void> {
+  const rows = await Promise.all(
+    names.map(async (name) => {
+      const response = await terminal.client.open("GET", `${pathOf(name)}/stats`, {
+        query: { stream: false },
+      });
+      for await (const line of jsonLines(response)) return statsRow(line as Stats);
+      return [];
+    }),
+  );
+  const titles = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"];
+  terminal.print(align([titles, ...rows]));
 }
 
 function statsRow(stats: Stats): readonly string[] {

@@ -54,6 +54,13 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "service ls": ["service ls", "service ls --filter name=web --format '{{.Name}} {{.Replicas}}'"],
   "service ps": ["service ps web", "service ps --no-trunc --filter desired-state=running web"],
   "service inspect": ["service inspect --pretty web"],
+  "service exec": [
+    "service exec -it web.1 sh",
+    "service exec web.2 cat /etc/hosts",
+    "service exec -u root j8qkxrl3o9zv2n7b5mdt4wq6e ps",
+  ],
+  "service top": ["service top web", "service top web.1 -o pid,args"],
+  "service stats": ["service stats web", "service stats web.1"],
   "service logs": ["service logs -f --tail 20 web"],
   "secret create": [
     "secret create db-password ./password.txt",

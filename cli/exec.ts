@@ -5,7 +5,7 @@ import { converse, terminalSize } from "./conversation.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, environment, UsageError } from "./values.ts";
 
-interface ExecFlags {
+export interface ExecFlags {
   readonly detach?: boolean;
   readonly env?: readonly string[];
   readonly envFile?: readonly string[];
@@ -22,7 +22,16 @@ export function addExecCommand(program: DockerCommand, open: () => Terminal): vo
     .description("Execute a command in a running container")
     .usage("[OPTIONS] CONTAINER COMMAND [ARG...]")
     .argument("<container>")
-    .argument("<command...>")
+    .argument("<command...>") as DockerCommand;
+  addExecFlags(exec).action(async (name: string, command: string[], flags: ExecFlags) => {
+    const code = await execute(open(), name, command, flags);
+    if (code !== 0) throw new ExitCode(code);
+  });
+}
+
+/** Those of `exec`, and of `service exec`. */
+export function addExecFlags(exec: DockerCommand): DockerCommand {
+  exec
     .option("-d, --detach", "Detached mode: run command in the background")
     .option("-e, --env <list>", "Set environment variables", collect)
     .option("--env-file <list>", "Read in a file of environment variables", collect)
@@ -30,14 +39,12 @@ export function addExecCommand(program: DockerCommand, open: () => Terminal): vo
     .option("--privileged", "Give extended privileges to the command")
     .option("-t, --tty", "Allocate a pseudo-TTY")
     .option("-u, --user <string>", "Username or UID (format: <name|uid>[:<group|gid>])")
-    .option("-w, --workdir <string>", "Working directory inside the container") as DockerCommand;
-  exec.forwarding().action(async (name: string, command: string[], flags: ExecFlags) => {
-    const code = await execute(open(), name, command, flags);
-    if (code !== 0) throw new ExitCode(code);
-  });
+    .option("-w, --workdir <string>", "Working directory inside the container");
+  return exec.forwarding();
 }
 
-async function execute(
+/** The command's exit code. */
+export async function execute(
   terminal: Terminal,
   name: string,
   command: readonly string[],

@@ -9,6 +9,7 @@ import { pinnedImage } from "./pin-image.ts";
 import { createSpec } from "./service-create-spec.ts";
 import { explainService, rehearsalText } from "./service-explain.ts";
 import { changeConfigs, changeSecrets, fileIds } from "./service-files.ts";
+import { addServiceInside } from "./service-inside.ts";
 import { addServiceLogs } from "./service-logs.ts";
 import {
   addCreateFlags,
@@ -32,6 +33,7 @@ export function addServiceCommands(program: DockerCommand, open: OpenTerminal): 
   addWriting(service, open);
   addReading(service, open);
   addServiceLogs(service, open);
+  addServiceInside(service, open);
 }
 
 function addWriting(service: DockerCommand, open: OpenTerminal): void {

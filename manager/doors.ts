@@ -2,10 +2,11 @@
 
 import type grpc from "@grpc/grpc-js";
 import { serveCalls } from "../proto/carry.ts";
+import type { TunnelData } from "../proto/gen/types.ts";
 import { SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { type Handlers, serve } from "../proto/rpc-server.ts";
+import { type Caller, type Handlers, serve } from "../proto/rpc-server.ts";
 import type { Identity } from "../proto/tls.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
@@ -14,7 +15,9 @@ import { attachHandlers } from "./dispatch/attach.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { Lead } from "./dispatch/lead.ts";
 import { serveRelay } from "./dispatch/relay.ts";
+import { Tunnels } from "./dispatch/tunnels.ts";
 import type { Forward } from "./forward.ts";
+import { callingNode } from "./identity/admit.ts";
 import { type Connections, Door } from "./identity/door.ts";
 import { joinHandlers } from "./identity/join.ts";
 import { managerAddresses, managersHandlers } from "./identity/managers.ts";
@@ -50,6 +53,8 @@ export interface Doors {
   readonly control: Handlers<"Control">;
   /** As Managers.Withdraw, for this manager. */
   readonly withdraw: Handlers<"Managers">["Withdraw"];
+  /** As Local.Tunnel. */
+  readonly tunnel: Handlers<"Local">["Tunnel"];
 }
 
 /** Adds the services to the cluster port's server. */
@@ -84,9 +89,21 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
         const { lead: now, signal } = lead();
         return serveRelay(now, messages, AbortSignal.any([signal, caller.signal]));
       },
+      Summon: async ({ NodeID, Tunnel }) => {
+        if (Tunnel !== undefined) lead().lead.summon(NodeID, Tunnel);
+        return {};
+      },
     },
     (method) => method !== "Relay",
   );
+  const tunnels = new Tunnels({
+    address: options.advertiseAddr,
+    summon: async (NodeID, Tunnel, signal) => {
+      await managers.Summon({ NodeID, Tunnel }, ourselves(signal));
+    },
+    nameOf: (id) => store.state.table("node").get(id)?.Description?.Hostname || id,
+    world,
+  });
   const addresses = () => {
     const known = managerAddresses(store.state).map(({ Addr }) => Addr);
     return known.length === 0 ? [options.advertiseAddr] : known;
@@ -101,6 +118,8 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   const dispatch: Handlers<"Dispatch"> = {
     Session: (messages, caller) => dispatcher().handlers.Session(messages, caller),
     PublishLogs: async (messages, caller) => dispatcher().handlers.PublishLogs(messages, caller),
+    Tunnel: (messages, caller) =>
+      tunnels.answer(callingNode(store.state, caller).ID, messages, caller.signal),
     ...attachHandlers(store),
   };
   serve(
@@ -114,5 +133,12 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   serve(server, "Raft", options.raftHandlers, door.admit);
   serve(server, "Control", control, door.admit);
   serveCalls(server, door.admit);
-  return { door, control, withdraw: managers.Withdraw };
+  const tunnel = (messages: AsyncIterable<TunnelData>, { signal }: Caller) =>
+    tunnels.ask(messages, AbortSignal.any([signal, options.signal]));
+  return { door, control, withdraw: managers.Withdraw, tunnel };
+}
+
+/** Who calls when this manager itself does. */
+function ourselves(signal: AbortSignal): Caller {
+  return { signal, certificate: null, address: "", metadata: {} };
 }

@@ -188,6 +188,7 @@ class Manager {
         return { ...answerOf(identity), Certificate };
       },
       Status: async () => this.#status(),
+      Tunnel: (messages, caller) => this.#theMember().doors.tunnel(messages, caller),
       Unlock: () => this.#unlock(),
     };
   }

@@ -16,6 +16,7 @@ import { addContainers } from "./containers.ts";
 import { addControls } from "./controls.ts";
 import { addDistribution } from "./distribution.ts";
 import { addDoctor } from "./doctor.ts";
+import { Elsewhere } from "./elsewhere.ts";
 import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
@@ -32,12 +33,19 @@ import { addSwarm } from "./swarm.ts";
 import { addSystem } from "./system.ts";
 import { addTasks } from "./tasks.ts";
 import { apiServer, listenOnTcp, refusePages, type TlsFiles, tcpPlace } from "./tcp.ts";
+import { refuseOthers, refusePrivileged } from "./tunnelled.ts";
 import type { ApiContext } from "./types.ts";
 import { apiVersion, versionOf, withoutVersion } from "./versions.ts";
 import { addVolumes } from "./volumes.ts";
 
 const bodyBytesMax = 4 * 1024 * 1024;
 const parameterLengthMax = 4096;
+
+export interface Api {
+  close(): Promise<void>;
+  /** Answers what comes over this stream from another node's API (tunnelled.ts). */
+  serve(stream: Duplex): void;
+}
 
 /**
  * Listens on every host (`unix:///path`, `tcp://host:port`) until closed or aborted; on TCP with these files, without them only on
@@ -49,7 +57,7 @@ export async function openApi(
   hosts: readonly string[],
   signal: AbortSignal,
   tls: TlsFiles | null = null,
-): Promise<{ close(): Promise<void> }> {
+): Promise<Api> {
   const servers: FastifyInstance[] = [];
   const asked = new AsyncLocalStorage<FastifyReply>();
   let closing: Promise<void> | null = null;
@@ -59,7 +67,10 @@ export async function openApi(
   };
   signal.throwIfAborted();
   signal.addEventListener("abort", () => void close(), { once: true });
+  const tunnelled = build(context, asked, "tunnel");
+  servers.push(tunnelled);
   try {
+    await tunnelled.ready();
     for (const host of hosts) {
       const place = tcpPlace(host, tls !== null);
       const kind = place === null ? "unix" : tls === null ? "plain" : tls;
@@ -76,7 +87,7 @@ export async function openApi(
     await close();
     throw error;
   }
-  return { close };
+  return { close, serve: (stream) => void tunnelled.server.emit("connection", stream) };
 }
 
 function pathOf(host: string): string {
@@ -108,7 +119,7 @@ function withWarnings(context: ApiContext, asked: AsyncLocalStorage<FastifyReply
 function build(
   context: ApiContext,
   asked: AsyncLocalStorage<FastifyReply>,
-  kind: "unix" | "plain" | TlsFiles,
+  kind: "unix" | "plain" | "tunnel" | TlsFiles,
 ): FastifyInstance {
   const app = fastify({
     logger: false,
@@ -136,7 +147,18 @@ function build(
       reply.raw.setHeader(name, value);
     if (kind === "plain") refusePages(request.headers);
     versionOf(request.originalUrl);
+    if (kind === "tunnel") refuseOthers(context.engine, request.method, request.url);
   });
+  const elsewhere = kind === "tunnel" ? null : new Elsewhere(context);
+  app.addHook("onRequest", async (request, reply) => {
+    const node = (await elsewhere?.nodeOf(request.method, request.originalUrl)) ?? null;
+    if (node === null) return;
+    reply.hijack();
+    void elsewhere?.pass(node, request.originalUrl, request.raw, reply.raw);
+    return reply;
+  });
+  if (kind === "tunnel")
+    app.addHook("preHandler", async ({ url, body }) => refusePrivileged(context.engine, url, body));
   // The docker CLI knows an error's JSON only by exactly this type.
   app.addHook("onSend", async (_request, reply, payload) => {
     const type = reply.getHeader("content-type");
@@ -161,7 +183,7 @@ function build(
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
   for (const add of families) add(app, context);
-  serveUpgrades(app, context, kind === "plain");
+  serveUpgrades(app, context, kind === "plain", elsewhere);
   return app;
 }
 
@@ -193,7 +215,13 @@ function pathnameOf(request: FastifyRequest): string {
 }
 
 /** Requests that ask to leave HTTP never reach fastify. */
-function serveUpgrades(app: FastifyInstance, context: ApiContext, isPlain: boolean): void {
+function serveUpgrades(
+  app: FastifyInstance,
+  context: ApiContext,
+  isPlain: boolean,
+  /** null: what comes here has come from elsewhere. */
+  elsewhere: Elsewhere | null,
+): void {
   const open = new Set<Duplex>();
   // Also those that are still shaking hands.
   app.server.on("connection", (socket: Socket) => {
@@ -211,6 +239,10 @@ function serveUpgrades(app: FastifyInstance, context: ApiContext, isPlain: boole
     const headers = commonHeaders(context);
     const answer = async () => {
       if (isPlain) refusePages(request.headers);
+      const { method = "", url = "/" } = request;
+      if (elsewhere === null) refuseOthers(context.engine, method, withoutVersion(url));
+      const node = await elsewhere?.nodeOf(method, url);
+      if (node) return elsewhere?.upgrade(node, request, socket, head);
       const taken = await take(request, socket, head, headers);
       versionOf(taken.path);
       const path = withoutVersion(taken.path);

@@ -1,5 +1,6 @@
 // What the REST door needs of the daemon behind it.
 
+import type { Duplex } from "node:stream";
 import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc-client.ts";
@@ -83,6 +84,8 @@ export interface ApiContext {
   readonly doctor: Doctor;
   /** The cluster's objects; throws `not_manager` with Docker's sentence when no manager runs here. */
   control(): Client<"Control">;
+  /** A way to another node's API, from a manager; the stream errs where there is none. */
+  tunnel(nodeId: string): Duplex;
   readonly log: Log;
   readonly version: string;
   readonly dataRoot: string;

@@ -22,6 +22,7 @@ import { type LogHandler, LogPublisher } from "./publish.ts";
 import { lifeOf, whyOver } from "./renewal.ts";
 import { Reports } from "./reports.ts";
 import { type Loaded, SavedFile } from "./saved.ts";
+import { type TunnelHandler, Tunnels } from "./tunnels.ts";
 import type { Session, Wanted } from "./types.ts";
 import { fold, splitFiles } from "./wanted.ts";
 import { accepts, firstToAccept, knockEveryMs } from "./way.ts";
@@ -107,6 +108,7 @@ export class AgentSession implements Session {
   readonly #stop = new AbortController();
   readonly #reports: Reports;
   readonly #logs: LogPublisher;
+  readonly #tunnels: Tunnels;
   readonly #watchers = new Set<() => void>();
   #identity: NodeIdentity;
   #wanted: Wanted | null;
@@ -127,6 +129,7 @@ export class AgentSession implements Session {
     this.#touchedAt = saved.heardAt;
     this.#reports = new Reports(options.world, this.#stop.signal, (updates) => this.#send(updates));
     this.#logs = new LogPublisher(options.world, options.log);
+    this.#tunnels = new Tunnels(options.log);
   }
 
   get wanted(): Wanted | null {
@@ -168,6 +171,10 @@ export class AgentSession implements Session {
 
   onLogs(handler: LogHandler): void {
     this.#logs.handle(handler);
+  }
+
+  onTunnel(handler: TunnelHandler): void {
+    this.#tunnels.handle(handler);
   }
 
   connected(): boolean {
@@ -248,6 +255,7 @@ export class AgentSession implements Session {
       });
     }
     this.#stop.abort(new SwarmError("cancelled", "the session is closing"));
+    this.#tunnels.closeAll();
     await this.#running;
     await this.#file.close();
   }
@@ -382,6 +390,7 @@ export class AgentSession implements Session {
     }
     for (const subscription of message.Logs) this.#logs.open(subscription, client);
     for (const id of message.CloseLogs) this.#logs.close(id);
+    for (const tunnel of message.Tunnels) this.#tunnels.open(tunnel, this.#identity);
   }
 
   /** On disk first (secrets and configs to memory), then to those who act on it. */

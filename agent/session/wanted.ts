@@ -121,6 +121,7 @@ export function toBytes(wanted: Wanted, bootId: string): Buffer {
     Info: wanted.info,
     Logs: [],
     CloseLogs: [],
+    Tunnels: [],
     Beat: false,
   };
   return codec("SavedAssignments").encode({ All, BootID: bootId });

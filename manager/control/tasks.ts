@@ -1,6 +1,7 @@
 // Tasks at the control door.
 
 import type { ListRequest, Task } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Handlers } from "../../proto/rpc-server.ts";
 import { isIngressPort, protocolOf } from "../plan/ports.ts";
 import { expandTask, hasEnded, isUpToDate, specOf } from "../plan/tasks.ts";
@@ -9,7 +10,7 @@ import { type ControlContext, fresh } from "./context.ts";
 import { checkValue, filterBy, hasLabel, type Matchers, truth } from "./filters.ts";
 import { find, hostnameOf } from "./find.ts";
 
-type TaskHandlers = Pick<Handlers<"Control">, "GetTask" | "ListTasks">;
+type TaskHandlers = Pick<Handlers<"Control">, "GetTask" | "ListTasks" | "GetTaskOfContainer">;
 
 export function taskHandlers(context: ControlContext): TaskHandlers {
   return {
@@ -17,11 +18,31 @@ export function taskHandlers(context: ControlContext): TaskHandlers {
       const state = await fresh(context, caller);
       return shown(state, find(state, "task", request.ID));
     },
+    GetTaskOfContainer: async (request, caller) => {
+      const state = await fresh(context, caller);
+      return shown(state, ofContainer(state, request.ID));
+    },
     ListTasks: async (request, caller) => {
       const state = await fresh(context, caller);
       return { Items: listTasks(state, request) };
     },
   };
+}
+
+/** Container ids are 64 hexadecimal digits; names are web.1.<task id>. */
+export function ofContainer(state: State, wanted: string): Task {
+  const tasks = state.table("task");
+  const named = tasks.get(wanted.split(".").at(-1) ?? "");
+  if (named !== undefined && named.Name === wanted) return named;
+  const found: Task[] = [];
+  if (/^[0-9a-f]{12,64}$/.test(wanted))
+    for (const task of tasks.values())
+      if (task.Status?.ContainerStatus?.ContainerID.startsWith(wanted) === true) found.push(task);
+  const [only, another] = found;
+  if (only === undefined) throw new SwarmError("not_found", `No such container: ${wanted}`);
+  if (another !== undefined)
+    throw new SwarmError("invalid", `Multiple IDs found with provided prefix: ${wanted}`);
+  return only;
 }
 
 function listTasks(state: State, request: ListRequest): Task[] {

@@ -1,6 +1,6 @@
 // The leader's part: what the sessions of all managers tell goes into the store, and nodes that vanish are declared lost.
 
-import type { TaskStatus, ToAgent } from "../../proto/gen/types.ts";
+import type { TaskStatus, ToAgent, TunnelRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -64,6 +64,13 @@ export class Lead {
     const source = new Source(this, down);
     this.#sources.add(source);
     return source;
+  }
+
+  /** Asks the node for its end of a tunnel. Throws `unavailable` when it has no session. */
+  summon(nodeId: string, tunnel: TunnelRequest): void {
+    if (this.#send(nodeId, { Tunnels: [tunnel] })) return;
+    const name = this.#state.table("node").get(nodeId)?.Description?.Hostname || nodeId;
+    throw new SwarmError("unavailable", `node ${name} is not connected to any manager now`);
   }
 
   detach(upward: Upward): void {

@@ -232,5 +232,6 @@ const emptyToAgent: ToAgent = {
   Remove: [],
   Logs: [],
   CloseLogs: [],
+  Tunnels: [],
   Beat: false,
 };

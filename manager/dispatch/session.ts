@@ -40,6 +40,7 @@ const empty: ToAgent = {
   Remove: [],
   Logs: [],
   CloseLogs: [],
+  Tunnels: [],
   Beat: false,
 };
 

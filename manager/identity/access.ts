@@ -19,8 +19,14 @@ export const access: Table = {
   // What is carried is looked at call by call as well.
   Calls: { Carry: "manager" },
   Join: { GetRootCA: "anyone", IssueCertificate: "anyone", RenewCertificate: "node" },
-  Dispatch: { Session: "node", PublishLogs: "node", Attach: "node", Detach: "node" },
-  Managers: { Enter: "manager", Withdraw: "manager", Relay: "manager" },
+  Dispatch: {
+    Session: "node",
+    PublishLogs: "node",
+    Tunnel: "node",
+    Attach: "node",
+    Detach: "node",
+  },
+  Managers: { Enter: "manager", Withdraw: "manager", Relay: "manager", Summon: "manager" },
   Raft: { Messages: "peer", Snapshot: "peer" },
   Control: {
     GetCluster: "manager",
@@ -36,6 +42,7 @@ export const access: Table = {
     ServiceLogs: "manager",
     GetTask: "manager",
     ListTasks: "manager",
+    GetTaskOfContainer: "manager",
     GetNode: "manager",
     ListNodes: "manager",
     UpdateNode: "manager",
@@ -66,6 +73,7 @@ export const access: Table = {
     Withdraw: "beside",
     Renewed: "beside",
     Recertify: "beside",
+    Tunnel: "beside",
     Unlock: "beside",
     Status: "beside",
   },

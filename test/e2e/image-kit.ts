@@ -49,6 +49,9 @@ export class Door {
         control: () => {
           throw new SwarmError("not_manager", "this node is not a swarm manager");
         },
+        tunnel: () => {
+          throw new SwarmError("not_manager", "this node is not a swarm manager");
+        },
         log: silentLog,
         version: "test",
         dataRoot: join(ground.directory, "data"),

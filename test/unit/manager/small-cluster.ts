@@ -8,6 +8,8 @@ import { newKeyAndCsr } from "../../../agent/session/identity.ts";
 import { attachHandlers } from "../../../manager/dispatch/attach.ts";
 import { Dispatcher } from "../../../manager/dispatch/dispatcher.ts";
 import { Lead } from "../../../manager/dispatch/lead.ts";
+import { Tunnels } from "../../../manager/dispatch/tunnels.ts";
+import { callingNode } from "../../../manager/identity/admit.ts";
 import { newCluster } from "../../../manager/identity/bootstrap.ts";
 import { Door } from "../../../manager/identity/door.ts";
 import { joinHandlers } from "../../../manager/identity/join.ts";
@@ -16,7 +18,7 @@ import type { Store } from "../../../manager/store/types.ts";
 import type { InitRequest } from "../../../proto/gen/types.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
 import { realWorld } from "../../../proto/kit/world.ts";
-import { serve } from "../../../proto/rpc-server.ts";
+import { type Handlers, serve } from "../../../proto/rpc-server.ts";
 import { memoryStore } from "./memory-store.ts";
 
 /** On a machine of its own all of it happens at once. */
@@ -25,6 +27,7 @@ const waitMsMax = 30_000;
 export interface SmallCluster extends AsyncDisposable {
   readonly store: Store;
   readonly lead: Lead;
+  readonly tunnels: Tunnels;
   readonly address: string;
   /** Of the test; removed with the cluster. */
   readonly folder: string;
@@ -85,13 +88,27 @@ export async function smallCluster(): Promise<SmallCluster> {
   const managers = () => [address];
   const joining = joinHandlers({ store, world, log, managers, barrier, own: () => own });
   serve(server, "Join", joining, door.admit);
-  const dispatch = { ...dispatcher.handlers, ...attachHandlers(store) };
+  const tunnels = new Tunnels({
+    get address() {
+      return address;
+    },
+    summon: async (nodeId, tunnel) => lead.summon(nodeId, tunnel),
+    nameOf: (nodeId) => nodeId,
+    world,
+  });
+  const dispatch: Handlers<"Dispatch"> = {
+    ...dispatcher.handlers,
+    ...attachHandlers(store),
+    Tunnel: (messages, caller) =>
+      tunnels.answer(callingNode(store.state, caller).ID, messages, caller.signal),
+  };
   serve(server, "Dispatch", dispatch, door.admit);
   address = `127.0.0.1:${await port.listen(server, "127.0.0.1:0")}`;
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
   return {
     store,
     lead,
+    tunnels,
     address,
     folder,
     tokens: made.cluster.JoinTokens ?? { Worker: "", Manager: "" },

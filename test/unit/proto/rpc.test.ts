@@ -17,6 +17,7 @@ const beat: ToAgent = {
   Remove: [],
   Logs: [],
   CloseLogs: [],
+  Tunnels: [],
   Beat: true,
 };
 const nothing: FromAgent = { Tasks: [] };
@@ -36,6 +37,7 @@ async function connected(
     {
       Session: async function* () {},
       PublishLogs: async () => ({}),
+      Tunnel: async function* () {},
       Attach: async () => Promise.reject(new Error("nobody attaches here")),
       Detach: async () => ({}),
       ...handlers,

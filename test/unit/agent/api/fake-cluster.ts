@@ -184,6 +184,11 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
   };
   return {
     ...files,
+    GetTaskOfContainer: async ({ ID }) => {
+      for (const task of fake.tasks.values())
+        if (task.Status?.ContainerStatus?.ContainerID === ID) return task;
+      throw new SwarmError("not_found", `No such container: ${ID}`);
+    },
     Backup: async function* () {
       for (const text of ["all ", "of it"]) yield { Data: Buffer.from(text) };
     },

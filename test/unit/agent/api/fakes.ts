@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import { openApi } from "../../../../agent/api/server.ts";
 import type { ApiContext, Finding, LocalNode, Membership } from "../../../../agent/api/types.ts";
@@ -30,6 +31,10 @@ export interface FakeDaemon extends AsyncDisposable {
   /** What the doctor finds. */
   readonly findings: Finding[];
   readonly context: ApiContext;
+  /** What leads to other nodes' APIs; none does unless the test says so. */
+  readonly ways: Map<string, () => Duplex>;
+  /** What comes from another node's API. */
+  serve(stream: Duplex): void;
   ask(method: string, path: string, body?: unknown, headers?: http.OutgoingHttpHeaders): Answer;
   docker(...args: string[]): Promise<Ran>;
   /** As if its process had ended. */
@@ -134,6 +139,7 @@ export async function startFakeDaemon(
   };
   if (inSwarm) enter(true);
   const findings: Finding[] = [];
+  const ways = new Map<string, () => Duplex>();
   const context: ApiContext = {
     engine,
     builder: {
@@ -152,6 +158,7 @@ export async function startFakeDaemon(
       }),
     },
     control: () => control,
+    tunnel: (nodeId) => ways.get(nodeId)?.() ?? noWay(nodeId),
     log: silentLog,
     version: "0.1.0",
     dataRoot: "/var/lib/tsswarm",
@@ -167,6 +174,8 @@ export async function startFakeDaemon(
     membership: state,
     findings,
     context,
+    ways,
+    serve: (stream) => api.serve(stream),
     ask: (method, path, body, headers) => ask(socket, method, path, body, headers),
     docker: (...args) => docker(socket, folder, args),
     killManager: () => server.forceShutdown(),
@@ -177,6 +186,13 @@ export async function startFakeDaemon(
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** As the manager answers for a node that has no session. */
+function noWay(nodeId: string): Duplex {
+  const error = new SwarmError("unavailable", `node ${nodeId} is not connected to any manager now`);
+  const stream = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() });
+  return stream.destroy(error);
 }
 
 export async function ask(

@@ -15,6 +15,7 @@ const word: ToAgent = {
   Remove: [],
   Logs: [],
   CloseLogs: [],
+  Tunnels: [],
   Beat: true,
 };
 const forever = new AbortController().signal;

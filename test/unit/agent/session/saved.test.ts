@@ -25,6 +25,7 @@ function message(version: number, more: Partial<ToAgent>): ToAgent {
     Remove: [],
     Logs: [],
     CloseLogs: [],
+    Tunnels: [],
     Beat: false,
     ...more,
   };
