@@ -6,13 +6,10 @@ import {
   type IncomingMessage,
   type RequestOptions,
 } from "node:http";
-import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type ClientTls, dial, parseTarget, type Target, tlsOptions } from "./dial.ts";
-
-export type { ClientTls } from "./dial.ts";
+import { type ClientTls, parseTarget, type Target } from "./target.ts";
 
 export const defaultHost = "unix:///run/tsswarm/docker.sock";
 /** The API version we speak. */
@@ -50,6 +47,8 @@ export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
+
+type Send = (options: RequestOptions) => ClientRequest;
 
 export class DaemonClient {
   readonly host: string;
@@ -90,7 +89,7 @@ export class DaemonClient {
 
   /** The answer as a stream, once its status says that it is a good one. */
   async open(method: string, path: string, options: CallOptions = {}): Promise<IncomingMessage> {
-    const { request, body } = this.#request(method, path, options);
+    const { request, body } = this.#request(await this.#sender(), method, path, options);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request.on("response", resolve);
       request.on("error", (error) => reject(this.#unreachable(error, options.signal)));
@@ -110,7 +109,8 @@ export class DaemonClient {
   /** Turns the connection into a raw two-way stream, as exec and attach do. */
   async hijack(path: string, body: unknown): Promise<{ socket: Socket; head: Buffer }> {
     const headers = { Connection: "Upgrade", Upgrade: "tcp" };
-    const { request, body: bytes } = this.#request("POST", path, { body, headers });
+    const send = await this.#sender();
+    const { request, body: bytes } = this.#request(send, "POST", path, { body, headers });
     return new Promise((resolve, reject) => {
       request.on("upgrade", (_response, socket, head) =>
         resolve({ socket: socket as Socket, head }),
@@ -125,6 +125,7 @@ export class DaemonClient {
   }
 
   #request(
+    send: Send,
     method: string,
     path: string,
     options: CallOptions,
@@ -132,7 +133,7 @@ export class DaemonClient {
     const json = options.body === undefined ? null : Buffer.from(JSON.stringify(options.body));
     const body = options.bytes ?? json;
     const type = options.bytes === undefined ? "application/json" : "application/octet-stream";
-    const request = this.#send({
+    const request = send({
       method,
       path: `/v${this.#version}${path}${queryText(options.query)}`,
       headers: {
@@ -147,19 +148,25 @@ export class DaemonClient {
     return { request, body };
   }
 
-  #send(options: RequestOptions): ClientRequest {
+  /** What only TLS and ssh need is loaded for these alone: the other ways start the sooner. */
+  async #sender(): Promise<Send> {
     const target = this.#target;
     switch (target.kind) {
       case "unix":
-        return httpRequest({ ...options, socketPath: target.socketPath });
+        return (options) => httpRequest({ ...options, socketPath: target.socketPath });
       case "tcp":
-        return httpRequest({ ...options, host: target.host, port: target.port });
+        return (options) => httpRequest({ ...options, host: target.host, port: target.port });
       case "tls": {
         const { host, port, tls } = target;
-        return httpsRequest({ ...options, host, port, ...tlsOptions(host, tls), agent: false });
+        const { request: httpsRequest } = await import("node:https");
+        const { tlsOptions } = await import("./dial.ts");
+        const way = { host, port, ...tlsOptions(host, tls), agent: false };
+        return (options) => httpsRequest({ ...options, ...way });
       }
-      case "ssh":
-        return httpRequest({ ...options, createConnection: () => dial(target) });
+      case "ssh": {
+        const { dial } = await import("./dial.ts");
+        return (options) => httpRequest({ ...options, createConnection: () => dial(target) });
+      }
     }
   }
 

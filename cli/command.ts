@@ -1,7 +1,6 @@
 // Commands as Docker's flags behave: --flag=false, -n=5, and its words for usage errors.
 
 import { Command, CommanderError, Option } from "commander";
-import { ConnectionError, DaemonError } from "./client.ts";
 import { UsageError } from "./values.ts";
 
 /** Ends the command with this code after what it has printed. */
@@ -98,12 +97,8 @@ const passThrough = new WeakSet<Command>();
 export function explain(error: unknown, write: (text: string) => void): number {
   if (error instanceof ExitCode) return error.code;
   if (error instanceof CommanderError) return error.exitCode;
-  if (error instanceof DaemonError || error instanceof ConnectionError) write(`${error.message}\n`);
-  else if (error instanceof UsageError) {
-    write(`${error.message}\n`);
-    return usageCode;
-  } else write(`${error instanceof Error ? error.message : String(error)}\n`);
-  return 1;
+  write(`${error instanceof Error ? error.message : String(error)}\n`);
+  return error instanceof UsageError ? usageCode : 1;
 }
 
 /** Commander's sentences about usage in Docker's words. */

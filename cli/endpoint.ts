@@ -2,9 +2,10 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ClientTls, defaultHost } from "./client.ts";
+import { defaultHost } from "./client.ts";
 import { configFolder } from "./config-file.ts";
 import { ContextStore, defaultContext, type TlsFile } from "./contexts.ts";
+import type { ClientTls } from "./target.ts";
 
 export interface ConnectFlags {
   readonly host?: string | undefined;

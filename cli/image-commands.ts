@@ -1,12 +1,13 @@
 // `tsswarm image …` and the short forms: push, tag, rmi, save, load, import, history, prune.
 
-import { createReadStream, createWriteStream } from "node:fs";
-import { pipeline } from "node:stream/promises";
+import { createReadStream } from "node:fs";
 import { addBuild } from "./build.ts";
 import { jsonLines } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
 import { authHeaders } from "./credentials.ts";
 import { addImages, addPull, parseReference } from "./image.ts";
+import { confirmed, sayPruned } from "./prune.ts";
+import { writeOut } from "./streams.ts";
 import { ago, humanSize, inspected, type Listing, list, shortId } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
@@ -146,17 +147,6 @@ function addSave(parent: DockerCommand, open: Open): void {
     });
 }
 
-/** Throws when that would be a terminal. */
-export async function writeOut(
-  source: NodeJS.ReadableStream,
-  path: string | undefined,
-): Promise<void> {
-  if (path !== undefined) await pipeline(source, createWriteStream(path));
-  else if (process.stdout.isTTY === true)
-    throw new Error("cowardly refusing to save to a terminal: use the -o flag or redirect");
-  else await pipeline(source, process.stdout, { end: false });
-}
-
 function addLoad(parent: DockerCommand, open: Open): void {
   parent
     .command("load")
@@ -279,33 +269,4 @@ function addPrune(group: DockerCommand, open: Open): void {
       );
       sayPruned(terminal, "Images", lines, pruned.SpaceReclaimed);
     });
-}
-
-/** Ends the command when the answer is no. */
-export async function confirmed(
-  terminal: Terminal,
-  isForced: boolean,
-  warning: string,
-): Promise<void> {
-  if (isForced) return;
-  const { createInterface } = await import("node:readline/promises");
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await lines.question(
-    `WARNING! ${warning}\nAre you sure you want to continue? [y/N] `,
-  );
-  lines.close();
-  if (!/^y(es)?$/i.test(answer.trim())) {
-    terminal.warn("operation canceled\n");
-    throw new ExitCode(1);
-  }
-}
-
-export function sayPruned(
-  terminal: Terminal,
-  what: string,
-  lines: readonly string[],
-  bytes: number,
-): void {
-  if (lines.length > 0) terminal.print(`Deleted ${what}:\n${lines.join("\n")}\n\n`);
-  terminal.print(`Total reclaimed space: ${humanSize(bytes)}\n`);
 }

@@ -1,36 +1,21 @@
-// The argument tree.
+// The program: its own flags, and of its commands those that are asked for.
 
 import type { OutputConfiguration } from "commander";
 import { DockerCommand, explain } from "./command.ts";
-import { addCompletionCommand } from "./completion.ts";
-import { addContainerCommands } from "./container.ts";
-import { addContainerGroup } from "./container-commands.ts";
-import { addContextCommands } from "./context.ts";
-import { addDaemonCommands } from "./daemon.ts";
-import { addDoctorCommand } from "./doctor.ts";
 import type { Doors } from "./doors.ts";
 import type { ConnectFlags } from "./endpoint.ts";
 import { addExamples } from "./examples.ts";
-import { addExecCommand } from "./exec.ts";
-import { addImages, addPull } from "./image.ts";
-import { addImageGroup } from "./image-commands.ts";
-import { addLoginCommands } from "./login.ts";
-import { addNetworkCommands } from "./network.ts";
-import { addNodeCommands } from "./node.ts";
-import { addFileCommands } from "./secret.ts";
-import { addServiceCommands } from "./service.ts";
-import { addStackCommands } from "./stack/commands.ts";
-import { addSwarmCommands } from "./swarm.ts";
-import { addDialCommand, addSystemCommands, ownVersion } from "./system.ts";
-import { addSystemGroup } from "./system-group.ts";
+import { addFamilies } from "./families.ts";
+import { ownVersion } from "./own-version.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
-import { addVolumeCommands } from "./volume.ts";
 
 /** Runs one command; the exit code. */
 export async function runProgram(args: readonly string[], doors: Doors): Promise<number> {
   const result = { code: 0 };
-  const program = buildProgram(doors, openTerminal, result);
   try {
+    const program = rootProgram();
+    const [word] = program.parseOptions([...args]).operands;
+    await addCommands(program, doors, openTerminal, result, word);
     await program.parseAsync(args, { from: "user" });
     return result.code;
   } catch (error) {
@@ -38,14 +23,34 @@ export async function runProgram(args: readonly string[], doors: Doors): Promise
   }
 }
 
-export function buildProgram(
+/** The program with all its commands. */
+export async function buildProgram(
   doors: Doors,
   connect: (flags: ConnectFlags) => Terminal,
   result: { code: number },
   output: OutputConfiguration = {},
-): DockerCommand {
+): Promise<DockerCommand> {
+  const program = rootProgram().configureOutput(output);
+  await addCommands(program, doors, connect, result, undefined);
+  return program;
+}
+
+/** `word`: the first of the command that is asked for; undefined: none is known. */
+async function addCommands(
+  program: DockerCommand,
+  doors: Doors,
+  connect: (flags: ConnectFlags) => Terminal,
+  result: { code: number },
+  word: string | undefined,
+): Promise<void> {
+  const open = () => connect(program.opts<ConnectFlags>());
+  await addFamilies({ program, open, doors, result }, word);
+  addExamples(program);
+}
+
+function rootProgram(): DockerCommand {
   const program = new DockerCommand("tsswarm");
-  program
+  return program
     .description("A cluster of containers on a handful of machines")
     .version(
       `tsswarm version ${ownVersion()}`,
@@ -64,41 +69,5 @@ export function buildProgram(
     .option("--tlskey <string>", "Path to TLS key file")
     .option("--tlsverify", "Use TLS and verify the remote")
     .exitOverride()
-    .configureOutput(output)
     .enablePositionalOptions();
-  const open = () => connect(program.opts<ConnectFlags>());
-  addSwarmCommands(program, open);
-  addNodeCommands(program, open);
-  addServiceCommands(program, open);
-  addStackCommands(program, open);
-  addNetworkCommands(program, open);
-  addFileCommands(program, "secret", open);
-  addFileCommands(program, "config", open);
-  addContainerCommands(program, open);
-  addExecCommand(program, open);
-  addPull(program, open);
-  addImages(program, "images", open);
-  addContainerGroup(program, open);
-  addImageGroup(program, open);
-  addVolumeCommands(program, open);
-  addSystemGroup(program, open);
-  addSystemCommands(program, open);
-  addDoctorCommand(program, open);
-  addContextCommands(program, open);
-  addLoginCommands(program, open);
-  addDialCommand(program, open);
-  addDaemonCommands(program, doors);
-  program
-    .command("lab")
-    .description("Several hosts on this machine, for trying and testing")
-    .argument("[args...]")
-    .helpOption(false)
-    .allowUnknownOption()
-    .passThroughOptions()
-    .action(async (rest: string[]) => {
-      result.code = await doors.lab(rest);
-    });
-  addCompletionCommand(program, () => doors.labCommands());
-  addExamples(program);
-  return program;
 }

@@ -1,5 +1,7 @@
 // The daemon's log and exec streams: frames that say which of stdout and stderr they belong to.
 
+import { createWriteStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
 import type { Terminal } from "./terminal.ts";
 import { duration, UsageError } from "./values.ts";
 
@@ -36,6 +38,17 @@ export async function copyOut(source: AsyncIterable<Buffer>, isRaw: boolean): Pr
   }
   for await (const frame of frames(source))
     (frame.stream === "stderr" ? process.stderr : process.stdout).write(frame.data);
+}
+
+/** Throws when that would be a terminal. */
+export async function writeOut(
+  source: NodeJS.ReadableStream,
+  path: string | undefined,
+): Promise<void> {
+  if (path !== undefined) await pipeline(source, createWriteStream(path));
+  else if (process.stdout.isTTY === true)
+    throw new Error("cowardly refusing to save to a terminal: use the -o flag or redirect");
+  else await pipeline(source, process.stdout, { end: false });
 }
 
 /** A --since or --until: RFC 3339, seconds since 1970, or how long ago. Seconds, as the API takes them. */

@@ -2,9 +2,12 @@
 
 import { jsonLines } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
-import { confirmed, sayPruned } from "./image-commands.ts";
+import { dialStdio } from "./dial.ts";
+import { resolveWay } from "./endpoint.ts";
+import { confirmed, sayPruned } from "./prune.ts";
 import { since, untilInterrupted } from "./streams.ts";
 import { align, humanSize, inspected } from "./table.ts";
+import { parseTarget } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
 
@@ -19,6 +22,7 @@ interface Usage {
 export function addSystemGroup(program: DockerCommand, open: () => Terminal): void {
   const group = program.command("system").description("Manage tsswarm") as DockerCommand;
   for (const parent of [program, group]) addEvents(parent, open);
+  addDial(group, open);
   group
     .command("df")
     .description("Show disk usage")
@@ -148,4 +152,16 @@ function addPrune(group: DockerCommand, open: () => Terminal): void {
         sayPruned(terminal, "", [], bytes);
       },
     );
+}
+
+/** The other end of an `ssh://` host; Docker's client runs it by the same name. */
+function addDial(group: DockerCommand, open: () => Terminal): void {
+  group
+    .command("dial-stdio", { hidden: true })
+    .description("Proxy the stdio stream to the daemon connection")
+    .action(async () => {
+      const { flags, environment } = open();
+      const { host, tls } = resolveWay(flags, environment);
+      await dialStdio(parseTarget(host, tls));
+    });
 }

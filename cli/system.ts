@@ -1,10 +1,8 @@
 // `tsswarm version` and `tsswarm info`.
 
-import { createRequire } from "node:module";
 import { apiVersion, ConnectionError } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
-import { dialStdio, parseTarget } from "./dial.ts";
-import { resolveWay } from "./endpoint.ts";
+import { ownVersion } from "./own-version.ts";
 import { humanMemory, inspected } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -16,12 +14,6 @@ interface ServerVersion {
   readonly Arch?: string;
   readonly KernelVersion?: string;
   readonly Components?: readonly { readonly Name?: string; readonly Version?: string }[];
-}
-
-/** Of this program, from its package.json. */
-export function ownVersion(): string {
-  const require = createRequire(import.meta.url);
-  return (require("../../package.json") as { version: string }).version;
 }
 
 export function addSystemCommands(program: DockerCommand, open: () => Terminal): void {
@@ -190,17 +182,4 @@ function swarmLines(swarm: Info["Swarm"]): readonly string[] {
   lines.push(`  Node Address: ${swarm?.NodeAddr ?? ""}`, "  Manager Addresses:");
   for (const each of swarm?.RemoteManagers ?? []) lines.push(`   ${each.Addr ?? ""}`);
   return lines;
-}
-
-/** The other end of an `ssh://` host; Docker's client runs it by the same name. */
-export function addDialCommand(program: DockerCommand, open: () => Terminal): void {
-  const system = program.commands.find((command) => command.name() === "system");
-  (system ?? program.command("system", { hidden: true }).description("Manage the daemon"))
-    .command("dial-stdio", { hidden: true })
-    .description("Proxy the stdio stream to the daemon connection")
-    .action(async () => {
-      const { flags, environment } = open();
-      const { host, tls } = resolveWay(flags, environment);
-      await dialStdio(parseTarget(host, tls));
-    });
 }

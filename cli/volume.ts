@@ -2,7 +2,8 @@
 
 import { createReadStream } from "node:fs";
 import { type DockerCommand, ExitCode } from "./command.ts";
-import { confirmed, sayPruned, writeOut } from "./image-commands.ts";
+import { confirmed, sayPruned } from "./prune.ts";
+import { writeOut } from "./streams.ts";
 import { inspected, type Listing, list } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { collect, filters, keyValues } from "./values.ts";

@@ -8,7 +8,7 @@ import { byName, type Listing, list } from "../table.ts";
 import { listTasks } from "../tasks.ts";
 import type { Terminal } from "../terminal.ts";
 import { collect, duration, filters, UsageError } from "../values.ts";
-import { type DeployFlags, deploy, type FileFlags, printConfig, showDiff } from "./deploy.ts";
+import type { DeployFlags, FileFlags } from "./deploy.ts";
 import { ofStack } from "./look.ts";
 import { namespaceLabel } from "./names.ts";
 import type { PlanOptions } from "./plan.ts";
@@ -59,6 +59,11 @@ function resolving(text: string): PlanOptions["resolveImage"] {
   );
 }
 
+/** What reads Compose files is loaded for the commands that have one. */
+function deploying() {
+  return import("./deploy.ts");
+}
+
 /** Ctrl-C ends the command; the cluster goes on. */
 async function interruptible(act: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const stop = new AbortController();
@@ -91,9 +96,10 @@ function addDeploy(stack: DockerCommand, open: () => Terminal): void {
       waitDefault,
     )
     .action((name: string, flags: DeployFlags & { readonly detach?: boolean }) =>
-      interruptible((signal) =>
-        deploy(open(), name, { ...flags, detach: flags.detach !== false }, signal),
-      ),
+      interruptible(async (signal) => {
+        const { deploy } = await deploying();
+        await deploy(open(), name, { ...flags, detach: flags.detach !== false }, signal);
+      }),
     );
 }
 
@@ -104,7 +110,7 @@ function addDiff(stack: DockerCommand, open: () => Terminal): void {
     .argument("<stack>") as DockerCommand;
   withPlan(command).action(
     (name: string, flags: FileFlags & Pick<DeployFlags, "prune" | "resolveImage">) =>
-      interruptible((signal) => showDiff(open(), name, flags, signal)),
+      interruptible(async (signal) => (await deploying()).showDiff(open(), name, flags, signal)),
   );
 }
 
@@ -116,8 +122,8 @@ function addConfig(stack: DockerCommand, open: () => Terminal): void {
     ) as DockerCommand;
   withFiles(command)
     .option("--skip-interpolation", "Skip interpolation and output only merged config")
-    .action((flags: FileFlags & { readonly skipInterpolation?: boolean }) =>
-      printConfig(open(), flags),
+    .action(async (flags: FileFlags & { readonly skipInterpolation?: boolean }) =>
+      (await deploying()).printConfig(open(), flags),
     );
 }
 

@@ -85,7 +85,7 @@ export async function runCommand(
     lab: never,
     labCommands: async () => new Command("lab"),
   };
-  const program = buildProgram(
+  const program = await buildProgram(
     doors,
     () => terminal,
     { code: 0 },

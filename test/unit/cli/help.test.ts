@@ -14,7 +14,7 @@ import { labProgram } from "../../../deploy/lab/main.ts";
 
 const never = () => Promise.reject(new Error("not in this test"));
 
-function program(write: (text: string) => void = () => {}): Command {
+function program(write: (text: string) => void = () => {}): Promise<Command> {
   const doors: Doors = {
     daemon: never,
     agent: never,
@@ -45,8 +45,8 @@ function helpOf(command: Command): string {
   return text;
 }
 
-test("every command's help ends with an example", () => {
-  const all = [...leaves(program()), ...leaves(labProgram({ code: 0 }))];
+test("every command's help ends with an example", async () => {
+  const all = [...leaves(await program()), ...leaves(labProgram({ code: 0 }))];
   assert.ok(all.length > 40, `only ${all.length} commands were found`);
   const lacking = all.filter((each) => !/\nExamples?:\n {2}\S/.test(helpOf(each)));
   assert.deepEqual(
@@ -69,9 +69,10 @@ const completions = [
 
 test("the script for bash completes what follows options, their values and operands", async () => {
   let script = "";
-  await program((text) => {
+  const whole = await program((text) => {
     script += text;
-  }).parseAsync(["completion", "bash"], { from: "user" });
+  });
+  await whole.parseAsync(["completion", "bash"], { from: "user" });
   const ask = `COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tsswarm; echo "\${COMPREPLY[*]}"`;
   for (const { line, words } of completions)
     assert.equal(

@@ -49,7 +49,7 @@ for (const { line, code, says } of rows)
     const write = (part: string) => {
       text += part;
     };
-    const program = buildProgram(doors, never as never, { code: 0 }, { writeErr: write });
+    const program = await buildProgram(doors, never as never, { code: 0 }, { writeErr: write });
     const error: unknown = await program
       .parseAsync(line.split(" "), { from: "user" })
       .catch((reason: unknown) => reason);

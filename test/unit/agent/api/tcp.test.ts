@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { openApi } from "../../../../agent/api/server.ts";
 import { tcpPlace } from "../../../../agent/api/tcp.ts";
 import { DaemonClient } from "../../../../cli/client.ts";
-import type { ClientTls } from "../../../../cli/dial.ts";
+import type { ClientTls } from "../../../../cli/target.ts";
 import { freePort } from "../../manager/running.ts";
 import { testPki } from "./certificates.ts";
 import { startFakeDaemon } from "./fakes.ts";

@@ -1,0 +1,85 @@
+// What a command loads before it can start.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { DockerCommand } from "../../../cli/command.ts";
+import type { Doors } from "../../../cli/doors.ts";
+import { families } from "../../../cli/families.ts";
+
+const main = fileURLToPath(new URL("../../../cli/main.js", import.meta.url));
+const saysBuiltins =
+  "data:text/javascript,process.on('exit',()=>console.error('%5B'+process.moduleLoadList.join()+'%5D'))";
+
+interface Loaded {
+  /** Our own files, from dist on. */
+  readonly own: readonly string[];
+  readonly packages: ReadonlySet<string>;
+  readonly builtins: ReadonlySet<string>;
+}
+
+/** The files that V8 has compiled in a run of the program. */
+function loadedBy(args: readonly string[]): Loaded {
+  const folder = mkdtempSync(join(tmpdir(), "tsswarm-loaded-"));
+  try {
+    const script = `${process.execPath} --import "$0" "$@" 2>&1 || true`;
+    const said = execFileSync("sh", ["-c", script, saysBuiltins, main, ...args], {
+      encoding: "utf8",
+      env: { PATH: process.env["PATH"], HOME: folder, NODE_V8_COVERAGE: folder },
+    });
+    const [, builtins = ""] = /\[(.*)\]\s*$/s.exec(said) ?? [];
+    assert.match(builtins, /NativeModule http\b/, said);
+    const urls = readdirSync(folder)
+      .filter((name) => name.endsWith(".json"))
+      .flatMap((name) => {
+        const { result } = JSON.parse(readFileSync(join(folder, name), "utf8")) as {
+          readonly result: readonly { readonly url: string }[];
+        };
+        return result.map(({ url }) => url);
+      });
+    const packageOf = (url: string) =>
+      /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1] ?? "";
+    return {
+      own: urls.filter(
+        (url) => packageOf(url) === "" && /\/dist\/(cli|proto|agent|manager)\//.test(url),
+      ),
+      packages: new Set(urls.map(packageOf).filter((name) => name !== "")),
+      builtins: new Set(builtins.split(",").map((name) => name.replace("NativeModule ", ""))),
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const nobody = ["-H", "unix:///nobody-listens-here"];
+const rows = [
+  { line: ["--version"], packages: ["commander"], ownMax: 24 },
+  { line: ["version"], packages: ["commander"], ownMax: 24 },
+  { line: ["ps"], packages: ["commander"], ownMax: 34 },
+  { line: ["service", "ls"], packages: ["commander"], ownMax: 45 },
+  { line: ["image", "ls"], packages: ["commander"], ownMax: 40 },
+  { line: ["stack", "ls"], packages: ["commander"], ownMax: 50 },
+];
+for (const { line, packages, ownMax } of rows)
+  test(`tsswarm ${line.join(" ")} loads little`, () => {
+    const { own, packages: found, builtins } = loadedBy([...nobody, ...line]);
+    assert.deepEqual([...found], packages);
+    assert.ok(own.length > 5 && own.length <= ownMax, `${own.length}: ${own.join("\n")}`);
+    assert.ok(!builtins.has("https") && !builtins.has("tls"), "TLS is for hosts that ask for it");
+  });
+
+test("every command is found by its first word, and so brings just its own family", async () => {
+  const seen = new Set<string>();
+  for (const { words, add } of families) {
+    const program = new DockerCommand("tsswarm").enablePositionalOptions();
+    await add({ program, open: () => assert.fail(), doors: {} as Doors, result: { code: 0 } });
+    const names = program.commands.flatMap((each) => [each.name(), ...each.aliases()]);
+    assert.deepEqual([...words].sort(), names.sort());
+    for (const word of words) assert.ok(!seen.has(word), `${word} is in two families`);
+    for (const word of words) seen.add(word);
+  }
+});
