@@ -147,7 +147,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "system df": ["system df"],
   "system prune": ["system prune --volumes"],
   "builder prune": ["builder prune -f"],
-  events: ["events --since 10m --filter type=container"],
+  events: [
+    "events --since 10m --filter type=container",
+    "events --filter scope=swarm --format '{{.cursor}} {{.Type}} {{.Action}} {{.Actor.ID}}'",
+    "events --cursor 1042.3",
+  ],
   ps: ["ps", "ps -a --filter label=com.docker.swarm.service.name=web"],
   inspect: ["inspect --format '{{.State.Pid}}' web.1.0ujf8b2m…"],
   logs: ["logs -f web.1.0ujf8b2m…"],

@@ -77,6 +77,10 @@ function addEvents(parent: DockerCommand, open: () => Terminal): void {
     .option("-f, --filter <filter>", "Filter output based on conditions provided", collect)
     .option("--format <string>", "json, or a Go template")
     .option("--since <time>", "Show all events created since this timestamp")
+    .option(
+      "--cursor <cursor>",
+      "Go on right after the swarm's event with this cursor, at any manager",
+    )
     .option("--until <time>", "Stream events until this timestamp")
     .action(
       async (flags: {
@@ -84,12 +88,14 @@ function addEvents(parent: DockerCommand, open: () => Terminal): void {
         format?: string;
         since?: string;
         until?: string;
+        cursor?: string;
       }) => {
         const terminal = open();
         const query = {
           filters: filters(flags.filter),
           since: since(flags.since, terminal.now()),
           until: since(flags.until, terminal.now()),
+          cursor: flags.cursor,
         };
         await untilInterrupted(terminal, async (signal) => {
           const response = await terminal.client.open("GET", "/events", { query, signal });

@@ -10,6 +10,7 @@ import { type Caller, type Handlers, serve } from "../proto/rpc-server.ts";
 import type { Identity } from "../proto/tls.ts";
 import { readBarrier } from "./barrier.ts";
 import type { ControlContext } from "./control/context.ts";
+import type { Events } from "./control/events.ts";
 import { controlHandlers, isForLeader } from "./control/handlers.ts";
 import { attachHandlers } from "./dispatch/attach.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
@@ -30,6 +31,7 @@ export interface DoorsOptions {
   readonly world: World;
   readonly log: Log;
   readonly forward: Forward;
+  readonly events: Events;
   readonly raftHandlers: Handlers<"Raft">;
   readonly connections: Connections;
   /** This manager's own certificate and key. */
@@ -63,6 +65,7 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   const barrier = readBarrier(raft, world, options.signal);
   const door = new Door({ store, world, barrier, connections: options.connections });
   const context: ControlContext = {
+    events: options.events,
     store,
     world,
     log,

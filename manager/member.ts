@@ -14,6 +14,7 @@ import { channelOptions } from "../proto/rpc.ts";
 import type { Caller } from "../proto/rpc-server.ts";
 import { certifiedNode, leafOf, toManager } from "../proto/tls.ts";
 import { announce } from "./announce.ts";
+import { Events } from "./control/events.ts";
 import { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";
 import type { Lead } from "./dispatch/lead.ts";
@@ -100,6 +101,9 @@ interface Parts {
   readonly identity: OwnIdentity;
   readonly port: ClusterPort;
   readonly peers: Peers;
+  readonly events: Events;
+  /** Rejects when no events can be noted any more. */
+  readonly noting: Promise<void>;
 }
 
 export class Member {
@@ -135,6 +139,10 @@ export class Member {
       now: () => world.now(),
       signal: stop.signal,
     });
+    // From the start: a restart's log tells what was told before.
+    const events = new Events(store, world);
+    const noting = events.run(stop.signal);
+    noting.catch(() => {});
     const server = new grpc.Server({ ...channelOptions, ...connectionOptions });
     const addresses = new Addresses(store);
     let member: Member | null = null;
@@ -163,7 +171,7 @@ export class Member {
         transport: peers,
       });
       await options.locks.keyring.refuseClear();
-      const parts = { raft, store, server, stop, addresses, identity, port, peers };
+      const parts = { raft, store, server, stop, addresses, identity, port, peers, events, noting };
       member = new Member(options, parts);
       await port.listen(server, settings.listenAddr);
       member.#followRole();
@@ -178,7 +186,7 @@ export class Member {
   }
 
   private constructor(options: MemberOptions, parts: Parts) {
-    const { raft, store, server, stop, addresses, identity, port, peers } = parts;
+    const { raft, store, server, stop, addresses, identity, port, peers, events, noting } = parts;
     this.#options = options;
     this.#parts = parts;
     this.settings = options.settings;
@@ -214,6 +222,7 @@ export class Member {
       world,
       log,
       forward: this.#forward,
+      events,
       raftHandlers: peers.handlers,
       connections: port,
       own: () => identity.current,
@@ -228,6 +237,7 @@ export class Member {
     const work = [
       this.#serveSessions(stop.signal),
       this.doors.door.run(stop.signal),
+      noting,
       followLock({ store, raft, locks, log }, stop.signal),
     ];
     this.#running = Promise.all(work).then(

@@ -18,6 +18,8 @@ export interface DockerEvent {
   /** Seconds since 1970. */
   readonly time: number;
   readonly timeNano: number;
+  /** Of a swarm's event, ours: `GET /events?cursor=` goes on right after it, at any manager. */
+  readonly cursor?: string;
 }
 
 const pastMax = 256;
@@ -111,6 +113,7 @@ export function swarmEvent(event: Event): DockerEvent {
     Actor: { ID: event.ID, Attributes: { name: event.Name, ...event.Attributes } },
     scope: "swarm",
     ...moment(event.Time),
+    cursor: `${event.Index}.${event.Ordinal}`,
   };
 }
 

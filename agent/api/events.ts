@@ -1,18 +1,21 @@
 // /events: what happens to this node's containers and, on a manager, to the swarm's objects.
 
 import type { FastifyInstance } from "fastify";
+import type { Event, EventsRequest } from "../../proto/gen/types.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
+import { realWorld } from "../../proto/kit/world.ts";
 import { controlOf } from "./control.ts";
 import { type DockerEvent, EventLog, swarmEvent } from "./event-log.ts";
 import { type Filters, labelsMatch, onlyFilters, Query } from "./request.ts";
 import { outflow } from "./stream.ts";
+import { requestOf, swarmEvents } from "./swarm-events.ts";
 import type { ApiContext } from "./types.ts";
 
 const behindMax = 4_096;
 const timerMsMax = 2 ** 31 - 1;
 const objectFilters = ["config", "container", "daemon", "image", "network", "node", "plugin"];
-const moreObjectFilters = ["secret", "service", "volume"];
+const moreObjectFilters = ["secret", "service", "task", "volume"];
 const knownFilters = [...objectFilters, ...moreObjectFilters, "event", "label", "scope", "type"];
 
 export function addEvents(app: FastifyInstance, context: ApiContext): void {
@@ -26,6 +29,7 @@ export function addEvents(app: FastifyInstance, context: ApiContext): void {
     const [since, until] = [query.time("since"), query.time("until")];
     const filters = query.filters();
     onlyFilters(filters, knownFilters);
+    const asked = requestOf(query.text("cursor"), since);
     await outflow(
       reply,
       "application/json",
@@ -37,11 +41,14 @@ export function addEvents(app: FastifyInstance, context: ApiContext): void {
           (since === undefined || event.timeNano >= since * 1e6) &&
           (until === undefined || event.timeNano <= until * 1e6) &&
           matches(event, filters);
-        const past = since === undefined ? [] : log.past();
+        const local = since === undefined ? [] : log.past();
+        log.listen(queue, ends);
+        const swarm = swarmOf(context, asked, out.gone);
+        const past = [...local, ...(await pastOf(swarm))];
+        past.sort((a, b) => a.timeNano - b.timeNano);
         for (const event of past) if (isAsked(event)) await out.write(line(event));
         if (ends.aborted) return;
-        log.listen(queue, ends);
-        followSwarm(context, queue, ends);
+        void passOn(context, swarm, queue, ends);
         for await (const event of queue) if (isAsked(event)) await out.write(line(event));
       },
       () => "",
@@ -61,20 +68,47 @@ function endSignal(gone: AbortSignal, until: number | undefined): AbortSignal {
   return AbortSignal.any([gone, AbortSignal.timeout(Math.min(left, timerMsMax))]);
 }
 
-/** On a node without a manager only the containers' events are seen. */
-function followSwarm(context: ApiContext, queue: Queue<DockerEvent>, ends: AbortSignal): void {
+type SwarmEvents = AsyncGenerator<Event, void, void>;
+
+/** null on a node without a manager: only the containers' events are seen there. */
+function swarmOf(
+  context: ApiContext,
+  asked: EventsRequest,
+  signal: AbortSignal,
+): SwarmEvents | null {
   const { state, isManager } = context.membership.local();
-  if (state !== "active" || !isManager) return;
-  const follow = async () => {
-    const events = controlOf(context).download("Events", {}, { signal: ends });
-    for await (const event of events) queue.push(swarmEvent(event));
-    queue.end();
-  };
-  follow().catch((error: unknown) => {
-    // The client starts over when its stream ends: better than missing what comes.
+  if (state !== "active" || !isManager) return null;
+  const download = (request: EventsRequest) =>
+    controlOf(context).download("Events", request, { signal });
+  return swarmEvents(download, asked, realWorld, signal);
+}
+
+/** What had happened when it was asked for. */
+async function pastOf(swarm: SwarmEvents | null): Promise<readonly DockerEvent[]> {
+  const past: DockerEvent[] = [];
+  while (swarm !== null) {
+    const next = await swarm.next();
+    if (next.done === true || next.value.Type === "") break;
+    past.push(swarmEvent(next.value));
+  }
+  return past;
+}
+
+/** Never rejects. */
+async function passOn(
+  context: ApiContext,
+  swarm: SwarmEvents | null,
+  queue: Queue<DockerEvent>,
+  ends: AbortSignal,
+): Promise<void> {
+  if (swarm === null) return;
+  try {
+    for await (const event of swarm) queue.push(swarmEvent(event));
+  } catch (error) {
     if (!ends.aborted) context.log.warn(`the swarm's events broke off: ${messageOf(error)}`);
-    queue.end();
-  });
+  }
+  // The client starts over when its stream ends: better than missing what comes.
+  queue.end();
 }
 
 function matches(event: DockerEvent, filters: Filters): boolean {

@@ -8,6 +8,7 @@ import { staleKey } from "../../proto/rpc.ts";
 import type { Caller } from "../../proto/rpc-server.ts";
 import type { Identity } from "../../proto/tls.ts";
 import type { Change, State, Store } from "../store/types.ts";
+import type { Events } from "./events.ts";
 
 export interface ControlContext {
   readonly store: Store;
@@ -23,6 +24,7 @@ export interface ControlContext {
   readonly own: () => Identity;
   /** No node's certificate is to live shorter. */
   readonly certExpiryNsMin: number;
+  readonly events: Pick<Events, "follow">;
   /** Throws `no_leader` on a manager that does not lead. */
   readonly readLogs: (
     request: ServiceLogsRequest,

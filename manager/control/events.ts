@@ -1,137 +1,87 @@
-// Changes of swarm objects as Docker's events.
+// Followers of the swarm's events: what has been since some point, then what comes. Any manager tells the same.
 
-import type { Event } from "../../proto/gen/types.ts";
-import { timestamp } from "../../proto/kit/world.ts";
-import type { Caller } from "../../proto/rpc-server.ts";
-import type { Applied, Step } from "../store/types.ts";
-import type { ControlContext } from "./context.ts";
-import { hostnameOf } from "./find.ts";
+import { setMaxListeners } from "node:events";
+import type { Event, EventsRequest } from "../../proto/gen/types.ts";
+import { SwarmError } from "../../proto/kit/errors.ts";
+import { timestamp, type World } from "../../proto/kit/world.ts";
+import type { Store } from "../store/types.ts";
+import { type EventCursor, EventHistory, isAfter } from "./event-history.ts";
 
-/** From the moment of the call until the caller goes away; `exhausted` when it reads too slowly. */
-export async function* events(
-  context: ControlContext,
-  caller: Caller,
-): AsyncGenerator<Event, void, void> {
-  for await (const step of context.store.watch(caller.signal))
-    for (const change of step.changes) {
-      if (isFormerVersion(change, step)) continue;
-      const event = eventOf(change, timestamp(context.world.now()));
-      if (event !== null) yield event;
+const partMax = 256;
+/** Entries of the log without events: then it is said how far all is told, so that a cursor does not grow old. */
+const marksEvery = 100;
+
+/** Construct it before the store is filled, `run` it, and it has what a restart's log replays too. */
+export class Events {
+  readonly #history = new EventHistory();
+  readonly #store: Store;
+  readonly #world: Pick<World, "now">;
+  #noted = new AbortController();
+
+  constructor(store: Store, world: Pick<World, "now">) {
+    this.#store = store;
+    this.#world = world;
+    setMaxListeners(0, this.#noted.signal);
+  }
+
+  /** Until the signal aborts, or the store fails. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        for await (const step of this.#store.watch(signal)) {
+          this.#history.note(step, timestamp(this.#world.now()));
+          this.#noted.abort();
+          this.#noted = new AbortController();
+          setMaxListeners(0, this.#noted.signal);
+        }
+      } catch (error) {
+        // Too far behind, or a snapshot: it goes on with what differs.
+        if (!(error instanceof SwarmError) || error.code !== "exhausted") throw error;
+      }
     }
-}
+  }
 
-/** That a version of a secret or config goes is no news while its name stays, and told once when all go. */
-function isFormerVersion(change: Applied, { state, changes }: Step): boolean {
-  if ((change.kind !== "secret" && change.kind !== "config") || change.after !== undefined)
-    return false;
-  const { before, kind } = change;
-  const name = before?.Spec?.Name ?? "";
-  return (
-    state.table(kind).named(name) !== undefined ||
-    changes.some(
-      (other) =>
-        other.kind === kind &&
-        other.after === undefined &&
-        other.before?.Spec?.Name === name &&
-        other.before.Generation > (before?.Generation ?? 0),
-    )
-  );
-}
-
-export function eventOf(change: Applied, time: string): Event | null {
-  const described = describe(change);
-  if (described === null) return null;
-  const { Name, Attributes } = described;
-  const Action = actionOf(change);
-  return {
-    Type: change.kind,
-    Action,
-    ID: change.id,
-    Name,
-    Attributes: { name: Name, ...(Action === "update" ? Attributes : {}) },
-    Time: time,
-  };
-}
-
-function actionOf(change: Applied): string {
-  if (change.after === undefined) return "remove";
-  if (change.before !== undefined) return "update";
-  // A new version of what has been there.
-  return "Generation" in change.after && change.after.Generation > 1 ? "update" : "create";
-}
-
-function describe(
-  change: Applied,
-): { readonly Name: string; readonly Attributes: Record<string, string> } | null {
-  switch (change.kind) {
-    case "service": {
-      const object = change.after ?? change.before;
-      return {
-        Name: object?.Spec?.Name ?? "",
-        Attributes: difference({
-          "updatestate.old": [change.before?.UpdateStatus?.State, null],
-          "updatestate.new": [
-            change.after?.UpdateStatus?.State,
-            change.before?.UpdateStatus?.State,
-          ],
-          "replicas.new": [
-            change.after?.Spec?.Mode?.Replicated?.Replicas,
-            change.before?.Spec?.Mode?.Replicated?.Replicas,
-          ],
-          "replicas.old": [
-            change.before?.Spec?.Mode?.Replicated?.Replicas,
-            change.after?.Spec?.Mode?.Replicated?.Replicas,
-          ],
-        }),
-      };
+  /**
+   * After the cursor, else since the time, else from now on; until the signal aborts. An event without a Type is none: it says that all before
+   * its cursor has been told, first when what had happened before the call is over. Throws `exhausted` for what is forgotten.
+   */
+  async *follow(request: EventsRequest, signal: AbortSignal): AsyncGenerator<Event, void, void> {
+    const history = this.#history;
+    const begin = beginOf(request, this.#store.state.index);
+    let next = begin === null ? history.since(Date.parse(request.Since)) : history.after(begin);
+    let told = -marksEvery;
+    while (!signal.aborted) {
+      const noted = this.#noted.signal;
+      const { index } = history;
+      const events = history.from(next, partMax);
+      next += events.length;
+      // A manager that has just started may have replayed no further than before the cursor.
+      for (const event of events) if (begin === null || isAfter(event, begin)) yield event;
+      if (events.length > 0) continue;
+      if (index >= told + marksEvery) {
+        yield mark(Math.max(index, begin?.index ?? 0));
+        told = index;
+      }
+      await aborted(noted, signal);
     }
-    case "node": {
-      const object = change.after ?? change.before;
-      if (change.before !== undefined && change.after !== undefined && !isNodeNews(change))
-        return null;
-      return {
-        Name: object === undefined ? "" : hostnameOf(object),
-        Attributes: difference({
-          "state.new": [change.after?.Status?.State, change.before?.Status?.State],
-          "state.old": [change.before?.Status?.State, change.after?.Status?.State],
-          "availability.new": [change.after?.Spec?.Availability, change.before?.Spec?.Availability],
-          "availability.old": [change.before?.Spec?.Availability, change.after?.Spec?.Availability],
-          "role.new": [change.after?.Spec?.Role, change.before?.Spec?.Role],
-          "role.old": [change.before?.Spec?.Role, change.after?.Spec?.Role],
-        }),
-      };
-    }
-    case "secret":
-    case "config": {
-      const object = change.after ?? change.before;
-      return {
-        Name: object?.Spec?.Name ?? "",
-        Attributes: difference({ generation: [change.after?.Generation, 0] }),
-      };
-    }
-    case "network": {
-      const object = change.after ?? change.before;
-      return { Name: object?.Spec?.Name ?? "", Attributes: {} };
-    }
-    default:
-      return null;
   }
 }
 
-type Pair = readonly [string | number | undefined, string | number | undefined | null];
-
-/** Those whose first differs from its second, as text. */
-function difference(pairs: Readonly<Record<string, Pair>>): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const [name, [value, other]] of Object.entries(pairs))
-    if (value !== undefined && other !== null && value !== other) result[name] = String(value);
-  return result;
+/** null: by time. */
+function beginOf({ After, Ordinal, Since }: EventsRequest, index: number): EventCursor | null {
+  if (After > 0) return { index: After, ordinal: Ordinal };
+  return Since === "" ? { index, ordinal: Number.MAX_SAFE_INTEGER } : null;
 }
 
-/** Descriptions are refreshed at every session: no event for that. */
-function isNodeNews(change: Extract<Applied, { readonly kind: "node" }>): boolean {
-  return (
-    change.before?.Status?.State !== change.after?.Status?.State ||
-    JSON.stringify(change.before?.Spec) !== JSON.stringify(change.after?.Spec)
+function mark(index: number): Event {
+  const empty = { Type: "", Action: "", ID: "", Name: "", Attributes: {}, Time: "" };
+  return { ...empty, Index: index, Ordinal: Number.MAX_SAFE_INTEGER };
+}
+
+async function aborted(...signals: readonly AbortSignal[]): Promise<void> {
+  const either = AbortSignal.any([...signals]);
+  if (either.aborted) return;
+  await new Promise<void>((resolve) =>
+    either.addEventListener("abort", () => resolve(), { once: true }),
   );
 }

@@ -4,7 +4,6 @@ import type { Handlers } from "../../proto/rpc-server.ts";
 import { backup } from "./backup.ts";
 import { clusterHandlers } from "./cluster.ts";
 import { type ControlContext, fresh } from "./context.ts";
-import { events } from "./events.ts";
 import { fileHandlers } from "./files.ts";
 import { find } from "./find.ts";
 import { networkHandlers } from "./networks.ts";
@@ -38,7 +37,7 @@ export function controlHandlers(
       yield* context.readLogs(named, caller.signal);
     },
     Backup: (request, caller) => backup(context, request, caller),
-    Events: (_request, caller) => events(context, caller),
+    Events: (request, caller) => context.events.follow(request, caller.signal),
   };
   return route(handlers);
 }

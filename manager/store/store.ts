@@ -69,14 +69,16 @@ class Replica implements StateMachine {
     const draft = new Draft(this.#state);
     const outcomes: Outcome[] = [];
     const changes: Applied[] = [];
+    let at = "";
     for (const transaction of decodeBatch(data)) {
       const outcome = applyTransaction(draft, transaction.changes, transaction.at, index);
       if (outcome.kind === "applied") changes.push(...outcome.changes);
+      at = transaction.at;
       outcomes.push(outcome);
     }
     this.#state = draft.finish(index);
     if (changes.length > 0)
-      for (const watcher of this.#watchers) watcher.push({ state: this.#state, changes });
+      for (const watcher of this.#watchers) watcher.push({ state: this.#state, changes, at });
     return { state: this.#state, outcomes };
   }
 
@@ -96,7 +98,7 @@ class Replica implements StateMachine {
 
   async *watch(signal: AbortSignal): AsyncGenerator<Step, void, void> {
     const queue = new Queue<Step>(stepsMax, signal);
-    queue.push({ state: this.#state, changes: [] });
+    queue.push({ state: this.#state, changes: [], at: "" });
     this.#watchers.add(queue);
     try {
       yield* queue;

@@ -81,6 +81,8 @@ export type Applied = {
 export interface Step {
   readonly state: State;
   readonly changes: readonly Applied[];
+  /** When they were written, RFC 3339, by the clock of who led; "" without changes. */
+  readonly at: string;
 }
 
 export interface Store {

@@ -320,6 +320,10 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
       fake.networks.delete(network.ID);
       return {};
     },
-    Events: (_request, caller) => fake.watch(caller.signal),
+    Events: async function* (_request, caller) {
+      const queue = fake.watch(caller.signal);
+      yield codec("Event").parse({ Index: 1 });
+      yield* queue;
+    },
   };
 }

@@ -2,6 +2,7 @@
 
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
 import type { ControlContext } from "../../../../manager/control/context.ts";
+import { Events } from "../../../../manager/control/events.ts";
 import { controlHandlers } from "../../../../manager/control/handlers.ts";
 import { newCluster } from "../../../../manager/identity/bootstrap.ts";
 import { certExpiryNsMin } from "../../../../manager/identity/rotation.ts";
@@ -37,8 +38,11 @@ export async function door(): Promise<{ store: Store; control: Handlers<"Control
 
 /** Of a manager that leads alone, has no logs, and is not asked for its own identity. */
 export function contextOf(store: Store): ControlContext {
+  const events = new Events(store, realWorld);
+  void events.run(forever);
   return {
     store,
+    events,
     world: realWorld,
     log: silentLog,
     barrier: async () => {},
