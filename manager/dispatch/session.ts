@@ -1,5 +1,6 @@
 // One agent's session as the manager sees it: what it has been sent, and under which version.
 
+import { isDeepStrictEqual } from "node:util";
 import { codec } from "../../proto/codec.ts";
 import { fileKey } from "../../proto/file-targets.ts";
 import type {
@@ -271,14 +272,15 @@ export class NodeSession {
   }
 }
 
-/** What the agent itself reported need not be sent back to it. */
+/**
+ * What the agent itself reported need not be sent back to it. By value: a task that was written again is decoded anew from
+ * the log, and none of its lists is the object it was.
+ */
 function isOnlyStatus(known: Task, task: Task): boolean {
-  return (
-    known.DesiredState === task.DesiredState &&
-    known.SpecVersion === task.SpecVersion &&
-    known.NotBefore === task.NotBefore &&
-    known.NetworksAttachments === task.NetworksAttachments &&
-    known.Labels === task.Labels &&
-    known.Ports === task.Ports
-  );
+  return isDeepStrictEqual(withoutStatus(known), withoutStatus(task));
+}
+
+function withoutStatus(task: Task): object {
+  const { DesiredState, SpecVersion, NotBefore, NetworksAttachments, Labels, Ports } = task;
+  return { DesiredState, SpecVersion, NotBefore, NetworksAttachments, Labels, Ports };
 }

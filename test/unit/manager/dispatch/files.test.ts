@@ -1,15 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NodeSession } from "../../../../manager/dispatch/session.ts";
-import type { Change, State, Store } from "../../../../manager/store/types.ts";
+import type { Change } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
-import type { AssignmentKey, SessionInfo, ToAgent } from "../../../../proto/gen/types.ts";
+import type { AssignmentKey, ToAgent } from "../../../../proto/gen/types.ts";
 import { isAuthOf } from "../../../../proto/registry-auth.ts";
-import { Encoded } from "../../../../proto/rpc.ts";
 import { memoryStore } from "../memory-store.ts";
-
-const forever = new AbortController().signal;
-const info = codec("SessionInfo").parse({ NodeID: "n1" }) as SessionInfo;
+import { forever, info, sent, sessionOf } from "./session-kit.ts";
 
 function secret(id: string, data: string | Uint8Array = `value of ${id}`): Change {
   const Spec = { Name: id, Data: Buffer.from(data) };
@@ -59,38 +55,6 @@ function task(
   });
   return { op: "put", kind: "task", object };
 }
-
-function sessionOf(store: Store, nodeId: string): NodeSession {
-  const none = () => assert.fail("no network");
-  return new NodeSession(
-    nodeId,
-    {
-      get state(): State {
-        return store.state;
-      },
-      isHeld: () => false,
-      feedOf: () => ({ all: none, keys: none, missed: none }),
-      toldIndex: () => store.state.index,
-      epoch: 1,
-    },
-    forever,
-  );
-}
-
-/** What it has been sent since the last time. */
-async function sent(session: NodeSession): Promise<readonly ToAgent[]> {
-  session.send({ Beat: true });
-  const reader = readers.get(session) ?? session.outgoing[Symbol.asyncIterator]();
-  readers.set(session, reader);
-  const messages: ToAgent[] = [];
-  for (;;) {
-    const { value: message } = await reader.next();
-    assert.ok(message !== undefined && !(message instanceof Encoded));
-    if (message.Beat) return messages;
-    messages.push(message);
-  }
-}
-const readers = new WeakMap<NodeSession, AsyncIterator<ToAgent | Encoded>>();
 
 function names(messages: readonly ToAgent[]): { set: string[]; remove: string[] } {
   const text = (key: AssignmentKey | undefined) => `${key?.Kind}/${key?.ID}`;

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withStatus } from "../../../../manager/dispatch/status.ts";
+import { codec } from "../../../../proto/codec.ts";
+import type { Task } from "../../../../proto/gen/types.ts";
+import { memoryStore } from "../memory-store.ts";
+import { forever, info, sent, sessionOf } from "./session-kit.ts";
+
+const assigned = codec("Task").parse({
+  ID: "t1",
+  ServiceID: "web",
+  NodeID: "n1",
+  SpecVersion: 1,
+  DesiredState: "running",
+  Labels: { tier: "front" },
+  Ports: [{ Protocol: "tcp", TargetPort: 80, PublishedPort: 8080, PublishMode: "host" }],
+  Status: { State: "assigned" },
+}) as Task;
+
+async function told() {
+  const store = await memoryStore([{ op: "put", kind: "task", object: assigned }]);
+  const session = sessionOf(store, "n1");
+  session.begin(info, null, []);
+  await sent(session);
+  const change = async (next: (task: Task) => Task | null) => {
+    const object = next(store.state.table("task").get("t1") ?? assert.fail("gone"));
+    assert.ok(object !== null);
+    await store.write([{ op: "put", kind: "task", object }], forever);
+    session.update();
+    const messages = await sent(session);
+    return messages.flatMap((message) => message.Set.map(({ Key }) => Key?.ID));
+  };
+  return change;
+}
+
+test("what a node has reported of a task itself is not sent back to it", async () => {
+  const change = await told();
+  for (const State of ["accepted", "preparing", "starting", "running"]) {
+    const status = { Timestamp: "1", State, Message: "", Err: "" };
+    assert.deepEqual(await change((task) => withStatus(task, { nodeId: "n1", status })), []);
+  }
+});
+
+test("what the managers change of a task is sent", async () => {
+  const change = await told();
+  assert.deepEqual(await change((task) => ({ ...task, Labels: { tier: "back" } })), ["t1"]);
+  assert.deepEqual(await change((task) => ({ ...task, Ports: [] })), ["t1"]);
+  assert.deepEqual(await change((task) => ({ ...task, DesiredState: "shutdown" })), ["t1"]);
+});
