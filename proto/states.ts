@@ -28,6 +28,11 @@ export function isFinal(state: string): boolean {
   return rankOf(state) > rankOf("running");
 }
 
+/** It will run in a moment, or fail to. */
+export function isComingUp(state: string): boolean {
+  return state === "accepted" || state === "preparing" || state === "starting";
+}
+
 /** Others act on it: the task serves, or is over. What comes before are steps on the way. */
 export function concernsOthers(state: string): boolean {
   return rankOf(state) >= rankOf("running");

@@ -3,20 +3,22 @@
 import type { TaskStatus, TaskUpdate } from "../../proto/gen/types.ts";
 import { Alarm } from "../../proto/kit/alarm.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { concernsOthers } from "../../proto/states.ts";
+import { concernsOthers, isComingUp } from "../../proto/states.ts";
 
 /** Messages with news for others follow each other after this, and news that is only for people waits so long for company. */
 const coalesceMs = 100;
 const updatesPerMessageMax = 500;
 
 /**
- * That a task runs, or does no more, goes at once, and what follows within 100 ms together; the steps on its way there wait
- * for that, 100 ms at most. Every status stays here until `forget`: the Hello of the next connection repeats them all, so
+ * That a task runs, or does no more, goes at once, and what follows within 100 ms together; but when none is left that is about
+ * to run, nothing is waited for. The steps on its way there wait for that, 100 ms at most. Every status stays here until `forget`: the Hello of the next connection repeats them all, so
  * that none is lost with a connection.
  */
 export class Reports {
   readonly #statuses = new Map<string, TaskStatus>();
   readonly #unsent = new Set<string>();
+  /** Tasks that are about to run. */
+  readonly #coming = new Set<string>();
   readonly #world: World;
   readonly #alarm: Alarm;
   readonly #send: (updates: readonly TaskUpdate[]) => boolean;
@@ -36,9 +38,11 @@ export class Reports {
   report(taskId: string, status: TaskStatus): void {
     this.#statuses.set(taskId, status);
     this.#unsent.add(taskId);
+    if (isComingUp(status.State)) this.#coming.add(taskId);
+    else this.#coming.delete(taskId);
     const now = this.#world.monotonic();
     const at = (concernsOthers(status.State) ? this.#newsSentAt : now) + coalesceMs;
-    if (at <= now) this.#flush();
+    if (at <= now || (status.State === "running" && this.#coming.size === 0)) this.#flush();
     else this.#alarm.set(at);
   }
 
@@ -51,7 +55,10 @@ export class Reports {
   /** Tasks that no manager wants here any more, and whose last status has been sent. */
   keepOnly(isWanted: (taskId: string) => boolean): void {
     for (const id of this.#statuses.keys())
-      if (!isWanted(id) && !this.#unsent.has(id)) this.#statuses.delete(id);
+      if (!isWanted(id) && !this.#unsent.has(id)) {
+        this.#statuses.delete(id);
+        this.#coming.delete(id);
+      }
   }
 
   #flush(): void {

@@ -11,7 +11,7 @@ import type {
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
-import { concernsOthers, rankOf } from "../../proto/states.ts";
+import { concernsOthers, isComingUp, rankOf } from "../../proto/states.ts";
 import type { Change, State, Store } from "../store/types.ts";
 
 const coalesceMs = 100;
@@ -47,6 +47,8 @@ export class StatusWriter {
   readonly #log: Log;
   #tasks = new Map<string, Reported>();
   #nodes = new Map<string, NodeFacts>();
+  /** Tasks that were about to run when last heard of. */
+  readonly #coming = new Set<string>();
   readonly #conflicts = new Map<string, number>();
   /** Of the last write, and of the last with something that others wait for. */
   #writtenAt = Number.NEGATIVE_INFINITY;
@@ -66,7 +68,10 @@ export class StatusWriter {
     if (newer !== undefined && !isNews(status, newer.status)) return;
     if (this.#tasks.size >= pendingMax) return;
     this.#tasks.set(taskId, { nodeId, status });
-    this.#dueBy((concernsOthers(status.State) ? this.#newsAt : this.#writtenAt) + coalesceMs);
+    if (isComingUp(status.State)) this.#coming.add(taskId);
+    else this.#coming.delete(taskId);
+    if (status.State === "running" && !this.#isAnyComing()) this.#dueBy(this.#world.monotonic());
+    else this.#dueBy((concernsOthers(status.State) ? this.#newsAt : this.#writtenAt) + coalesceMs);
   }
 
   node(nodeId: string, facts: NodeFacts): void {
@@ -75,7 +80,8 @@ export class StatusWriter {
   }
 
   /**
-   * Writes until the signal aborts: the first report at once, what follows within 100 ms together. That a task is on its way
+   * Writes until the signal aborts: the first report at once, what follows within 100 ms together, but at once again when
+   * nothing more is about to run. That a task is on its way
    * makes nobody wait who has to know that another one runs or is over.
    */
   async run(signal: AbortSignal): Promise<void> {
@@ -99,6 +105,18 @@ export class StatusWriter {
     if (at >= this.#dueAt) return;
     this.#dueAt = at;
     this.#wake.abort();
+  }
+
+  #isAnyComing(): boolean {
+    const tasks = this.#store.state.table("task");
+    for (const id of this.#coming) {
+      const task = tasks.get(id);
+      if (task?.DesiredState === "running" && !concernsOthers(task.Status?.State ?? ""))
+        return true;
+      // Its node is lost, or it is not wanted any more.
+      this.#coming.delete(id);
+    }
+    return false;
   }
 
   #hasNews(): boolean {

@@ -43,7 +43,7 @@ function setUp() {
     const status: TaskStatus = { Timestamp: "", State, Message: "", Err: "" };
     reports.report(id, status);
   };
-  return { clock, sent, report };
+  return { clock, sent, report, reports };
 }
 
 test("steps on the way wait for what others act on, which goes at once", async () => {
@@ -67,16 +67,49 @@ test("steps go after 100 ms, and do not make wait who runs then", async () => {
   assert.deepEqual(sent, ["100: a preparing", "110: a running"]);
 });
 
-test("what follows within 100 ms goes together", async () => {
+test("while another is about to run, what follows within 100 ms goes together", async () => {
   const { clock, sent, report } = setUp();
   report("a", "running");
+  report("d", "preparing");
   await clock.until(10);
   report("b", "running");
   report("c", "failed");
   await clock.until(99);
   assert.deepEqual(sent, ["0: a running"]);
   await clock.until(100);
-  assert.deepEqual(sent, ["0: a running", "100: b running, c failed"]);
+  assert.deepEqual(sent, ["0: a running", "100: d preparing, b running, c failed"]);
   await clock.until(500);
   assert.equal(sent.length, 2);
+});
+
+test("the last that was about to run waits for nothing", async () => {
+  const { clock, sent, report } = setUp();
+  for (const id of ["a", "b", "c"]) report(id, "starting");
+  report("a", "running");
+  await clock.until(10);
+  report("b", "running");
+  await clock.until(20);
+  report("c", "running");
+  assert.deepEqual(sent, ["0: a running, b starting, c starting", "20: b running, c running"]);
+});
+
+test("ends go together whoever is about to run", async () => {
+  const { clock, sent, report } = setUp();
+  report("a", "shutdown");
+  await clock.until(10);
+  report("b", "shutdown");
+  assert.equal(sent.length, 1);
+  await clock.until(100);
+  assert.deepEqual(sent, ["0: a shutdown", "100: b shutdown"]);
+});
+
+test("a task that is not wanted any more is not waited for", async () => {
+  const { clock, sent, report, reports } = setUp();
+  report("gone", "preparing");
+  await clock.until(100);
+  reports.keepOnly((id) => id !== "gone");
+  report("a", "running");
+  await clock.until(110);
+  report("b", "running");
+  assert.deepEqual(sent, ["100: gone preparing", "100: a running", "110: b running"]);
 });
