@@ -16,7 +16,7 @@ import {
   remove,
 } from "./netlink.ts";
 import { runNft } from "./nft.ts";
-import { renderChange, type Table } from "./ruleset.ts";
+import { renderChange, renderNewTable, type Table } from "./ruleset.ts";
 import { type NetlinkSocket, refused } from "./socket.ts";
 
 const kindOrder: readonly KernelObject["kind"][] = [
@@ -86,7 +86,10 @@ export function listObjects(
   );
 }
 
-/** One namespace as we last left it. `forget` makes the next change look at the kernel first. */
+/**
+ * One namespace as we last left it. `forget` makes the next change look at the kernel first. In one that was made just now
+ * there is nothing of ours, which need not be looked for.
+ */
 export class NamespaceState {
   /** Path, or null for the host's. */
   readonly path: string | null;
@@ -95,10 +98,13 @@ export class NamespaceState {
   readonly #tables = new Map<string, Table>();
   /** Of the rules, as long as nobody but us has changed them since they were known to be `#tables`. */
   #generation: number | null = null;
+  #isNew: boolean;
 
-  constructor(path: string | null, log: Log) {
+  constructor(path: string | null, log: Log, { isNew }: { readonly isNew: boolean }) {
     this.path = path;
     this.#log = log;
+    this.#isNew = isNew;
+    if (isNew) this.#objects = [];
   }
 
   forget(): void {
@@ -161,6 +167,12 @@ export class NamespaceState {
 
   /** One transaction for all the tables: the packets see either the old rules or the new. */
   setTables(wanted: readonly Table[]): void {
+    if (this.#isNew) {
+      this.#isNew = false;
+      runNft(this.path, wanted.map(renderNewTable).join(""));
+      for (const table of wanted) this.#tables.set(tableKey(table), table);
+      return;
+    }
     const text = this.#change(wanted);
     if (text === "") return;
     const before = readGeneration(this.path);

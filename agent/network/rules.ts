@@ -31,7 +31,7 @@ export class Rules {
 
   constructor(wired: Wired, log: Log) {
     this.#wired = wired;
-    this.host = new NamespaceState(null, log);
+    this.host = new NamespaceState(null, log, { isNew: false });
   }
 
   /**

@@ -24,7 +24,12 @@ export interface Table {
 /** The whole table, in place of one that may be there: what is established goes on, what is new meets the new rules. */
 export function renderTable(table: Table): string {
   const name = `${table.family} ${table.name}`;
-  const lines = [`add table ${name}`, `delete table ${name}`, `table ${name} {`];
+  return `add table ${name}\ndelete table ${name}\n${renderNewTable(table)}`;
+}
+
+/** The whole table, where there is none of its name. */
+export function renderNewTable(table: Table): string {
+  const lines = [`table ${table.family} ${table.name} {`];
   for (const [key, lookup] of table.lookups) {
     lines.push(` ${lookup.kind} ${key} {`, `  ${lookup.header}`);
     if (lookup.elements.size > 0) lines.push(`  elements = { ${elementsText(lookup)} }`);

@@ -24,7 +24,8 @@ const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 
-const receiveBytes = 64 * 1024;
+/** All sockets receive here: each answer is copied out before the next one is waited for. */
+const received = Buffer.allocUnsafeSlow(64 * 1024);
 const queueBytes = 1024 * 1024;
 const batchRequestsMax = 200;
 const batchBytesMax = 48 * 1024;
@@ -49,7 +50,6 @@ export class NetlinkSocket implements Disposable {
   readonly #fd: number;
   readonly #where: string;
   readonly #protocol: number;
-  readonly #buffer = Buffer.allocUnsafe(receiveBytes);
   #sequence = 0;
 
   /** `namespace`: its path, or null for the thread's own. */
@@ -173,7 +173,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   #receive(): readonly Reply[] {
-    const count = libc().recv(this.#fd, this.#buffer, this.#buffer.length, 0);
+    const count = libc().recv(this.#fd, received, received.length, 0);
     if (count < 0) {
       const errno = koffi.errno();
       throw new SwarmError(
@@ -181,7 +181,7 @@ export class NetlinkSocket implements Disposable {
         `netlink in ${this.#where}: ${errnoName(errno)} on receiving`,
       );
     }
-    return decode(Buffer.from(this.#buffer.subarray(0, count)));
+    return decode(Buffer.from(received.subarray(0, count)));
   }
 }
 

@@ -129,7 +129,7 @@ export class Wired {
     const known = this.#routers.get(facts.id);
     if (known !== undefined && this.#wishes.get(path) === wish) return;
     const { slot, isDeviceNew } = await ensureRouter(path, facts, view, this.mtuOf(facts));
-    const state = known?.state ?? new NamespaceState(path, this.#log);
+    const state = known?.state ?? new NamespaceState(path, this.#log, { isNew: false });
     state.forget();
     if (isDeviceNew) state.forgetTables();
     this.#routers.set(facts.id, { facts, slot, state });
@@ -191,7 +191,7 @@ export class Wired {
     if (this.#wishes.get(path) === wish) return;
     // Of a network that is being left: nothing is taken from what runs.
     if (facts.includes(null) && isNamespace(path)) return;
-    ensureSandboxNamespace(path);
+    const isNew = ensureSandboxNamespace(path);
     for (const [i, attachment] of sandbox.attachments.entries()) {
       const { networkId, addresses } = attachment;
       const router = this.#routers.get(networkId);
@@ -204,10 +204,10 @@ export class Wired {
       };
       const hasIPv6 = familiesOf(router.facts).includes(6) && addresses.some(isIPv6);
       const mtu = this.mtuOf(router.facts);
-      const isNew = ensureContainerLink({ ...ends, address, mtu, hasIPv6 });
-      if (isNew) router.state.forgetLink(containerLink(address));
+      const isLinkNew = ensureContainerLink({ ...ends, address, mtu, hasIPv6 });
+      if (isLinkNew) router.state.forgetLink(containerLink(address));
     }
-    const state = new NamespaceState(path, this.#log);
+    const state = new NamespaceState(path, this.#log, { isNew });
     withSocket(path, (socket) => state.setObjects(socket, sandboxObjects(sandbox, networks)));
     state.setTables([sandboxTable()]);
     this.#wishes.set(path, wish);

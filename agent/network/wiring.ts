@@ -196,9 +196,10 @@ function quieten(link: string): void {
   setSysctls(null, wanted);
 }
 
-/** Makes a container's namespace, with its loopback up. */
-export function ensureSandboxNamespace(path: string): void {
-  if (!isNamespace(path)) createNamespace(path);
+/** Makes a container's namespace, with its loopback up. Whether there was none. */
+export function ensureSandboxNamespace(path: string): boolean {
+  const isNew = !isNamespace(path);
+  if (isNew) createNamespace(path);
   setSysctls(path, sandboxSysctls);
   const socket = new NetlinkSocket(path);
   try {
@@ -206,6 +207,7 @@ export function ensureSandboxNamespace(path: string): void {
   } finally {
     socket[Symbol.dispose]();
   }
+  return isNew;
 }
 
 /** Joins a container's device to a router by a veth whose ends are known by name. Whether it had to be made. */

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   type Chain,
   renderChange,
+  renderNewTable,
   renderTable,
   type Table,
 } from "../../../../agent/network/ruleset.ts";
@@ -57,6 +58,10 @@ table ip t {
 }
 `,
   );
+});
+
+test("where there is none of its name a table takes nothing away", () => {
+  assert.equal(renderTable(one), `add table ip t\ndelete table ip t\n${renderNewTable(one)}`);
 });
 
 const rows = [
