@@ -72,8 +72,22 @@ before(async () => {
 });
 
 after(async () => {
+  await load?.stop();
+  await putBack();
   for (const close of closers.reverse()) await close();
 });
+
+/** The lab as it was: certificates that last, one manager, no service of ours. */
+async function putBack(): Promise<void> {
+  await docker("h1", "swarm", "update", "--cert-expiry", "2160h");
+  await attemptDocker("h1", "service", "rm", "kept");
+  for (const host of ["h2", "h3"])
+    await until(`${host} is not demoted`, waitMsMax, async () =>
+      (await attemptDocker("h1", "node", "demote", host)).code === 0 ? true : undefined,
+    );
+  await untilManaged(["h1"]);
+  await untilReady("h1", hosts.length, waitMsMax);
+}
 
 test("a node leaves and joins again, all become managers, and a service runs under load", async () => {
   const { JoinTokens } = await swarmOf("h1");
@@ -222,20 +236,13 @@ test("a rotation goes on when its leader is killed", async () => {
 });
 
 test("no request failed, no container was touched, and nothing secret was on the wire", async (t) => {
-  await docker("h1", "swarm", "update", "--cert-expiry", "2160h");
   const { answered, failures } = (await load?.stop()) ?? { answered: 0, failures: ["no load"] };
   t.diagnostic(`${answered} requests`);
   assert.deepEqual(failures, []);
   assert.ok(answered > 100);
   const now = await identities(await untilRunning("h1", "kept", 6, waitMsMax));
   assert.deepEqual([...now].sort(), [...untouched].sort());
-  await docker("h1", "service", "rm", "kept");
-  for (const host of ["h2", "h3"])
-    await until(`${host} is not demoted`, waitMsMax, async () =>
-      (await attemptDocker("h1", "node", "demote", host)).code === 0 ? true : undefined,
-    );
-  await untilManaged(["h1"]);
-  await untilReady("h1", hosts.length, waitMsMax);
+  await putBack();
   await closers.pop()?.();
   const wire = readFileSync(join(folder, "wire.pcap"));
   assert.ok(wire.includes("RemoteAddr: "), "what passes between the hosts was captured");
