@@ -45,7 +45,7 @@ const caller = `n=0; until wget -O /dev/null http://away-web/; do sleep 0.1; don
 let takeDown = async () => {};
 let talkers: readonly RunningTask[] = [];
 let callers: readonly RunningTask[] = [];
-let load: Load;
+let load: Load | undefined;
 const logs = new Map<string, NumberedLog>();
 
 before(async () => {
@@ -66,6 +66,7 @@ before(async () => {
 });
 
 after(async () => {
+  await load?.stop();
   await docker(manager, "service", "rm", "away-web", "away-talker", "away-caller");
   await removeNetwork(manager, "away", startMsMax);
   await takeDown();
@@ -81,20 +82,13 @@ test(`no request fails and no line is lost while agents die ${kills} times and a
   const watched = [...talkers, ...callers];
   const reading = readLogs();
   const start = performance.now();
-  for (let i = 0; i < kills; i++) {
-    await Promise.all(hosts.map((host) => killProgram(host, "agent")));
-    await untilAnswering(hosts, backMsMax);
-    // At another moment of its start each time.
-    await delay((i % 5) * 200);
+  try {
+    await disturbAgents();
+  } finally {
+    await reading.stop();
   }
-  const held = await Promise.all(hosts.map((host) => takeAway(host, "agent")));
-  await delay(awayMs);
-  for (const pid of held) process.kill(pid, "SIGKILL");
-  await untilAnswering(hosts, backMsMax);
-  await untilReady(manager, hosts.length, backMsMax);
   const seconds = (performance.now() - start) / 1000;
-  await reading.stop();
-  const { answered, failures } = await load.stop();
+  const { answered, failures } = (await load?.stop()) ?? assert.fail("there is no load");
 
   assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);
   assert.ok(answered > seconds, `${answered} requests were answered in ${seconds} s`);
@@ -121,6 +115,21 @@ test(`no request fails and no line is lost while agents die ${kills} times and a
     `${Math.round(seconds)} s: ${answered} requests from outside, ${last(callers)} to the name, ${last(talkers)} lines, longest stall ${Math.max(...stalls)} ms`,
   );
 });
+
+/** All of them at once: killed again and again, and then away for a while. */
+async function disturbAgents(): Promise<void> {
+  for (let i = 0; i < kills; i++) {
+    await Promise.all(hosts.map((host) => killProgram(host, "agent")));
+    await untilAnswering(hosts, backMsMax);
+    // At another moment of its start each time.
+    await delay((i % 5) * 200);
+  }
+  const held = await Promise.all(hosts.map((host) => takeAway(host, "agent")));
+  await delay(awayMs);
+  for (const pid of held) process.kill(pid, "SIGKILL");
+  await untilAnswering(hosts, backMsMax);
+  await untilReady(manager, hosts.length, backMsMax);
+}
 
 /** Often enough that no file is rotated away unread. */
 function readLogs(): { stop(): Promise<void> } {

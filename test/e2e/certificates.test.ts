@@ -38,7 +38,7 @@ const floodMs = 4_000;
 const folder = mkdtempSync(join(tmpdir(), "tsswarm-certificates-"));
 const closers: (() => Promise<void> | void)[] = [];
 const secrets: string[] = [secretValue, "PRIVATE KEY"];
-let load: Load | null = null;
+let load: Load | undefined;
 let untouched: readonly string[] = [];
 
 interface Swarm {
@@ -236,7 +236,7 @@ test("a rotation goes on when its leader is killed", async () => {
 });
 
 test("no request failed, no container was touched, and nothing secret was on the wire", async (t) => {
-  const { answered, failures } = (await load?.stop()) ?? { answered: 0, failures: ["no load"] };
+  const { answered, failures } = (await load?.stop()) ?? assert.fail("there is no load");
   t.diagnostic(`${answered} requests`);
   assert.deepEqual(failures, []);
   assert.ok(answered > 100);

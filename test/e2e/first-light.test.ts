@@ -54,8 +54,18 @@ before(async () => {
 });
 
 after(async () => {
+  await removeLeft();
   for (const close of closers.reverse()) await close();
 });
+
+/** What a test that failed has left of services, files and networks. */
+async function removeLeft(): Promise<void> {
+  const { stdout } = await attemptDocker(manager, "service", "ls", "--format", "{{.Name}}");
+  const left = stdout.split("\n").filter((name) => /^(web|caller|usual|back|made-\d+)$/.test(name));
+  if (left.length > 0) await docker(manager, "service", "rm", ...left);
+  for (const kind of ["secret", "config"]) await attemptDocker(manager, kind, "rm", `wire-${kind}`);
+  await removeNetwork(manager, "front", startMsMax);
+}
 
 test("three nodes are ready and the first of them leads", async () => {
   const rows = (
@@ -288,19 +298,24 @@ test("agents and the manager die twenty times each while services are created: n
     20,
   );
   const creating = createServices();
-  for (let i = 0; i < 20; i++) {
-    await crash(hosts[i % hosts.length] ?? manager, "agent");
-    await crash(manager, "manager");
-    const known = creating.count();
-    await until(
-      "no service can be created any more",
-      startMsMax,
-      () => creating.count() > known || undefined,
-    );
+  try {
+    for (let i = 0; i < 20; i++) {
+      await killProgram(hosts[i % hosts.length] ?? manager, "agent");
+      await killProgram(manager, "manager");
+      const known = creating.count();
+      await until(
+        "no service can be created any more",
+        startMsMax,
+        () => creating.count() > known || undefined,
+      );
+    }
+  } finally {
+    await creating.stop();
+    await untilAnswering(hosts, startMsMax);
+    await untilReady(manager, hosts.length, startMsMax);
+    await load.stop();
   }
   const acknowledged = await creating.stop();
-  await untilAnswering(hosts, startMsMax);
-  await untilReady(manager, hosts.length, startMsMax);
   const { answered, failures } = await load.stop();
   assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);
   assert.ok(answered > 100, `${answered} requests were answered`);
@@ -325,11 +340,6 @@ test("agents and the manager die twenty times each while services are created: n
   assert.ok(acknowledged.length >= 10, `${acknowledged.length} services were acknowledged`);
   await docker(manager, "service", "rm", "caller", ...acknowledged);
 });
-
-/** Waits until the program is there to be killed: it may still be on its way back. */
-async function crash(host: string, name: "agent" | "manager"): Promise<void> {
-  await killProgram(host, name);
-}
 
 /** A container that asks for web by its name all the time and says how it went. */
 async function startCaller(): Promise<void> {

@@ -142,7 +142,7 @@ export async function visitFrom(
 }
 
 export interface Load {
-  /** Ends it. How many requests were answered, and what was said of the others. */
+  /** Ends it, and may be called again. How many requests were answered, and what was said of the others. */
   stop(): Promise<{ readonly answered: number; readonly failures: readonly string[] }>;
 }
 

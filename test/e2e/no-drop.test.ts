@@ -64,7 +64,7 @@ const caller = (name: string) => `use Socket; $| = 1; my $n = 0; my $ready = 0;
 
 const services = ["drop-web", "drop-round"] as const;
 let takeDown = async () => {};
-let load: Load;
+let load: Load | undefined;
 /** What the callers said of requests that failed. */
 const failed = new Set<string>();
 
@@ -97,6 +97,7 @@ before(async () => {
 });
 
 after(async () => {
+  await load?.stop();
   for (const host of hosts) await docker(manager, "node", "update", "--availability=active", host);
   const names = services.flatMap((name) => [name, `${name}-caller`]);
   await docker(manager, "service", "rm", ...names);
@@ -144,7 +145,7 @@ test(`no request fails during ${updates} updates, ${drains} drains and ${scaleDo
     await scale(replicas - 1);
     await scale(replicas);
   }
-  const { answered, failures } = await load.stop();
+  const { answered, failures } = (await load?.stop()) ?? assert.fail("there is no load");
   context.diagnostic(`${answered} requests from outside were answered`);
   assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);
   await hearCallers();
