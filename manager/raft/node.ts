@@ -2,7 +2,7 @@
 // requests.ts, what it applies in applier.ts, when it ticks in ticker.ts, and how it ends in ending.ts.
 
 import { AssertionError } from "../../proto/kit/assert.ts";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import type { DataKeys } from "../../proto/kit/seal.ts";
 import { Alarm } from "./alarm.ts";
 import { Applier } from "./applier.ts";
@@ -109,10 +109,10 @@ export class RaftNode implements Raft {
       isAlone: () => this.#isAlone(),
       tick: (lateMs) => this.#tick(lateMs),
     });
-    this.#begin();
+    this.#start();
   }
 
-  #begin(): void {
+  #start(): void {
     this.#transport.start(this);
     this.#transport.members(this.#others());
     // Nobody else could be leader: no reason to wait for silence.
@@ -248,10 +248,14 @@ export class RaftNode implements Raft {
 
   #pump(): void {
     const outputs = this.#core.outputs();
-    // A write to the disk begins before anything else, and goes on beside it.
-    if (outputs.persist !== null)
-      this.#spawn(this.#persist(outputs.persist, outputs.sendAfterPersist));
     this.#send(outputs.sendNow);
+    const { persist, sendAfterPersist } = outputs;
+    if (persist !== null) {
+      // Entries have further to go to other disks than to this one: they leave first, and the write goes on beside them.
+      const soon = outputs.sendNow.some(({ kind }) => kind === "AppendEntries");
+      if (soon) setImmediate(() => this.#begin(persist, sendAfterPersist));
+      else this.#begin(persist, sendAfterPersist);
+    }
     this.#publish(outputs.role);
     this.#apply(outputs);
     if (this.#core.commit > this.#commitTold) this.#tellCommitSoon();
@@ -277,6 +281,10 @@ export class RaftNode implements Raft {
       this.#commitTold = commit;
       this.#tell(() => this.#core.tellCommit(commit));
     }, this.#limits.commitMs);
+  }
+
+  #begin(persist: Persist, sendAfter: readonly Message[]): void {
+    if (!this.#ending.isOver) this.#spawn(this.#persist(persist, sendAfter));
   }
 
   async #persist(persist: Persist, sendAfter: readonly Message[]): Promise<void> {
@@ -372,14 +380,21 @@ export class RaftNode implements Raft {
   async #leave(error: unknown): Promise<void> {
     if (this.#ending.isNear) return;
     // Where a rule was broken, what this member says is not to be relied on.
-    const to = error instanceof AssertionError ? null : this.#core.abdicate();
-    if (to !== null) {
-      const { message } = this.#ending.foresee(error);
-      this.#options.log.warn({ to, error: message }, "handing leadership over");
+    if (!(error instanceof AssertionError)) await this.#handOver(asSwarmError(error));
+    this.#ending.fail(error);
+  }
+  /** Twice, for who did not answer at first may be known to be gone then. */
+  async #handOver(error: SwarmError): Promise<void> {
+    const leads = () => this.#role.role === "leader";
+    for (let tries = 0; tries < 2; tries++) {
+      const to = this.#core.abdicate();
+      if (to === null) return;
+      this.#ending.foresee(error);
+      this.#options.log.warn({ to, error: error.message }, "handing leadership over");
       this.#wake();
       const forever = new AbortController().signal;
-      await this.#turns.until(() => this.#role.role !== "leader", this.#electionMs / 2, forever);
+      await this.#turns.until(() => !leads(), this.#electionMs / 2, forever);
+      if (!leads()) return;
     }
-    this.#ending.fail(error);
   }
 }

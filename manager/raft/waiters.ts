@@ -28,7 +28,11 @@ export class Waiters {
     return this.#waitFor<Applied>(
       (waiter) => this.#proposals.set(index, { ...waiter, term }),
       () => this.#proposals.delete(index),
-      new SwarmError("unknown_outcome", "the wait for the write was given up; it may still happen"),
+      () =>
+        new SwarmError(
+          "unknown_outcome",
+          "the wait for the write was given up; it may still happen",
+        ),
       signal,
     );
   }
@@ -38,7 +42,7 @@ export class Waiters {
     return this.#waitFor<void>(
       (waiter) => this.#reads.set(id, waiter),
       () => this.#reads.delete(id),
-      new SwarmError("cancelled", "the read was given up"),
+      () => new SwarmError("cancelled", "the read was given up"),
       signal,
     );
   }
@@ -96,7 +100,7 @@ export class Waiters {
   #waitFor<T>(
     start: (waiter: Waiter<T>) => void,
     forget: () => void,
-    abandoned: SwarmError,
+    abandoned: () => SwarmError,
     signal: AbortSignal,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -113,7 +117,7 @@ export class Waiters {
       start(settled);
       const callOff = this.#aborts.on(signal, () => {
         forget();
-        reject(abandoned);
+        reject(abandoned());
       });
     });
   }
