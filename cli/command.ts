@@ -1,6 +1,7 @@
 // Commands as Docker's flags behave: --flag=false, -n=5, and its words for usage errors.
 
-import { Command, CommanderError, Option } from "commander";
+import { type Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { messageOf } from "../proto/kit/errors.ts";
 import { UsageError } from "./values.ts";
 
 /** Ends the command with this code after what it has printed. */
@@ -14,8 +15,16 @@ export class ExitCode extends Error {
 }
 
 const usageCode = 125;
+/** Commander's codes for what Docker counts as wrong flags. */
+const flagErrors: ReadonlySet<string> = new Set([
+  "commander.unknownOption",
+  "commander.optionMissingArgument",
+  "commander.invalidArgument",
+]);
 
 export class DockerCommand extends Command {
+  #hasUsage = false;
+
   override createCommand(name?: string): DockerCommand {
     return new DockerCommand(name);
   }
@@ -25,14 +34,54 @@ export class DockerCommand extends Command {
     const words: string[] = [];
     for (let command: Command | null = this; command !== null; command = command.parent)
       words.unshift(command.name());
-    const isFlags = ["commander.unknownOption", "commander.optionMissingArgument"].includes(
-      options.code ?? "",
-    );
-    const hint = `See '${words.join(" ")} --help'.`;
-    super.error(`${usageSentence(message)}\n${hint}`, {
+    const path = words.join(" ");
+    const code = options.code ?? "";
+    const sentence =
+      code === "commander.missingArgument"
+        ? `'${path}' ${this.#lack(message)}\nUsage: ${path} ${this.usage()}`
+        : usageSentence(message);
+    super.error(`${sentence}\nSee '${path} --help'.`, {
       ...options,
-      exitCode: isFlags ? usageCode : (options.exitCode ?? 1),
+      exitCode: flagErrors.has(code) ? usageCode : (options.exitCode ?? 1),
     });
+  }
+
+  /** What a value of a flag is refused for is said together with the flag. */
+  override addOption(option: Option): this {
+    const parse = option.parseArg;
+    if (parse !== undefined)
+      option.argParser((text: string, before: unknown) => {
+        try {
+          return parse(text, before);
+        } catch (error) {
+          throw error instanceof UsageError ? new InvalidArgumentError(error.message) : error;
+        }
+      });
+    return super.addOption(option);
+  }
+
+  #lack(message: string): string {
+    const name = /'([^']+)'/.exec(message)?.[1] ?? "";
+    const argument = this.registeredArguments.find((each) => each.name() === name);
+    return `requires the argument ${argument === undefined ? name : wordOf(argument)}`;
+  }
+
+  override usage(text: string): this;
+  override usage(): string;
+  /** Where none was given, Docker's form: [OPTIONS] SERVICE [SERVICE...] */
+  override usage(text?: string): this | string {
+    if (text !== undefined) {
+      this.#hasUsage = true;
+      return super.usage(text);
+    }
+    if (this.#hasUsage) return super.usage();
+    const words = this.registeredArguments.map((argument) => {
+      const word = wordOf(argument);
+      if (argument.variadic) return argument.required ? `${word} [${word}...]` : `[${word}...]`;
+      return argument.required ? word : `[${word}]`;
+    });
+    const options = this.options.some((option) => !option.hidden) ? ["[OPTIONS]"] : [];
+    return [...options, ...(this.commands.length > 0 ? ["COMMAND"] : []), ...words].join(" ");
   }
 
   override parseOptions(argv: string[]): ReturnType<Command["parseOptions"]> {
@@ -93,12 +142,24 @@ export class DockerCommand extends Command {
 
 const passThrough = new WeakSet<Command>();
 
+/** An argument as Docker's usage has it: `<services...>` is SERVICE. */
+function wordOf(argument: Argument): string {
+  return (argument.variadic ? argument.name().replace(/s$/, "") : argument.name()).toUpperCase();
+}
+
 /** The exit code of a command that ended with this error, after saying it as Docker's client does. */
 export function explain(error: unknown, write: (text: string) => void): number {
   if (error instanceof ExitCode) return error.code;
   if (error instanceof CommanderError) return error.exitCode;
-  write(`${error instanceof Error ? error.message : String(error)}\n`);
+  write(`${sentenceOf(error)}\n`);
   return error instanceof UsageError ? usageCode : 1;
+}
+
+/** Of what this machine refuses (a file that is not there) as Docker's client says it: open /x: no such file or directory. */
+function sentenceOf(error: unknown): string {
+  const text = messageOf(error);
+  const [, why, call, path] = /^E[A-Z]+: (.+), (\w+) '([^']*)'$/.exec(text) ?? [];
+  return why === undefined ? text : `${call} ${path}: ${why}`;
 }
 
 /** Commander's sentences about usage in Docker's words. */
@@ -107,8 +168,8 @@ function usageSentence(text: string): string {
     .replace(/^error: unknown option '(--?[^']+)'.*$/m, "unknown flag: $1")
     .replace(/^error: option '(.+)' argument missing$/m, "flag needs an argument: $1")
     .replace(
-      /^error: missing required argument '([^']+)'$/m,
-      (_, name: string) => `requires the argument ${name.toUpperCase()}`,
+      /^error: option '(.+?)(?: <[^']*>)?' argument '(.*)' is invalid\. /s,
+      'invalid argument "$2" for "$1" flag: ',
     )
     .replace(/^error: /m, "");
 }

@@ -44,6 +44,10 @@ async function login(terminal: Terminal, server: string, flags: LoginFlags): Pro
     throw new Error("the --password-stdin option requires --username to be set");
   if (flags.password !== undefined)
     terminal.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n");
+  if (flags.username === undefined && process.stdin.isTTY !== true)
+    throw new Error(
+      "cannot perform an interactive login from a non TTY device: give --username, and the password with --password-stdin",
+    );
   const username = flags.username ?? (await readLine("Username: "));
   const asked = flags.passwordStdin === true ? "" : "Password: ";
   const password = flags.password ?? (await readSecret(asked));

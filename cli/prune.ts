@@ -1,6 +1,7 @@
 // What all prune commands have in common: the question before, and what is said afterwards.
 
 import { ExitCode } from "./command.ts";
+import { readLine } from "./secret-input.ts";
 import { humanSize } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -11,14 +12,10 @@ export async function confirmed(
   warning: string,
 ): Promise<void> {
   if (isForced) return;
-  const { createInterface } = await import("node:readline/promises");
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await lines.question(
-    `WARNING! ${warning}\nAre you sure you want to continue? [y/N] `,
-  );
-  lines.close();
-  if (!/^y(es)?$/i.test(answer.trim())) {
-    terminal.warn("operation canceled\n");
+  const question = `WARNING! ${warning}\nAre you sure you want to continue? [y/N] `;
+  const answer = await readLine(question).catch(() => "");
+  if (!/^y(es)?$/i.test(answer)) {
+    terminal.warn("operation canceled; --force asks nothing\n");
     throw new ExitCode(1);
   }
 }

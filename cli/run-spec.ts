@@ -100,16 +100,43 @@ const switches = [
   ["-t, --tty", "Allocate a pseudo-TTY"],
 ] as const;
 
+type Check = (text: string) => unknown;
+
+const checks: Readonly<Record<string, Check>> = {
+  "<bytes>": (text) => text === "-1" || bytes(text),
+  "<decimal>": nanoCpus,
+  "<duration>": duration,
+  "<int>": integer,
+};
+const listChecks: Readonly<Record<string, Check>> = {
+  "add-host": extraHost,
+  expose: exposed,
+  mount,
+  network,
+  "-p, --publish": parsePublish,
+  ulimit,
+};
+
 export type RunFlags = Readonly<Record<string, unknown>>;
 
 export function addRunFlags(command: DockerCommand): DockerCommand {
   const long = (name: string) => (name.startsWith("-") ? name : `--${name}`);
-  for (const [name, value, words] of single) command.option(`${long(name)} ${value}`, words);
-  for (const [name, words] of several) command.option(`${long(name)} <list>`, words, collect);
+  for (const [name, value, words] of single)
+    command.option(`${long(name)} ${value}`, words, (text) => checked(text, checks[value]));
+  for (const [name, words] of several)
+    command.option(`${long(name)} <list>`, words, (text, all: readonly string[] = []) =>
+      collect(checked(text, listChecks[name]), all),
+    );
   for (const [name, words] of switches)
     if (name === "no-healthcheck") command.option("--no-healthcheck", words);
     else command.option(long(name), words);
   return command;
+}
+
+/** The value as it is. What is wrong with it is said where its flag is known. */
+function checked(text: string, check: Check | undefined): string {
+  check?.(text);
+  return text;
 }
 
 export interface RunBody {

@@ -27,12 +27,16 @@ export async function readSecret(prompt: string): Promise<string> {
   }
 }
 
-/** A line that is no secret: from a terminal, which shows it, or standard input. */
+/** A line that is no secret: from a terminal, which shows it, or standard input. Rejects when that ends without one. */
 export async function readLine(prompt: string): Promise<string> {
   const { createInterface } = await import("node:readline/promises");
   const reader = createInterface({ input: process.stdin, output: process.stderr });
+  const ended = new AbortController();
+  reader.once("close", () => ended.abort());
   try {
-    return (await reader.question(prompt)).trim();
+    return (await reader.question(prompt, { signal: ended.signal })).trim();
+  } catch (error) {
+    throw ended.signal.aborted ? new Error("nothing was entered") : error;
   } finally {
     reader.close();
   }

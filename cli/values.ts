@@ -55,7 +55,7 @@ export function bytes(text: string): number {
   const power = "kmgtp".indexOf((match?.[2] ?? "").toLowerCase()) + 1;
   const value = match === null ? Number.NaN : Math.floor(Number(match[1]) * 1024 ** power);
   if (match === null || !Number.isSafeInteger(value))
-    throw new UsageError(`invalid size: '${text}'`);
+    throw new UsageError(`invalid size: '${text}': a value such as 512m or 2g is expected`);
   return match[2] === "" ? Math.floor(Number(match[1])) : value;
 }
 
@@ -63,7 +63,7 @@ export function bytes(text: string): number {
 export function nanoCpus(text: string): number {
   const value = Math.round(Number(text) * 1e9);
   if (text.trim() === "" || !Number.isSafeInteger(value) || value < 0)
-    throw new UsageError(`invalid number of CPUs "${text}"`);
+    throw new UsageError(`invalid number of CPUs "${text}": a value such as 0.5 or 2 is expected`);
   return value;
 }
 
@@ -189,7 +189,10 @@ function shortPorts(text: string): readonly PortConfig[] {
   const [addresses, kind] = split(text, "/");
   const parts = addresses.split(":");
   const [target = "", publishedAt = "", host] = parts.toReversed();
-  if (parts.length > 3) throw new UsageError(`invalid port "${text}"`);
+  if (parts.length > 3)
+    throw new UsageError(
+      `invalid port "${text}": [HOST-IP:][PUBLISHED:]TARGET[/PROTOCOL] is expected`,
+    );
   const hostIP = host === undefined ? {} : hostAddress(host);
   const targets = range(target);
   const published = publishedAt === "" ? [] : range(publishedAt);
@@ -296,13 +299,10 @@ function finishMount(
 ): Mount {
   const type = result["Type"];
   if (!["bind", "volume", "tmpfs", "image", "cluster"].includes(String(type)))
-    throw new UsageError(`invalid mount type '${type}'`);
-  if (!result["Target"])
-    throw new UsageError(`invalid argument "${text}" for "--mount" flag: target is required`);
+    throw new UsageError(`invalid mount type '${type}': bind, volume or tmpfs is expected`);
+  if (!result["Target"]) throw new UsageError(`target is required in "${text}"`);
   if (type === "bind" && !result["Source"])
-    throw new UsageError(
-      `invalid argument "${text}" for "--mount" flag: source is required for a bind`,
-    );
+    throw new UsageError(`source is required for a bind in "${text}"`);
   if (Object.keys(labels).length > 0) options.volume["Labels"] = labels;
   if (driver.name !== "" || Object.keys(driver.options).length > 0)
     options.volume["DriverConfig"] = { Name: driver.name, Options: driver.options };
