@@ -14,6 +14,7 @@ import { openApi } from "./api/server.ts";
 import { openBuilder } from "./build/builder.ts";
 import type { Builder } from "./build/request.ts";
 import { checkMachine } from "./checks.ts";
+import { ImageCollector } from "./collector.ts";
 import { NodeDoctor } from "./doctor.ts";
 import { type OpenEngine, openEngine } from "./engine/engine.ts";
 import { ownPlatform } from "./engine/manifest.ts";
@@ -97,11 +98,14 @@ async function serve(
   scope.defer(() => network.close());
   const engine = await openEngine({ runtime, keeper, network, config, world: realWorld, log });
   scope.defer(() => engine.close());
+  const collector = await ImageCollector.open({ engine, config, world: realWorld, log });
+  scope.spawn("images", (stop) => collector.run(stop));
   const membership = new NodeMembership({
     config,
     keeper,
     engine,
     network,
+    collector,
     world: realWorld,
     log,
   });
@@ -120,6 +124,7 @@ async function serve(
       version,
       dataRoot: config["data-root"],
       labels: config.labels,
+      imageCollection: () => collector.state(),
       insecureRegistries: config["insecure-registries"],
     },
     hosts,

@@ -13,6 +13,7 @@ import type { World } from "../proto/kit/world.ts";
 import type { Role } from "../proto/tls.ts";
 import { ownRoutes } from "./addresses.ts";
 import type { Certificates } from "./certificates.ts";
+import type { ImageCollector } from "./collector.ts";
 import { containerFor, thisNode } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
@@ -32,6 +33,7 @@ export interface Machine {
   readonly config: DaemonConfig;
   readonly engine: OpenEngine;
   readonly network: Network & Pick<NetworkCheck, "checkSoon">;
+  readonly collector: Pick<ImageCollector, "pull">;
   readonly world: World;
   readonly log: Log;
 }
@@ -118,13 +120,13 @@ export async function openMember(
 
 /** What the loop needs, whoever says what is wanted. */
 export function swarmParts(
-  { engine, network, world, log }: Machine,
+  { engine, network, collector, world, log }: Machine,
   vault: Vault,
   nodeId: string,
 ): Omit<SwarmOptions, "dataPathAddr"> {
   const pathOf = (taskId: string, index: number) => vault.path(taskId, index);
   return {
-    engine,
+    engine: { ...engine, pull: collector.pull },
     network,
     containerOf: (task, sandbox) => containerFor(task, nodeId, sandbox, pathOf),
     files: vault,

@@ -11,7 +11,16 @@ import { parseTarget } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
 
+interface Collection {
+  readonly Images: number;
+  readonly Bytes: number;
+  readonly DiskPercent: number;
+  readonly HighPercent: number;
+  readonly LowPercent: number;
+}
+
 interface Usage {
+  readonly Collection?: Collection;
   readonly Images?: readonly { readonly Size: number; readonly Containers?: number }[] | null;
   readonly Containers?: readonly { readonly SizeRw?: number; readonly State?: string }[] | null;
   readonly Volumes?:
@@ -54,6 +63,7 @@ export function addSystemGroup(program: DockerCommand, open: () => Terminal): vo
           ],
         ]),
       );
+      if (usage.Collection !== undefined) terminal.print(`\n${collectionLine(usage.Collection)}\n`);
     });
   addPrune(group, open);
   const builder = program.command("builder").description("Manage builds") as DockerCommand;
@@ -68,6 +78,12 @@ export function addSystemGroup(program: DockerCommand, open: () => Terminal): vo
       const pruned = await terminal.client.post<{ SpaceReclaimed: number }>("/build/prune");
       sayPruned(terminal, "build cache objects", [], pruned.SpaceReclaimed);
     });
+}
+
+/** Its own line: these go by themselves. */
+function collectionLine(collection: Collection): string {
+  const { Images, Bytes, DiskPercent, HighPercent, LowPercent } = collection;
+  return `Unused images of tasks: ${Images} (${humanSize(Bytes)}). The disk is ${DiskPercent}% full; from ${HighPercent}% on they are removed until it is at ${LowPercent}%.`;
 }
 
 function addEvents(parent: DockerCommand, open: () => Terminal): void {

@@ -35,6 +35,21 @@ const daemonConfig = z.strictObject({
         .default("3"),
     })
     .prefault({}),
+  /** Images that only tasks have pulled, once nothing uses them. */
+  "image-collection": z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      /** Not used for so long. 0: only when the disk is full. */
+      "max-age-hours": z.number().min(0).default(168),
+      "min-age-minutes": z.number().min(0).default(2),
+      /** Of the data-root's file system: from this fill on, the longest unused first, until it is down to the lower one. */
+      "high-percent": z.number().min(1).max(100).default(85),
+      "low-percent": z.number().min(0).max(100).default(80),
+    })
+    .refine((limits) => limits["low-percent"] <= limits["high-percent"], {
+      message: "low-percent is above high-percent",
+    })
+    .prefault({}),
   labels: z.array(z.string().regex(/^[^=]+=/, "key=value is expected")).default([]),
   /** gpu=UUID1, gpu=UUID2: named ones; fpga=4: so many. */
   "node-generic-resources": z

@@ -188,7 +188,13 @@ function securityOptions(): string[] {
 async function diskUsage(context: ApiContext): Promise<Json> {
   const images = await context.engine.images();
   const now = Date.now();
+  const { images: count, bytes, diskPercent, limits } = await context.imageCollection();
   return {
+    // Ours: of tasks alone, and used by nothing now.
+    Collection: {
+      ...{ Images: count, Bytes: bytes, DiskPercent: Math.round(diskPercent) },
+      ...{ HighPercent: limits.percentHigh, LowPercent: limits.percentLow },
+    },
     LayersSize: images.reduce((sum, image) => sum + image.size, 0),
     Images: images.map(imageJson),
     Containers: context.engine

@@ -77,6 +77,13 @@ export interface Doctor {
   examine(options: { readonly repair: boolean }, signal: AbortSignal): Promise<Diagnosis>;
 }
 
+export interface ImageCollection {
+  readonly images: number;
+  readonly bytes: number;
+  readonly diskPercent: number;
+  readonly limits: { readonly percentHigh: number; readonly percentLow: number };
+}
+
 export interface ApiContext {
   readonly engine: Engine;
   readonly builder: Builder;
@@ -90,5 +97,7 @@ export interface ApiContext {
   readonly version: string;
   readonly dataRoot: string;
   readonly labels: readonly string[];
+  /** Images of tasks that nothing uses now, and when they are collected. */
+  imageCollection(): Promise<ImageCollection>;
   readonly insecureRegistries: readonly string[];
 }

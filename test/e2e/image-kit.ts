@@ -56,6 +56,10 @@ export class Door {
         version: "test",
         dataRoot: join(ground.directory, "data"),
         labels: [],
+        imageCollection: async () => ({
+          ...{ images: 0, bytes: 0, diskPercent: 0 },
+          limits: { percentHigh: 85, percentLow: 80 },
+        }),
         insecureRegistries: [],
       },
       [`unix://${socket}`],

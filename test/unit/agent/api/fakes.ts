@@ -163,6 +163,10 @@ export async function startFakeDaemon(
     version: "0.1.0",
     dataRoot: "/var/lib/tsswarm",
     labels: ["rack=a"],
+    imageCollection: async () => ({
+      ...{ images: 2, bytes: 3_000_000, diskPercent: 41.6 },
+      limits: { percentHigh: 85, percentLow: 80 },
+    }),
     insecureRegistries: ["registry.lab:5000"],
   };
   const socket = `${folder}/docker.sock`;
