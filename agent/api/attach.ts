@@ -11,7 +11,7 @@ import { parameter, Query } from "./request.ts";
 import { frame, multiplexedStream, outflow, rawStream } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
-interface Wanted {
+export interface Wanted {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
@@ -32,7 +32,7 @@ export function addAttach(app: FastifyInstance, context: ApiContext): void {
       reply,
       tty ? rawStream : multiplexedStream,
       async (out) => {
-        const streams = await open(context, container, { ...wanted, stdin: false });
+        const streams = await openStreams(context, container, { ...wanted, stdin: false });
         out.gone.addEventListener("abort", () => streams.close(), { once: true });
         try {
           out.open();
@@ -56,7 +56,7 @@ export async function attachUpgraded(context: ApiContext, taken: Taken, id: stri
     const wanted = wantedOf(new Query({ query } as Pick<FastifyRequest, "query">));
     const container = attachable(context, id);
     const tty = container.config.Tty === true;
-    streams = await open(context, container, wanted);
+    streams = await openStreams(context, container, wanted);
     sayUpgraded(taken, tty ? rawStream : multiplexedStream);
     await writePast(context, container, wanted, gone, async (data) => void socket.write(data));
     if (!wanted.stream) {
@@ -73,7 +73,7 @@ export async function attachUpgraded(context: ApiContext, taken: Taken, id: stri
   }
 }
 
-function wantedOf(query: Query): Wanted {
+export function wantedOf(query: Query): Wanted {
   return {
     stdin: query.flag("stdin"),
     stdout: query.flag("stdout"),
@@ -84,7 +84,7 @@ function wantedOf(query: Query): Wanted {
   };
 }
 
-function attachable(context: ApiContext, id: string): Container {
+export function attachable(context: ApiContext, id: string): Container {
   const container = context.engine.inspect(id);
   if (container.state.Status === "paused")
     throw new SwarmError(
@@ -99,7 +99,7 @@ function attachable(context: ApiContext, id: string): Container {
   return container;
 }
 
-async function open(
+export async function openStreams(
   context: ApiContext,
   container: Container,
   wanted: Wanted,
@@ -112,15 +112,16 @@ async function open(
   });
 }
 
-async function writePast(
+export async function writePast(
   context: ApiContext,
   container: Container,
   { logs, stdout, stderr }: Wanted,
   gone: AbortSignal,
   write: (data: Buffer) => Promise<void>,
+  isRaw = container.config.Tty === true,
 ): Promise<void> {
   if (!logs) return;
   const query = { stdout, stderr, follow: false, tail: -1 };
   for await (const record of context.engine.logs(container.id, query, gone))
-    await write(container.config.Tty === true ? record.data : frame(record.stream, record.data));
+    await write(isRaw ? record.data : frame(record.stream, record.data));
 }

@@ -41,7 +41,8 @@ export function addBuild(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/build", { config: { streamsBody: true } }, async (request, reply) => {
     const query = new Query(request);
-    if (query.text("version") === "2")
+    // A client of BuildKit that sends its context with the request gets an ordinary build.
+    if (query.text("version") === "2" && query.text("remote") === "client-session")
       throw new SwarmError(
         "unsupported",
         "BuildKit's protocol is not available: build with DOCKER_BUILDKIT=0",
@@ -49,11 +50,17 @@ export function addBuild(app: FastifyInstance, context: ApiContext): void {
     const isQuiet = query.flag("q");
     await progressing(reply, async (report, out) => {
       const wanted = await buildRequest(request, query, out.gone);
+      let hasBegun = false;
+      const told: Progress = (line) => {
+        hasBegun = true;
+        report(line);
+      };
       try {
-        const id = await builder.build(wanted, report, out.gone);
+        const id = await builder.build(wanted, told, out.gone);
         if (isQuiet) report({ stream: `${id}\n` });
       } catch (error) {
-        if (out.gone.aborted) throw error;
+        // A Dockerfile that cannot be read is an HTTP error.
+        if (out.gone.aborted || !hasBegun) throw error;
         const code = error instanceof BuildError ? error.exitCode : undefined;
         reportFailure(report, messageOf(error), code);
       }
@@ -119,6 +126,7 @@ async function buildRequest(
     args: mapOf(query, "buildargs"),
     labels: mapOf(query, "labels"),
     isWithoutCache: query.flag("nocache"),
+    cacheFrom: cacheFromOf(query),
     isPulling: query.flag("pull"),
     network: query.text("networkmode"),
     platform: query.text("platform"),
@@ -163,6 +171,12 @@ function mapOf(query: Query, name: string): Readonly<Record<string, string>> {
   );
 }
 
+function cacheFromOf(query: Query): readonly string[] {
+  const text = query.text("cachefrom");
+  if (text === "") return [];
+  return parseBody(z.array(z.string()).nullable(), parseText(text, "cachefrom")) ?? [];
+}
+
 function parseText(text: string, name: string): unknown {
   try {
     return JSON.parse(text);
@@ -180,10 +194,10 @@ function hostOf(query: Query): HostConfig {
     const value = query.integer(name) ?? 0;
     return value === 0 ? [] : [[key, value]];
   });
-  const hosts = query.text("extrahosts");
+  const hosts = query.texts("extrahosts").flatMap((text) => text.split(","));
   return {
     ...Object.fromEntries(set),
-    ...(hosts === "" ? {} : { ExtraHosts: hosts.split(",") }),
+    ...(hosts.length === 0 ? {} : { ExtraHosts: hosts }),
     ...(query.text("cpusetcpus") === "" ? {} : { CpusetCpus: query.text("cpusetcpus") }),
   };
 }
@@ -221,7 +235,8 @@ async function committedConfig(
   const image = await engine.inspectImage(container.imageId);
   const own: Json = {
     ...container.config,
-    ExposedPorts: Object.fromEntries((container.config.ExposedPorts ?? []).map((p) => [p, {}])),
+    ExposedPorts: marksOf(container.config.ExposedPorts),
+    Volumes: marksOf(container.config.Volumes),
   };
   const parts = [image["Config"] as Json, own, given];
   const config: Record<string, unknown> = {};
@@ -231,4 +246,8 @@ async function committedConfig(
       if (value !== undefined && value !== null && value !== "") config[key] = value;
     }
   return config;
+}
+
+function marksOf(names: readonly string[] = []): Readonly<Record<string, object>> {
+  return Object.fromEntries(names.map((name) => [name, {}]));
 }

@@ -100,8 +100,8 @@ export function containerJson(container: Container, dataRoot: string): Json {
       Entrypoint: config.Entrypoint ?? null,
       WorkingDir: config.WorkingDir ?? "",
       Labels: config.Labels ?? {},
-      Volumes: null,
-      ExposedPorts: Object.fromEntries((config.ExposedPorts ?? []).map((port) => [port, {}])),
+      Volumes: (config.Volumes ?? []).length === 0 ? null : marks(config.Volumes ?? []),
+      ExposedPorts: marks(config.ExposedPorts ?? []),
     },
     NetworkSettings: {
       SandboxID: "",
@@ -111,6 +111,10 @@ export function containerJson(container: Container, dataRoot: string): Json {
       Networks: networksJson(container),
     },
   };
+}
+
+function marks(names: readonly string[]): Readonly<Record<string, object>> {
+  return Object.fromEntries(names.map((name) => [name, {}]));
 }
 
 function commandOf(container: Container): readonly string[] {
@@ -133,7 +137,7 @@ function bridgeJson(container: Container): Json {
     Gateway: bridge?.Gateway ?? "",
     IPAddress: bridge?.IPAddress ?? "",
     IPPrefixLen: bridge?.IPPrefixLen ?? 0,
-    MacAddress: bridge === undefined ? "" : macOf(bridge.IPAddress),
+    MacAddress: macOn(container, "bridge"),
   };
 }
 
@@ -141,6 +145,11 @@ function bridgeJson(container: Container): Json {
 function macOf(address: string): string {
   const bytes = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
   return address === "" ? "" : `02:42:${bytes.join(":")}`;
+}
+
+function macOn({ local, networks }: Container, name: string): string {
+  if (local === undefined) return "";
+  return local.endpoints[name]?.mac ?? macOf(networks[name]?.IPAddress ?? "");
 }
 
 /** Other than Docker, an endpoint has no id of its own: this one stands for it. */
@@ -155,7 +164,7 @@ function networksJson(container: Container): Json {
       name,
       {
         IPAMConfig: container.local === undefined ? taskAddresses(item) : ipam(container, name),
-        Links: null,
+        Links: linksOf(container, name),
         Aliases: item.Aliases,
         NetworkID: container.local === undefined ? item.NetworkID : shownNetworkId(item.NetworkID),
         EndpointID: endpointId(container, item.NetworkID),
@@ -165,8 +174,8 @@ function networksJson(container: Container): Json {
         IPv6Gateway: item.IPv6Gateway ?? "",
         GlobalIPv6Address: item.GlobalIPv6Address ?? "",
         GlobalIPv6PrefixLen: item.GlobalIPv6PrefixLen ?? 0,
-        MacAddress: container.local === undefined ? "" : macOf(item.IPAddress),
-        DriverOpts: null,
+        MacAddress: macOn(container, name),
+        DriverOpts: container.local?.endpoints[name]?.driverOptions ?? null,
         DNSNames:
           container.local === undefined || name === "bridge"
             ? item.Aliases
@@ -184,8 +193,18 @@ function taskAddresses({ IPAddress, GlobalIPv6Address }: Container["networks"][s
 }
 
 function ipam(container: Container, name: string): Json | null {
-  const address = container.local?.endpoints[name]?.address ?? "";
-  return address === "" ? null : { IPv4Address: address };
+  const { address = "", address6 = "" } = container.local?.endpoints[name] ?? {};
+  if (address === "" && address6 === "") return null;
+  return {
+    ...(address === "" ? {} : { IPv4Address: address }),
+    ...(address6 === "" ? {} : { IPv6Address: address6 }),
+  };
+}
+
+/** On a network of one's own; those on the default bridge stand in HostConfig. */
+function linksOf(container: Container, name: string): readonly string[] | null {
+  const links = name === "bridge" ? undefined : container.local?.endpoints[name]?.links;
+  return links?.map(({ target, alias }) => `${target}:${alias}`) ?? null;
 }
 
 /** A line of `docker ps` lists what leads in from the host, and what the image only says it listens on. */

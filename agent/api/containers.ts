@@ -98,6 +98,13 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
     reply.raw.end(`${JSON.stringify(answer)}\n`);
   });
 
+  // docker rm --link NAME/ALIAS
+  app.delete("/containers/:id/:alias", async (request, reply) => {
+    if (!new Query(request).flag("link")) throw new SwarmError("not_found", "page not found");
+    await engine.unlink(parameter(request, "id"), parameter(request, "alias"));
+    return reply.code(204).send();
+  });
+
   app.delete("/containers/:id", async (request, reply) => {
     const query = new Query(request);
     await withStatus({ precondition: 409 }, () =>

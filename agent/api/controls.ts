@@ -199,5 +199,5 @@ async function listProcesses(args: string, pids: ReadonlySet<number>) {
     const last = fields.slice(Titles.length - 1).join(" ");
     return [[...fields.slice(0, Titles.length - 1), last]];
   });
-  return { Titles, Processes };
+  return { Processes, Titles };
 }

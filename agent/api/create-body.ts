@@ -28,6 +28,7 @@ export const endpointBody = z.object({
   Aliases: texts,
   Links: texts,
   MacAddress: text,
+  DriverOpts: map,
   GwPriority: whole,
 });
 
@@ -52,6 +53,7 @@ const hostBody = z.object({
   ExtraHosts: texts,
   GroupAdd: texts,
   IpcMode: text,
+  Isolation: text,
   Links: texts,
   OomScoreAdj: whole,
   PidMode: text,

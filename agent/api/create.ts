@@ -1,9 +1,10 @@
 // From the body of POST /containers/create to what the engine makes: defaults, checks in Docker's sentences, and a clear
 // refusal of what cannot be. Pure.
 
-import { isIPv4 } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 import { codec } from "../../proto/codec.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { ipBytes, ipText } from "../../proto/kit/ip.ts";
 import type {
   ContainerConfig,
   CreateContainer,
@@ -35,6 +36,11 @@ export function parseCreate(json: unknown, name: string): CreateRequest {
   refuseWhatCannotBe(body);
   const mode = networkMode(host.NetworkMode, body.NetworkDisabled);
   checkNetwork(body, mode);
+  if (!["", "default"].includes(host.Isolation))
+    throw new SwarmError(
+      "invalid",
+      `invalid isolation: "${host.Isolation}": only "default" is supported`,
+    );
   const warnings: string[] = [];
   const exposed = [...new Set([...body.ExposedPorts, ...Object.keys(host.PortBindings)])];
   for (const port of exposed) parsePort(port);
@@ -89,6 +95,7 @@ function configOf(body: CreateBody, exposed: readonly string[]): ContainerConfig
     Entrypoint: body.Entrypoint,
     WorkingDir: body.WorkingDir,
     Labels: body.Labels,
+    ...(body.Volumes.length === 0 ? {} : { Volumes: body.Volumes }),
     StopSignal: body.StopSignal,
     ...(typeof body.StopTimeout === "number" ? { StopTimeout: body.StopTimeout } : {}),
     ...(health === undefined ? {} : { Healthcheck: health }),
@@ -140,6 +147,7 @@ function hostOf(body: CreateBody): HostConfig {
     Ulimits: host.Ulimits.map((ulimit) => codec("Ulimit").parse(ulimit)),
     OomScoreAdj: host.OomScoreAdj,
     OomKillDisable: host.OomKillDisable,
+    ...((host.MemorySwappiness ?? -1) < 0 ? {} : { MemorySwappiness: host.MemorySwappiness ?? 0 }),
     Privileged: host.Privileged,
     SecurityOpt: host.SecurityOpt,
     ExtraHosts: host.ExtraHosts.map(extraHost),
@@ -200,16 +208,15 @@ function checkNetwork({ HostConfig: host, Hostname }: CreateBody, mode: string):
 function endpointsOf(body: CreateBody, mode: string): LocalSettings["endpoints"] {
   if (mode === "none" || mode === "host" || mode.startsWith("container:")) return {};
   const links = body.HostConfig.Links.map(parseLink);
-  const first: EndpointWish = {
-    ...{ aliases: [], address: "" },
-    ...(links.length === 0 ? {} : { links }),
-  };
+  const own = endpointWish(mode, { MacAddress: body.MacAddress });
+  const first: EndpointWish = { ...own, ...(links.length === 0 ? {} : { links }) };
   const endpoints: Record<string, EndpointWish> = { [mode]: first };
   for (const [name, asked] of Object.entries(body.NetworkingConfig)) {
     const key = name === "default" ? "bridge" : name;
     const wish = endpointWish(key, asked ?? {});
     const both = [...(endpoints[key]?.links ?? []), ...(wish.links ?? [])];
-    endpoints[key] = both.length === 0 ? wish : { ...wish, links: both };
+    const known = key === mode && own.mac !== undefined ? { mac: own.mac } : {};
+    endpoints[key] = { ...known, ...wish, ...(both.length === 0 ? {} : { links: both }) };
   }
   return endpoints;
 }
@@ -232,6 +239,7 @@ export function endpointWish(
     readonly Links?: readonly string[];
     readonly MacAddress?: string;
     readonly GwPriority?: number;
+    readonly DriverOpts?: Readonly<Record<string, string>>;
     readonly IPAMConfig?:
       | { readonly IPv4Address: string; readonly IPv6Address: string }
       | null
@@ -239,8 +247,9 @@ export function endpointWish(
   },
 ): EndpointWish {
   const address = asked.IPAMConfig?.IPv4Address ?? "";
+  const address6 = asked.IPAMConfig?.IPv6Address ?? "";
   const aliases = asked.Aliases ?? [];
-  if (network === "bridge" && address !== "")
+  if (network === "bridge" && (address !== "" || address6 !== ""))
     throw new SwarmError(
       "invalid",
       "user specified IP address is supported on user defined networks only",
@@ -252,12 +261,19 @@ export function endpointWish(
     );
   if (address !== "" && !isIPv4(address))
     throw new SwarmError("invalid", `invalid IPv4 address: ${address}`);
-  refuse((asked.IPAMConfig?.IPv6Address ?? "") !== "", "a fixed IPv6 address (--ip6)");
-  refuse((asked.MacAddress ?? "") !== "", "a fixed MAC address: it follows from the IP address");
+  if (address6 !== "" && !isIPv6(address6))
+    throw new SwarmError("invalid", `invalid IPv6 address: ${address6}`);
+  const mac = (asked.MacAddress ?? "").toLowerCase();
+  if (mac !== "" && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac))
+    throw new SwarmError("invalid", `invalid MAC address: ${mac}`);
   const priority = asked.GwPriority ?? 0;
   const links = (asked.Links ?? []).map(parseLink);
+  const driverOptions = asked.DriverOpts ?? {};
   return {
     ...{ aliases, address },
+    ...(address6 === "" ? {} : { address6: ipText(ipBytes(address6)) }),
+    ...(mac === "" ? {} : { mac }),
+    ...(Object.keys(driverOptions).length === 0 ? {} : { driverOptions }),
     ...(priority === 0 ? {} : { gatewayPriority: priority }),
     ...(links.length === 0 ? {} : { links }),
   };
@@ -283,7 +299,7 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 }
 
 /** Everything that would be accepted and not done. */
-function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void {
+function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
   checkLogDriver(host.LogConfig?.Type ?? "");
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
   refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
@@ -293,7 +309,6 @@ function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void 
     throw new SwarmError("invalid", `invalid PID mode: ${host.PidMode}`);
   refuse(host.IpcMode.startsWith("container:"), `IPC mode ${host.IpcMode}`);
   refuse(!["", "host"].includes(host.UTSMode), `UTS mode ${host.UTSMode}: only host`);
-  refuse(MacAddress !== "", "a fixed MAC address: it follows from the IP address");
   refuse(host.BlkioWeight > 0, "block I/O weight");
   const blkio = [
     ...host.BlkioWeightDevice,
@@ -305,7 +320,11 @@ function refuseWhatCannotBe({ HostConfig: host, MacAddress }: CreateBody): void 
   refuse(blkio.length > 0, "block I/O limits");
   refuse(host.CpuRealtimePeriod + host.CpuRealtimeRuntime !== 0, "CPU real-time limits");
   const swappiness = host.MemorySwappiness ?? -1;
-  refuse(swappiness !== -1, "memory swappiness of one container");
+  if (swappiness < -1 || swappiness > 100)
+    throw new SwarmError(
+      "invalid",
+      `Invalid value: ${swappiness}, valid memory swappiness range is 0-100`,
+    );
 }
 
 function refuse(isAsked: boolean, what: string): void {
@@ -313,12 +332,23 @@ function refuse(isAsked: boolean, what: string): void {
     throw new SwarmError("unsupported", `${what} is not available in this version of tsswarm`);
 }
 
+/** Null in inspect when the client said nothing of them. */
+const listKeys = [
+  ...["CapAdd", "CapDrop", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd"],
+  ...["Links", "SecurityOpt", "VolumesFrom"],
+] as const satisfies readonly (keyof HostBody)[];
+
 /** HostConfig as inspect shows it: as sent, with Docker's defaults for what was not. */
 function shownHost(host: HostBody, json: unknown, mode: string, restart: RestartPolicy): Json {
   const sent = (json as { HostConfig?: Json | null }).HostConfig ?? {};
+  const unsaid = listKeys.filter((key) => (sent[key] ?? null) === null && host[key].length === 0);
   return {
     ...host,
+    ...Object.fromEntries(unsaid.map((key) => [key, null])),
     Binds: host.Binds.length === 0 ? null : host.Binds,
+    // Of Windows: shown as sent.
+    CpuCount: sent["CpuCount"] ?? 0,
+    CpuPercent: sent["CpuPercent"] ?? 0,
     Annotations: sent["Annotations"] ?? null,
     NetworkMode: mode,
     RestartPolicy: restart,
@@ -329,7 +359,7 @@ function shownHost(host: HostBody, json: unknown, mode: string, restart: Restart
     Runtime: "runc",
     ConsoleSize: Array.isArray(sent["ConsoleSize"]) ? sent["ConsoleSize"] : [0, 0],
     PidsLimit: host.PidsLimit === 0 ? null : host.PidsLimit,
-    MemorySwappiness: null,
+    MemorySwappiness: host.MemorySwappiness ?? null,
     Init: host.Init ?? null,
   };
 }

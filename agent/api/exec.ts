@@ -68,7 +68,8 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
   app.post("/exec/:id/start", async (request, reply) => {
     const start = parseBody(startBody, optionalBody(request) ?? {});
     const state = engine.inspectExec(parameter(request, "id"));
-    const tty = state.config.tty;
+    // As Docker: the start says whether there are frames, whatever the process writes to.
+    const tty = start.Tty;
     if (start.Detach) {
       await startDetached(context, state, start);
       return reply.code(200).send();
@@ -90,7 +91,7 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
 /** POST /exec/{id}/start on a connection that was taken over. Answers by itself, never rejects. */
 export async function startUpgraded(context: ApiContext, taken: Taken, id: string): Promise<void> {
   const { socket, gone } = taken;
-  let isUpgraded = false;
+  let [isUpgraded, isRaw] = [false, false];
   try {
     const json = taken.body.length === 0 ? {} : parseJson(taken.body.toString(), "request body");
     const start = parseBody(startBody, json);
@@ -104,12 +105,13 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
     }
     checkStartable(context, state);
     // Before the start, as Docker: clients that read ahead of an answer's head lose what came in one piece with it.
-    sayUpgraded(taken, state.config.tty ? rawStream : multiplexedStream);
+    isRaw = start.Tty;
+    sayUpgraded(taken, isRaw ? rawStream : multiplexedStream);
     isUpgraded = true;
     const streams = await begin(context, state, start, gone);
-    await converse(taken, streams, { tty: state.config.tty, keys, log: context.log });
+    await converse(taken, streams, { tty: isRaw, keys, log: context.log });
   } catch (error) {
-    if (isUpgraded) endWith(taken, messageOf(error), context.engine.inspectExec(id).config.tty);
+    if (isUpgraded) endWith(taken, messageOf(error), isRaw);
     else refuse(socket, taken.headers, error);
   }
 }

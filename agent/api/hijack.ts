@@ -57,13 +57,20 @@ async function readBody(
 }
 
 /** The moment HTTP ends. */
-export function sayUpgraded(taken: Taken, contentType: string): void {
+export function sayUpgraded(taken: Taken, contentType: string, protocol = "tcp"): void {
   writeHead(taken.socket, 101, "UPGRADED", {
     ...taken.headers,
     "Content-Type": contentType,
     Connection: "Upgrade",
-    Upgrade: "tcp",
+    Upgrade: protocol,
   });
+}
+
+/** What a client of BuildKit offers beside its build; nothing of it is asked for, and it ends it. */
+export function holdSession(taken: Taken): void {
+  sayUpgraded(taken, "application/vnd.docker.raw-stream", "h2c");
+  taken.socket.once("end", () => taken.socket.end());
+  taken.socket.resume();
 }
 
 /** An ordinary error answer on a connection that asked for more. */

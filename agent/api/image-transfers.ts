@@ -88,7 +88,9 @@ async function pull(
   gone: AbortSignal,
 ): Promise<void> {
   const query = new Query(request);
-  const [image, tag] = [query.text("fromImage"), query.text("tag")];
+  const tag = query.text("tag");
+  // The tag beside it is meant, whatever the name says.
+  const image = query.text("fromImage").replace(tag === "" ? /$^/ : /:[^/:@]+$/, "");
   const auth = registryAuth(request);
   const platform = platformOf(query);
   if (image === "") throw new SwarmError("invalid", "fromImage: the image's name is expected");

@@ -7,6 +7,7 @@ import type { Json } from "./adapt.ts";
 import { notYet, withStatus } from "./errors.ts";
 import { push, save } from "./image-transfers.ts";
 import {
+  askedVersion,
   type Filters,
   flagFilter,
   labelsMatch,
@@ -16,9 +17,12 @@ import {
   untilOf,
 } from "./request.ts";
 import type { ApiContext } from "./types.ts";
+import { compareVersions } from "./versions.ts";
 
 const knownFilters = ["before", "dangling", "label", "reference", "since", "until"];
 const patternLengthMax = 256;
+/** The API's version in which Docker took it away. */
+const containerConfigUntil = "1.45";
 
 export function addImages(app: FastifyInstance, context: ApiContext): void {
   const { engine } = context;
@@ -31,7 +35,7 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
 
   app.get("/images/*", async (request, reply) => {
     const { name, verb } = nameAndVerb(request);
-    if (verb === "json") return engine.inspectImage(name);
+    if (verb === "json") return imageOf(await engine.inspectImage(name), askedVersion(request));
     if (verb === "history") return (await engine.imageHistory(name)).map(stepJson);
     if (verb === "get") return save(context, request, reply, [name]);
     if (verb === "attestations") throw notYet(`an image's ${verb}`);
@@ -61,6 +65,12 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
     const force = new Query(request).flag("force");
     return withStatus({ precondition: 409 }, () => engine.removeImage(name, force));
   });
+}
+
+/** What old clients read of it: docker-compose 1.29 takes volumes from ContainerConfig. */
+function imageOf(image: Readonly<Record<string, unknown>>, version: string | null): Json {
+  if (version === null || compareVersions(version, containerConfigUntil) >= 0) return image;
+  return { ...image, Container: "", ContainerConfig: image["Config"] };
 }
 
 /** `/images/registry:5000/a/b/json`: names have slashes in them. */

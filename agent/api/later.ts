@@ -6,10 +6,7 @@ import { notYet } from "./errors.ts";
 import { parameter } from "./request.ts";
 
 const later = [
-  ["GET", "/containers/:id/attach/ws", "docker attach"],
-  ["GET", "/images/search", "docker search"],
   ["POST", "/plugins/pull", "a plugin"],
-  ["POST", "/session", "building images"],
   ["PUT", "/volumes/:name", "volume update"],
 ] as const;
 

@@ -21,6 +21,7 @@ const createBody = z.object({
   IPAM: z
     .object({
       Driver: z.string().nullish(),
+      Options: z.record(z.string(), z.string()).nullish(),
       Config: z
         .array(
           z.object({
@@ -34,29 +35,31 @@ const createBody = z.object({
     })
     .nullish(),
 });
+const iccOption = "com.docker.network.bridge.enable_icc";
+/** How old clients ask for IPv6. */
+const ipv6Option = "com.docker.network.enable_ipv6";
 /** Said by clients that mean the usual. */
-const harmlessOptions = [
-  "com.docker.network.bridge.enable_icc",
-  "com.docker.network.bridge.enable_ip_masquerade",
-];
+const harmlessOptions = [iccOption, ipv6Option, "com.docker.network.bridge.enable_ip_masquerade"];
 
 /** The new network's id. Throws `invalid`, `conflict`, `denied` (403: its subnet overlaps), `unsupported`. */
 export async function createLocal(context: ApiContext, json: unknown): Promise<string> {
   const body = parseBody(createBody, json);
-  if (body.EnableIPv6 === true) throw notYet("IPv6 on a bridge network");
   for (const [name, value] of Object.entries(body.Options))
     if (name === "com.docker.network.driver.mtu") {
       if (!/^\d{2,5}$/.test(value))
         throw new SwarmError("invalid", `invalid MTU ${value}: a number of bytes is expected`);
-    } else if (!harmlessOptions.includes(name) || value !== "true")
+    } else if ([iccOption, ipv6Option].includes(name) && ["true", "false"].includes(value))
+      continue;
+    else if (!harmlessOptions.includes(name) || value !== "true")
       throw notYet(`the option ${name} of a bridge network`);
   const driver = body.IPAM?.Driver ?? "";
   if (driver !== "" && driver !== "default") throw notYet(`the IPAM driver ${driver}`);
   const subnets = (body.IPAM?.Config ?? []).map((config) => {
-    if (config.IPRange) throw notYet("an IP range within a bridge network's subnet");
-    if (Object.keys(config.AuxiliaryAddresses ?? {}).length > 0)
-      throw notYet("auxiliary addresses");
-    return { subnet: config.Subnet ?? "", gateway: config.Gateway ?? "" };
+    const { Subnet = "", Gateway = "", IPRange = "", AuxiliaryAddresses } = config;
+    return {
+      ...{ subnet: Subnet ?? "", gateway: Gateway ?? "", range: IPRange ?? "" },
+      auxiliary: AuxiliaryAddresses ?? {},
+    };
   });
   return withStatus({ denied: 403 }, () =>
     context.engine.createNetwork({
@@ -64,6 +67,8 @@ export async function createLocal(context: ApiContext, json: unknown): Promise<s
       labels: body.Labels,
       options: body.Options,
       isInternal: body.Internal === true,
+      isIPv6: body.EnableIPv6 === true || body.Options[ipv6Option] === "true",
+      ...(body.IPAM?.Options ? { ipamOptions: body.IPAM.Options } : {}),
       subnets: subnets.filter(({ subnet }) => subnet !== ""),
     }),
   );
@@ -103,10 +108,16 @@ function networkOf(context: ApiContext, network: LocalNetworkObject): Json {
     Id: network.id,
     Created: network.created,
     Driver: "bridge",
+    EnableIPv6: network.subnets.some(({ cidr }) => cidr.includes(":")),
     IPAM: {
       Driver: "default",
-      Options: {},
-      Config: network.subnets.map(({ cidr, gateway }) => ({ Subnet: cidr, Gateway: gateway })),
+      Options: network.ipamOptions ?? null,
+      Config: network.subnets.map(({ cidr, gateway, range, auxiliary }) => ({
+        Subnet: cidr,
+        ...(range === undefined ? {} : { IPRange: range }),
+        Gateway: gateway,
+        ...(auxiliary === undefined ? {} : { AuxiliaryAddresses: auxiliary }),
+      })),
     },
     Internal: network.isInternal,
     Containers: containersOn(context, network.id),

@@ -64,9 +64,9 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     const id = parameter(request, "id");
     const query = new Query(request);
     const scope = query.text("scope");
-    const local = scope === "swarm" ? undefined : findLocal(context, id);
+    const local = ["", "local"].includes(scope) ? findLocal(context, id) : undefined;
     if (local !== undefined) return local;
-    if (scope === "local") throw notFound(id);
+    if (!["", "swarm"].includes(scope)) throw notFound(id);
     if (isNodeNetwork(id)) return nodeNetwork(context, id);
     const network = await findSwarm(context, id);
     const json = { ...networkJson(network), Containers: containersOn(context, network.ID) };

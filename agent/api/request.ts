@@ -163,14 +163,41 @@ export function requiredVersion(query: Query, kind: string): number {
   return version;
 }
 
-/** Throws `invalid` naming each wrong field. */
+/** Keys in any case, as Go takes them. Throws `invalid` naming each wrong field. */
 export function parseBody<T>(shape: z.ZodType<T>, json: unknown): T {
-  const parsed = shape.safeParse(json);
+  const parsed = shape.safeParse(spelled(shape, json));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(
     (issue) => `${issue.path.join(".") || "request body"}: ${issue.message}`,
   );
   throw new SwarmError("invalid", problems.join("; "));
+}
+
+/** With the keys of objects as their shape has them; one that is spelled so already wins. */
+function spelled(shape: z.core.$ZodType, json: unknown): unknown {
+  const inner = unwrapped(shape);
+  if (typeof json !== "object" || json === null) return json;
+  if (inner instanceof z.ZodArray)
+    return Array.isArray(json) ? json.map((item) => spelled(inner.element, item)) : json;
+  if (!(inner instanceof z.ZodObject) || Array.isArray(json)) return json;
+  const fields = inner.shape as Readonly<Record<string, z.core.$ZodType>>;
+  const names = new Map(Object.keys(fields).map((name) => [name.toLowerCase(), name]));
+  const result: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(json)) {
+    const name = Object.hasOwn(fields, key) ? key : (names.get(key.toLowerCase()) ?? key);
+    if (name !== key && Object.hasOwn(json, name)) continue;
+    if (name === "__proto__") continue;
+    const field = fields[name];
+    result[name] = field === undefined ? value : spelled(field, value);
+  }
+  return result;
+}
+
+/** What is inside of optional, nullable and transformed shapes. */
+function unwrapped(shape: z.core.$ZodType): z.core.$ZodType {
+  if (shape instanceof z.ZodOptional || shape instanceof z.ZodNullable)
+    return unwrapped(shape.unwrap());
+  return shape instanceof z.ZodPipe ? unwrapped(shape.in) : shape;
 }
 
 /** A path parameter. */

@@ -9,6 +9,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { staleKey } from "../../proto/rpc.ts";
 import { addArchive } from "./archive.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
+import { attachWebSocket } from "./attach-websocket.ts";
 import { addAuth } from "./auth.ts";
 import { addBuild } from "./build.ts";
 import { addCreate } from "./container-create.ts";
@@ -21,12 +22,13 @@ import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
 import { addFiles } from "./files.ts";
-import { refuse, take } from "./hijack.ts";
+import { holdSession, refuse, take } from "./hijack.ts";
 import { addImageTransfers } from "./image-transfers.ts";
 import { addImages } from "./images.ts";
 import { addLater } from "./later.ts";
 import { addNetworks } from "./networks.ts";
 import { addNodes } from "./nodes.ts";
+import { addSearch } from "./search.ts";
 import { addServices } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
 import { addSwarm } from "./swarm.ts";
@@ -214,6 +216,8 @@ function pathnameOf(request: FastifyRequest): string {
   return request.url.split("?")[0] ?? "";
 }
 
+const attachPath = /^\/containers\/([^/?]+)\/attach\/ws(?:\?|$)/;
+
 /** Requests that ask to leave HTTP never reach fastify. */
 function serveUpgrades(
   app: FastifyInstance,
@@ -243,6 +247,12 @@ function serveUpgrades(
       if (elsewhere === null) refuseOthers(context.engine, method, withoutVersion(url));
       const node = await elsewhere?.nodeOf(method, url);
       if (node) return elsewhere?.upgrade(node, request, socket, head);
+      const attached = attachPath.exec(withoutVersion(url))?.[1];
+      if (method === "GET" && attached !== undefined) {
+        versionOf(url);
+        await attachWebSocket(context, { request, socket, head }, decodeURIComponent(attached));
+        return;
+      }
       const taken = await take(request, socket, head, headers);
       versionOf(taken.path);
       const path = withoutVersion(taken.path);
@@ -252,6 +262,7 @@ function serveUpgrades(
         await startUpgraded(context, taken, exec);
       else if (request.method === "POST" && container !== undefined)
         await attachUpgraded(context, taken, decodeURIComponent(container));
+      else if (request.method === "POST" && /^\/session(\?|$)/.test(path)) holdSession(taken);
       else
         throw new SwarmError(
           "unsupported",
@@ -277,6 +288,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addControls,
   addArchive,
   addExec,
+  addSearch,
   addImages,
   addImageTransfers,
   addBuild,

@@ -113,6 +113,7 @@ class Build {
     const { instructions, escapeMark } = parseDockerfile(text);
     const platform = this.#request.platform || this.#ground.platform;
     const divided = divide(instructions, escapeMark, args, platform);
+    const request = { ...this.#request, isWithoutCache: await this.#isWithoutCache() };
     const stages = withLabels(divided.stages, targetOf(divided, target), labels);
     const wanted = targetOf(divided, target);
     const needed = neededStages(stages, wanted);
@@ -126,7 +127,7 @@ class Build {
         runtime: this.#runtime,
         cache: this.#cache,
         scratch: this.#scratch,
-        request: this.#request,
+        request,
         globals: divided.globals,
         escapeMark,
         report: this.#report,
@@ -194,6 +195,14 @@ class Build {
     const image = await this.#image(base, stage.platform || this.#request.platform);
     this.#say(` ---> ${short(image.id)}\n`);
     return this.#cache.open(image, keyOf("from", [image.id]));
+  }
+
+  async #isWithoutCache(): Promise<boolean> {
+    const { isWithoutCache, cacheFrom = [] } = this.#request;
+    if (isWithoutCache || cacheFrom.length === 0) return isWithoutCache;
+    for (const name of cacheFrom)
+      if ((await this.#ground.images.tryFind(name)) !== null) return false;
+    return true;
   }
 
   async #image(name: string, platform: string) {

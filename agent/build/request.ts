@@ -15,6 +15,8 @@ export interface BuildRequest {
   readonly args: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly isWithoutCache: boolean;
+  /** When some are named and none of them is here, no step is taken from before. */
+  readonly cacheFrom?: readonly string[];
   readonly isPulling: boolean;
   /** "", default, host, none, container:ID, or a network's name. */
   readonly network: string;

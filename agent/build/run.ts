@@ -81,16 +81,16 @@ async function follow(
   signal: AbortSignal,
 ): Promise<{ readonly exitCode: number }> {
   const streams = await engine.attach(id, { stdin: false, stdout: true, stderr: true });
-  const copy = async (from: Readable | null) => {
+  const copy = async (from: Readable | null, dress = (text: string) => text) => {
     const decoder = new StringDecoder("utf8");
-    for await (const part of from ?? []) report({ stream: decoder.write(part as Buffer) });
+    for await (const part of from ?? []) report({ stream: dress(decoder.write(part as Buffer)) });
   };
   const stop = () => {
     engine.kill(id, "SIGKILL").catch(() => {});
   };
   signal.addEventListener("abort", stop, { once: true });
   try {
-    const copied = Promise.all([copy(streams.stdout), copy(streams.stderr)]);
+    const copied = Promise.all([copy(streams.stdout), copy(streams.stderr, inRed)]);
     copied.catch(() => {});
     await engine.start(id);
     const ended = await engine.wait(id, signal);
@@ -100,6 +100,11 @@ async function follow(
     signal.removeEventListener("abort", stop);
     streams.close();
   }
+}
+
+/** As Docker shows what a step writes to its standard error. */
+function inRed(text: string): string {
+  return `\x1b[91m${text}\x1b[0m`;
 }
 
 interface Prepared {

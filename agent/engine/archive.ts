@@ -55,7 +55,9 @@ export async function readPath(root: string, path: string, signal: AbortSignal):
   const folder = isRoot ? root : dirname(place);
   const name = isRoot ? "." : `./${basename(place)}`;
   const strip = isRoot ? [] : ["--transform=s,^\\./,,"];
-  const args = ["-c", "--numeric-owner", "--format=pax", ...strip, "-C", folder, "--", name];
+  // Extended headers only where a name or a size needs one: some clients' tar knows the plain ones alone.
+  const format = ["--format=pax", "--pax-option=delete=atime,delete=ctime,delete=mtime"];
+  const args = ["-c", "--numeric-owner", ...format, ...strip, "-C", folder, "--", name];
   const child = spawn("tar", args, { stdio: ["ignore", "pipe", "pipe"], signal });
   const out = new PassThrough();
   let words = "";

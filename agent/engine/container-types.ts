@@ -22,6 +22,8 @@ export interface ContainerConfig {
   /** `80/tcp`: what it or its image says it listens on. Absent in records of older versions. */
   readonly ExposedPorts?: readonly string[];
   readonly Domainname?: string;
+  /** Places of volumes of its own or of its image. */
+  readonly Volumes?: readonly string[];
   readonly AttachStdin?: boolean;
   readonly AttachStdout?: boolean;
   readonly AttachStderr?: boolean;
@@ -71,6 +73,8 @@ export interface HostConfig {
   readonly CpusetCpus?: string;
   readonly CpusetMems?: string;
   readonly OomKillDisable?: boolean;
+  /** 0 to 100; absent: as the machine has it. */
+  readonly MemorySwappiness?: number;
   /** By place in the container: options as mount(8) has them. */
   readonly Tmpfs?: Readonly<Record<string, string>>;
   /** In place of the daemon's own limits of a log. */
@@ -108,9 +112,15 @@ export interface EndpointWish {
   readonly aliases: readonly string[];
   /** "": any free one. */
   readonly address: string;
+  /** Absent or "": any free one, where the network has IPv6. */
+  readonly address6?: string;
+  /** Absent: one that follows from the address. */
+  readonly mac?: string;
+  /** Of the driver; shown, and here without a meaning. */
+  readonly driverOptions?: Readonly<Record<string, string>>;
   /** The default route leads through the network with the highest; absent: 0. */
   readonly gatewayPriority?: number;
-  /** Names by which it finds other containers of the network; they have to run when it starts. */
+  /** Names by which it finds other containers of the network; on the default bridge they have to run when it starts. */
   readonly links?: readonly { readonly target: string; readonly alias: string }[];
 }
 

@@ -272,6 +272,7 @@ export function limitsOf(host: HostConfig): Parameters<typeof limitsOfResources>
     nanoCpus: host.NanoCpus ?? 0,
     pidsMax: host.PidsLimit ?? 0,
     isOomKillDisabled: host.OomKillDisable === true,
+    ...(host.MemorySwappiness === undefined ? {} : { swappiness: host.MemorySwappiness }),
     cpu: {
       shares: host.CpuShares ?? 0,
       periodUs: host.CpuPeriod ?? 0,

@@ -27,12 +27,13 @@ export function mergeConfig(own: ContainerConfig, image: ImageConfig, id: string
     ...rest,
     Hostname: own.Hostname || id.slice(0, 12),
     User: own.User || base.User,
-    Env: mergeEnv(base.Env, own.Env ?? []),
+    Env: [...mergeEnv(base.Env, own.Env ?? []), ...(own.Env ?? []).filter(isBare)],
     Entrypoint: entrypoint.length > 0 ? entrypoint : null,
     Cmd: cmd.length > 0 ? cmd : null,
     WorkingDir: own.WorkingDir || base.WorkingDir,
     Labels: { ...base.Labels, ...own.Labels },
     ExposedPorts: [...new Set([...base.ExposedPorts, ...(own.ExposedPorts ?? [])])],
+    Volumes: [...new Set([...base.Volumes, ...(own.Volumes ?? [])])],
     StopSignal: own.StopSignal || base.StopSignal || stopSignalDefault,
     ...(health === null || health.Test.length === 0 ? {} : { Healthcheck: health }),
   };
@@ -55,6 +56,11 @@ export function mergeEnv(base: readonly string[], own: readonly string[]): reado
     if (entry.includes("=")) values.set(nameOf(entry), entry);
     else values.delete(entry);
   return [...values.values()];
+}
+
+/** A name alone: the process does not get it; inspect shows it. */
+function isBare(entry: string): boolean {
+  return !entry.includes("=");
 }
 
 /** The environment of the process: PATH, HOSTNAME and TERM where nobody says otherwise. */

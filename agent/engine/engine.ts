@@ -83,6 +83,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const scope = new Scope("engine");
   const hub = new ContainerHub(world);
   const objects = new Hub<ObjectEvent>();
+  const tell: Engine["tell"] = (event) => objects.emit({ ...event, time: timestamp(world.now()) });
   const images = new Images(runtime);
   const records = new Records(dataRoot, log);
   const volumes = new Volumes(dataRoot, libc);
@@ -101,6 +102,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     networks,
     records,
     list: () => containers.list(),
+    tell: ({ action, network, name, container }) =>
+      tell({ kind: "network", action, id: network, attributes: { name, container } }),
   });
   await wiring.announce();
   const locals = new Locals({
@@ -164,9 +167,10 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     for await (const event of runtime.events(signal))
       if (event.kind === "oom") await containers.noteOutOfMemory(event.id);
   });
-  const tell: Engine["tell"] = (event) => objects.emit({ ...event, time: timestamp(world.now()) });
   return {
     pull: imageWork.pull,
+    searchImages: (domain, term, limit, auth, signal) =>
+      new Registry(registries, auth).search(domain, term, limit, signal),
     remoteTags: imageWork.remoteTags,
     pushImage: imageWork.push,
     saveImages: imageWork.save,
@@ -235,6 +239,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     resize: (id, rows, columns) => operations.resize(id, rows, columns),
     pause: (id) => operations.pause(id),
     unpause: (id) => operations.unpause(id),
+    unlink: (id, alias) => locals.unlink(id, alias),
     still: (id, run) => operations.still(id, run),
     rename: (id, name) => containers.rename(id, name),
     update: (id, change) => operations.update(id, change),

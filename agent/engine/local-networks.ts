@@ -6,8 +6,15 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { type Family, familyOf } from "../../proto/kit/ip.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
-import { chooseSubnet, parseSubnet, type Subnet } from "./subnets.ts";
+import {
+  type AskedSubnet,
+  chooseSubnet,
+  drawSubnet6,
+  parseSubnet,
+  type Subnet,
+} from "./subnets.ts";
 import type { LocalNetworkObject, LocalNetworkSpec } from "./types.ts";
 
 const record = z.object({
@@ -17,10 +24,21 @@ const record = z.object({
   labels: z.record(z.string(), z.string()),
   options: z.record(z.string(), z.string()),
   isInternal: z.boolean(),
-  subnets: z.array(z.object({ cidr: z.string(), prefix: z.int(), gateway: z.string() })),
+  ipamOptions: z.record(z.string(), z.string()).exactOptional(),
+  subnets: z.array(
+    z.object({
+      cidr: z.string(),
+      prefix: z.int(),
+      gateway: z.string(),
+      range: z.string().exactOptional(),
+      auxiliary: z.record(z.string(), z.string()).exactOptional(),
+    }),
+  ),
 });
 
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+/** As Docker: whatever can be told from another; it names no file here. */
+const namePattern = /^[^\s/\p{C}]([^/\p{C}]*[^\s/\p{C}])?$/u;
+const nameLengthMax = 255;
 const networksMax = 1_000;
 
 export class LocalNetworks {
@@ -59,11 +77,8 @@ export class LocalNetworks {
 
   /** Throws `conflict` (name taken, subnet overlaps), `invalid`, `exhausted` (no free subnet). */
   async create(spec: LocalNetworkSpec): Promise<LocalNetworkObject> {
-    if (!namePattern.test(spec.name))
-      throw new SwarmError(
-        "invalid",
-        `invalid network name: ${spec.name}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
-      );
+    if (!namePattern.test(spec.name) || spec.name.length > nameLengthMax)
+      throw new SwarmError("invalid", `invalid network name: ${JSON.stringify(spec.name)}`);
     const all = this.list();
     if (all.some(({ name }) => name === spec.name))
       throw new SwarmError("conflict", `network with name ${spec.name} already exists`);
@@ -74,14 +89,18 @@ export class LocalNetworks {
       ...ownSubnets(),
     ];
     const subnets: Subnet[] = [];
-    for (const asked of spec.subnets)
+    const isMeant = ({ subnet }: AskedSubnet) => spec.isIPv6 === true || familyOf(subnet) === 4;
+    for (const asked of spec.subnets.filter(isMeant))
       subnets.push(
         parseSubnet(asked, [
           ...all.flatMap((network) => network.subnets.map(({ cidr }) => cidr)),
           ...subnets.map(({ cidr }) => cidr),
         ]),
       );
-    if (subnets.length === 0) subnets.push(chooseSubnet(taken));
+    const lacks = (family: Family) => !subnets.some(({ cidr }) => familyOf(cidr) === family);
+    if (lacks(4)) subnets.push(chooseSubnet(taken));
+    if (spec.isIPv6 === true && lacks(6)) subnets.push(drawSubnet6(randomBytes(5)));
+    subnets.sort((a, b) => familyOf(a.cidr) - familyOf(b.cidr));
     const network: LocalNetworkObject = {
       id: randomBytes(32).toString("hex"),
       name: spec.name,
@@ -89,6 +108,7 @@ export class LocalNetworks {
       labels: spec.labels,
       options: spec.options,
       isInternal: spec.isInternal,
+      ...(spec.ipamOptions === undefined ? {} : { ipamOptions: spec.ipamOptions }),
       subnets,
     };
     const path = this.#path(network.id);

@@ -10,6 +10,8 @@ import type { Runtime } from "../runtime/types.ts";
 import type { CreateContainer, HostConfig, LocalSettings } from "./container-types.ts";
 import type { Containers } from "./containers.ts";
 import { zeroTime } from "./create.ts";
+import { mergeEnv } from "./defaults.ts";
+import { type Linked, linkEnvironment } from "./link-environment.ts";
 import type { LocalHooks } from "./one-container.ts";
 import type { ContainerFile } from "./records.ts";
 import { isRestarted, isRevived, restartWaitMs } from "./restarts.ts";
@@ -89,7 +91,36 @@ export class Locals implements LocalHooks {
   async wire(record: ContainerFile): Promise<ContainerFile> {
     const seen = /^container:(.+)$/.exec(record.host.PidMode ?? "")?.[1];
     if (seen !== undefined) await this.#seeProcesses(record.id, seen);
-    return this.#parts.wiring.wire(record);
+    const wired = await this.#parts.wiring.wire(record);
+    const links = this.#parts.wiring.linkedOn(wired);
+    if (links.length > 0) await this.#tellLinks(wired, links);
+    return wired;
+  }
+
+  /** Its own variables win over those that come of its links. */
+  async #tellLinks({ id, name, process }: ContainerFile, links: readonly Linked[]): Promise<void> {
+    const { runtime } = this.#parts;
+    const spec = await runtime.containerSpec(id);
+    const env = mergeEnv(
+      links.flatMap((linked) => linkEnvironment(name, linked)),
+      process.env,
+    );
+    await runtime.putContainerSpec(id, { ...spec, process: { ...spec.process, env } });
+  }
+
+  /** The container is no longer linked to what it calls `alias`. Throws `not_found`. */
+  async unlink(text: string, alias: string): Promise<void> {
+    const wrong = new SwarmError("not_found", `No such link: ${text}/${alias}`);
+    await this.#parts.containers().modify(text, (record) => {
+      const { local } = record;
+      const endpoint = local?.endpoints["bridge"];
+      const links = (endpoint?.links ?? []).filter((link) => link.alias !== alias);
+      if (local === undefined || endpoint === undefined) throw wrong;
+      if (links.length === endpoint.links?.length || endpoint.links === undefined) throw wrong;
+      const { links: _, ...rest } = endpoint;
+      const bridge = links.length === 0 ? rest : { ...rest, links };
+      return { ...record, local: { ...local, endpoints: { ...local.endpoints, bridge } } };
+    });
   }
 
   /** Where the other's processes are numbered is known only while it runs. */

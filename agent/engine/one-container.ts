@@ -145,8 +145,9 @@ export class OneContainer {
         if (container.id !== this.#record.id) continue;
         const isWhat =
           action === "destroy" ||
-          (condition === "next-exit" && action === "die") ||
-          (condition === "not-running" && (action === "die" || action === "stop") && isOver());
+          // As Docker: also an end after which it is started again.
+          (condition !== "removed" && action === "die") ||
+          (condition === "not-running" && action === "stop" && isOver());
         if (isWhat) return { exitCode: container.state.ExitCode };
       }
     } finally {
@@ -174,12 +175,13 @@ export class OneContainer {
     options: { readonly force: boolean; readonly volumes: boolean },
     forget: () => void,
   ): Promise<void> {
+    const { name, state } = this.#record;
+    if (!options.force && (this.#running !== null || state.Status === "restarting"))
+      throw new SwarmError(
+        "conflict",
+        `cannot remove container "/${name}": container is ${state.Status}: stop the container before removing or force remove`,
+      );
     if (this.#running !== null) {
-      if (!options.force)
-        throw new SwarmError(
-          "conflict",
-          `cannot remove container "/${this.#record.name}": container is running: stop the container before removing or force remove`,
-        );
       await this.signal(sigkill);
       await this.#running?.ended;
     }

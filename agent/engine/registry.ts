@@ -31,6 +31,8 @@ export interface RegistryRequest {
   readonly answerMsMax?: number;
 }
 
+/** Docker's registry searches under another name. */
+const hubIndex = "https://index.docker.io";
 const tagsAtOnce = 1_000;
 const tagPagesMax = 100;
 const answerTimeoutMs = 30_000;
@@ -111,6 +113,25 @@ export class Registry {
       path = `tags/list${new URL(next, "http://registry").search}`;
     }
     throw new SwarmError("too_large", `${reference.path} has too many tags to pull them all`);
+  }
+
+  /** Repositories by a word, where a registry can (Docker's does). Throws `unsupported`, `unavailable`, `invalid`. */
+  async search(domain: string, term: string, limit: number, signal: AbortSignal): Promise<unknown> {
+    const base = domain === hubDomain ? hubIndex : (this.#bases(domain).at(-1) ?? "");
+    const query = new URLSearchParams({ q: term, n: String(limit) });
+    const answer = await this.#fetch(
+      `${base}/v1/search?${query}`,
+      this.#authorization(base),
+      signal,
+    );
+    const bytes = await readAll(answer, manifestBytesMax, `what ${domain} has found`);
+    if (!answer.ok)
+      throw new SwarmError("unsupported", `${domain} does not search: status ${answer.status}`);
+    try {
+      return JSON.parse(bytes.toString("utf8"));
+    } catch (cause) {
+      throw new SwarmError("invalid", `${domain} has answered a search with no JSON`, { cause });
+    }
   }
 
   /**

@@ -2,11 +2,28 @@
 
 import ipaddr from "ipaddr.js";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import {
+  type Family,
+  familyOf,
+  ipBytes,
+  ipNumber,
+  ipOfNumber,
+  ipText,
+} from "../../proto/kit/ip.ts";
 
 export interface Subnet {
   readonly cidr: string;
   readonly prefix: number;
   readonly gateway: string;
+  /** Where addresses given at will come from; absent: all of it. */
+  readonly range?: string;
+  /** By name: addresses that no container gets. */
+  readonly auxiliary?: Readonly<Record<string, string>>;
+}
+
+/** As a client sends it; `gateway` "" is the subnet's first address. */
+export interface AskedSubnet extends Pick<Subnet, "gateway" | "range" | "auxiliary"> {
+  readonly subnet: string;
 }
 
 /** Docker's default pools without 172.29/16, which containers without a network have here. */
@@ -15,7 +32,7 @@ const pools: readonly string[] = [
   ...Array.from({ length: 16 }, (_, i) => `192.168.${i * 16}.0/20`),
 ];
 export const localPool = "172.29.0.0/16";
-const prefixMax = 30;
+const prefixMax: Readonly<Record<Family, number>> = { 4: 30, 6: 126 };
 const prefixMin = 8;
 
 /** The first of the pools that overlaps none of these. Throws `exhausted`. */
@@ -29,55 +46,81 @@ export function chooseSubnet(taken: readonly string[]): Subnet {
   return parseSubnet({ subnet: free, gateway: "" }, []);
 }
 
+/** One for IPv6 that nobody else draws (RFC 4193): `random` are 5 bytes of chance. */
+export function drawSubnet6(random: Buffer): Subnet {
+  const digits = random.toString("hex");
+  const parts = [`fd${digits.slice(0, 2)}`, digits.slice(2, 6), digits.slice(6, 10)];
+  return parseSubnet({ subnet: `${plain(`${parts.join(":")}::`)}/64`, gateway: "" }, []);
+}
+
 /** Throws `invalid`, or `denied` with Docker's sentence when it overlaps another network's. */
-export function parseSubnet(
-  asked: { readonly subnet: string; readonly gateway: string },
-  taken: readonly string[],
-): Subnet {
-  if (!ipaddr.IPv4.isValidCIDR(asked.subnet))
-    throw new SwarmError("invalid", `invalid subnet ${asked.subnet}: an IPv4 CIDR is expected`);
-  const [, prefix] = ipaddr.IPv4.parseCIDR(asked.subnet);
-  if (prefix < prefixMin || prefix > prefixMax)
+export function parseSubnet(asked: AskedSubnet, taken: readonly string[]): Subnet {
+  const wrong = (why: string) => new SwarmError("invalid", `invalid network config: ${why}`);
+  if (!ipaddr.isValidCIDR(asked.subnet) || !/^\d+(\.\d+){3}\/|:/.test(asked.subnet))
+    throw new SwarmError("invalid", `invalid subnet ${asked.subnet}: a CIDR is expected`);
+  const family = familyOf(asked.subnet);
+  const [address, prefix] = ipaddr.parseCIDR(asked.subnet);
+  if (prefix < prefixMin || prefix > prefixMax[family])
     throw new SwarmError(
       "invalid",
-      `invalid subnet ${asked.subnet}: a prefix between /${prefixMin} and /${prefixMax} is expected`,
+      `invalid subnet ${asked.subnet}: a prefix between /${prefixMin} and /${prefixMax[family]} is expected`,
     );
-  const base = ipaddr.IPv4.networkAddressFromCIDR(asked.subnet);
+  const base = baseOf(asked.subnet);
   const cidr = `${base}/${prefix}`;
-  if (`${asked.subnet.split("/")[0]}` !== String(base))
-    throw new SwarmError(
-      "invalid",
-      `invalid network config: invalid subnet ${asked.subnet}: it should be ${cidr}`,
-    );
+  if (address.toString() !== base)
+    throw wrong(`invalid subnet ${asked.subnet}: it should be ${cidr}`);
   if ([...taken, localPool].some((other) => overlap(cidr, other)))
     throw new SwarmError(
       "denied",
       "invalid pool request: Pool overlaps with other one on this address space",
     );
-  const gateway = asked.gateway === "" ? nextOf(base) : asked.gateway;
-  if (!ipaddr.IPv4.isValidFourPartDecimal(gateway) || !isInside(gateway, cidr))
-    throw new SwarmError(
-      "invalid",
-      `invalid network config: no matching subnet for gateway ${gateway}`,
-    );
-  return { cidr, prefix, gateway };
+  const gateway = asked.gateway === "" ? nextOf(base, family) : asked.gateway;
+  if (!isInside(gateway, cidr)) throw wrong(`no matching subnet for gateway ${gateway}`);
+  const range = asked.range ?? "";
+  if (range !== "" && !isWithin(range, cidr)) throw wrong(`no matching subnet for range ${range}`);
+  const auxiliary = Object.entries(asked.auxiliary ?? {});
+  for (const [, each] of auxiliary)
+    if (!isInside(each, cidr)) throw wrong(`no matching subnet for aux-address ${each}`);
+  return {
+    ...{ cidr, prefix, gateway: plain(gateway) },
+    ...(range === "" ? {} : { range: `${baseOf(range)}/${ipaddr.parseCIDR(range)[1]}` }),
+    ...(auxiliary.length === 0 ? {} : { auxiliary: Object.fromEntries(auxiliary) }),
+  };
 }
 
 export function isInside(address: string, cidr: string): boolean {
-  return ipaddr.IPv4.isValid(address) && ipaddr.IPv4.parse(address).match(range(cidr));
+  const isFourParts = /^\d+(\.\d+){3}$/.test(address);
+  if (!(isFourParts || address.includes(":")) || !ipaddr.isValid(address)) return false;
+  return familyOf(address) === familyOf(cidr) && matches(ipaddr.parse(address), cidr);
+}
+
+function isWithin(inner: string, outer: string): boolean {
+  if (!ipaddr.isValidCIDR(inner)) return false;
+  return ipaddr.parseCIDR(inner)[1] >= ipaddr.parseCIDR(outer)[1] && isInside(baseOf(inner), outer);
 }
 
 function overlap(a: string, b: string): boolean {
-  const [left, right] = [range(a), range(b)];
-  return left[0].match([right[0], Math.min(left[1], right[1])]);
+  if (familyOf(a) !== familyOf(b)) return false;
+  const [left, right] = [ipaddr.parseCIDR(a), ipaddr.parseCIDR(b)];
+  return left[1] >= right[1] ? matches(left[0], b) : matches(right[0], a);
 }
 
-function range(cidr: string): [ipaddr.IPv4, number] {
-  return ipaddr.IPv4.parseCIDR(cidr);
+function matches(address: ipaddr.IPv4 | ipaddr.IPv6, cidr: string): boolean {
+  return address instanceof ipaddr.IPv4
+    ? address.match(ipaddr.IPv4.parseCIDR(cidr))
+    : address.match(ipaddr.IPv6.parseCIDR(cidr));
 }
 
-function nextOf(base: ipaddr.IPv4): string {
-  const bytes = base.toByteArray();
-  bytes[3] = (bytes[3] ?? 0) + 1;
-  return bytes.join(".");
+function baseOf(cidr: string): string {
+  return familyOf(cidr) === 4
+    ? ipaddr.IPv4.networkAddressFromCIDR(cidr).toString()
+    : ipaddr.IPv6.networkAddressFromCIDR(cidr).toString();
+}
+
+function plain(address: string): string {
+  return ipText(ipBytes(address));
+}
+
+function nextOf(base: string, family: Family): string {
+  return ipOfNumber(ipNumber(base) + 1n, family);
 }

@@ -27,6 +27,7 @@ import type {
   LogQuery,
   LogRecord,
 } from "./stream-types.ts";
+import type { AskedSubnet, Subnet } from "./subnets.ts";
 
 export interface ContainerEvent {
   readonly action:
@@ -73,11 +74,10 @@ export interface LocalNetworkObject {
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly isInternal: boolean;
-  readonly subnets: readonly {
-    readonly cidr: string;
-    readonly prefix: number;
-    readonly gateway: string;
-  }[];
+  /** Shown, and here without a meaning. */
+  readonly ipamOptions?: Readonly<Record<string, string>>;
+  /** Those of IPv4 first. */
+  readonly subnets: readonly Subnet[];
 }
 
 export interface LocalNetworkSpec {
@@ -85,8 +85,11 @@ export interface LocalNetworkSpec {
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly isInternal: boolean;
-  /** Empty: a free one is chosen. `gateway` "" is the subnet's first address. */
-  readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
+  readonly ipamOptions?: Readonly<Record<string, string>>;
+  /** With addresses of IPv6 too. */
+  readonly isIPv6?: boolean;
+  /** Of a family without one a free one is chosen. */
+  readonly subnets: readonly AskedSubnet[];
 }
 
 export interface VolumeSpec {
@@ -112,6 +115,14 @@ export interface Engine {
     /** os/architecture[/variant]; absent or "": this machine's. */
     platform?: string,
   ): Promise<{ readonly id: string; readonly digest: string }>;
+  /** What the registry says (`/v1/search`), as it says it. */
+  searchImages(
+    domain: string,
+    term: string,
+    limit: number,
+    auth: RegistryAuth | null,
+    signal: AbortSignal,
+  ): Promise<unknown>;
   /** All tags of a repository in its registry. */
   remoteTags(
     name: string,
@@ -199,6 +210,8 @@ export interface Engine {
   resize(id: string, rows: number, columns: number): Promise<void>;
   pause(id: string): Promise<void>;
   unpause(id: string): Promise<void>;
+  /** Of a link on the default bridge, made when the container was. */
+  unlink(id: string, alias: string): Promise<void>;
   /** Paused while `run` runs, unless it does not run anyway. */
   still<T>(id: string, run: () => Promise<T>): Promise<T>;
   rename(id: string, name: string): Promise<void>;

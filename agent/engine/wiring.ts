@@ -9,12 +9,14 @@ import { localNetwork } from "../network/facts.ts";
 import type { Attachment, Network, Sandbox } from "../network/types.ts";
 import type { Container, CreateContainer, EndpointWish, HostConfig } from "./container-types.ts";
 import { hostsFile } from "./etc.ts";
+import type { Linked } from "./link-environment.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
 import type { ContainerFile, Records } from "./records.ts";
 
 /** What agent/network calls the network of containers that name none. */
 const bridgeId = localNetwork.id;
+const iccOption = "com.docker.network.bridge.enable_icc";
 const mtuOption = "com.docker.network.driver.mtu";
 /** Linux' own range of ports given at will. */
 const portMin = 32_768;
@@ -31,12 +33,22 @@ export interface WiringParts {
   readonly networks: LocalNetworks;
   readonly records: Records;
   readonly list: () => readonly Container[];
+  readonly tell: (event: NetworkEvent) => void;
+}
+
+export interface NetworkEvent {
+  readonly action: "connect" | "disconnect";
+  readonly network: string;
+  readonly name: string;
+  readonly container: string;
 }
 
 export class Wiring {
   readonly #parts: WiringParts;
   #overlay: OverlayDoor | null = null;
   #lastPort = portMin - 1;
+  /** Whose coming to their networks was told, so that their leaving is. */
+  readonly #told = new Set<string>();
 
   constructor(parts: WiringParts) {
     this.#parts = parts;
@@ -49,9 +61,11 @@ export class Wiring {
 
   /** Tells agent/network which networks of this node alone there are. */
   async announce(): Promise<void> {
-    const networks = this.#parts.networks
-      .list()
-      .map((network) => ({ ...network, mtu: Number(network.options[mtuOption] ?? 0) }));
+    const networks = this.#parts.networks.list().map((network) => ({
+      ...network,
+      mtu: Number(network.options[mtuOption] ?? 0),
+      keepsApart: network.options[iccOption] === "false",
+    }));
     await this.#parts.network?.setLocalNetworks(networks);
   }
 
@@ -90,7 +104,10 @@ export class Wiring {
       for (let tries = 1; ; tries++) {
         const places = await this.#places(record, Object.entries(local.endpoints));
         try {
-          return await this.#sandbox(fresh, places);
+          const wired = await this.#sandbox(fresh, places);
+          this.#told.add(record.id);
+          this.#tell("connect", wired);
+          return wired;
         } catch (error) {
           // The managers took the network away from this node when the last container left it, and give it again now.
           if (asSwarmError(error).code !== "unavailable" || tries >= knownTriesMax) throw error;
@@ -103,8 +120,18 @@ export class Wiring {
   }
 
   async unwire(id: string): Promise<void> {
+    if (this.#told.delete(id))
+      this.#tell(
+        "disconnect",
+        this.#parts.list().find((c) => c.id === id),
+      );
     await this.#parts.network?.removeSandbox(id);
     await this.#overlay?.release(id, null);
+  }
+
+  #tell(action: NetworkEvent["action"], of: Pick<Container, "id" | "networks"> | undefined): void {
+    for (const [name, { NetworkID }] of Object.entries(of?.networks ?? {}))
+      this.#parts.tell({ action, network: NetworkID, name, container: of?.id ?? "" });
   }
 
   /** A container that runs since before the agent was started: its sandbox again, as it is. */
@@ -179,12 +206,18 @@ export class Wiring {
     for (const [name, wish] of endpoints) {
       const found = this.#find(name);
       if (found.overlay !== null) {
+        if (wish.mac !== undefined)
+          throw new SwarmError(
+            "unsupported",
+            `network ${name}: a fixed MAC address is for a node's own networks: here it follows from the IP address`,
+          );
         const place = await found.overlay.attach(record.id, name, wish, namesOf(record, wish));
         places.push({ ...place, aliases: wish.aliases, names: [] });
       } else
         places.push({
           ...{ networkId: found.id, name: found.name, aliases: wish.aliases },
           ...{ address: wish.address, prefix: 0, gateway: "" },
+          ...(wish.address6 ? { six: { address: wish.address6, prefix: 0, gateway: "" } } : {}),
           names: found.id === bridgeId ? [] : namesOf(record, wish),
         });
     }
@@ -299,7 +332,10 @@ export class Wiring {
         const other = others.find(({ id, name: own }) => isMeant(target, id, own));
         const networkId = networks[name]?.NetworkID;
         const place = Object.values(other?.networks ?? {}).find((n) => n.NetworkID === networkId);
-        if (other === undefined || other.state.Pid === 0 || !place?.IPAddress)
+        const isThere = other !== undefined && other.state.Pid !== 0 && place !== undefined;
+        // On a network of one's own it is told when the other one starts.
+        if (!isThere && networkId !== bridgeId) continue;
+        if (!isThere || place.IPAddress === "")
           throw new SwarmError(
             "conflict",
             `Cannot link to a non running container: /${target} AS /${record.name}/${alias}`,
@@ -308,6 +344,18 @@ export class Wiring {
         lines.push(...[...names].map((each) => `${each}:${place.IPAddress}`));
       }
     return lines;
+  }
+
+  /** Those it is linked to on the default bridge; all of them run. */
+  linkedOn(record: ContainerFile): readonly Linked[] {
+    const links = record.local?.endpoints["bridge"]?.links ?? [];
+    return links.flatMap(({ target, alias }) => {
+      const other = this.#parts.list().find(({ id, name }) => isMeant(target, id, name));
+      const address = other?.networks["bridge"]?.IPAddress ?? "";
+      if (other === undefined || address === "") return [];
+      const { ExposedPorts: ports = [], Env: env = [] } = other.config;
+      return [{ alias, address, ports, env }];
+    });
   }
 
   /** It may have another address now than those had it under that are linked to it. */
@@ -410,8 +458,12 @@ function withPriorities(
   attachments: readonly Attachment[],
 ): readonly Attachment[] {
   return attachments.map((attachment, i) => {
-    const gatewayPriority = local?.endpoints[places[i]?.name ?? ""]?.gatewayPriority;
-    return gatewayPriority === undefined ? attachment : { ...attachment, gatewayPriority };
+    const { gatewayPriority, mac } = local?.endpoints[places[i]?.name ?? ""] ?? {};
+    return {
+      ...attachment,
+      ...(gatewayPriority === undefined ? {} : { gatewayPriority }),
+      ...(mac === undefined ? {} : { mac }),
+    };
   });
 }
 

@@ -20,6 +20,10 @@ export interface Subnet {
   readonly cidr: string;
   readonly prefix: number;
   readonly gateway: string;
+  /** Where this node takes addresses from, on a network of its own; absent: all of it. */
+  readonly range?: string;
+  /** By name: addresses given to nobody. */
+  readonly auxiliary?: Readonly<Record<string, string>>;
 }
 
 /** A network as this node's router for it needs to know it. */
@@ -29,6 +33,8 @@ export interface NetworkFacts {
   readonly vni: number;
   readonly isInternal: boolean;
   readonly isIngress: boolean;
+  /** Its containers reach each other by published ports alone. */
+  readonly keepsApart?: boolean;
   /** As asked for by its option; 0: what the way between the nodes allows. */
   readonly mtu: number;
   /** Those of IPv4 first. */
@@ -123,6 +129,8 @@ export function exitNetwork(
 export interface Attached {
   readonly sandbox: string;
   readonly device: string;
+  /** "": it follows from the address. */
+  readonly mac: string;
   /** The IPv4 one first, by which its link and its MAC are known. */
   readonly addresses: readonly string[];
 }
@@ -144,6 +152,7 @@ export function attachedTo(
             {
               sandbox: sandbox.id,
               device: deviceOf(attachment, i),
+              mac: attachment.mac ?? "",
               addresses: attachment.addresses.filter((each) => families.includes(familyOf(each))),
             },
           ]

@@ -63,19 +63,27 @@ export function placeLocally(
   return { ...sandbox, attachments };
 }
 
-/** The lowest one that is neither the network's own, the gateway's, the broadcast one, nor taken. */
+/** The lowest one of its range that is neither the network's own, the gateway's, the broadcast one, nor taken. */
 function freeAddress(network: NetworkFacts, family: Family, taken: ReadonlySet<string>): string {
   const subnets = network.subnets.filter((subnet) => subnet.family === family);
-  for (const { cidr, prefix, gateway } of subnets) {
-    const first = ipNumber(parseCidr(cidr).address);
-    const last = first + 2n ** BigInt((family === 4 ? 32 : 128) - prefix) - 1n;
-    for (let at = first + 1n; at < last; at++) {
+  for (const { cidr, range = cidr, gateway, auxiliary = {} } of subnets) {
+    const [own, whole] = [boundsOf(range, family), boundsOf(cidr, family)];
+    const kept = new Set([gateway, ...Object.values(auxiliary)]);
+    const first = own.first > whole.first ? own.first : whole.first + 1n;
+    const last = own.last < whole.last ? own.last : whole.last - 1n;
+    for (let at = first; at <= last; at++) {
       const address = ipOfNumber(at, family);
-      if (address !== gateway && !taken.has(address)) return address;
+      if (!kept.has(address) && !taken.has(address)) return address;
     }
   }
   const full = subnets.map(({ cidr }) => cidr).join(", ");
   throw new SwarmError("exhausted", `no address is left in network ${network.name} (${full})`);
+}
+
+function boundsOf(cidr: string, family: Family): { readonly first: bigint; readonly last: bigint } {
+  const { address, prefix } = parseCidr(cidr);
+  const first = ipNumber(address);
+  return { first, last: first + 2n ** BigInt((family === 4 ? 32 : 128) - prefix) - 1n };
 }
 
 /** The view with the containers on this node's own networks, so that they have names as those of the swarm have. */

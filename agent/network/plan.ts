@@ -83,13 +83,13 @@ function familyObjects(
     if (address !== undefined) onLoopback(address);
   }
   if (slot !== null) objects.push(...uplinkObjects(slot, family));
-  for (const { addresses } of attachedTo(network, sandboxes)) {
+  for (const { addresses, mac } of attachedTo(network, sandboxes)) {
     const address = ofFamily(addresses, family);
     const [first] = addresses;
     if (address === undefined || first === undefined) continue;
     const link = containerLink(first);
     objects.push({ kind: "route", to: single(address), link });
-    objects.push({ kind: "neighbour", link, address, mac: containerMac(first) });
+    objects.push({ kind: "neighbour", link, address, mac: mac || containerMac(first) });
   }
   return objects;
 }

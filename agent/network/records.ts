@@ -14,6 +14,7 @@ const record = z.object({
       addresses: z.array(z.string()).min(1),
       gatewayPriority: z.int().exactOptional(),
       device: z.string().exactOptional(),
+      mac: z.string().exactOptional(),
       names: z.array(z.string()).exactOptional(),
     }),
   ),

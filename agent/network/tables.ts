@@ -137,6 +137,11 @@ function routerChains({ network, slot }: RouterInput, family: Family): readonly 
   const nowhere = "fib daddr type != local fib daddr oif missing";
   const absent = [`ct state new meta l4proto tcp ${nowhere} reject with tcp reset`];
   // A container must not speak for another: over IPv4 the kernel's own check of the way back (rp_filter) sees to it.
+  const between = `iifname "${containerLinkPrefix}*" oifname "${containerLinkPrefix}*"`;
+  const apart: [string, Chain] = [
+    "apart",
+    hooked("filter", "forward", 0, [`${between} ct state new ct status & dnat == 0 drop`]),
+  ];
   const forged = `iifname "${containerLinkPrefix}*" fib saddr . iif oif missing drop`;
   const first = [...(family === 6 ? [forged] : []), ...(isOverlay ? zone : [])];
   return [
@@ -149,6 +154,7 @@ function routerChains({ network, slot }: RouterInput, family: Family): readonly 
     // Before the flow is remembered: else its next datagrams would go the same way when there is a task to go to.
     ["refuse", hooked("filter", "input", 0, ["meta l4proto udp reject"])],
     ["leave", hooked("nat", "postrouting", 100, leave)],
+    ...(network.keepsApart === true ? [apart] : []),
   ];
 }
 

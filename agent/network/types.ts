@@ -29,6 +29,8 @@ export interface Attachment {
   readonly gatewayPriority?: number;
   /** The container's device; absent: eth and its place in the list. */
   readonly device?: string;
+  /** On a network of this node; absent: one that follows from the address. */
+  readonly mac?: string;
   /** By which others on a network of this node find it. */
   readonly names?: readonly string[];
 }
@@ -38,12 +40,18 @@ export interface LocalNetwork {
   readonly id: string;
   readonly name: string;
   readonly isInternal: boolean;
+  /** Its containers reach each other by published ports alone (Docker's enable_icc=false). */
+  readonly keepsApart?: boolean;
   /** Bytes; absent or 0: as much as there is. */
   readonly mtu?: number;
   readonly subnets: readonly {
     readonly cidr: string;
     readonly prefix: number;
     readonly gateway: string;
+    /** Where addresses given at will come from; absent: all of it. */
+    readonly range?: string;
+    /** By name: addresses given to nobody. */
+    readonly auxiliary?: Readonly<Record<string, string>>;
   }[];
 }
 

@@ -197,6 +197,7 @@ export class Wired {
       const router = this.#routers.get(networkId);
       const [address] = addresses;
       if (router === undefined || address === undefined) continue;
+      const { mac = "" } = attachment;
       const ends = {
         routerPath: this.routerPath(networkId),
         sandboxPath: path,
@@ -204,7 +205,7 @@ export class Wired {
       };
       const hasIPv6 = familiesOf(router.facts).includes(6) && addresses.some(isIPv6);
       const mtu = this.mtuOf(router.facts);
-      const isLinkNew = ensureContainerLink({ ...ends, address, mtu, hasIPv6 });
+      const isLinkNew = ensureContainerLink({ ...ends, address, mac, mtu, hasIPv6 });
       if (isLinkNew) router.state.forgetLink(containerLink(address));
     }
     const state = new NamespaceState(path, this.#log, { isNew });

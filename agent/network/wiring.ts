@@ -217,6 +217,8 @@ export function ensureContainerLink(input: {
   readonly device: string;
   /** The one by which the link is known. */
   readonly address: string;
+  /** "": it follows from the address. */
+  readonly mac: string;
   readonly mtu: number;
   readonly hasIPv6: boolean;
 }): boolean {
@@ -233,7 +235,7 @@ export function ensureContainerLink(input: {
       // Ends of something else: of a container that had this address before, or of a router that is gone.
       if (outer !== undefined) router.must(deleteLink(name));
       if (inner !== undefined) sandbox.must(deleteLink(device));
-      const peer = { name: device, mac: containerMac(address), namespace };
+      const peer = { name: device, mac: input.mac || containerMac(address), namespace };
       router.must(newLink({ kind: "veth", name, mtu, mac: gatewayMac, peer }));
     }
     sandbox.must(setLink(device, mtu));

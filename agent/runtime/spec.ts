@@ -59,6 +59,7 @@ export interface SpecInput {
     readonly mems?: string;
   };
   readonly isOomKillDisabled?: boolean;
+  readonly swappiness?: number;
   readonly devices?: readonly SpecDeviceNode[];
   /** Further rules of the device cgroup. */
   readonly deviceRules?: readonly SpecDevice[];
@@ -265,6 +266,7 @@ export function limitsOfResources(
     | "pidsMax"
     | "cpu"
     | "isOomKillDisabled"
+    | "swappiness"
   >,
 ): Omit<SpecResources, "devices"> {
   const memory = {
@@ -276,6 +278,7 @@ export function limitsOfResources(
         ? { swap: input.memoryBytes * 2 }
         : {}),
     ...(input.isOomKillDisabled === true ? { disableOOMKiller: true } : {}),
+    ...(input.swappiness === undefined ? {} : { swappiness: input.swappiness }),
   };
   const { shares = 0, periodUs = 0, quotaUs = 0, cpus = "", mems = "" } = input.cpu ?? {};
   const quota = Math.max(cpuQuotaUsMin, Math.round((input.nanoCpus / 1e9) * cpuPeriodUs));

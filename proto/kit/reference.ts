@@ -74,5 +74,5 @@ export function registryHost(domain: string): string {
 
 /** Whether the text can only be an image's id: sha256:… or at least 12 hexadecimal digits of it. */
 export function isImageId(text: string): boolean {
-  return /^sha256:[0-9a-f]{12,64}$/.test(text) || /^[0-9a-f]{64}$/.test(text);
+  return /^sha256:[0-9a-f]{4,64}$/.test(text) || /^[0-9a-f]{64}$/.test(text);
 }

@@ -91,7 +91,13 @@ const refused: readonly (readonly [string, string, unknown, number, RegExp])[] =
   ["GET", "/containers/web/top?ps_args=%3B+ls", undefined, 400, /these options are not taken/],
   ["POST", "/containers/create", "{", 400, /invalid JSON/],
   ["POST", "/containers/create", { Image: "missing" }, 404, /No such image: missing/],
-  ["POST", "/networks/create", { Name: "n", EnableIPv6: true }, 501, /IPv6 on a bridge network/],
+  [
+    "POST",
+    "/networks/create",
+    { Name: "n", Options: { "com.docker.network.bridge.name": "b" } },
+    501,
+    /the option com\.docker\.network\.bridge\.name of a bridge network/,
+  ],
   [
     "POST",
     "/networks/create",

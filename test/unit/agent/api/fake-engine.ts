@@ -216,6 +216,13 @@ export class FakeEngine implements Engine {
     this.resized.push(`${rows}x${columns}`);
   };
   pause: Engine["pause"] = async (id) => this.#change(id, { Status: "paused" });
+  searchImages: Engine["searchImages"] = async (_domain, term) => ({
+    results: [
+      { name: term, description: "the one", star_count: 7, is_official: true },
+      { name: `me/${term}` },
+    ],
+  });
+  unlink: Engine["unlink"] = async () => {};
   still: Engine["still"] = (_id, run) => run();
   unpause: Engine["unpause"] = async (id) => this.#change(id, { Status: "running" });
   rename: Engine["rename"] = async (id, name) => {

@@ -433,7 +433,7 @@ async function leaveStaleSocket(path: string): Promise<void> {
 
 const upgrades = [
   { name: "an unknown exec", path: "/v1.50/exec/abc/start", body: "{}", status: 404 },
-  { name: "another path", path: "/session", body: "", status: 501 },
+  { name: "another path", path: "/info", body: "", status: 501 },
   { name: "a version too new", path: "/v1.99/exec/abc/start", body: "{}", status: 400 },
   { name: "a body that is no JSON", path: "/exec/abc/start", body: "{", status: 400 },
 ];

@@ -34,6 +34,29 @@ test("the lowest free address, that of the gateway and the ends left out", () =>
   );
 });
 
+test("an address at will comes from the network's range, past those that nobody gets", () => {
+  const subnet = { cidr: "172.41.0.0/16", prefix: 16, gateway: "172.41.5.1" };
+  const facts = localFacts({
+    ...{ id: "ranged", name: "ranged", isInternal: false },
+    subnets: [{ ...subnet, range: "172.41.5.0/30", auxiliary: { a: "172.41.5.2" } }],
+  });
+  const all = new Map([[facts.id, facts]]);
+  const place = (others: readonly Sandbox[]) =>
+    placeLocally(sandbox("a", [on("ranged")]), undefined, others, all).attachments[0]?.addresses;
+  assert.deepEqual(place([]), ["172.41.5.0"]);
+  assert.deepEqual(place([sandbox("b", [on("ranged", "172.41.5.0")])]), ["172.41.5.3"]);
+  const full = ["172.41.5.0", "172.41.5.3"].map((at) => sandbox(at, [on("ranged", at)]));
+  assert.throws(() => place(full), /no address is left in network ranged/);
+});
+
+test("a container has the hardware address that was asked for", () => {
+  const mac = "02:42:ac:11:65:43";
+  const [fixed] = attachedTo(back, [sandbox("a", [{ ...on(back.id, "172.40.0.2"), mac }])]);
+  assert.equal(fixed?.mac, mac);
+  const [free] = attachedTo(back, [sandbox("a", [on(back.id, "172.40.0.2")])]);
+  assert.equal(free?.mac, "");
+});
+
 test("a sandbox keeps the address it has, and an isolated one has none", () => {
   const before = sandbox("a", [on("local", "172.29.0.9", "fd9f:9683:bc6c:1::9")]);
   assert.deepEqual(placed(sandbox("a"), [before], before), ["172.29.0.9", "fd9f:9683:bc6c:1::9"]);

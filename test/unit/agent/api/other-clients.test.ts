@@ -1,0 +1,99 @@
+// What clients other than the docker command ask for, and how they say it.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { test } from "node:test";
+import { WebSocket } from "ws";
+import { whereAndWhat } from "../../../../agent/api/search.ts";
+import { startFakeDaemon } from "./fakes.ts";
+
+test("keys of a body are taken in any case", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const answer = await daemon.ask("POST", "/containers/create?name=lower", {
+    image: "busybox",
+    hostconfig: { networkmode: "none", memory: 6_000_000 },
+  });
+  assert.equal(answer.status, 400);
+  assert.match(answer.json.message, /Minimum memory limit allowed is 6MB/);
+});
+
+const terms = [
+  ["nginx", "docker.io", "nginx"],
+  ["library/nginx", "docker.io", "nginx"],
+  ["me/app", "docker.io", "me/app"],
+  ["registry.lab:5000/a/b", "registry.lab:5000", "a/b"],
+  ["localhost/app", "localhost", "app"],
+] as const;
+for (const [text, domain, term] of terms)
+  test(`a search for ${text} asks ${domain}`, () =>
+    assert.deepEqual(whereAndWhat(text), { domain, term }));
+
+test("a search shows what a registry says, by filters", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const all = await daemon.ask("GET", "/images/search?term=nginx");
+  const plain = { star_count: 0, is_official: false, is_automated: false, description: "" };
+  assert.deepEqual(all.json, [
+    { ...plain, name: "nginx", description: "the one", star_count: 7, is_official: true },
+    { ...plain, name: "me/nginx" },
+  ]);
+  const filters = encodeURIComponent(JSON.stringify({ stars: ["3"] }));
+  const some = await daemon.ask("GET", `/images/search?term=nginx&filters=${filters}`);
+  assert.equal(some.json.length, 1);
+  for (const wrong of ["term=", "term=x&limit=101", "term=x&filters=%7B%22a%22%3A%5B%22b%22%5D%7D"])
+    assert.equal((await daemon.ask("GET", `/images/search?${wrong}`)).status, 400);
+});
+
+/** A WebSocket needs a port: this one leads to the daemon's socket. */
+async function viaPort(socketPath: string) {
+  const { connect } = await import("node:net");
+  const server = createServer((client) => {
+    const up = connect(socketPath);
+    for (const each of [client, up]) each.on("error", () => {});
+    client.pipe(up).pipe(client);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { readonly port: number };
+  return { origin: `ws://127.0.0.1:${port}`, close: () => server.close() };
+}
+
+test("an attached WebSocket carries bytes without frames, and an unknown container is refused", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const made = await daemon.ask("POST", "/containers/create?name=ws", {
+    Image: "busybox",
+    OpenStdin: true,
+    StdinOnce: true,
+    AttachStdin: true,
+    Cmd: ["cat"],
+  });
+  assert.equal(made.status, 201);
+  const way = await viaPort(daemon.socket);
+  try {
+    const path = "attach/ws?stream=1&stdin=1&stdout=1&stderr=1";
+    const nobody = new WebSocket(`${way.origin}/v1.50/containers/nobody/${path}`);
+    const [failure] = (await once(nobody, "error").catch((e: unknown) => [e])) as [Error];
+    assert.match(failure.message, /404/);
+    const client = new WebSocket(`${way.origin}/v1.50/containers/ws/${path}`);
+    await once(client, "open");
+    assert.equal((await daemon.ask("POST", "/containers/ws/start")).status, 204);
+    client.send("over the web");
+    const [data] = (await once(client, "message")) as [Buffer];
+    assert.equal(data.toString(), "over the web");
+    client.close();
+    await once(client, "close");
+  } finally {
+    way.close();
+  }
+});
+
+test("a client of BuildKit may keep its session open beside a build", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { connect } = await import("node:net");
+  const socket = connect(daemon.socket);
+  socket.write("POST /session HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  const [head] = (await once(socket, "data")) as [Buffer];
+  assert.match(head.toString(), /^HTTP\/1\.1 101 .*\r\nUpgrade: h2c\r\n/s);
+  socket.end();
+  await once(socket, "close");
+});
