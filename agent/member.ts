@@ -27,6 +27,7 @@ import { ownAddresses, saveAddresses, towardsOthers } from "./own-addresses.ts";
 import { type AgentSession, openSession } from "./session/session.ts";
 import { type Addresses, foldersOf } from "./settings.ts";
 import { Swarm, type SwarmOptions } from "./swarm.ts";
+import { UsageMeter } from "./usage.ts";
 
 /** What of this machine a swarm makes use of. */
 export interface Machine {
@@ -74,6 +75,7 @@ export async function openMember(
     networksMade: () => void door?.sweep(),
   });
   let door: NodeOverlayDoor | null = null;
+  const meter = new UsageMeter({ engine, wanted: () => session.wanted, world, log });
   const session = await openSession({
     identity,
     identityDirectory: folders.identity,
@@ -87,6 +89,7 @@ export async function openMember(
     }),
     unreachablePeers: () => network.unreachablePeers(),
     unheldPorts: () => network.unheldPorts(),
+    usage: () => meter.take(),
     opened: () => network.checkSoon(),
     told: (info) => certificates.told(info),
     files: vault,
@@ -113,6 +116,7 @@ export async function openMember(
   swarm.closed.catch(hooks.broken);
   swarm.run("certificates", (signal) => certificates.run(session, signal));
   const member = { addresses, session, swarm, vault };
+  swarm.run("usage", (signal) => meter.run(signal));
   swarm.run("addresses", (signal) => followAddresses(machine, member, signal));
   log.info({ node: identity.nodeId, role: identity.role, ...addresses }, "part of a swarm");
   return member;

@@ -39,6 +39,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     "service create --name db --network name=back,alias=database --mount source=data,target=/var/lib/data postgres",
     "service create --mode global --constraint node.role==worker busybox sleep 1d",
     "service create --mode replicated-job --replicas 8 --max-concurrent 2 busybox sh -c 'echo once'",
+    "service create --name api --limit-cpu 0.5 --autoscale min=2,max=10,cpu=70 nginx",
     "service create --name report --mode replicated-job --schedule '0 6 * * 1-5' --schedule-zone Europe/Berlin busybox date",
   ],
   "service update": [

@@ -27,7 +27,8 @@ export async function explainService(terminal: Terminal, name: string): Promise<
   terminal.print(explanationText(await terminal.client.get<Body<Explanation>>(path)));
 }
 
-export function explanationText({ Pending = [], Nodes = [] }: Body<Explanation>): string {
+export function explanationText(explanation: Body<Explanation>): string {
+  const { Pending = [], Nodes = [], Scaling = "" } = explanation;
   const tasks =
     Pending.length === 0
       ? "No task of it waits for a node.\n"
@@ -43,5 +44,6 @@ export function explanationText({ Pending = [], Nodes = [] }: Body<Explanation>)
       [...Reasons, ...(Note === "" ? [] : [Note])].join("; "),
     ]),
   ]);
-  return `${tasks}\n${nodes}`;
+  const scaling = Scaling === "" ? "" : `\nScaled by what its tasks use, ${Scaling}\n`;
+  return `${tasks}\n${nodes}${scaling}`;
 }

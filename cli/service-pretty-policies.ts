@@ -6,9 +6,19 @@ import { durationText } from "./values.ts";
 
 const runsShownMax = 5;
 
-export function policies({ Spec: spec, JobStatus: job }: Body<Service>): readonly string[] {
-  const { Rebalance: rebalance, Schedule: schedule } = spec ?? {};
+export function policies(service: Body<Service>): readonly string[] {
+  const { Spec: spec, JobStatus: job, ScalingStatus: scaling } = service;
+  const { Rebalance: rebalance, Schedule: schedule, Autoscale: scale } = spec ?? {};
   const lines: string[] = [];
+  if (scale !== undefined)
+    lines.push(
+      "Autoscale:",
+      ` Replicas:\t${scale.Min ?? 0} to ${scale.Max ?? 0}`,
+      ...(scale.CPU === undefined ? [] : [` CPU:\t\t${scale.CPU} %`]),
+      ...(scale.Memory === undefined ? [] : [` Memory:\t${scale.Memory} %`]),
+      ...(scale.Window === undefined ? [] : [` Window:\t${durationText(scale.Window)}`]),
+      ...(scaling === undefined ? [] : [` Last:\t\t${scaling.At ?? ""}: ${scaling.Message ?? ""}`]),
+    );
   if (rebalance?.Enabled === true)
     lines.push(`Rebalance:\tfrom ${rebalance.Threshold ?? 2} tasks of difference`);
   if (schedule !== undefined)

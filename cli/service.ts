@@ -376,6 +376,8 @@ export function serviceRow(service: Body<Service>): Row {
   const { Spec: spec, ServiceStatus: status } = service;
   const mode = spec?.Mode;
   const perNode = spec?.TaskTemplate?.Placement?.MaxReplicas ?? 0;
+  const scale = spec?.Autoscale;
+  const bounds = scale === undefined ? "" : ` (autoscale ${scale.Min}-${scale.Max})`;
   const replicas = `${status?.RunningTasks ?? 0}/${status?.DesiredTasks ?? 0}${completions(service)}`;
   return {
     ID: (service.ID ?? "").slice(0, 12),
@@ -388,7 +390,7 @@ export function serviceRow(service: Body<Service>): Row {
           : mode?.GlobalJob !== undefined
             ? "global job"
             : "replicated",
-    Replicas: perNode > 0 ? `${replicas} (max ${perNode} per node)` : replicas,
+    Replicas: `${perNode > 0 ? `${replicas} (max ${perNode} per node)` : replicas}${bounds}`,
     Image: (spec?.TaskTemplate?.ContainerSpec?.Image ?? "").replace(/@sha256:.*$/, ""),
     Ports: (service.Endpoint?.Ports ?? [])
       .filter((port) => (port.PublishMode ?? "ingress") === "ingress")

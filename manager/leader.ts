@@ -3,6 +3,7 @@
 import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import type { World } from "../proto/kit/world.ts";
+import { runAutoscaler } from "./autoscaler.ts";
 import type { Dispatcher } from "./dispatch/dispatcher.ts";
 import type { FormerLeader } from "./dispatch/judge.ts";
 import { Lead } from "./dispatch/lead.ts";
@@ -62,6 +63,10 @@ export class Leadership {
     const lead = new Lead({ store, world, log, formerLeader });
     this.#scope.spawn("lead", (inner) => lead.run(inner));
     this.#scope.spawn("planner", (inner) => runPlanner({ store, plan, world, log }, inner));
+    const sampleOf = (taskId: string) => lead.usage.of(taskId);
+    this.#scope.spawn("autoscaler", (inner) =>
+      runAutoscaler({ store, sampleOf, world, log }, inner),
+    );
     const { nodeId, dispatcher } = this.#options;
     this.#scope.spawn("voters", (inner) => keepVoters({ raft, store, world, log, nodeId }, inner));
     this.#scope.spawn("root", (inner) => keepRoot({ store, world, log }, inner));

@@ -1,6 +1,6 @@
 // One connection to one manager, from Hello until it breaks: beats out, messages in, silence noticed.
 
-import type { FromAgent, Hello, ToAgent } from "../../proto/gen/types.ts";
+import type { FromAgent, Hello, TaskUsage, ToAgent } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -26,6 +26,8 @@ export interface LineOptions {
   readonly unreachablePeers: () => readonly string[];
   /** Absent: none. */
   readonly unheldPorts?: () => readonly string[];
+  /** What is to be told of tasks' use with this beat. Absent: nothing. */
+  readonly usage?: () => readonly TaskUsage[];
   /** Whether the manager's host accepts a connection within some tenths of a second. */
   readonly knock: (signal: AbortSignal) => Promise<boolean>;
   /** Over how many milliseconds the nodes spread what all of them do at once. */
@@ -86,6 +88,7 @@ export class Line {
   /** Beats, and counts those that had no answer: counting, unlike comparing times, survives a pause of this process. */
   async #watch(broken: AbortController): Promise<void> {
     const { world, firstAnswerMs, unreachablePeers, unheldPorts = () => [] } = this.#options;
+    const usage = this.#options.usage ?? (() => []);
     const silent = (ms: number) =>
       broken.abort(new SwarmError("unavailable", `the manager did not answer for ${ms} ms`));
     try {
@@ -98,7 +101,8 @@ export class Line {
         if (this.#unanswered >= doubtfulBeats) void this.#watchWay(broken);
         this.#unanswered += 1;
         const UnheldPorts = unheldPorts().slice(0, portsToldMax);
-        this.send({ Beat: { UnreachablePeers: unreachablePeers(), UnheldPorts } });
+        const Usage = usage();
+        this.send({ Beat: { UnreachablePeers: unreachablePeers(), UnheldPorts, Usage } });
         await world.sleep(beatMs, broken.signal);
       }
     } catch (error) {

@@ -9,6 +9,7 @@ import type {
   Task,
   TaskStatus,
   TaskUpdate,
+  TaskUsage,
   ToAgent,
 } from "../../proto/gen/types.ts";
 import { type NodeIdentity, writeNode } from "../../proto/identity.ts";
@@ -71,6 +72,8 @@ export interface SessionOptions {
   readonly files: FileKeeper;
   /** Absent: none. */
   readonly unheldPorts?: () => readonly string[];
+  /** Asked at every beat for what is new. Absent: nothing. */
+  readonly usage?: () => readonly TaskUsage[];
   /** Called whenever a manager has answered on a new connection. */
   readonly opened?: () => void;
   /** Called with what a manager has just said of the cluster. */
@@ -327,7 +330,14 @@ export class AgentSession implements Session {
   }
 
   async #runLine(manager: string, failures: number, signal: AbortSignal): Promise<void> {
-    const { world, unreachablePeers, unheldPorts = () => [], hello, bootId } = this.#options;
+    const {
+      world,
+      unreachablePeers,
+      unheldPorts = () => [],
+      usage = () => [],
+      hello,
+      bootId,
+    } = this.#options;
     const client = new Client(
       "Dispatch",
       manager,
@@ -349,6 +359,7 @@ export class AgentSession implements Session {
       firstAnswerMs: Math.min(firstAnswerMsMax, firstAnswerMsMin * 2 ** Math.min(failures, 5)),
       unreachablePeers,
       unheldPorts,
+      usage,
       knock: (stop) => accepts(manager, knockEveryMs, stop),
       spreadMs: () => this.#spreadMs(),
       receive: async (message) => {

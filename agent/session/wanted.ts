@@ -90,6 +90,7 @@ const noInfo: SessionInfo = {
   DataPathPort: 0,
   Availability: "active",
   RootCA: "",
+  Measured: [],
 };
 
 const nothing: Wanted = {

@@ -69,7 +69,9 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
         Name: slotName(service.Spec?.Name ?? "", task),
         Err: task.Status?.Err ?? "",
       }));
-      return { Pending, Nodes: verdictsOf(state, service, context.world.now()) };
+      const { ScalingStatus: scaling } = service;
+      const Scaling = scaling === undefined ? "" : `${scaling.At}: ${scaling.Message}`;
+      return { Pending, Nodes: verdictsOf(state, service, context.world.now()), Scaling };
     },
     GetRehearsal: async (request, caller) => {
       const state = await fresh(context, caller);

@@ -8,6 +8,7 @@ import type {
   Node,
   Peer,
   Secret,
+  Service,
   SessionInfo,
   Task,
 } from "../../proto/gen/types.ts";
@@ -90,6 +91,24 @@ export function peerOf(node: Node): Peer {
   };
 }
 
+/** Agents tell what its tasks use. */
+export function isMeasured(service: Service | undefined): boolean {
+  return service?.Spec?.Autoscale !== undefined;
+}
+
+/** Services are asked for once for each state that has others. */
+const measured = new WeakMap<object, readonly string[]>();
+
+function measuredServices(state: State): readonly string[] {
+  const services = state.table("service");
+  let ids = measured.get(services);
+  if (ids === undefined) {
+    ids = [...services.values()].filter(isMeasured).map(({ ID }) => ID);
+    measured.set(services, ids);
+  }
+  return ids;
+}
+
 export function infoOf(state: State, node: Node): SessionInfo {
   const cluster = state.cluster;
   const next = cluster?.RootCA?.Rotation?.Certificate;
@@ -109,5 +128,6 @@ export function infoOf(state: State, node: Node): SessionInfo {
     RootCA: cluster?.RootCA?.Certificate ?? "",
     ...(next === undefined ? {} : { Issuer: next }),
     CertExpiry: cluster?.Spec?.CAConfig?.NodeCertExpiry ?? 0,
+    Measured: measuredServices(state),
   };
 }

@@ -17,7 +17,7 @@ import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
-import { infoOf, keyOf, peerOf } from "./assign.ts";
+import { infoOf, isMeasured, keyOf, peerOf } from "./assign.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
@@ -195,6 +195,7 @@ export class Dispatcher implements Downward {
         return;
       case "service":
         this.#names.serviceChanged(change.before, change.after);
+        if (isMeasured(change.before) !== isMeasured(change.after)) this.#sendInfo();
         return;
       case "network":
         for (const session of this.#sessions.values())
@@ -320,6 +321,7 @@ export class Dispatcher implements Downward {
     if (message.Beat !== undefined) {
       session.answerBeat();
       this.#hearOfTroubles(session, message.Beat);
+      this.#hearOfUsage(session.nodeId, message.Beat);
     }
     this.#report(session, message.Tasks);
     if (message.Acknowledged !== undefined) {
@@ -347,6 +349,13 @@ export class Dispatcher implements Downward {
       names.length === 0 ? [] : [`no answer over UDP port ${port} from ${names.join(", ")}`];
     const Message = [...noAnswer, ...UnheldPorts].join("; ");
     this.#outbox.facts(this.#state, session.nodeId, { Message });
+  }
+
+  /** A node speaks for its own tasks. */
+  #hearOfUsage(nodeId: string, { Usage }: Beat): void {
+    const tasks = this.#state.table("task");
+    const own = Usage.filter(({ ID }) => tasks.get(ID)?.NodeID === nodeId);
+    if (own.length > 0) this.#leader?.usage(own);
   }
 
   #report(session: NodeSession, tasks: FromAgent["Tasks"]): void {

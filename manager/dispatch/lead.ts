@@ -1,6 +1,6 @@
 // The leader's part: what the sessions of all managers tell goes into the store, and nodes that vanish are declared lost.
 
-import type { TaskStatus, ToAgent, TunnelRequest } from "../../proto/gen/types.ts";
+import type { TaskStatus, TaskUsage, ToAgent, TunnelRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
@@ -10,6 +10,7 @@ import { LogBroker } from "./logs.ts";
 import { answers } from "./probe.ts";
 import { type NodeFacts, StatusWriter } from "./status.ts";
 import type { Downward, Upward } from "./upward.ts";
+import { UsageTable } from "./usage.ts";
 
 export interface LeadOptions {
   readonly store: Store;
@@ -24,6 +25,7 @@ export interface LeadOptions {
 /** Construct it, `run` it, and `attach` the sessions of this manager and of the others. */
 export class Lead {
   readonly logs: LogBroker;
+  readonly usage: UsageTable;
   readonly #options: LeadOptions;
   readonly #status: StatusWriter;
   readonly #judge: Judge;
@@ -48,6 +50,7 @@ export class Lead {
       lost: (nodeId) => this.#places.get(nodeId)?.down.end(nodeId),
     });
     this.#judge.begin(this.#state);
+    this.usage = new UsageTable(() => world.now());
     this.logs = new LogBroker({
       state: () => this.#state,
       send: (nodeId, message) => this.#send(nodeId, message),
@@ -161,6 +164,7 @@ export class Lead {
   }
 
   #taskChanged(id: string, task: Parameters<LogBroker["taskChanged"]>[0] | undefined): void {
+    if (task === undefined) this.usage.forget(id);
     if (task !== undefined) this.logs.taskChanged(task);
     else for (const source of this.#sources) source.withdrawnTasks.delete(id);
   }
@@ -204,5 +208,9 @@ class Source implements Upward {
 
   withdrawn(taskIds: readonly string[]): void {
     this.#lead.withdrawn(this, taskIds);
+  }
+
+  usage(usage: readonly TaskUsage[]): void {
+    this.#lead.usage.take(usage);
   }
 }

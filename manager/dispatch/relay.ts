@@ -5,6 +5,7 @@ import type {
   NodeFacts as NodeFactsMessage,
   TaskStatus,
   TaskUpdate,
+  TaskUsage,
   ToAgent,
   ToManager,
 } from "../../proto/gen/types.ts";
@@ -38,6 +39,7 @@ function newDraft(): Draft {
     Facts: [],
     Tasks: [],
     Withdrawn: [],
+    Usage: [],
     Beat: false,
   };
 }
@@ -152,6 +154,12 @@ export class Relay implements Upward {
     if (taskIds.length > 0) this.#draft().Withdrawn.push(...taskIds);
   }
 
+  usage(usage: readonly TaskUsage[]): void {
+    const { Usage } = this.#draft();
+    Usage.push(...usage);
+    if (Usage.length >= updatesMax) this.#flush();
+  }
+
   #draft(): Draft {
     if (this.#next === null) queueMicrotask(() => this.#flush());
     this.#next ??= newDraft();
@@ -220,6 +228,7 @@ function take(message: FromManager, upward: Upward): void {
   }
   for (const { NodeID, Updates } of message.Tasks)
     for (const { ID, Status } of Updates) if (Status !== undefined) upward.task(NodeID, ID, Status);
+  if (message.Usage.length > 0) upward.usage(message.Usage);
   if (message.Withdrawn.length > 0) upward.withdrawn(message.Withdrawn);
   for (const { NodeID, Reason } of message.Leaving) upward.leaving(NodeID, Reason);
   for (const nodeId of message.Closed) upward.closed(nodeId);

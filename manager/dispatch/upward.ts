@@ -1,6 +1,6 @@
 // What the sessions of one manager tell whoever leads, and what the leader tells them.
 
-import type { TaskStatus, ToAgent } from "../../proto/gen/types.ts";
+import type { TaskStatus, TaskUsage, ToAgent } from "../../proto/gen/types.ts";
 import type { NodeFacts } from "./status.ts";
 
 /** The leader, as a manager's sessions see it: this process, or another behind a relay. Nothing here waits. */
@@ -13,6 +13,8 @@ export interface Upward {
   facts(nodeId: string, facts: NodeFacts): void;
   task(nodeId: string, taskId: string, status: TaskStatus): void;
   withdrawn(taskIds: readonly string[]): void;
+  /** What tasks use. Never written: a leader that is new learns it with the next reports. */
+  usage(usage: readonly TaskUsage[]): void;
 }
 
 /** A manager's sessions, as the leader sees them. */

@@ -9,16 +9,18 @@ import type {
 
 /**
  * Docker's command leaves out what it does not know, and of preferences it leaves nothing in their place: that stays as it
- * was. An empty HostConfig takes it away, as does an empty Rebalance, Schedule.
+ * was. An empty HostConfig takes it away, as does an empty Rebalance, Schedule or Autoscale.
  */
 export function withKept(spec: ServiceSpec, previous: ServiceSpec | undefined): ServiceSpec {
-  const { Rebalance: _, Schedule: __, ...rest } = spec;
+  const { Rebalance: _, Schedule: __, Autoscale: ___, ...rest } = spec;
   const Rebalance = spec.Rebalance ?? previous?.Rebalance;
   const Schedule = spec.Schedule ?? previous?.Schedule;
+  const Autoscale = spec.Autoscale ?? previous?.Autoscale;
   return {
     ...withKeptTemplate(rest, previous),
     ...(Rebalance?.Enabled ? { Rebalance } : {}),
     ...(Schedule?.Cron ? { Schedule } : {}),
+    ...(Autoscale?.Max ? { Autoscale } : {}),
   };
 }
 

@@ -1,10 +1,11 @@
-// Whether what a service asks of its managers beyond Docker's services means something: restarts, rebalancing, schedules.
+// Whether what a service asks of its managers beyond Docker's services means something: restarts, rebalancing, schedules, scaling.
 
 import type { ServiceSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { State } from "../store/types.ts";
 import { policiesLevel } from "../store/wire.ts";
-import { isJob } from "./tasks.ts";
+import { memoryOf } from "./autoscale.ts";
+import { isGlobal, isJob } from "./tasks.ts";
 
 const thresholdMax = 100_000;
 
@@ -14,7 +15,10 @@ export function validatePolicies(state: State, spec: ServiceSpec): void {
   if ((maxDelay ?? 0) < 0) throw invalid("TaskSpec: restart-max-delay cannot be negative");
   validateRebalance(spec);
   validateSchedule(spec);
-  const isUsed = [maxDelay, spec.Rebalance, spec.Schedule].some((one) => one !== undefined);
+  validateAutoscale(spec);
+  const isUsed = [maxDelay, spec.Rebalance, spec.Schedule, spec.Autoscale].some(
+    (one) => one !== undefined,
+  );
   if (isUsed && (state.cluster?.FeatureLevel ?? 0) < policiesLevel)
     throw new SwarmError(
       "unsupported",
@@ -55,6 +59,28 @@ function validateSchedule(spec: ServiceSpec): void {
   const history = Schedule.History ?? 1;
   if (history < 1 || history > historyMax)
     throw invalid(`schedule: history ${history} is not between 1 and ${historyMax}`);
+}
+
+const replicasMax = 100_000;
+const percentMax = 100_000;
+
+function validateAutoscale(spec: ServiceSpec): void {
+  const { Autoscale } = spec;
+  if (Autoscale === undefined) return;
+  if (isGlobal(spec) || isJob(spec)) throw invalid("only replicated services can be scaled by use");
+  const { Min, Max, CPU, Memory, Window } = Autoscale;
+  if (Min < 1 || Max < Min || Max > replicasMax)
+    throw invalid(
+      `autoscale: 1 <= min <= max <= ${replicasMax} is expected, not ${Min} and ${Max}`,
+    );
+  if (CPU === undefined && Memory === undefined)
+    throw invalid("autoscale: a target is expected, cpu or memory in percent");
+  for (const percent of [CPU ?? 1, Memory ?? 1])
+    if (percent < 1 || percent > percentMax)
+      throw invalid(`autoscale: ${percent} % is not between 1 and ${percentMax}`);
+  if (Memory !== undefined && memoryOf(spec) === 0)
+    throw invalid("autoscale: memory is in percent of a limit or reservation: give one of memory");
+  if ((Window ?? 0) < 0) throw invalid("autoscale: window cannot be negative");
 }
 
 function invalid(message: string): SwarmError {

@@ -14,6 +14,7 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { isNodeNetwork, overlaysOf, vniOption } from "../../proto/networks.ts";
 import type { Change, State } from "../store/types.ts";
 import { AddressPool } from "./addresses.ts";
+import { bounded } from "./autoscale.ts";
 import { validateCron } from "./cron.ts";
 import { withKept } from "./kept.ts";
 import { allocatePorts, isIngressPort } from "./ports.ts";
@@ -55,13 +56,14 @@ export function writeService(
   },
 ): ServiceWrite {
   const asked = options.isRollback === true ? spec : withKept(spec, previous?.Spec);
-  const wanted = withFileDefaults(resolveNetworks(state, asked));
-  validateService(state, previous, wanted);
+  const complete = withFileDefaults(resolveNetworks(state, asked));
+  validateService(state, previous, complete);
+  const wanted = bounded(complete);
   if (wanted.Schedule !== undefined) validateCron(wanted.Schedule, options.now);
   if (previous === undefined) return createService(state, wanted, options);
   const isSame = runsTheSame(previous.Spec, wanted);
   const SpecVersion = isSame ? previous.SpecVersion : specVersionFor(state, previous, wanted);
-  const { PreviousSpec: _, UpdateStatus: __, JobStatus: ___, ...kept } = previous;
+  const { PreviousSpec: _, UpdateStatus: __, JobStatus: ___, ScalingStatus, ...kept } = previous;
   const { endpoint, grown } = allocateService(state, {
     ID: previous.ID,
     Spec: wanted,
@@ -69,6 +71,7 @@ export function writeService(
   });
   const service: Service = {
     ...kept,
+    ...(wanted.Autoscale && ScalingStatus && { ScalingStatus }),
     Spec: wanted,
     ...(previous.Spec === undefined ? {} : { PreviousSpec: previous.Spec }),
     SpecVersion,

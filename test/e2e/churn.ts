@@ -34,7 +34,7 @@ async function agent(address: string, identity: NodeIdentity, signal: AbortSigna
   });
   outgoing.push({ Hello, Tasks: [] });
   const beats = setInterval(() => {
-    outgoing.push({ Beat: { UnreachablePeers: [], UnheldPorts: [] }, Tasks: [] });
+    outgoing.push({ Beat: { UnreachablePeers: [], UnheldPorts: [], Usage: [] }, Tasks: [] });
   }, 500);
   try {
     for await (const message of client.duplex("Session", outgoing, { signal })) {

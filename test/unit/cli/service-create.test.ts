@@ -205,6 +205,11 @@ const rows: readonly {
     }),
   },
   {
+    name: "autoscaling",
+    flags: ["--autoscale=min=2,max=10,cpu=70%,memory=80,window=2m", "web"],
+    body: body({}, { Autoscale: { Min: 2, Max: 10, CPU: 70, Memory: 80, Window: 120e9 } }),
+  },
+  {
     name: "a schedule",
     flags: [
       "--mode=replicated-job",
@@ -396,6 +401,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     /cannot mix 'tmpfs-\*' options/,
   ],
   [["--restart-delay", "soon", "web"], /invalid duration "soon"/],
+  [["--autoscale", "min=1", "web"], /invalid autoscale "min=1": max is missing/],
+  [["--autoscale", "max=3", "web"], /cpu or memory is missing/],
+  [["--autoscale", "max=3,cpu=50,max=4", "web"], /max is given twice/],
+  [["--autoscale", "often", "web"], /min=N,max=N,cpu=PERCENT/],
   [["--limit-memory", "much", "web"], /invalid size: 'much'/],
   [["--mode", "global", "--replicas", "2", "web"], /replicas can only be used with replicated/],
   [["--restart-condition", "never", "web"], /none, on-failure, any/],

@@ -66,6 +66,19 @@ test("rebalancing is turned on, set and turned off again", async () => {
   assert.deepEqual(body, { ...spec, Rebalance: {} });
 });
 
+test("autoscaling is turned on and off", async () => {
+  const Autoscale = { Min: 1, Max: 5, CPU: 60 };
+  assert.deepEqual(await updated("--autoscale", "max=5,cpu=60"), { ...spec, Autoscale });
+  assert.deepEqual(await updated("--autoscale", "off"), spec);
+  const before = {
+    ...answers,
+    "GET /services/web": { ID: "s1", Version: { Index: 12 }, Spec: { ...spec, Autoscale } },
+  };
+  const { asked } = await runCommand(["service", "update", "-d", "--autoscale=off", "web"], before);
+  const body = asked.find((each) => each.path === "/services/s1/update")?.body;
+  assert.deepEqual(body, { ...spec, Autoscale: {} });
+});
+
 test("a schedule is changed in part, and taken away with an empty one", async () => {
   const Schedule = { Cron: "@daily", TimeZone: "Europe/Berlin" };
   const job = { ...spec, Mode: { ReplicatedJob: {} }, Schedule };

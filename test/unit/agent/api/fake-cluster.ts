@@ -255,7 +255,7 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
         if (task.ServiceID === service.ID) fake.tasks.delete(task.ID);
       return {};
     },
-    GetExplanation: async () => ({ Pending: [], Nodes: [] }),
+    GetExplanation: async () => ({ Pending: [], Nodes: [], Scaling: "" }),
     GetRehearsal: async () => ({ Steps: [], Cut: "" }),
     ServiceLogs: async function* (request, caller) {
       const tasks = [...fake.tasks.values()].filter(
