@@ -15,18 +15,18 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import dnsPacket from "dns-packet";
+import { until } from "../../deploy/lab/run.ts";
 import { KeeperClient } from "../../proto/kit/keeper-client.ts";
 import { silentLog } from "../../proto/kit/log.ts";
 import { createNamespace, removeNamespace, udpSocketIn } from "../../proto/kit/netns.ts";
 
 const program = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
-const pieceMs = 20;
 const answerMsMax = 30_000;
+const startMsMax = 60_000;
 let folder = "";
-let keeper: ChildProcess | null = null;
+const keepers: ChildProcess[] = [];
 
 /** With a containerd that is not there: its agent looks for it for some seconds, which is all the time needed here. */
 function startKeeper(): ChildProcess {
@@ -42,8 +42,20 @@ function startKeeper(): ChildProcess {
     ],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
-  keeper = started;
+  keepers.push(started);
   return started;
+}
+
+/** To a keeper that has just been started: it answers when this resolves. */
+async function connect(): Promise<KeeperClient> {
+  const client = new KeeperClient(join(folder, "run", "keeper.sock"), silentLog);
+  await until("the keeper does not answer", startMsMax, () =>
+    client.ask({ do: "status" }).then(
+      () => true,
+      () => undefined,
+    ),
+  );
+  return client;
 }
 
 async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
@@ -77,11 +89,17 @@ async function ask(
   }
 }
 
+async function untilLogged(file: string, text: string): Promise<void> {
+  await until(`"${text}" is not logged`, startMsMax, () =>
+    existsSync(file) && readFileSync(file, "utf8").includes(text) ? true : undefined,
+  );
+}
+
 before(() => {
   folder = mkdtempSync("/run/tsswarm-keeper-test-");
 });
 after(async () => {
-  if (keeper !== null) await end(keeper, "SIGKILL");
+  for (const keeper of keepers) await end(keeper, "SIGKILL");
   removeNamespace(join(folder, "netns"));
   rmSync(folder, { recursive: true, force: true });
 });
@@ -95,7 +113,7 @@ test("a killed keeper's successor answers names and follows logs before any agen
   const logs = join(folder, "logs", "current.log");
 
   const first = startKeeper();
-  const client = new KeeperClient(join(folder, "run", "keeper.sock"), silentLog);
+  const client = await connect();
   await client.ask({
     do: "openLogs",
     container: "c1",
@@ -114,16 +132,22 @@ test("a killed keeper's successor answers names and follows logs before any agen
   // As a container's shim does, both ends stay open.
   const container = openSync(fifo, "r+");
   writeSync(container, "before\n");
-  while (!existsSync(logs) || !readFileSync(logs, "utf8").includes("before")) await delay(pieceMs);
-  while (!existsSync(join(folder, "run", "keeper-state.json"))) await delay(pieceMs);
+  await untilLogged(logs, "before");
+  await until("the keeper's state is not saved", startMsMax, () =>
+    existsSync(join(folder, "run", "keeper-state.json")) ? true : undefined,
+  );
   client.close();
 
   await end(first, "SIGKILL");
   writeSync(container, "between\n");
   assert.equal(await ask(namespace, "web"), null);
   const second = startKeeper();
-  while (!readFileSync(logs, "utf8").includes("between")) await delay(pieceMs);
-  while ((await ask(namespace, "WEB")) === null) await delay(pieceMs);
+  await untilLogged(logs, "between");
+  await until(
+    "the name is not answered",
+    startMsMax,
+    async () => (await ask(namespace, "WEB")) ?? undefined,
+  );
   assert.deepEqual(await ask(namespace, "web", answerMsMax), ["10.1.0.2"]);
   const lines = readFileSync(logs, "utf8").trim().split("\n");
   assert.deepEqual(
@@ -152,15 +176,20 @@ test("a daemon whose machine has no containerd says so in one sentence and ends 
 test("an agent that has run before and lacks something now is started again and again", async () => {
   const child = startKeeper();
   child.stderr?.resume();
-  const client = new KeeperClient(join(folder, "run", "keeper.sock"), silentLog);
+  const client = await connect();
   const agent = async () => {
     const { status } = await client.ask({ do: "status" });
     return status?.children["agent"] ?? { pid: null, restarts: 0 };
   };
-  const { pid } = await agent();
-  assert.ok(pid !== null);
+  const pid = await until(
+    "no agent is started",
+    startMsMax,
+    async () => (await agent()).pid ?? undefined,
+  );
   process.kill(pid, "SIGKILL");
-  while ((await agent()).restarts < 2) await delay(pieceMs);
+  await until("the agent is not started again", startMsMax, async () =>
+    (await agent()).restarts >= 2 ? true : undefined,
+  );
   client.close();
   await end(child, "SIGTERM");
   assert.equal(child.exitCode, 0);
