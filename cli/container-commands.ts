@@ -1,11 +1,12 @@
 // `tsswarm container …` and the short forms: start, stop, restart, kill, rm, pause, rename, wait, top, port, diff, cp, commit …
 
 import { jsonLines } from "./client.ts";
-import { type DockerCommand, ExitCode } from "./command.ts";
-import { addContainerInspect, addLogs, addPs } from "./container.ts";
+import type { DockerCommand } from "./command.ts";
+import { addLogs, addPs } from "./container.ts";
 import { addCopy } from "./copy.ts";
 import { addExecCommand } from "./exec.ts";
 import { parseReference } from "./image.ts";
+import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
 import { addAttach, addCreate, addRun } from "./run.ts";
 import { writeOut } from "./streams.ts";
@@ -31,7 +32,7 @@ export function addContainerGroup(program: Parent, open: Open): void {
   addPs(group, "ls", open);
   addLogs(group, open);
   addExecCommand(group, open);
-  addContainerInspect(group, open);
+  addInspect(group, open, "containers", (name) => `/containers/${name}/json`);
   addPrune(group, open);
 }
 
@@ -45,11 +46,10 @@ async function each(
   names: readonly string[],
   act: (name: string) => Promise<unknown>,
 ): Promise<void> {
-  const code = await forEach(terminal, names, async (name) => {
+  await forEach(terminal, names, async (name) => {
     await act(name);
     terminal.print(`${name}\n`);
   });
-  if (code !== 0) throw new ExitCode(code);
 }
 
 function addEnding(parent: Parent, open: Open): void {
@@ -124,11 +124,10 @@ function addSimple(parent: Parent, open: Open): void {
     .argument("<containers...>")
     .action(async (names: string[]) => {
       const terminal = open();
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         const ended = await terminal.client.post<{ StatusCode: number }>(`${pathOf(name)}/wait`);
         terminal.print(`${ended.StatusCode}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 

@@ -1,10 +1,10 @@
 // `tsswarm ps`, `inspect` and `logs`: the containers of one machine.
 
 import { DaemonError } from "./client.ts";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
 import { copyOut, since, untilInterrupted } from "./streams.ts";
 import { ago, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
-import { forEach, inspectAll, type Terminal } from "./terminal.ts";
+import { forEach, type Terminal } from "./terminal.ts";
 import { collect, count, filters } from "./values.ts";
 
 interface Summary {
@@ -151,26 +151,10 @@ function addInspect(program: DockerCommand, open: () => Terminal): void {
     .action(async (names: string[], flags: { format?: string; type?: string }) => {
       const terminal = open();
       const found: unknown[] = [];
-      const code = await forEach(terminal, names, async (name) => {
+      const look = async (name: string) => {
         found.push(await findObject(terminal, name, flags.type));
-      });
-      terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
-    });
-}
-
-export function addContainerInspect(group: DockerCommand, open: () => Terminal): void {
-  group
-    .command("inspect")
-    .description("Display detailed information on one or more containers")
-    .argument("<containers...>")
-    .option("-f, --format <string>", "json, or a Go template")
-    .action(async (names: string[], flags: { format?: string }) => {
-      const terminal = open();
-      const path = (name: string) => `/containers/${name}/json`;
-      const { found, code } = await inspectAll(terminal, names, path);
-      terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
+      };
+      await forEach(terminal, names, look, () => terminal.print(inspected(found, flags.format)));
     });
 }
 

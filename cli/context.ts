@@ -1,7 +1,7 @@
 // `tsswarm context …`, on the files of Docker's client.
 
 import { readFileSync } from "node:fs";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
 import {
   type Context,
   ContextStore,
@@ -346,7 +346,7 @@ async function remove(
 ): Promise<void> {
   const store = storeOf(terminal);
   const current = store.current;
-  const code = await forEach(terminal, names, async (name) => {
+  await forEach(terminal, names, async (name) => {
     if (name === defaultContext) throw new Error(`context "${name}" cannot be removed`);
     if (!isForced) store.get(name);
     if (name === current && !isForced)
@@ -355,5 +355,4 @@ async function remove(
     if (name === current) store.use(defaultContext);
     terminal.print(`${name}\n`);
   });
-  if (code !== 0) throw new ExitCode(code);
 }

@@ -3,13 +3,14 @@
 import { createReadStream } from "node:fs";
 import { addBuild } from "./build.ts";
 import { jsonLines } from "./client.ts";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
 import { authHeaders } from "./credentials.ts";
 import { addImages, addPull, parseReference } from "./image.ts";
+import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
 import { writeOut } from "./streams.ts";
-import { ago, humanSize, inspected, type Listing, list, shortId } from "./table.ts";
-import { forEach, inspectAll, type Terminal } from "./terminal.ts";
+import { ago, humanSize, type Listing, list, shortId } from "./table.ts";
+import { forEach, type Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
 
 interface Line {
@@ -38,21 +39,7 @@ export function addImageGroup(program: DockerCommand, open: Open): void {
   addPull(group, open);
   addImages(group, "ls", open);
   addPrune(group, open);
-  group
-    .command("inspect")
-    .description("Display detailed information on one or more images")
-    .argument("<images...>")
-    .option("-f, --format <string>", "json, or a Go template")
-    .action(async (names: string[], flags: { format?: string }) => {
-      const terminal = open();
-      const { found, code } = await inspectAll(
-        terminal,
-        names,
-        (name) => `/images/${decodeURIComponent(name)}/json`,
-      );
-      terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
-    });
+  addInspect(group, open, "images", (name) => `/images/${decodeURIComponent(name)}/json`);
 }
 
 /** Each layer's stages, but not its every byte. Throws what the daemon says at the end. */
@@ -121,7 +108,7 @@ function addRemove(parent: DockerCommand, name: string, open: Open): void {
     .action(async (images: string[], flags: { force?: boolean }) => {
       const terminal = open();
       const query = { force: flags.force === true };
-      const code = await forEach(terminal, images, async (image) => {
+      await forEach(terminal, images, async (image) => {
         const lines = await terminal.client.delete<
           readonly { Untagged?: string; Deleted?: string }[]
         >(`/images/${image}`, { query });
@@ -130,7 +117,6 @@ function addRemove(parent: DockerCommand, name: string, open: Open): void {
             Untagged === undefined ? `Deleted: ${Deleted}\n` : `Untagged: ${Untagged}\n`,
           );
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 

@@ -1,7 +1,7 @@
 // `tsswarm network …`
 
 import { BlockList, isIP, isIPv6 } from "node:net";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
 import { byName, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
 import { bool, collect, filters, keyValues, UsageError } from "./values.ts";
@@ -72,11 +72,8 @@ export function addNetworkCommands(program: DockerCommand, open: () => Terminal)
     .action(async (names: string[], flags: { format?: string; verbose?: boolean }) => {
       const terminal = open();
       const query = flags.verbose === true ? { verbose: true } : {};
-      const { found, code } = await inspectAll(terminal, names, (name) => `/networks/${name}`, {
-        query,
-      });
-      terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
+      const show = (found: readonly unknown[]) => terminal.print(inspected(found, flags.format));
+      await inspectAll(terminal, names, (name) => `/networks/${name}`, show, { query });
     });
   network
     .command("rm")
@@ -86,7 +83,7 @@ export function addNetworkCommands(program: DockerCommand, open: () => Terminal)
     .option("-f, --force", "Do not error if the network does not exist")
     .action(async (names: string[], flags: { force?: boolean }) => {
       const terminal = open();
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         await terminal.client
           .delete(`/networks/${encodeURIComponent(name)}`)
           .catch((error: unknown) => {
@@ -95,7 +92,6 @@ export function addNetworkCommands(program: DockerCommand, open: () => Terminal)
           });
         terminal.print(`${name}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 

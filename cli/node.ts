@@ -2,7 +2,7 @@
 
 import type { Node, NodeSpec } from "../proto/gen/types.ts";
 import type { Body } from "./body.ts";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
 import { map } from "./service-pretty.ts";
 import { byName, humanMemory, inspected, type Listing, list, moment, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";
@@ -51,13 +51,17 @@ function addReading(node: DockerCommand, open: () => Terminal): void {
     .action(async (names: string[], flags: { format?: string; pretty?: boolean }) => {
       const terminal = open();
       const resolved = await resolveSelf(terminal, names);
-      const { found, code } = await inspectAll(terminal, resolved, (name) => `/nodes/${name}`);
-      terminal.print(
-        flags.pretty === true
-          ? (found as readonly Body<Node>[]).map(prettyNode).join("\n")
-          : inspected(found, flags.format),
+      await inspectAll(
+        terminal,
+        resolved,
+        (name) => `/nodes/${name}`,
+        (found) =>
+          terminal.print(
+            flags.pretty === true
+              ? (found as readonly Body<Node>[]).map(prettyNode).join("\n")
+              : inspected(found, flags.format),
+          ),
       );
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 
@@ -74,10 +78,15 @@ function addTasks(node: DockerCommand, open: () => Terminal): void {
     .action(async (names: string[], flags) => {
       const terminal = open();
       const resolved = await resolveSelf(terminal, names.length === 0 ? ["self"] : names);
-      const { found, code } = await inspectAll(terminal, resolved, (name) => `/nodes/${name}`);
-      const ids = found.map((each) => (each as Body<Node>).ID ?? "");
-      if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { node: ids } });
-      if (code !== 0) throw new ExitCode(code);
+      await inspectAll(
+        terminal,
+        resolved,
+        (name) => `/nodes/${name}`,
+        async (found) => {
+          const ids = found.map((each) => (each as Body<Node>).ID ?? "");
+          if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { node: ids } });
+        },
+      );
     });
 }
 
@@ -112,7 +121,7 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
       .argument("<nodes...>")
       .action(async (names: string[]) => {
         const terminal = open();
-        const code = await forEach(terminal, names, async (name) => {
+        await forEach(terminal, names, async (name) => {
           let isAlready = false;
           const id = await change(terminal, name, (spec) => {
             isAlready = spec.Role === role;
@@ -122,7 +131,6 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
             isAlready ? `Node ${id} is already a ${role}.\n` : `Node ${name} ${said}\n`,
           );
         });
-        if (code !== 0) throw new ExitCode(code);
       });
   node
     .command("rm")
@@ -132,12 +140,11 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
     .option("-f, --force", "Force remove a node from the swarm")
     .action(async (names: string[], flags: { force?: boolean }) => {
       const terminal = open();
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         const query = { force: flags.force === true };
         await terminal.client.delete(`/nodes/${encodeURIComponent(name)}`, { query });
         terminal.print(`${name}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 

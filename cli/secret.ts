@@ -47,11 +47,10 @@ export function addFileCommands(
     .argument(`<${kind}s...>`)
     .action(async (names: string[]) => {
       const terminal = open();
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         await terminal.client.delete(pathOf(kind, name));
         terminal.print(`${name}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 
@@ -126,12 +125,11 @@ function addRotate(command: DockerCommand, kind: FileKind, open: () => Terminal)
           { body },
         );
         terminal.print(`${rotated.ID}\n`);
-        const code = await forEach(
+        await forEach(
           terminal,
           rotated.Services.map(({ Name }) => Name),
           (service) => watchOne(terminal, rotated, service, flags),
         );
-        if (code !== 0) throw new ExitCode(code);
       },
     );
 }
@@ -179,11 +177,16 @@ function addReading(command: DockerCommand, kind: FileKind, open: () => Terminal
     .option("--pretty", "Print the information in a human friendly format")
     .action(async (names: string[], flags: { format?: string; pretty?: boolean }) => {
       const terminal = open();
-      const { found, code } = await inspectAll(terminal, names, (name) => `/${kind}s/${name}`);
-      if (flags.pretty === true)
-        for (const each of found) terminal.print(pretty(kind, each as FileBody));
-      else terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
+      await inspectAll(
+        terminal,
+        names,
+        (name) => `/${kind}s/${name}`,
+        (found) => {
+          if (flags.pretty === true)
+            for (const each of found) terminal.print(pretty(kind, each as FileBody));
+          else terminal.print(inspected(found, flags.format));
+        },
+      );
     });
 }
 

@@ -3,7 +3,6 @@
 import type { Network, Rehearsal, Service, ServiceSpec } from "../proto/gen/types.ts";
 import { type Body, prune } from "./body.ts";
 import type { DockerCommand } from "./command.ts";
-import { ExitCode } from "./command.ts";
 import { authHeaders } from "./credentials.ts";
 import { pinnedImage } from "./pin-image.ts";
 import { createSpec } from "./service-create-spec.ts";
@@ -84,11 +83,10 @@ function addWriting(service: DockerCommand, open: OpenTerminal): void {
     .argument("<services...>")
     .action(async (names: string[]) => {
       const terminal = open();
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         await terminal.client.delete(`/services/${encodeURIComponent(name)}`);
         terminal.print(`${name}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 
@@ -216,7 +214,7 @@ async function scale(terminal: Terminal, pairs: readonly string[], detach: boole
     return { name, replicas: Number(replicas) };
   });
   const ids: string[] = [];
-  const code = await forEach(
+  await forEach(
     terminal,
     wanted.map((each) => each.name),
     async (name) => {
@@ -235,9 +233,10 @@ async function scale(terminal: Terminal, pairs: readonly string[], detach: boole
       terminal.print(`${name} scaled to ${replicas}\n`);
       ids.push(service.ID ?? name);
     },
+    async () => {
+      for (const id of ids) await follow(terminal, id, { detach });
+    },
   );
-  for (const id of ids) await follow(terminal, id, { detach });
-  if (code !== 0) throw new ExitCode(code);
 }
 
 /** Replaces the tag by the digest it stands for now, so that all nodes run the same. */
@@ -307,12 +306,13 @@ function addReading(service: DockerCommand, open: OpenTerminal): void {
     .option("-q, --quiet", "Only display task IDs")
     .action(async (names: string[], flags) => {
       const terminal = open();
-      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`, {
+      const show = async (found: readonly unknown[]) => {
+        const ids = found.map((each) => (each as Body<Service>).ID ?? "");
+        if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { service: ids } });
+      };
+      await inspectAll(terminal, names, (name) => `/services/${name}`, show, {
         absent: (name) => `no such service: ${name}`,
       });
-      const ids = found.map((each) => (each as Body<Service>).ID ?? "");
-      if (ids.length > 0) await listTasks(terminal, { ...flags, scope: { service: ids } });
-      if (code !== 0) throw new ExitCode(code);
     });
   service
     .command("inspect")
@@ -325,19 +325,19 @@ function addReading(service: DockerCommand, open: OpenTerminal): void {
       if (flags.pretty === true && flags.format !== undefined)
         throw new UsageError("--format is incompatible with human friendly format");
       const query = { insertDefaults: true };
-      const { found, code } = await inspectAll(terminal, names, (name) => `/services/${name}`, {
+      const show = async (found: readonly unknown[]) => {
+        const services = found as readonly Body<Service>[];
+        const networks = await networkNames(terminal, services);
+        terminal.print(
+          flags.pretty === true
+            ? services.map((each) => prettyService(each, networks)).join("\n")
+            : inspected(found, flags.format),
+        );
+      };
+      await inspectAll(terminal, names, (name) => `/services/${name}`, show, {
         query,
         absent: (name) => `Error: no such service: ${name}`,
       });
-      const networks = await networkNames(terminal, found as readonly Body<Service>[]);
-      terminal.print(
-        flags.pretty === true
-          ? (found as readonly Body<Service>[])
-              .map((each) => prettyService(each, networks))
-              .join("\n")
-          : inspected(found, flags.format),
-      );
-      if (code !== 0) throw new ExitCode(code);
     });
 }
 

@@ -1,6 +1,7 @@
 // What a command has around it: the daemon's client, where to print, whether anybody watches.
 
 import { apiVersion, type CallOptions, DaemonClient, DaemonError } from "./client.ts";
+import { ExitCode } from "./command.ts";
 import { configFolder } from "./config-file.ts";
 import { type ConnectFlags, resolveWay, type Way } from "./endpoint.ts";
 
@@ -53,40 +54,43 @@ export function silenced(terminal: Terminal): Terminal {
   return { ...terminal, client: terminal.client, isInteractive: false, print: () => {} };
 }
 
-/** Does the same for every name, goes on after a failure, and says at the end which code it comes to. */
+/** Does the same for every name and goes on after a failure; then `afterwards`. Ends the command with 1 when one has failed. */
 export async function forEach(
   terminal: Terminal,
   names: readonly string[],
   act: (name: string) => Promise<void>,
-): Promise<number> {
-  let code = 0;
+  afterwards: () => void | Promise<void> = () => {},
+): Promise<void> {
+  let isWhole = true;
   for (const name of names) {
     try {
       await act(name);
     } catch (error) {
       terminal.warn(`${error instanceof Error ? error.message : String(error)}\n`);
-      code = 1;
+      isWhole = false;
     }
   }
-  return code;
+  await afterwards();
+  if (!isWhole) throw new ExitCode(1);
 }
 
-/** Inspects objects by name; what is not found is said, and the rest printed all the same. */
+/** Shows objects by name; what is not found is said, and the rest shown all the same. */
 export async function inspectAll(
   terminal: Terminal,
   names: readonly string[],
   path: (name: string) => string,
+  show: (found: readonly unknown[]) => void | Promise<void>,
   options: CallOptions & { readonly absent?: (name: string) => string } = {},
-): Promise<{ readonly found: readonly unknown[]; readonly code: number }> {
+): Promise<void> {
   const { absent, ...call } = options;
   const found: unknown[] = [];
-  const code = await forEach(terminal, names, async (name) => {
+  const look = async (name: string) => {
     try {
       found.push(await terminal.client.get(path(encodeURIComponent(name)), call));
     } catch (error) {
       const isAbsent = error instanceof DaemonError && error.status === 404;
       throw isAbsent && absent !== undefined ? new Error(absent(name)) : error;
     }
-  });
-  return { found, code };
+  };
+  await forEach(terminal, names, look, () => show(found));
 }

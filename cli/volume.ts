@@ -1,11 +1,12 @@
 // `tsswarm volume …`.
 
 import { createReadStream } from "node:fs";
-import { type DockerCommand, ExitCode } from "./command.ts";
+import type { DockerCommand } from "./command.ts";
+import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
 import { writeOut } from "./streams.ts";
-import { inspected, type Listing, list } from "./table.ts";
-import { forEach, inspectAll, type Terminal } from "./terminal.ts";
+import { type Listing, list } from "./table.ts";
+import { forEach, type Terminal } from "./terminal.ts";
 import { collect, filters, keyValues } from "./values.ts";
 
 interface Volume {
@@ -37,11 +38,10 @@ export function addVolumeCommands(program: DockerCommand, open: () => Terminal):
     .action(async (names: string[], flags: { force?: boolean }) => {
       const terminal = open();
       const query = { force: flags.force === true };
-      const code = await forEach(terminal, names, async (name) => {
+      await forEach(terminal, names, async (name) => {
         await terminal.client.delete(`/volumes/${encodeURIComponent(name)}`, { query });
         terminal.print(`${name}\n`);
       });
-      if (code !== 0) throw new ExitCode(code);
     });
   group
     .command("prune")
@@ -117,17 +117,7 @@ function addLists(group: DockerCommand, open: () => Terminal): void {
       const quiet = flags.quiet === true ? "Name" : undefined;
       terminal.print(list(rows, volumeListing, { format: flags.format, quiet }));
     });
-  group
-    .command("inspect")
-    .description("Display detailed information on one or more volumes")
-    .argument("<volumes...>")
-    .option("-f, --format <string>", "json, or a Go template")
-    .action(async (names: string[], flags: { format?: string }) => {
-      const terminal = open();
-      const { found, code } = await inspectAll(terminal, names, (name) => `/volumes/${name}`);
-      terminal.print(inspected(found, flags.format));
-      if (code !== 0) throw new ExitCode(code);
-    });
+  addInspect(group, open, "volumes", (name) => `/volumes/${name}`);
 }
 
 /** tsswarm's own: a volume's files as a tar, and back. */
