@@ -124,6 +124,7 @@ async function serve(
       version,
       dataRoot: config["data-root"],
       labels: config.labels,
+      logDriver: config["log-driver"],
       imageCollection: () => collector.state(),
       insecureRegistries: config["insecure-registries"],
     },

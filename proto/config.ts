@@ -8,6 +8,10 @@ const host = z
   .string()
   .regex(/^(unix:\/\/\/|tcp:\/\/)/, "unix:///path or tcp://host:port is expected");
 
+/** local: Docker's other limits; none: nothing is kept. */
+export const logDrivers = ["json-file", "local", "none"] as const;
+export type LogDriver = (typeof logDrivers)[number];
+
 /** Keys are those of Docker's daemon.json where Docker has them. */
 const daemonConfig = z.strictObject({
   "data-root": absolute.default("/var/lib/tsswarm"),
@@ -23,6 +27,8 @@ const daemonConfig = z.strictObject({
   "containerd-namespace": z.string().min(1).default("tsswarm"),
   "cgroup-parent": z.string().default("/tsswarm"),
   "log-level": z.enum(["trace", "debug", "info", "warn", "error"]).default("info"),
+  /** Of containers that ask for none. */
+  "log-driver": z.enum(logDrivers).default("json-file"),
   "log-opts": z
     .strictObject({
       "max-size": z

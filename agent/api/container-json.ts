@@ -30,7 +30,7 @@ export function containerSummary(container: Container, dataRoot: string, now: nu
 
 export function containerJson(container: Container, dataRoot: string): Json {
   const { state, config } = container;
-  const { PublishedPorts: _, Tmpfs: _tmpfs, LogLimits: _log, ...host } = container.host;
+  const { PublishedPorts: _, Tmpfs: _tmpfs, LogLimits: _log, LogDriver, ...host } = container.host;
   const files = `${dataRoot}/containers/${container.id}`;
   const [path = "", ...args] = commandOf(container);
   const running = ["running", "paused", "restarting"].includes(state.Status);
@@ -57,7 +57,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
     ResolvConfPath: `${files}/resolv.conf`,
     HostnamePath: `${files}/hostname`,
     HostsPath: `${files}/hosts`,
-    LogPath: `${files}/current.log`,
+    LogPath: LogDriver === "none" ? "" : `${files}/current.log`,
     Name: `/${container.name}`,
     RestartCount: container.local?.restartCount ?? 0,
     Driver: "overlayfs",
@@ -73,13 +73,13 @@ export function containerJson(container: Container, dataRoot: string): Json {
       AutoRemove: false,
       NetworkMode: networkMode(container),
       RestartPolicy: { Name: "no", MaximumRetryCount: 0 },
-      LogConfig: { Type: "json-file", Config: {} },
       Privileged: host.Privileged ?? false,
       ReadonlyRootfs: host.ReadonlyRootfs ?? false,
       Memory: host.Memory ?? 0,
       NanoCpus: host.NanoCpus ?? 0,
       // Of a container made by hand: as it was asked for.
       ...container.local?.shown,
+      LogConfig: { Type: LogDriver ?? "json-file", Config: logOptions(container) },
     },
     GraphDriver: { Name: "overlayfs", Data: null },
     Mounts: (host.Mounts ?? []).map((mount) => mountJson(mount, dataRoot)),
@@ -270,4 +270,10 @@ function statusLine(container: Container, now: number): string {
 
 function healthWord(status: string): string {
   return status === "starting" ? "health: starting" : status;
+}
+
+/** Of a container made by hand: as they were asked for. */
+function logOptions({ local }: Container): unknown {
+  const asked = local?.shown["LogConfig"] as { readonly Config?: unknown } | undefined;
+  return asked?.Config ?? {};
 }

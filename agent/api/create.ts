@@ -13,7 +13,7 @@ import type {
   LocalSettings,
   RestartPolicy,
 } from "../engine/container-types.ts";
-import { checkLogDriver, logLimits } from "../engine/log-limits.ts";
+import { logSettings } from "../engine/log-limits.ts";
 import type { Json } from "./adapt.ts";
 import { type CreateBody, createBody, type HostBody } from "./create-body.ts";
 import { checkLimits } from "./create-limits.ts";
@@ -165,7 +165,7 @@ function hostOf(body: CreateBody): HostConfig {
     IpcMode: host.IpcMode === "host" ? "host" : "",
     UTSMode: host.UTSMode,
     CgroupnsMode: host.CgroupnsMode,
-    ...logLimits(host.LogConfig?.Config ?? {}),
+    ...logSettings(host.LogConfig?.Type ?? "", host.LogConfig?.Config ?? {}),
     ...(host.MaskedPaths ? { MaskedPaths: host.MaskedPaths } : {}),
     ...(host.ReadonlyPaths ? { ReadonlyPaths: host.ReadonlyPaths } : {}),
   };
@@ -300,7 +300,6 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 
 /** Everything that would be accepted and not done. */
 function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
-  checkLogDriver(host.LogConfig?.Type ?? "");
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
   refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
   refuse(!["", "host"].includes(host.UsernsMode), `user namespace mode ${host.UsernsMode}`);

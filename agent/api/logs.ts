@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { LogLine, ServiceLogsRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
+import { checkReadable } from "../engine/log-limits.ts";
 import type { LogQuery } from "../engine/stream-types.ts";
 import { controlOf } from "./control.ts";
 import { Query } from "./request.ts";
@@ -50,6 +51,7 @@ export async function streamContainerLogs(
 ): Promise<void> {
   const options = logOptions(request);
   const container = context.engine.inspect(id);
+  checkReadable(container.host);
   const tty = container.config.Tty === true;
   await answerLogs(reply, tty, async (write, gone) => {
     for await (const record of context.engine.logs(container.id, options, gone)) {

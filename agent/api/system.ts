@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { arch, cpus, hostname, release, totalmem } from "node:os";
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { logDrivers } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { clusterJson, type Json } from "./adapt.ts";
@@ -79,14 +80,14 @@ async function info(context: ApiContext): Promise<Json> {
       Volume: ["local"],
       Network: ["bridge", "host", "null", "overlay"],
       Authorization: null,
-      Log: ["json-file"],
+      Log: logDrivers,
     },
     ...kernelAbilities,
     NFd: 0,
     NGoroutines: 0,
     NEventsListener: 0,
     SystemTime: timestamp(Date.now()),
-    LoggingDriver: "json-file",
+    LoggingDriver: context.logDriver,
     CgroupDriver: "cgroupfs",
     CgroupVersion: existsSync("/sys/fs/cgroup/cgroup.controllers") ? "2" : "1",
     KernelVersion: release(),

@@ -1,6 +1,7 @@
 // What the REST door needs of the daemon behind it.
 
 import type { Duplex } from "node:stream";
+import type { LogDriver } from "../../proto/config.ts";
 import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc-client.ts";
@@ -97,6 +98,7 @@ export interface ApiContext {
   readonly version: string;
   readonly dataRoot: string;
   readonly labels: readonly string[];
+  readonly logDriver: LogDriver;
   /** Images of tasks that nothing uses now, and when they are collected. */
   imageCollection(): Promise<ImageCollection>;
   readonly insecureRegistries: readonly string[];

@@ -1,6 +1,7 @@
 // A container of this machine: as it is asked for, as it is, and what may be changed of it. Bodies are the Docker Engine API's JSON, in
 // its own names.
 
+import type { LogDriver } from "../../proto/config.ts";
 import type { HealthConfig, Mount, Ulimit } from "../../proto/gen/types.ts";
 
 /** The body of POST /containers/create, without its HostConfig and NetworkingConfig. */
@@ -77,6 +78,8 @@ export interface HostConfig {
   readonly MemorySwappiness?: number;
   /** By place in the container: options as mount(8) has them. */
   readonly Tmpfs?: Readonly<Record<string, string>>;
+  /** Absent: the daemon's, and once it is made never. */
+  readonly LogDriver?: LogDriver;
   /** In place of the daemon's own limits of a log. */
   readonly LogLimits?: { readonly bytesMax?: number; readonly filesMax?: number };
   /** Devices of this machine, under a name of the container's own. */

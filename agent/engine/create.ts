@@ -103,7 +103,11 @@ export class Creator {
         created: timestamp(this.#parts.world.now()),
         imageId: image.id,
         config,
-        host: { ...wanted.host, Mounts: prepared.resolved },
+        host: {
+          LogDriver: this.#parts.config["log-driver"],
+          ...wanted.host,
+          Mounts: prepared.resolved,
+        },
         networks: wanted.networks,
         networkNamespace: wanted.networkNamespace,
         state: {

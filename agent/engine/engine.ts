@@ -30,6 +30,7 @@ import { Images } from "./images.ts";
 import { type Libc, openLibc } from "./libc.ts";
 import { LocalNetworks } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
+import { checkReadable } from "./log-limits.ts";
 import { readLogs } from "./logs.ts";
 import { Operations } from "./operations.ts";
 import type { OverlayDoor } from "./overlay.ts";
@@ -297,6 +298,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     attachThrough: (door) => wiring.attachThrough(door),
     logs: (id, query, signal) => {
       const record = containers.find(id);
+      checkReadable(record.host);
       const ended = containers.wait(record.id, signal);
       ended.catch(() => {});
       return readLogs(records.logs(record.id), query, ended, signal);

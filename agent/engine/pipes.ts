@@ -47,6 +47,7 @@ export class LogPipes {
       directory: records.logs(id),
       fileBytesMax: host.LogLimits?.bytesMax ?? logBytesMax,
       filesMax: host.LogLimits?.filesMax ?? logFilesMax,
+      ...(host.LogDriver === "none" ? { discards: true } : {}),
     });
     return { stdin, stdout, stderr, terminal };
   }

@@ -5,7 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { contains, type Family, ofFamily } from "../../proto/kit/ip.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./container-types.ts";
-import { checkLogDriver, logLimits } from "./log-limits.ts";
+import { logSettings } from "./log-limits.ts";
 
 /** What templates and labels say about the node the task runs on. */
 export interface TaskNode {
@@ -34,7 +34,6 @@ export function taskContainer(
       "unsupported",
       `task ${task.ID} runs no container: only those are supported`,
     );
-  checkLogDriver(task.Spec?.LogDriver?.Name ?? "");
   const facts = factsOf(task, node);
   const expand = (text: string) => expandTemplate(text, facts);
   return {
@@ -138,7 +137,7 @@ function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => strin
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
     })),
-    ...logLimits(task.Spec?.LogDriver?.Options ?? {}),
+    ...logSettings(task.Spec?.LogDriver?.Name ?? "", task.Spec?.LogDriver?.Options ?? {}),
     ...extraOf(spec.HostConfig),
   };
 }

@@ -121,7 +121,7 @@ class Followed {
 
   /** Both streams go into one file, one batch after the other. A full disk costs lines, never the container. */
   #write(lines: readonly Buffer[], stream: StreamName): Promise<void> {
-    if (lines.length === 0) return Promise.resolve();
+    if (lines.length === 0 || this.request.discards === true) return Promise.resolve();
     const text = lines.map((line) => encodeLine(line, stream, this.#stamps.next())).join("");
     this.#writing = this.#writing.then(() => this.#file.append(text)).catch(this.#failed);
     return this.#writing;

@@ -21,6 +21,7 @@ export function parseRequest(json: unknown): KeeperRequest {
         filesMax: positive(request, "filesMax"),
         ...optionalText(request, "stdout"),
         ...optionalText(request, "stderr"),
+        ...(request["discards"] === true ? { discards: true } : {}),
       };
     case "closeLogs":
       return { do: what, container: text(request, "container") };

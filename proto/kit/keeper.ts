@@ -14,6 +14,8 @@ export interface OpenLogs {
   readonly directory: string;
   readonly fileBytesMax: number;
   readonly filesMax: number;
+  /** The output is read, and given to who is attached; nothing of it is kept. */
+  readonly discards?: boolean;
 }
 /** Stop following once what is in the FIFOs has been read. The files stay. */
 export interface CloseLogs {

@@ -56,6 +56,7 @@ export class Door {
         version: "test",
         dataRoot: join(ground.directory, "data"),
         labels: [],
+        logDriver: "json-file",
         imageCollection: async () => ({
           ...{ images: 0, bytes: 0, diskPercent: 0 },
           limits: { percentHigh: 85, percentLow: 80 },

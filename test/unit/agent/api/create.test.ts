@@ -102,6 +102,22 @@ test("networks: aliases, fixed addresses, several at once", () => {
   });
 });
 
+test("a log driver is one there is, with options of its own", () => {
+  const drive = (Type: string, Config: Readonly<Record<string, string>> = {}) =>
+    made({}, { LogConfig: { Type, Config } }).host;
+  const { LogDriver, LogLimits } = drive("local", { "max-file": "2", compress: "false" });
+  assert.deepEqual([LogDriver, LogLimits], ["local", { bytesMax: 20 * 1024 * 1024, filesMax: 2 }]);
+  assert.equal(drive("none").LogDriver, "none");
+  assert.equal(drive("").LogDriver, undefined);
+  assert.throws(() => drive("gelf"), {
+    code: "invalid",
+    message:
+      "logger: no log driver named 'gelf' is registered: this node has json-file, local, none",
+  });
+  assert.throws(() => drive("none", { "max-size": "1m" }), /unknown log opt 'max-size' for none/);
+  assert.throws(() => drive("json-file", { compress: "true" }), { code: "unsupported" });
+});
+
 test("a container may have its own limits of its log", () => {
   const Config = { "max-size": "5m", "max-file": "2" };
   const { host, local } = made({}, { LogConfig: { Type: "json-file", Config } });

@@ -163,6 +163,7 @@ export async function startFakeDaemon(
     version: "0.1.0",
     dataRoot: "/var/lib/tsswarm",
     labels: ["rack=a"],
+    logDriver: "json-file",
     imageCollection: async () => ({
       ...{ images: 2, bytes: 3_000_000, diskPercent: 41.6 },
       limits: { percentHigh: 85, percentLow: 80 },

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import {
   closeSync,
   constants,
+  existsSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -75,6 +76,18 @@ test("what a container writes before logs are closed is in the file, each line w
     found.filter((line) => line.stream === "stderr").map((line) => line.log),
     ["bad\n"],
   );
+});
+
+test("where no log is kept the output is read all the same, and nothing is written", async () => {
+  const stdout = fifo("stdout");
+  fifo("stderr");
+  const book = new LogBook(silentLog, Date.now);
+  book.open({ ...request(), discards: true });
+  const writer = spawn("sh", ["-c", `head -c 1000000 /dev/zero > ${stdout}`]);
+  const [code] = (await once(writer, "close")) as [number];
+  await book.close("c1");
+  assert.equal(code, 0);
+  assert.equal(existsSync(join(folder, "logs")), false);
 });
 
 test("a container that is started again is followed again", async () => {
