@@ -7,7 +7,9 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { DaemonConfig } from "../proto/config.ts";
+import type { SessionInfo } from "../proto/gen/types.ts";
 import { type NodeIdentity, removeIdentity } from "../proto/identity.ts";
+import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import type { Role } from "../proto/tls.ts";
@@ -18,6 +20,7 @@ import { containerFor, thisNode } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
 import { openLibc } from "./engine/libc.ts";
+import { memoryFolder } from "./engine/memory.ts";
 import { Vault } from "./engine/vault.ts";
 import { taskLogs } from "./logs.ts";
 import { watchAddresses } from "./moved.ts";
@@ -72,6 +75,7 @@ export async function openMember(
   const swarm = await Swarm.open({
     ...swarmParts(machine, vault, identity.nodeId),
     dataPathAddr: addresses.dataPathAddr,
+    beforehand: ({ info }) => keepTasks(machine, info),
     networksMade: () => void door?.sweep(),
   });
   let door: NodeOverlayDoor | null = null;
@@ -79,7 +83,7 @@ export async function openMember(
   const session = await openSession({
     identity,
     identityDirectory: folders.identity,
-    savedFile: join(folders.agent, "wanted.pb"),
+    savedFile: savedFile(config),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     hello: (now) => ({
       Description: describeNode(config, now),
@@ -122,6 +126,22 @@ export async function openMember(
   return member;
 }
 
+/** What is wanted, for the agent's next run of this boot. */
+function savedFile(config: DaemonConfig): string {
+  return join(memoryFolder(config["exec-root"]), "wanted.pb");
+}
+
+/** A manager's disk tells nothing of the cluster where the cluster is autolocked. */
+async function keepTasks(
+  { engine, log }: Machine,
+  { Role, Autolock }: SessionInfo,
+): Promise<void> {
+  const place = Role === "manager" && Autolock === true ? "memory" : "disk";
+  await engine.keepTasks(place).catch((error: unknown) => {
+    log.error({ place, error: messageOf(error) }, "records of tasks do not move");
+  });
+}
+
 /** What the loop needs, whoever says what is wanted. */
 export function swarmParts(
   { engine, network, collector, world, log }: Machine,
@@ -140,7 +160,7 @@ export function swarmParts(
 }
 
 export function openVault({ config, log }: Machine, nodeId: string): Promise<Vault> {
-  const directory = join(config["exec-root"], "files");
+  const directory = memoryFolder(config["exec-root"]);
   return Vault.open({ directory, libc: openLibc(), node: thisNode(nodeId), log });
 }
 
@@ -156,6 +176,7 @@ export async function forgetSwarm({ config, network }: Machine, vault: Vault): P
   await vault.clear();
   await network.clear();
   await removeIdentity(identity);
+  await rm(savedFile(config), { force: true });
   await rm(agent, { recursive: true, force: true });
 }
 

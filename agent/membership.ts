@@ -226,10 +226,17 @@ export class NodeMembership implements Membership {
         },
         this.#stop.signal,
       );
-      await saveAddresses(this.#folders.agent, addresses);
-      if (identity.role === "manager") {
-        await this.#manager.start();
-        await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
+      try {
+        await saveAddresses(this.#folders.agent, addresses);
+        if (identity.role === "manager") {
+          await this.#manager.start();
+          await this.#manager.join(addresses.listenAddr, addresses.advertiseAddr);
+        }
+      } catch (error) {
+        // Else the next start would take it for a node.
+        await this.#manager.remove();
+        await removeIdentity(this.#folders.identity);
+        throw error;
       }
       return { ...identity, keyring: this.#keyring };
     });
@@ -239,11 +246,14 @@ export class NodeMembership implements Membership {
     const { kind } = this.#state;
     if (kind === "in") throw new SwarmError("conflict", "swarm is not locked");
     if (kind !== "locked") throw new SwarmError("precondition", notMember);
-    if (!(await this.#keyring.fits(key)))
-      throw new SwarmError("unauthenticated", "swarm could not be unlocked: invalid key provided");
-    await this.#options.keeper.ask({ do: "holdKeys", keys: [key] });
     this.#state = { kind: "busy" };
     try {
+      if (!(await this.#keyring.fits(key)))
+        throw new SwarmError(
+          "unauthenticated",
+          "swarm could not be unlocked: invalid key provided",
+        );
+      await this.#options.keeper.ask({ do: "holdKeys", keys: [key] });
       await this.#manager.start();
       await this.#manager.unlock();
       await this.resume();
@@ -255,25 +265,41 @@ export class NodeMembership implements Membership {
 
   /** What the swarm ran here stops, and what is locked is forgotten. */
   async #leaveLocked(): Promise<void> {
-    this.#state = { kind: "busy" };
     this.#options.log.warn("leaving the swarm, locked as it is");
     await forgetSwarm(this.#options, await stopTasks(this.#options));
     await this.#manager.remove();
-    this.#state = { kind: "out" };
   }
 
   async leave(force: boolean): Promise<void> {
     const state = this.#state;
     if (state.kind === "locked" && !force) throw new SwarmError("precondition", leavingLocked);
-    if (state.kind === "locked") return this.#leaveLocked();
+    if (state.kind === "locked") return this.#going(() => this.#leaveLocked());
     if (state.kind !== "in") throw new SwarmError("precondition", notMember);
-    const { session, swarm, vault } = state.member;
-    const { identity } = session;
-    const isManager = identity.role === "manager";
-    const others = managersOf(state.member).length - 1;
+    const { member } = state;
+    const isManager = member.session.identity.role === "manager";
+    const others = managersOf(member).length - 1;
     if (isManager && !force) throw new SwarmError("precondition", leavingManager(others));
+    this.#options.log.info({ node: member.session.identity.nodeId, force }, "leaving the swarm");
+    return this.#going(() => this.#leave(member, isManager, others));
+  }
+
+  /** What breaks off half way is taken up by the agent's next run, with what is left of the membership. */
+  async #going(leave: () => Promise<void>): Promise<void> {
     this.#state = { kind: "busy" };
-    this.#options.log.info({ node: identity.nodeId, force }, "leaving the swarm");
+    try {
+      await leave();
+      this.#state = { kind: "out" };
+    } catch (error) {
+      this.#break(error);
+      throw error;
+    }
+  }
+
+  async #leave(
+    { session, swarm, vault }: Member,
+    isManager: boolean,
+    others: number,
+  ): Promise<void> {
     await this.#role.settled;
     if (isManager && others > 0)
       // Docker's word: forced. Where the others cannot go on without it, they hear that it is gone.
@@ -287,7 +313,6 @@ export class NodeMembership implements Membership {
     await swarm.close();
     await forgetSwarm(this.#options, vault);
     if (isManager) await this.#manager.remove();
-    this.#state = { kind: "out" };
   }
 
   /** The agent stops and will be back. */

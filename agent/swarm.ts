@@ -24,6 +24,8 @@ export interface SwarmOptions {
   readonly dataPathAddr: string;
   readonly containerOf: PerformerOptions["containerOf"];
   readonly files: PerformerOptions["files"];
+  /** Awaited before anything of what is wanted is begun. */
+  readonly beforehand?: (wanted: Wanted) => Promise<void>;
   /** Called whenever the kernel agrees with what is wanted. */
   readonly networksMade?: () => void;
   readonly world: World;
@@ -140,6 +142,7 @@ export class Swarm {
   /** The kernel first, then the managers hear that it agrees, then tasks are looked at. */
   async #followWanted(session: Session, signal: AbortSignal): Promise<void> {
     for await (const wanted of session.watch(signal)) {
+      await this.#options.beforehand?.(wanted);
       await this.#updateNetwork(session, wanted);
       if (this.#isNetworkReady) this.#noteNetworks(wanted);
       this.#wanted = wanted;

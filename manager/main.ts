@@ -256,16 +256,18 @@ class Manager {
       throw new SwarmError("precondition", "this node's certificate is not one of a manager");
     const { clusterId, nodeId } = identity;
     const before = this.#member;
+    const saved = before?.settings ?? (await readMember(this.#dataRoot));
+    // What is there of this very member stays: it may have failed to open under another address, and has voted.
+    const own = saved?.clusterId === clusterId && saved.nodeId === nodeId ? saved : null;
     const settings = {
       clusterId,
       nodeId,
-      epoch: before?.settings.epoch ?? 1,
-      listenAddr: ListenAddr || before?.settings.listenAddr || listenDefault,
+      epoch: own?.epoch ?? 1,
+      listenAddr: ListenAddr || own?.listenAddr || listenDefault,
       advertiseAddr: AdvertiseAddr,
     };
-    if (before?.settings.clusterId === clusterId && isSameSettings(before.settings, settings))
-      return this.#status();
-    if (before === null) await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
+    if (before !== null && own !== null && isSameSettings(own, settings)) return this.#status();
+    if (own === null) await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
     this.#member = null;
     await before?.close();
     await writeMember(this.#dataRoot, settings);
@@ -348,9 +350,8 @@ class Manager {
       const listenAddr = Init.ListenAddr || listenDefault;
       const made = await restore(await this.#recovery(), Path, Key, Init, key, listenAddr);
       await writeMember(this.#dataRoot, made.settings);
-      const member = await this.#open(made.settings, made.identity, false);
       await writeIdentity(this.#identityFolder, { ...made.identity, keyring });
-      this.#adopt(member);
+      this.#adopt(await this.#open(made.settings, made.identity, false));
       return answerOf(made.identity);
     } catch (error) {
       await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });

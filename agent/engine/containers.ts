@@ -124,6 +124,13 @@ export class Containers {
     await this.#byId.get(id)?.noteOutOfMemory();
   }
 
+  /** Where records of tasks are kept from now on. */
+  async keepTasks(place: "disk" | "memory"): Promise<void> {
+    if (!this.#parts.records.keepTasks(place)) return;
+    for (const one of [...this.#byId.values()])
+      if (one.record.local === undefined) await one.saveAgain();
+  }
+
   /** Tells a restarted keeper which pipes to follow. */
   async reopenLogs(): Promise<void> {
     for (const one of this.#byId.values()) await one.reopenLogs();

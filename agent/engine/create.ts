@@ -1,6 +1,6 @@
 // Making a container: from what was asked for and its image to a snapshot, files, a specification and a record.
 
-import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readFile, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
@@ -75,7 +75,7 @@ export class Creator {
           ...([wanted.host.Mounts ?? [], image.config.config.Volumes, volumes, anonymous] as const),
           () => records.notePending(id, anonymous),
         ),
-        this.#etcFiles(directory, wanted, config),
+        this.#etcFiles(id, wanted, config),
       );
       const user = await this.#user(wanted, config, image, snapshot, directory);
       if (prepared.fresh.length > 0)
@@ -87,11 +87,10 @@ export class Creator {
       mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}), ...fileMounts(wanted.files ?? []));
       const devices = await findDevices(wanted.host);
       const spec = this.#spec(wanted, config, user, mounts, devices, id);
-      const labels = { "tsswarm.name": wanted.name };
       await runtime.createContainer({
         id,
         image: image.record.name,
-        labels,
+        labels: {},
         snapshotKey: id,
         spec,
         shim: shimOf(wanted.host),
@@ -131,7 +130,7 @@ export class Creator {
       await runtime.deleteContainer(id).catch(() => {});
       await runtime.removeSnapshot(id).catch(() => {});
       for (const name of anonymous) await volumes.remove(name).catch(() => {});
-      await rm(directory, { recursive: true, force: true });
+      await records.remove(id);
       throw error;
     }
   }
@@ -207,7 +206,7 @@ export class Creator {
   }
 
   async #etcFiles(
-    directory: string,
+    id: string,
     wanted: CreateContainer,
     config: ContainerConfig,
   ): Promise<readonly SpecMount[]> {
@@ -228,6 +227,7 @@ export class Creator {
       hostname: `${hostname}\n`,
       "resolv.conf": resolv,
     };
+    const directory = await this.#parts.records.makeEtc(id, wanted.local === undefined);
     for (const [name, content] of Object.entries(files))
       await writeFile(join(directory, name), content, { mode: 0o644 });
     return etcMounts(directory);

@@ -32,6 +32,7 @@ import { LocalNetworks } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
 import { checkReadable } from "./log-limits.ts";
 import { readLogs } from "./logs.ts";
+import { memoryFolder, openMemory } from "./memory.ts";
 import { Operations } from "./operations.ts";
 import type { OverlayDoor } from "./overlay.ts";
 import { Puller } from "./pull.ts";
@@ -58,6 +59,8 @@ export interface EngineParts {
 export interface OpenEngine extends Engine {
   /** The way to the swarm's networks for containers made by hand; null: none. */
   attachThrough(door: OverlayDoor | null): void;
+  /** Whether tasks' containers are known by the disk, or by memory alone: then a reboot leaves nothing of them. */
+  keepTasks(place: "disk" | "memory"): Promise<void>;
   /** What builds are made on. */
   readonly ground: {
     readonly runtime: Runtime;
@@ -86,7 +89,9 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const objects = new Hub<ObjectEvent>();
   const tell: Engine["tell"] = (event) => objects.emit({ ...event, time: timestamp(world.now()) });
   const images = new Images(runtime);
-  const records = new Records(dataRoot, log);
+  const memory = memoryFolder(execRoot);
+  await openMemory(memory, libc, log);
+  const records = new Records(dataRoot, memory, log);
   const volumes = new Volumes(dataRoot, libc);
   await volumes.settle();
   const registries: RegistryOptions = {
@@ -296,6 +301,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       tell({ kind: "network", action: "disconnect", id, attributes });
     },
     attachThrough: (door) => wiring.attachThrough(door),
+    keepTasks: (place) => containers.keepTasks(place),
     logs: (id, query, signal) => {
       const record = containers.find(id);
       checkReadable(record.host);

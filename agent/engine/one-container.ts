@@ -117,10 +117,12 @@ export class OneContainer {
         () => {},
       );
     try {
-      await aborted(running.ended, signal);
+      // A kill that fails is the caller's to hear of, at once.
+      const killed = grace.then(() => aborted(running.ended, signal));
+      await Promise.race([aborted(running.ended, signal), killed]);
     } finally {
       waiting.abort();
-      await grace;
+      await grace.catch(() => {});
     }
   }
 
@@ -167,6 +169,13 @@ export class OneContainer {
       await this.#parts.records.save(this.#record);
       if (action !== null) this.#parts.hub.emit(action, this.#record);
       return this.#record;
+    });
+  }
+
+  /** Where records belong has changed. */
+  async saveAgain(): Promise<void> {
+    await this.#locked(async () => {
+      if (!this.#isGone) await this.#parts.records.save(this.#record);
     });
   }
 

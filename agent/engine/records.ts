@@ -1,4 +1,5 @@
-// Containers on disk: one record.json each, replaced as a whole, read when the agent starts.
+// Containers' records: one record.json each, replaced as a whole, read when the agent starts. Those of tasks lie in memory where no
+// disk may tell of them.
 
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,24 +18,47 @@ export interface ContainerFile extends Container {
 
 const pendingName = "volumes.json";
 
+const recordName = "record.json";
+
 export class Records {
   readonly directory: string;
+  readonly #memory: string;
   readonly #log: Log;
+  /** Whose record is in memory. */
+  readonly #inMemory = new Set<string>();
+  /** Where those of tasks belong; null: each stays where it is. */
+  #tasksBelong: "disk" | "memory" | null = null;
   /** Writes of one container follow each other. */
   readonly #writing = new Map<string, Promise<void>>();
 
-  constructor(dataRoot: string, log: Log) {
+  /** `memory`: a folder of which nothing is left when the machine loses its power. */
+  constructor(dataRoot: string, memory: string, log: Log) {
     this.directory = join(dataRoot, "containers");
+    this.#memory = join(memory, "containers");
     this.#log = log;
   }
 
-  /** Folder of a container's files. */
+  /** From the next `save` of each on. False when that is so already. */
+  keepTasks(place: "disk" | "memory"): boolean {
+    const isNews = this.#tasksBelong !== place;
+    this.#tasksBelong = place;
+    return isNews;
+  }
+
+  /** Folder of a container's files on the disk. */
   path(id: string): string {
     return join(this.directory, id);
   }
 
   logs(id: string): string {
     return join(this.path(id), "logs");
+  }
+
+  /** Makes the folder for a new container's files of /etc, which say what it is called. */
+  async makeEtc(id: string, isTask: boolean): Promise<string> {
+    const folder = isTask && this.#tasksBelong === "memory" ? this.#memoryOf(id) : this.path(id);
+    await mkdir(folder, { recursive: true, mode: 0o710 });
+    return folder;
   }
 
   /**
@@ -44,16 +68,20 @@ export class Records {
   async load(
     abandoned: (volumes: readonly string[]) => Promise<void> = async () => {},
   ): Promise<readonly ContainerFile[]> {
-    await mkdir(this.directory, { recursive: true, mode: 0o710 });
+    const folders = [this.directory, this.#memory];
+    for (const folder of folders) await mkdir(folder, { recursive: true, mode: 0o710 });
+    const ids = await Promise.all(folders.map((folder) => readdir(folder)));
     const records: ContainerFile[] = [];
-    for (const id of await readdir(this.directory)) {
-      const record = await this.#read(id);
+    for (const id of new Set(ids.flat())) {
+      const hidden = await this.#read(this.#memoryOf(id), id);
+      if (hidden !== null) this.#inMemory.add(id);
+      const record = hidden ?? (await this.#read(this.path(id), id));
       if (record !== null) {
         records.push(record);
         continue;
       }
       await abandoned(await this.#pendingVolumes(id));
-      await rm(this.path(id), { recursive: true, force: true });
+      await this.#removeFolders(id);
     }
     return records;
   }
@@ -86,18 +114,41 @@ export class Records {
 
   async remove(id: string): Promise<void> {
     await this.#writing.get(id)?.catch(() => {});
-    await rm(this.path(id), { recursive: true, force: true });
+    await this.#removeFolders(id);
   }
 
+  async #removeFolders(id: string): Promise<void> {
+    for (const folder of [this.path(id), this.#memoryOf(id)])
+      await rm(folder, { recursive: true, force: true });
+    this.#inMemory.delete(id);
+  }
+
+  #memoryOf(id: string): string {
+    return join(this.#memory, id);
+  }
+
+  /** Where it is not to be any more it is removed last: a crash in between leaves two that say the same. */
   async #write(record: ContainerFile): Promise<void> {
-    const path = join(this.path(record.id), "record.json");
+    const { id, local } = record;
+    const wasInMemory = this.#inMemory.has(id);
+    const isInMemory =
+      local === undefined && (this.#tasksBelong ?? (wasInMemory ? "memory" : "disk")) === "memory";
+    const [folder, other] = isInMemory
+      ? [this.#memoryOf(id), this.path(id)]
+      : [this.path(id), this.#memoryOf(id)];
+    const path = join(folder, recordName);
+    if (isInMemory !== wasInMemory) await mkdir(folder, { recursive: true, mode: 0o710 });
     await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
     await rename(`${path}.new`, path);
+    if (isInMemory === wasInMemory) return;
+    if (isInMemory) this.#inMemory.add(id);
+    else this.#inMemory.delete(id);
+    await rm(join(other, recordName), { force: true });
   }
 
-  async #read(id: string): Promise<ContainerFile | null> {
+  async #read(folder: string, id: string): Promise<ContainerFile | null> {
     try {
-      const text = await readFile(join(this.path(id), "record.json"), "utf8");
+      const text = await readFile(join(folder, recordName), "utf8");
       const record = JSON.parse(text) as ContainerFile;
       if (record.format === 1 && record.id === id) return record;
       this.#log.warn({ container: id }, "a container's record has an unknown format");

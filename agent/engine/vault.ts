@@ -1,17 +1,6 @@
 // The node's secrets and configs, in memory only: as the managers sent them, and as files for the tasks that name them.
 
-import {
-  chmod,
-  chown,
-  mkdir,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  statfs,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { codec } from "../../proto/codec.ts";
 import { fileKey } from "../../proto/file-targets.ts";
@@ -21,15 +10,12 @@ import { isId } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { isAuthOf } from "../../proto/registry-auth.ts";
 import type { RegistryAuth } from "./image-types.ts";
-import { type Libc, mountFlags } from "./libc.ts";
+import type { Libc } from "./libc.ts";
+import { openMemory } from "./memory.ts";
 import type { TaskNode } from "./task.ts";
 import { type HeldFiles, taskFiles } from "./task-files.ts";
 
-/** Of all a node's secrets and configs together; the memory is taken only as they come. */
-const options = "mode=0700,size=1g,nr_inodes=200k";
 const half = ".half";
-/** statfs(2): TMPFS_MAGIC. */
-const tmpfsType = 0x01021994;
 
 export interface VaultOptions {
   /** A folder of the exec-root; what is mounted there survives the agent, not the machine. */
@@ -55,8 +41,7 @@ export class Vault {
 
   /** Takes up what an earlier agent of this boot held. Throws `internal` when there is no memory file system. */
   static async open({ directory, libc, node, log }: VaultOptions): Promise<Vault> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (!(await isMemory(directory))) mountMemory(directory, libc, log);
+    await openMemory(directory, libc, log);
     const vault = new Vault(directory, node, log);
     await mkdir(vault.#heldFolder, { recursive: true, mode: 0o700 });
     await mkdir(vault.#tasksFolder, { recursive: true, mode: 0o700 });
@@ -192,21 +177,4 @@ export class Vault {
       await rm(`${path}${half}`, { force: true });
     }
   }
-}
-
-/** Kernels before 6.4 have no word to keep it out of the swap. */
-function mountMemory(directory: string, libc: Pick<Libc, "mount">, log: Log): void {
-  const flags = mountFlags.noSuid | mountFlags.noDevices | mountFlags.noExec;
-  try {
-    libc.mount("tsswarm", directory, "tmpfs", flags, `${options},noswap`);
-  } catch {
-    libc.mount("tsswarm", directory, "tmpfs", flags, options);
-    log.warn({}, "this kernel cannot keep secrets out of the swap: encrypt it, or have none");
-  }
-}
-
-/** It is a file system of its own, and one in memory. */
-async function isMemory(directory: string): Promise<boolean> {
-  const [own, above] = await Promise.all([stat(directory), stat(join(directory, ".."))]);
-  return own.dev !== above.dev && (await statfs(directory)).type === tmpfsType;
 }

@@ -1,9 +1,11 @@
 // What a node has to know, computed from the state: pure.
 
+import { isDeepStrictEqual } from "node:util";
 import { fileKey, fileReferences } from "../../proto/file-targets.ts";
 import type {
   Assignment,
   AssignmentKey,
+  Cluster,
   Network,
   Node,
   Peer,
@@ -14,6 +16,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { asSecret } from "../../proto/registry-auth.ts";
 import { roleOf } from "../identity/admit.ts";
+import { managerAddresses } from "../identity/managers.ts";
 import { expandTask, hasEnded, isAssigned, specOf } from "../plan/tasks.ts";
 import type { State } from "../store/types.ts";
 
@@ -39,9 +42,7 @@ export function tasksFor(state: State, nodeId: string): readonly Task[] {
 
 /** Ingress on every node; another network where a task that is not over is attached to it. */
 export function networksOfNode(state: State, nodeId: string): Map<string, Network> {
-  const networks = new Map<string, Network>();
-  for (const network of state.table("network").values())
-    if (network.Spec?.Ingress === true && network.VNI !== 0) networks.set(network.ID, network);
+  const networks = new Map(ingressOf(state).map((network) => [network.ID, network]));
   for (const task of tasksFor(state, nodeId)) {
     if (hasEnded(task)) continue;
     for (const attachment of task.NetworksAttachments) {
@@ -50,6 +51,18 @@ export function networksOfNode(state: State, nodeId: string): Map<string, Networ
     }
   }
   return networks;
+}
+
+/** By each version of the table of networks: this is asked at every change of a task, and hardly ever changes itself. */
+const ingressNetworks = new WeakMap<object, readonly Network[]>();
+
+function ingressOf(state: State): readonly Network[] {
+  const table = state.table("network");
+  const known = ingressNetworks.get(table);
+  if (known !== undefined) return known;
+  const found = [...table.values()].filter(({ Spec, VNI }) => Spec?.Ingress === true && VNI !== 0);
+  ingressNetworks.set(table, found);
+  return found;
 }
 
 /** Secrets and configs that its tasks name which are up or to come up, by `kind/id`. Nothing else reaches the node. */
@@ -109,25 +122,46 @@ function measuredServices(state: State): readonly string[] {
   return ids;
 }
 
-export function infoOf(state: State, node: Node): SessionInfo {
-  const cluster = state.cluster;
-  const next = cluster?.RootCA?.Rotation?.Certificate;
-  const managers: string[] = [];
-  for (const other of state.table("node").values())
-    if (other.ManagerStatus !== undefined && other.ManagerStatus.Addr !== "")
-      managers.push(other.ManagerStatus.Addr);
+/** `managers`: where they are, for who makes many of these at a time. */
+export function infoOf(state: State, node: Node, managers = managersOf(state)): SessionInfo {
   return {
+    ...ofCluster(state.cluster),
+    ...ofNode(node),
     NodeID: node.ID,
     Index: node.Index,
+    Managers: managers,
+    Measured: measuredServices(state),
+  };
+}
+
+/** host:port of each. */
+export function managersOf(state: State): readonly string[] {
+  return managerAddresses(state).map(({ Addr }) => Addr);
+}
+
+function ofCluster(cluster: Cluster | undefined) {
+  const next = cluster?.RootCA?.Rotation?.Certificate;
+  return {
     ClusterID: cluster?.ID ?? "",
     HeartbeatPeriod: cluster?.Spec?.Dispatcher?.HeartbeatPeriod ?? 0,
-    Managers: managers,
-    Role: roleOf(node),
     DataPathPort: cluster?.DataPathPort ?? 0,
-    Availability: node.Spec?.Availability ?? "active",
     RootCA: cluster?.RootCA?.Certificate ?? "",
     ...(next === undefined ? {} : { Issuer: next }),
     CertExpiry: cluster?.Spec?.CAConfig?.NodeCertExpiry ?? 0,
-    Measured: measuredServices(state),
+    ...((cluster?.UnlockKey ?? "") === "" ? {} : { Autolock: true }),
   };
+}
+
+function ofNode(node: Node) {
+  return { Role: roleOf(node), Availability: node.Spec?.Availability ?? "active" };
+}
+
+/** Whether nodes have to hear of this change of the cluster. */
+export function isSameInfo(before: Cluster | undefined, after: Cluster | undefined): boolean {
+  return isDeepStrictEqual(ofCluster(before), ofCluster(after));
+}
+
+/** Whether the node itself has to hear of this change of its object. */
+export function isSameNodeInfo(before: Node, after: Node): boolean {
+  return isDeepStrictEqual(ofNode(before), ofNode(after));
 }

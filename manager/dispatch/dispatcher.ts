@@ -17,7 +17,15 @@ import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
-import { infoOf, isMeasured, keyOf, peerOf } from "./assign.ts";
+import {
+  infoOf,
+  isMeasured,
+  isSameInfo,
+  isSameNodeInfo,
+  keyOf,
+  managersOf,
+  peerOf,
+} from "./assign.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
@@ -206,7 +214,7 @@ export class Dispatcher implements Downward {
         this.#routeNode(change.id, change.before, change.after);
         return;
       case "cluster":
-        if (change.before?.Spec !== change.after?.Spec) this.#sendInfo();
+        if (!isSameInfo(change.before, change.after)) this.#sendInfo();
         return;
       default:
         return;
@@ -227,13 +235,15 @@ export class Dispatcher implements Downward {
         if (session.nodeId !== id)
           session.sendDelta([{ Key: keyOf("peer", id), Peer: peerOf(after) }], []);
     if (before?.ManagerStatus?.Addr !== after.ManagerStatus?.Addr) this.#sendInfo();
-    else if (before?.Spec !== after.Spec) this.send(id, { Info: infoOf(this.#state, after) });
+    else if (before === undefined || !isSameNodeInfo(before, after))
+      this.send(id, { Info: infoOf(this.#state, after) });
   }
 
   #sendInfo(): void {
+    const managers = managersOf(this.#state);
     for (const session of this.#sessions.values()) {
       const node = this.#state.table("node").get(session.nodeId);
-      if (node !== undefined) session.send({ Info: infoOf(this.#state, node) });
+      if (node !== undefined) session.send({ Info: infoOf(this.#state, node, managers) });
     }
   }
 
@@ -249,12 +259,13 @@ export class Dispatcher implements Downward {
     caller: Caller,
   ): AsyncGenerator<ToAgent | Encoded, void, void> {
     if (this.#isAlone()) throw alone();
-    const node = callingNode(this.#state, caller);
     const messages = requests[Symbol.asyncIterator]();
     const first = await messages.next();
     if (first.done === true) return;
     if (first.value.Hello === undefined)
       throw new SwarmError("invalid", "a session begins with Hello");
+    // As it is by now: it may have been removed since it called.
+    const node = callingNode(this.#state, caller);
     const ends = AbortSignal.any([caller.signal, this.#options.signal]);
     const resumed = this.#resumed(first.value.Hello);
     const session = new NodeSession(node.ID, this.#around, ends);

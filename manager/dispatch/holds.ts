@@ -10,8 +10,8 @@ interface Hold {
   readonly since: number;
   /** When to ask next who has fallen silent. */
   lookAt: number;
-  /** Sessions that have to acknowledge the version named; null until their messages have been sent. */
-  waiting: Map<string, number> | null;
+  /** Sessions that have to acknowledge it; null until their messages have been sent. */
+  waiting: Set<string> | null;
   /** No session of this manager uses it any more; those of the others may. */
   isWithdrawn: boolean;
 }
@@ -19,57 +19,61 @@ interface Hold {
 /** Tasks that should stop but are still in use by the network. Times are milliseconds of a clock that never jumps. */
 export class Holds {
   readonly #held = new Map<string, Hold>();
+  readonly #unsent = new Set<string>();
+  /** Session → task → the version that it has to acknowledge. */
+  readonly #versions = new Map<string, Map<string, number>>();
+  /** No hold has to be looked at earlier. */
+  #lookAt = Number.POSITIVE_INFINITY;
 
   has(taskId: string): boolean {
     return this.#held.has(taskId);
   }
 
-  get size(): number {
-    return this.#held.size;
-  }
-
   hold(taskId: string, now: number): void {
-    if (!this.#held.has(taskId))
-      this.#held.set(taskId, {
-        since: now,
-        lookAt: now + silentMsMax,
-        waiting: null,
-        isWithdrawn: false,
-      });
+    if (this.#held.has(taskId)) return;
+    const lookAt = now + silentMsMax;
+    this.#held.set(taskId, { since: now, lookAt, waiting: null, isWithdrawn: false });
+    this.#unsent.add(taskId);
+    this.#lookAt = Math.min(this.#lookAt, lookAt);
   }
 
   release(taskId: string): void {
+    for (const sessionId of this.#held.get(taskId)?.waiting ?? []) this.#forget(sessionId, taskId);
     this.#held.delete(taskId);
+    this.#unsent.delete(taskId);
   }
 
   /** The withdrawal went out: each of these sessions has it once it acknowledges that version. Returns what is withdrawn now. */
   sent(taskId: string, versions: ReadonlyMap<string, number>): readonly string[] {
     const hold = this.#held.get(taskId);
     if (hold === undefined || hold.waiting !== null) return [];
-    hold.waiting = new Map(versions);
-    return this.#withdrawn();
+    this.#unsent.delete(taskId);
+    hold.waiting = new Set(versions.keys());
+    for (const [sessionId, version] of versions) {
+      const known = this.#versions.get(sessionId);
+      if (known === undefined) this.#versions.set(sessionId, new Map([[taskId, version]]));
+      else known.set(taskId, version);
+    }
+    return this.#withdrawn([taskId]);
   }
 
-  isSent(taskId: string): boolean {
-    return this.#held.get(taskId)?.waiting !== null;
+  hasUnsent(): boolean {
+    return this.#unsent.size > 0;
   }
 
   unsent(): readonly string[] {
-    return [...this.#held].filter(([, hold]) => hold.waiting === null).map(([id]) => id);
+    return [...this.#unsent];
   }
 
   acknowledged(sessionId: string, version: number): readonly string[] {
-    for (const { waiting } of this.#held.values()) {
-      const needed = waiting?.get(sessionId);
-      if (needed !== undefined && version >= needed) waiting?.delete(sessionId);
-    }
-    return this.#withdrawn();
+    const known = [...(this.#versions.get(sessionId) ?? [])];
+    const done = known.filter(([, needed]) => version >= needed).map(([taskId]) => taskId);
+    return this.#answered(sessionId, done);
   }
 
   /** A session that ended does not count: its node gets the whole truth when it comes back. */
   gone(sessionId: string): readonly string[] {
-    for (const { waiting } of this.#held.values()) waiting?.delete(sessionId);
-    return this.#withdrawn();
+    return this.#answered(sessionId, [...(this.#versions.get(sessionId)?.keys() ?? [])]);
   }
 
   /**
@@ -81,24 +85,30 @@ export class Holds {
     isSilent: (sessionId: string) => boolean,
   ): { readonly late: readonly string[]; readonly withdrawn: readonly string[] } {
     const late: string[] = [];
+    const looked: string[] = [];
+    this.#lookAt = Number.POSITIVE_INFINITY;
     for (const [id, hold] of this.#held) {
-      if (now < hold.lookAt) continue;
-      hold.lookAt = now + lookAgainMs;
-      for (const sessionId of hold.waiting?.keys() ?? [])
-        if (isSilent(sessionId)) hold.waiting?.delete(sessionId);
-      if (hold.waiting !== null && now - hold.since < holdMsMax) continue;
-      this.#held.delete(id);
-      late.push(id);
+      if (now >= hold.lookAt) {
+        hold.lookAt = now + lookAgainMs;
+        for (const sessionId of [...(hold.waiting ?? [])].filter(isSilent)) {
+          hold.waiting?.delete(sessionId);
+          this.#forget(sessionId, id);
+        }
+        looked.push(id);
+        if (hold.waiting === null || now - hold.since >= holdMsMax) {
+          this.release(id);
+          late.push(id);
+          continue;
+        }
+      }
+      this.#lookAt = Math.min(this.#lookAt, hold.lookAt);
     }
-    return { late, withdrawn: this.#withdrawn() };
+    return { late, withdrawn: this.#withdrawn(looked) };
   }
 
-  /** When `expire` will have something to do; null without holds. */
+  /** When `expire` may have something to do; null without holds. */
   expiresAt(): number | null {
-    let earliest: number | null = null;
-    for (const { lookAt } of this.#held.values())
-      earliest = Math.min(earliest ?? Number.POSITIVE_INFINITY, lookAt);
-    return earliest;
+    return this.#held.size === 0 ? null : this.#lookAt;
   }
 
   /** What no session of this manager uses: it stays held until it is released. */
@@ -106,13 +116,27 @@ export class Holds {
     return [...this.#held].filter(([, { isWithdrawn }]) => isWithdrawn).map(([id]) => id);
   }
 
-  #withdrawn(): readonly string[] {
-    const found: string[] = [];
-    for (const [id, hold] of this.#held) {
-      if (hold.isWithdrawn || hold.waiting?.size !== 0) continue;
-      hold.isWithdrawn = true;
-      found.push(id);
+  #answered(sessionId: string, taskIds: readonly string[]): readonly string[] {
+    for (const taskId of taskIds) {
+      this.#held.get(taskId)?.waiting?.delete(sessionId);
+      this.#forget(sessionId, taskId);
     }
-    return found;
+    return this.#withdrawn(taskIds);
+  }
+
+  #forget(sessionId: string, taskId: string): void {
+    const known = this.#versions.get(sessionId);
+    known?.delete(taskId);
+    if (known?.size === 0) this.#versions.delete(sessionId);
+  }
+
+  /** Those of them that nobody is waited for any more; each is told once. */
+  #withdrawn(taskIds: readonly string[]): readonly string[] {
+    return taskIds.filter((id) => {
+      const hold = this.#held.get(id);
+      if (hold === undefined || hold.isWithdrawn || hold.waiting?.size !== 0) return false;
+      hold.isWithdrawn = true;
+      return true;
+    });
   }
 }

@@ -87,7 +87,7 @@ export class Names {
   flushSoon(): void {
     this.#holdAlarm.set(this.#holds.expiresAt());
     if (this.#dirty.size === 0) return;
-    const isPatient = this.#isBurst && this.#holds.unsent().length === 0;
+    const isPatient = this.#isBurst && !this.#holds.hasUnsent();
     const at = this.#flushedAt + (isPatient ? coalesceBurstMs : coalesceMs);
     if (at <= this.#options.world.monotonic()) this.#flush();
     else this.#flushAlarm.set(at);

@@ -15,6 +15,7 @@ import type {
 import { newId } from "../../proto/kit/ids.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import { Encoded } from "../../proto/rpc.ts";
+import { isFinal } from "../../proto/states.ts";
 import type { State } from "../store/types.ts";
 import {
   fileAssignment,
@@ -273,11 +274,14 @@ export class NodeSession {
 }
 
 /**
- * What the agent itself reported need not be sent back to it. By value: a task that was written again is decoded anew from
- * the log, and none of its lists is the object it was.
+ * What the agent itself reported need not be sent back to it, but that it is over: it has to know that after a restart. By value: a
+ * task that was written again is decoded anew from the log, and none of its lists is the object it was.
  */
 function isOnlyStatus(known: Task, task: Task): boolean {
-  return isDeepStrictEqual(withoutStatus(known), withoutStatus(task));
+  const isOver = ({ Status }: Task) => isFinal(Status?.State ?? "");
+  return (
+    isOver(known) === isOver(task) && isDeepStrictEqual(withoutStatus(known), withoutStatus(task))
+  );
 }
 
 function withoutStatus(task: Task): object {

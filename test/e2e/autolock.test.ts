@@ -22,7 +22,9 @@ import {
 const host = "h1";
 const whoami = "registry.lab:5000/whoami";
 const backMsMax = 90_000;
-const words = ["hushed-service", "hushed-label", "hushed-net", "hushed-environment"];
+const words = ["service", "label", "net", "environment", "secret", "config", "value"].map(
+  (word) => `hushed-${word}`,
+);
 const closers: (() => Promise<void> | void)[] = [];
 
 before(async () => {
@@ -70,39 +72,56 @@ async function unlock(key: string): Promise<{ code: number; stderr: string }> {
   return attempt("sh", ["-c", script, "sh", "docker", "-H", urlOf(host), "swarm", "unlock"]);
 }
 
+async function tasksHere(): Promise<readonly string[]> {
+  const ids = await docker(host, "ps", "-q", "--no-trunc", "--filter", "name=hushed-service");
+  return ids.split("\n").filter(Boolean).sort();
+}
+
 test("a locked manager's containers run on, its files say nothing, and its key brings it back", async () => {
-  await docker(host, "node", "update", "--availability", "drain", host);
-  closers.push(
-    async () => void (await docker(host, "node", "update", "--availability", "active", host)),
-  );
+  const make = async (...args: readonly string[]) => {
+    await docker(host, ...args, "--label", "who=hushed-label");
+  };
+  await make("network", "create", "-d", "overlay", "hushed-net");
+  for (const kind of ["secret", "config"])
+    await attempt("sh", [
+      "-c",
+      'echo hushed-value | docker -H "$1" "$2" create "hushed-$2" -',
+      "sh",
+      urlOf(host),
+      kind,
+    ]);
   await docker(
     host,
-    "network",
-    "create",
-    "-d",
-    "overlay",
-    "--label",
-    "who=hushed-label",
-    "hushed-net",
-  );
-  await docker(
-    host,
-    "service",
-    "create",
-    "-d",
-    "--name",
-    "hushed-service",
-    "--network",
-    "hushed-net",
-    "-e",
-    "A=hushed-environment",
-    "--replicas",
-    "2",
-    whoami,
+    ...["service", "create", "-d", "--name", "hushed-service", "--network", "hushed-net"],
+    ...[
+      "-e",
+      "A=hushed-environment",
+      "--label",
+      "who=hushed-label",
+      "--hostname",
+      "hushed-{{.Task.Slot}}",
+    ],
+    ...[
+      "--container-label",
+      "who=hushed-label",
+      "--secret",
+      "hushed-secret",
+      "--config",
+      "hushed-config",
+    ],
+    ...["--constraint", `node.hostname==${host}`, "--replicas", "2", whoami],
   );
   closers.push(async () => {
     await docker(host, "service", "rm", "hushed-service");
+<<<<<<< HEAD
     await removeNetwork(host, "hushed-net", backMsMax);
+=======
+    await until("hushed-net is still in use", backMsMax, async () => {
+      const { code } = await attemptDocker(host, "network", "rm", "hushed-net");
+      return code === 0 ? true : undefined;
+    });
+    for (const kind of ["secret", "config"]) await docker(host, kind, "rm", `hushed-${kind}`);
+>>>>>>> cfc7f6e (Withdrawals cost what they concern; agents are not told what they said; joining, leaving and unlocking end whole)
   });
   await untilRunning(host, "hushed-service", 2, backMsMax);
   const local = await docker(host, "run", "-d", "--name", "stays", whoami);
@@ -118,8 +137,15 @@ test("a locked manager's containers run on, its files say nothing, and its key b
   const early = await attemptDocker(host, "swarm", "unlock");
   assert.match(early.stderr, /swarm is not locked/);
 
+  // What ran before is hidden as well, and what comes now never comes to the disk.
+  await docker(host, "service", "scale", "-d", "hushed-service=3");
+  await untilRunning(host, "hushed-service", 3, backMsMax);
+  const tasks = await tasksHere();
+  assert.equal(tasks.length, 3);
+
   restartDaemon();
   await untilState("locked");
+  assert.deepEqual(await tasksHere(), tasks);
   assert.equal(await docker(host, "ps", "-q", "--no-trunc", "--filter", "name=stays"), local);
   assert.match(
     (await attemptDocker(host, "node", "ls")).stderr,
@@ -145,4 +171,5 @@ test("a locked manager's containers run on, its files say nothing, and its key b
     "hushed-service",
   );
   assert.equal(service, "[A=hushed-environment]");
+  assert.deepEqual(await tasksHere(), tasks);
 });

@@ -39,6 +39,9 @@ test("what a node has reported of a task itself is not sent back to it", async (
     const status = { Timestamp: "1", State, Message: "", Err: "" };
     assert.deepEqual(await change((task) => withStatus(task, { nodeId: "n1", status })), []);
   }
+  const status = { Timestamp: "1", State: "complete", Message: "", Err: "" };
+  const over = await change((task) => withStatus(task, { nodeId: "n1", status }));
+  assert.deepEqual(over, ["t1"], "an agent that has lost the container is not to make it again");
 });
 
 test("what the managers change of a task is sent", async () => {

@@ -92,5 +92,6 @@ test("a task that ended by itself is held no longer, and holding twice keeps the
   assert.deepEqual(holds.expire(silentMsMax, nobody).late, ["t1"]);
   holds.hold("t1", 0);
   holds.release("t1");
-  assert.equal(holds.size, 0);
+  assert.equal(holds.has("t1"), false);
+  assert.equal(holds.expiresAt(), null);
 });
