@@ -1,6 +1,6 @@
 // Keeps this manager's keyring under the lock that the cluster wants: the unlock key of the cluster object, or none.
 
-import { type NodeIdentity, sealKey } from "../proto/identity.ts";
+import { keyOfKey, type NodeIdentity, sealKey } from "../proto/identity.ts";
 import type { Keyring } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
@@ -83,4 +83,12 @@ export async function readyKeys(
   const keys = await keyring.dataKeys(acceptsClear);
   if (identity.keyring !== undefined) await sealKey(identityFolder, keyring);
   return keys;
+}
+
+/** Once all that was there has been read. What nothing is sealed with any more may be forgotten: somebody may have had it. */
+export async function settleKeys(
+  { keyring, identityFolder }: Locks,
+  used: ReadonlySet<string>,
+): Promise<void> {
+  await keyring.settle(new Set([...used, await keyOfKey(identityFolder)]));
 }

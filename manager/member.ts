@@ -25,7 +25,7 @@ import { certify } from "./identity/issue.ts";
 import { clusterOf, hostOf } from "./identity/join.ts";
 import { Leadership } from "./leader.ts";
 import { linkToLeader } from "./leader-link.ts";
-import { followLock, type Locks, readyKeys } from "./lock.ts";
+import { followLock, type Locks, readyKeys, settleKeys } from "./lock.ts";
 import { OwnIdentity } from "./own-identity.ts";
 import { Peers } from "./peers/peers.ts";
 import { ClusterPort } from "./port.ts";
@@ -170,7 +170,7 @@ export class Member {
         stateMachine: machine,
         transport: peers,
       });
-      await options.locks.keyring.refuseClear();
+      await settleKeys(options.locks, raft.keysUsed);
       const parts = { raft, store, server, stop, addresses, identity, port, peers, events, noting };
       member = new Member(options, parts);
       await port.listen(server, settings.listenAddr);

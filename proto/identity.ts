@@ -90,6 +90,11 @@ export async function sealKey(directory: string, keyring: Keyring): Promise<void
   await writePrivately(path, await keyring.seal(await keyring.unseal(text)));
 }
 
+/** The id of the data key that the node's key is sealed with; "": it is in the clear, or there is none. */
+export async function keyOfKey(directory: string): Promise<string> {
+  return sealedWith((await readOrNull(join(directory, keyFile))) ?? "") ?? "";
+}
+
 /** A node that is no manager any more has nothing to lock. */
 export async function removeKeyring(directory: string, identity: NodeIdentity): Promise<void> {
   await writePrivately(join(directory, keyFile), identity.key);

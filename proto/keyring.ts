@@ -80,11 +80,14 @@ export class Keyring {
     return dataKeys;
   }
 
-  /** From now on nothing in the clear is taken for this manager's own. */
-  async refuseClear(): Promise<void> {
+  /** From now on nothing in the clear is taken for this manager's own, and of older data keys only those in use are kept. */
+  async settle(used: ReadonlySet<string>): Promise<void> {
     const ring = await this.#open();
-    if (ring?.dataKeys.acceptsClear !== true) return;
-    await this.#write({ ...ring, dataKeys: { ...ring.dataKeys, acceptsClear: false } });
+    if (ring === null) return;
+    const { keys: all, acceptsClear } = ring.dataKeys;
+    const keys = all.filter((key) => key === all.at(-1) || used.has(key.id));
+    if (!acceptsClear && keys.length === all.length) return;
+    await this.#write({ ...ring, dataKeys: { keys, acceptsClear: false } });
   }
 
   /** "": it is not locked. */

@@ -1,4 +1,4 @@
-// What the managers want of this node, on disk: one complete message, then the deltas since, as length-delimited records.
+// What the managers want of this node, as a file: one complete message, then the deltas since, as length-delimited records.
 
 import { type FileHandle, open, readFile, stat, utimes } from "node:fs/promises";
 import type { ToAgent } from "../../proto/gen/types.ts";

@@ -1,4 +1,4 @@
-// The agent's session: keeps a line to some manager, and on disk what the managers want of this node.
+// The agent's session: keeps a line to some manager, and what the managers want of this node for the agent's next run.
 
 import type {
   Assignment,
@@ -60,7 +60,7 @@ export interface SessionOptions {
   readonly identity: NodeIdentity;
   /** data-root/identity */
   readonly identityDirectory: string;
-  /** data-root/agent/wanted.pb */
+  /** What is wanted, as the last agent knew it. */
   readonly savedFile: string;
   readonly bootId: string;
   /** Asked at every connect. `Tasks`: what is still held and has not been `report`ed. */
@@ -404,7 +404,7 @@ export class AgentSession implements Session {
     for (const tunnel of message.Tunnels) this.#tunnels.open(tunnel, this.#identity);
   }
 
-  /** On disk first (secrets and configs to memory), then to those who act on it. */
+  /** Saved first (secrets and configs to where files are kept), then to those who act on it. */
   async #take(message: ToAgent): Promise<void> {
     const { files, rest } = splitFiles(message);
     if (files.Set.length + files.Remove.length > 0)

@@ -145,6 +145,10 @@ export class RaftNode implements Raft {
     return this.#requests.transfer(to, signal);
   }
 
+  get keysUsed(): ReadonlySet<string> {
+    return this.#storage.keysUsed;
+  }
+
   async useKeys(keys: DataKeys): Promise<void> {
     this.#storage.snapshots.useKeys(keys);
     await this.#storage.wal.useKeys(keys);

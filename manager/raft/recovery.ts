@@ -53,6 +53,8 @@ export class Replay {
   tag: Uint8Array = noTag;
   /** Whether something in the log is not sealed. */
   hasClear = false;
+  /** Ids of the keys that the rest is sealed with. */
+  readonly keysUsed = new Set<string>();
 
   constructor(identity: Identity, keys: DataKeys | null) {
     this.#identity = identity;
@@ -91,6 +93,7 @@ export class Replay {
     if (!isFirst && !Buffer.from(start.previousTag).equals(this.tag))
       throw new Error("a part of the log does not follow the one before");
     this.#stream = new OpenedStream(this.#keys, this.header, start);
+    this.keysUsed.add(start.key);
   }
 
   #open(bytes: Buffer): void {

@@ -176,6 +176,12 @@ export class Snapshots {
     this.#keys = keys;
   }
 
+  /** Ids of the data keys that the files there are sealed with. */
+  keysUsed(): readonly string[] {
+    const ids = this.#indexes.map((index) => readHeader(this.#path(index)).cipher?.key);
+    return ids.filter((id) => id !== undefined);
+  }
+
   /** Writes anew, sealed, what is in the clear. For a start, when nobody reads. */
   async sealClear(signal: AbortSignal): Promise<void> {
     for (const index of this.#indexes) {

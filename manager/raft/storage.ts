@@ -41,6 +41,8 @@ export interface Storage {
   /** What the state machine is to be restored from. */
   readonly snapshot: SnapshotFile | null;
   readonly freeBytes: number;
+  /** Ids of the data keys without which something of it can not be read. */
+  readonly keysUsed: ReadonlySet<string>;
 }
 
 /** Whether this directory holds a Raft log already. */
@@ -62,15 +64,16 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   if (keys?.acceptsClear === true) await snapshots.sealClear(new AbortController().signal);
   const { thread: wal, content, freeBytes } = opened;
   try {
+    const keysUsed = new Set([...content.keysUsed, ...snapshots.keysUsed()]);
     if (content.tornBytes > 0)
       log.warn({ bytes: content.tornBytes }, "cut off a write that a crash had torn");
     const isNew = content.entries.length === 0 && content.base.index === 0 && snapshot === null;
     if (isNew && options.bootstrap) {
       const restored = await bootstrap(wal, nodeId);
-      return { wal, snapshots, restored, snapshot, freeBytes };
+      return { wal, snapshots, restored, snapshot, freeBytes, keysUsed };
     }
     const restored = await reconcile(wal, content, snapshot);
-    return { wal, snapshots, restored, snapshot, freeBytes };
+    return { wal, snapshots, restored, snapshot, freeBytes, keysUsed };
   } catch (error) {
     await wal.close();
     throw error;

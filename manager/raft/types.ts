@@ -82,6 +82,8 @@ export interface Raft extends Receiver {
   transfer(to: string | null, signal: AbortSignal): Promise<void>;
   /** What is written to the disk from now on is sealed with the newest of these. */
   useKeys(keys: DataKeys): Promise<void>;
+  /** Ids of the data keys that what was on the disk at the start is sealed with. */
+  readonly keysUsed: ReadonlySet<string>;
   status(): RaftStatus;
   /** Called at once and at every change of role, leader, term or configuration. Returns the unsubscriber. */
   watchStatus(listener: (status: RaftStatus) => void): () => void;

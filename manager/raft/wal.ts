@@ -39,6 +39,8 @@ export interface WalContent {
   readonly tornBytes: number;
   /** Whether something in it is not sealed. */
   readonly hasClear: boolean;
+  /** Ids of the data keys that the rest is sealed with. */
+  readonly keysUsed: readonly string[];
 }
 
 interface Segment {
@@ -114,7 +116,8 @@ export class Wal {
       tornBytes += readSegment(disk, directory, sequence, isLast, replay);
       segments.push({ sequence, lastIndex: Math.max(replay.highest, replay.last.index) });
     }
-    const content: WalContent = { ...replay.content(), tornBytes, hasClear: replay.hasClear };
+    const { hasClear, keysUsed } = replay;
+    const content = { ...replay.content(), tornBytes, hasClear, keysUsed: [...keysUsed] };
     return { wal: new Wal(disk, options, replay, segments), content };
   }
 

@@ -163,6 +163,23 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
   });
 });
 
+test("data keys that nothing is sealed with any more are forgotten, the newest never", async () => {
+  await inFolder(async (config) => {
+    const keyring = new Keyring(join(config["data-root"], "identity"), async () => []);
+    await keyring.dataKeys(true);
+    for (let n = 0; n < 3; n++) await keyring.relock("");
+    const ids = (await keyring.dataKeys(false)).keys.map(({ id }) => id);
+    assert.equal(ids.length, 4);
+    await keyring.settle(new Set([ids[1] ?? "", "of-another"]));
+    const { keys, acceptsClear } = await keyring.dataKeys(true);
+    assert.deepEqual(
+      keys.map(({ id }) => id),
+      [ids[1], ids[3]],
+    );
+    assert.equal(acceptsClear, false);
+  });
+});
+
 test("a manager whose keyring is gone says so and touches nothing", async () => {
   await inFolder(async (config) => {
     {

@@ -6,7 +6,7 @@ import { codec } from "../../../proto/codec.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
 import { readIdentity } from "../../../proto/identity.ts";
 import { joined, sessionOptions } from "./nodes.ts";
-import { inFolder, init, RunningManager } from "./running.ts";
+import { freePort, inFolder, init, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
 const webSpec = codec("ServiceSpec").parse({
@@ -56,6 +56,20 @@ test("a manager makes a cluster, and has all of it after a restart", async () =>
       InsertDefaults: false,
     });
     assert.equal(service.ID, serviceId);
+  });
+});
+
+test("a manager that cannot go on under another address keeps what it has, and goes on under the next", async () => {
+  await inFolder(async (config) => {
+    await using manager = new RunningManager(config);
+    await manager.ready();
+    const { ClusterID } = await init(manager);
+    const nowhere = { ListenAddr: "192.0.2.1:2377", AdvertiseAddr: "192.0.2.1:2377" };
+    for (let tries = 0; tries < 2; tries++)
+      await assert.rejects(manager.local.unary("Join", nowhere), { code: "unavailable" });
+    const address = `127.0.0.1:${await freePort()}`;
+    await manager.local.unary("Join", { ListenAddr: address, AdvertiseAddr: address });
+    assert.equal((await manager.control.unary("GetCluster", {})).ID, ClusterID);
   });
 });
 

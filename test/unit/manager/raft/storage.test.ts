@@ -268,11 +268,15 @@ test("new keys are used at once, and old ones are needed only for what is old", 
   const both = { ...keys, keys: [...keys.keys, newDataKey()] };
   await storage.wal.useKeys(both);
   await write(storage, 10, 12);
-  await storage.wal.compact(9);
   await storage.wal.close();
   await take(directory, 9, 2, "state", both);
+  const before = await open(directory, both);
+  assert.deepEqual([...before.keysUsed].sort(), both.keys.map(({ id }) => id).sort());
+  await before.wal.compact(9);
+  await before.wal.close();
   const only = { ...both, keys: both.keys.slice(1) };
   const again = await open(directory, only);
   assert.equal(again.restored.entries.at(-1)?.index, 12);
+  assert.deepEqual([...again.keysUsed], [only.keys[0]?.id]);
   await again.wal.close();
 });
