@@ -132,10 +132,7 @@ function savedFile(config: DaemonConfig): string {
 }
 
 /** A manager's disk tells nothing of the cluster where the cluster is autolocked. */
-async function keepTasks(
-  { engine, log }: Machine,
-  { Role, Autolock }: SessionInfo,
-): Promise<void> {
+async function keepTasks({ engine, log }: Machine, { Role, Autolock }: SessionInfo): Promise<void> {
   const place = Role === "manager" && Autolock === true ? "memory" : "disk";
   await engine.keepTasks(place).catch((error: unknown) => {
     log.error({ place, error: messageOf(error) }, "records of tasks do not move");

@@ -98,7 +98,9 @@ class CallStream {
       const number = this.#numbers;
       const giveUp = (error: SwarmError) => {
         this.#waiting.get(number)?.failed(error);
-        this.#send({ Number: number, Cancel: true } as Call);
+        const unsent = this.#calls.findIndex((one) => one.Number === number);
+        if (unsent < 0) this.#send({ Number: number, Cancel: true } as Call);
+        else this.#calls.splice(unsent, 1);
       };
       const cancel = () => giveUp(failure(grpc.status.CANCELLED, "Cancelled on client", server));
       const timer = setTimeout(

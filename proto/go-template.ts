@@ -26,6 +26,9 @@ type Node =
 type Expression = (dot: unknown, root: unknown) => unknown;
 
 const depthMax = 100;
+const widthMax = 4_096;
+/** Of what a template makes: a few words of it can ask for any amount. */
+const lengthMax = 16 * 1024 * 1024;
 
 /** Parses once; throws `invalid` on what is not understood, and the template does for what it cannot do with its data. */
 export function parseGoTemplate(source: string, options: TemplateOptions): Template {
@@ -129,8 +132,9 @@ function parseElse(parser: Parser): readonly Node[] {
   return nodes;
 }
 
-function parsePipe(text: string, options: TemplateOptions): Expression {
-  const stages = splitOutside(text, "|").map((stage) => parseCall(words(stage), options));
+function parsePipe(text: string, options: TemplateOptions, depth = 0): Expression {
+  if (depth > depthMax) throw wrong(`more than ${depthMax} parentheses within each other`);
+  const stages = splitOutside(text, "|").map((stage) => parseCall(words(stage), options, depth));
   return (dot, root) => {
     let piped: readonly unknown[] = [];
     for (const stage of stages) piped = [stage(dot, root, piped)];
@@ -164,15 +168,15 @@ function words(stage: string): readonly string[] {
 
 type Stage = (dot: unknown, root: unknown, piped: readonly unknown[]) => unknown;
 
-function parseCall(stage: readonly string[], options: TemplateOptions): Stage {
+function parseCall(stage: readonly string[], options: TemplateOptions, depth: number): Stage {
   const [first = "", ...rest] = stage;
   const run = functionNamed(first, options);
   if (run !== undefined) {
-    const given = rest.map((word) => parseOperand(word, options));
+    const given = rest.map((word) => parseOperand(word, options, depth));
     return (dot, root, piped) => run(...given.map((each) => each(dot, root)), ...piped);
   }
   if (rest.length > 0) throw wrong(`function "${first}" not defined`);
-  const value = parseOperand(first, options);
+  const value = parseOperand(first, options, depth);
   return (dot, root, piped) => {
     if (piped.length > 0) throw wrong(`function "${first}" not defined`);
     return value(dot, root);
@@ -184,8 +188,9 @@ function functionNamed(name: string, options: TemplateOptions): TemplateFunction
   return Object.hasOwn(builtins, name) ? builtins[name] : undefined;
 }
 
-function parseOperand(word: string, options: TemplateOptions): Expression {
-  if (word.startsWith("(") && word.endsWith(")")) return parsePipe(word.slice(1, -1), options);
+function parseOperand(word: string, options: TemplateOptions, depth: number): Expression {
+  if (word.startsWith("(") && word.endsWith(")"))
+    return parsePipe(word.slice(1, -1), options, depth + 1);
   if (word.startsWith("$")) {
     if (!/^\$(\.|$)/.test(word)) throw wrong(`undefined variable "${word}"`);
     return (_dot, root) => field(root, word.slice(1), options);
@@ -261,6 +266,7 @@ function formatted(format: string, values: readonly unknown[]): string {
     if (verb === "%") return "%";
     const text = verb.endsWith("q") ? JSON.stringify(show(values[next++])) : show(values[next++]);
     const width = Number(verb.slice(0, -1));
+    if (Math.abs(width) > widthMax) throw wrong(`%${verb} is wider than ${widthMax} characters`);
     return width < 0 ? text.padEnd(-width) : text.padStart(width);
   });
 }
@@ -277,6 +283,8 @@ function render(nodes: readonly Node[], dot: unknown, root: unknown): string {
         for (const item of Object.values(value as object)) text += render(node.then, item, root);
       else text += render(node.then, node.word === "with" ? value : dot, root);
     }
+    if (text.length > lengthMax)
+      throw new SwarmError("invalid", `template: it makes more than ${lengthMax} characters`);
   }
   return text;
 }

@@ -19,6 +19,7 @@ import { optionalBody, parseBody, Query } from "./request.ts";
 import { clientGone } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
+const remoteTextBytesMax = 1024 * 1024;
 const secretsHeader = "x-tsswarm-build-secrets";
 const texts = z.record(z.string(), z.string().nullable());
 const auths = z.record(
@@ -154,11 +155,23 @@ async function remoteContext(remote: string, gone: AbortSignal): Promise<Readabl
     throw new SwarmError("invalid", `${remote} cannot be fetched: status ${answer.status}`);
   if (!/^text\//.test(answer.headers.get("content-type") ?? ""))
     return Readable.fromWeb(answer.body as ReadableStream);
-  const text = await answer.text();
   const tar = pack();
-  tar.entry({ name: "Dockerfile" }, text);
+  tar.entry({ name: "Dockerfile" }, await shortText(answer.body, remote));
   tar.finalize();
   return Readable.from(tar);
+}
+
+/** Throws `too_large`. */
+async function shortText(body: NonNullable<Response["body"]>, remote: string): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of Readable.fromWeb(body as ReadableStream)) {
+    bytes += (part as Buffer).length;
+    if (bytes > remoteTextBytesMax)
+      throw new SwarmError("too_large", `${remote} is larger than ${remoteTextBytesMax} bytes`);
+    parts.push(part as Buffer);
+  }
+  return Buffer.concat(parts);
 }
 
 /** A build argument without a value is one that was not given. */

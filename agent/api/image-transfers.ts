@@ -4,10 +4,12 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { applyChanges } from "../build/config.ts";
 import type { Progress } from "../engine/image-types.ts";
-import { Query, registryAuth } from "./request.ts";
+import { text } from "./fields.ts";
+import { parseBody, parseJson, Query, registryAuth } from "./request.ts";
 import { clientGone, errorLine, type Outflow, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
@@ -141,12 +143,14 @@ export function bodyOf(request: FastifyRequest): Readable {
   return request.body instanceof Readable ? request.body : (request.raw as IncomingMessage);
 }
 
+const platformShape = z.object({ os: text, architecture: text, variant: text });
+
 /** Old clients send words, newer ones JSON. */
 function platformOf(query: Query): string {
-  const text = query.text("platform");
-  if (!text.startsWith("{")) return text;
-  const { os, architecture, variant } = JSON.parse(text) as Readonly<Record<string, unknown>>;
-  return [os, architecture, variant].filter((part) => typeof part === "string" && part).join("/");
+  const asked = query.text("platform");
+  if (!asked.startsWith("{")) return asked;
+  const { os, architecture, variant } = parseBody(platformShape, parseJson(asked, "platform"));
+  return [os, architecture, variant].filter((part) => part !== "").join("/");
 }
 
 /** Runs with a place for lines of progress, which are sent at the client's pace. */

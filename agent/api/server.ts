@@ -141,7 +141,10 @@ function build(
   app.addContentTypeParser("*", (request, body, done) => {
     if (request.routeOptions.config.streamsBody === true) done(null, body);
     else
-      wholeBody(body, request.headers["content-length"]).then((bytes) => done(null, bytes), done);
+      wholeBody(body, request.headers["content-length"], request.routeOptions.bodyLimit).then(
+        (bytes) => done(null, bytes),
+        done,
+      );
   });
   app.addHook("onRequest", (_request, reply, done) => asked.run(reply, done));
   app.addHook("onRequest", async (request, reply) => {
@@ -197,15 +200,19 @@ declare module "fastify" {
 }
 
 /** Throws `too_large`. */
-async function wholeBody(body: IncomingMessage, length: string | undefined): Promise<Buffer> {
+async function wholeBody(
+  body: IncomingMessage,
+  length: string | undefined,
+  bytesMax = bodyBytesMax,
+): Promise<Buffer> {
   const tooLarge = () =>
-    new SwarmError("too_large", `the request body is too large: ${bodyBytesMax} bytes at most`);
-  if (Number(length ?? 0) > bodyBytesMax) throw tooLarge();
+    new SwarmError("too_large", `the request body is too large: ${bytesMax} bytes at most`);
+  if (Number(length ?? 0) > bytesMax) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > bodyBytesMax) throw tooLarge();
+    if (bytes > bytesMax) throw tooLarge();
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -1,5 +1,7 @@
 // Builds an image: the stages a target needs, one step after the other, each taken from before where it was done before.
 
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { fullName, parseReference, registryHost } from "../../proto/kit/reference.ts";
 import { timestamp } from "../../proto/kit/world.ts";
@@ -13,7 +15,7 @@ import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
 import type { BuildGround } from "./ground.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { Builder, BuildRequest } from "./request.ts";
-import { buildLabel } from "./run.ts";
+import { buildLabel, secretsPrefix } from "./run.ts";
 import { StageBuild, type StageParts } from "./stage.ts";
 import { divide, neededStages, predefinedArgs, stageNamed, targetOf } from "./stages.ts";
 import { Trees } from "./trees.ts";
@@ -27,6 +29,9 @@ export async function openBuilder(ground: BuildGround): Promise<Builder> {
   for (const { id, config } of ground.engine.list())
     if (config.Labels?.[buildLabel] !== undefined)
       await ground.engine.remove(id, { force: true, volumes: true });
+  for (const name of await readdir(ground.memory))
+    if (name.startsWith(secretsPrefix))
+      await rm(join(ground.memory, name), { recursive: true, force: true });
   return new LocalBuilder(ground);
 }
 

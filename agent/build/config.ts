@@ -196,6 +196,8 @@ function healthOf({ text, flags, line }: Instruction): HealthDefaults {
     return value === undefined ? {} : { [key]: durationNs(value, `line ${line}: --${name}`) };
   };
   const retries = flags["retries"]?.at(-1);
+  if (retries !== undefined && !/^\d{1,9}$/.test(retries))
+    throw new SwarmError("invalid", `line ${line}: --retries: invalid number "${retries}"`);
   return {
     Test: json === null ? ["CMD-SHELL", command] : ["CMD", ...json],
     ...time("interval", "Interval"),

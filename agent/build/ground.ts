@@ -15,6 +15,8 @@ export interface BuildGround {
   readonly libc: Libc;
   /** For what nobody needs after a build; empty when the engine starts. */
   readonly scratch: string;
+  /** In memory: for what no disk may have. */
+  readonly memory: string;
   /** Folder of `RUN --mount=type=cache`. */
   readonly caches: string;
   /** os/architecture of this machine. */

@@ -19,6 +19,8 @@ import type { BuiltImage, RunMount, Step } from "./types.ts";
 
 /** Containers with it belong to a build; those an agent left behind are removed when it starts. */
 export const buildLabel = "tsswarm.build";
+/** Folders in memory, one for each step that runs. */
+export const secretsPrefix = "build-";
 /** Made for the container's sake, where the image has nothing. */
 const stubs = [
   ...["etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/console", "dev/pts", "dev/shm"],
@@ -49,11 +51,36 @@ export async function runStep(
   parts: RunParts,
   signal: AbortSignal,
 ): Promise<{ readonly layer: Layer; readonly chainId: string }> {
-  const { ground, runtime, report } = parts;
+  const { ground } = parts;
   if (before.id === "")
     throw new SwarmError("invalid", "RUN needs an image: nothing can be run on scratch alone");
-  const prepared = await prepareMounts(step, parts);
-  const id = await ground.engine.create(containerOf(step, before, prepared, parts), signal);
+  return withSecrets(ground.memory, async (secrets) => {
+    const prepared = await prepareMounts(step, parts, secrets);
+    const id = await ground.engine.create(containerOf(step, before, prepared, parts), signal);
+    return runIn(id, step, before, prepared, parts, signal);
+  });
+}
+
+/** With a folder in memory, of which nothing is left. */
+async function withSecrets<T>(memory: string, work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = join(memory, `${secretsPrefix}${randomBytes(8).toString("hex")}`);
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function runIn(
+  id: string,
+  step: Extract<Step, { do: "run" }>,
+  before: BuiltImage,
+  prepared: Prepared,
+  parts: RunParts,
+  signal: AbortSignal,
+): Promise<{ readonly layer: Layer; readonly chainId: string }> {
+  const { ground, runtime, report } = parts;
   try {
     report({ stream: ` ---> Running in ${id.slice(0, 12)}\n` });
     const { exitCode } = await follow(id, parts, signal);
@@ -119,6 +146,7 @@ interface Prepared {
 async function prepareMounts(
   step: Extract<Step, { do: "run" }>,
   parts: RunParts,
+  secrets: string,
 ): Promise<Prepared> {
   const mounts: Mount[] = [];
   const tmpfs: Record<string, string> = {};
@@ -132,7 +160,7 @@ async function prepareMounts(
         throw new SwarmError("not_found", `secret ${mount.id}: not found: give it with --secret`);
       if (secret === undefined) continue;
       if (mount.env !== "") env.push(`${mount.env}=${secret.toString("utf8")}`);
-      else mounts.push(await secretMount(mount, secret, parts.scratch));
+      else mounts.push(await secretMount(mount, secret, secrets));
     } else if (mount.type === "cache") mounts.push(await cacheMount(mount, parts));
     else {
       const root = await parts.filesOf(mount.from);
@@ -155,8 +183,8 @@ function bind(Source: string, Target: string, ReadOnly: boolean): Mount {
   return { Type: "bind", Source, Target, ReadOnly, Consistency: "" };
 }
 
-async function secretMount(mount: RunMount, secret: Buffer, scratch: string): Promise<Mount> {
-  const place = join(scratch, `secret-${createHash("sha256").update(mount.id).digest("hex")}`);
+async function secretMount(mount: RunMount, secret: Buffer, folder: string): Promise<Mount> {
+  const place = join(folder, `secret-${createHash("sha256").update(mount.id).digest("hex")}`);
   await writeFile(place, secret, { mode: 0o600 });
   await chown(place, mount.uid, mount.gid);
   await chmod(place, mount.mode < 0 ? 0o400 : mount.mode);

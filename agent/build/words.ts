@@ -69,7 +69,13 @@ export function expand(text: string, variables: Variables, escapeMark: string, d
 }
 
 /** Only variables are put in: here-documents keep their quotes. */
-export function expandPlain(text: string, variables: Variables, escapeMark: string): string {
+export function expandPlain(
+  text: string,
+  variables: Variables,
+  escapeMark: string,
+  depth = 0,
+): string {
+  if (depth > depthMax) throw new SwarmError("invalid", "a here-document is nested too deeply");
   let out = "";
   for (let at = 0; at < text.length; at++) {
     const found = text[at] === "$" ? variableAt(text, at) : null;
@@ -78,7 +84,9 @@ export function expandPlain(text: string, variables: Variables, escapeMark: stri
       at++;
     } else if (found === null) out += text[at] ?? "";
     else {
-      out += resolved(found, variables, (inner) => expandPlain(inner, variables, escapeMark));
+      out += resolved(found, variables, (inner) =>
+        expandPlain(inner, variables, escapeMark, depth + 1),
+      );
       at = found.end - 1;
     }
   }

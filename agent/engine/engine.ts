@@ -67,6 +67,7 @@ export interface OpenEngine extends Engine {
     readonly images: Images;
     readonly libc: Libc;
     readonly scratch: string;
+    readonly memory: string;
   };
   close(): Promise<void>;
 }
@@ -195,7 +196,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       hub.emit("export", record);
       return withRootfs(libc, records.path(record.id), mounts, run);
     },
-    ground: { runtime, images, libc, scratch: imageWork.scratch },
+    ground: { runtime, images, libc, memory, scratch: imageWork.scratch },
     images: () => images.summaries(),
     inspectImage: (reference) => inspectImage(images, reference),
     removeImage: imageWork.remove,

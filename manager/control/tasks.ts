@@ -93,6 +93,14 @@ function idOf(state: State, kind: "service" | "node", wanted: string): string {
 }
 
 function matchersOf(state: State): Matchers<Task> {
+  const known = new Map<string, string>();
+  // Asked for each task, and found out once.
+  const meant = (kind: "service" | "node", wanted: string) => {
+    const key = `${kind} ${wanted}`;
+    const id = known.get(key) ?? idOf(state, kind, wanted);
+    known.set(key, id);
+    return id;
+  };
   return {
     id: (task, value) => task.ID.startsWith(value),
     name: (task, value) =>
@@ -102,9 +110,8 @@ function matchersOf(state: State): Matchers<Task> {
       const service = state.table("service").get(task.ServiceID)?.Spec ?? specOf(state, task);
       return hasLabel(service?.Labels, value);
     },
-    service: (task, value) => task.ServiceID === idOf(state, "service", value),
-    node: (task, value) =>
-      task.NodeID === idOf(state, "node", value) || nodeIsNamed(state, task, value),
+    service: (task, value) => task.ServiceID === meant("service", value),
+    node: (task, value) => task.NodeID === meant("node", value) || nodeIsNamed(state, task, value),
     "desired-state": (task, value) => {
       checkValue("desired-state", value, [
         "running",

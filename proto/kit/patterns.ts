@@ -1,8 +1,10 @@
 // Patterns of .dockerignore and of COPY: Go's filepath.Match, and ** for any number of folders. Pure.
 
+import { SwarmError } from "./errors.ts";
+
 const patternsMax = 10_000;
 
-/** Lines of a .dockerignore; later ones win, ! takes a path in again. */
+/** Lines of a .dockerignore; later ones win, ! takes a path in again. Throws `invalid` for a pattern that is none. */
 export function ignoring(text: string): (path: string) => boolean {
   const rules = text
     .split("\n")
@@ -24,10 +26,14 @@ export function ignoring(text: string): (path: string) => boolean {
   };
 }
 
-/** Whether one path matches a pattern as a whole. */
+/** Whether one path matches a pattern as a whole. Throws `invalid`. */
 export function matcher(pattern: string): (path: string) => boolean {
-  const expression = new RegExp(`^${translate(pattern)}$`, "s");
-  return (path) => expression.test(path);
+  try {
+    const expression = new RegExp(`^${translate(pattern)}$`, "s");
+    return (path) => expression.test(path);
+  } catch (cause) {
+    throw new SwarmError("invalid", `the pattern ${pattern} is malformed`, { cause });
+  }
 }
 
 export function hasPattern(text: string): boolean {

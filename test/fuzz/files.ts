@@ -1,14 +1,18 @@
-// The doors of files: write-ahead logs, snapshots' neighbours, backups, archives.
+// The doors of files: write-ahead logs, snapshots, backups, archives.
 
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { pack } from "tar-stream";
 import { writePath } from "../../agent/engine/archive.ts";
 import { foldRecords } from "../../agent/session/wanted.ts";
+import { configurationOf } from "../../manager/raft/configuration.ts";
+import { crc32 } from "../../manager/raft/crc.ts";
 import { encode, frameAt, seal } from "../../manager/raft/record.ts";
+import { Snapshots } from "../../manager/raft/snapshot.ts";
 import { Wal } from "../../manager/raft/wal.ts";
 import { decodeBackup, encodeBackup } from "../../proto/backup.ts";
 import { codec } from "../../proto/codec.ts";
@@ -53,6 +57,49 @@ function withChecksums(bytes: Buffer): Buffer {
   for (let framed = frameAt(bytes, 0); framed !== null; framed = frameAt(bytes, end))
     end = framed.next;
   seal(bytes.subarray(0, end), 0);
+  return bytes;
+}
+
+/** Nothing comes out of a sealed snapshot but what went in; nothing of a damaged one counts. */
+async function snapshotDoor(name: string, folder: string, keys: typeof sealedKeys | null) {
+  const content = [Buffer.from("one piece"), Buffer.from("and another")];
+  const mark = { index: 7, term: 2, configuration: configurationOf(["a"]) };
+  const sample = join(folder, `${name.replace(/\W/g, "-")}-sample`);
+  const written = await Snapshots.open(sample, identity, keys);
+  await written.write(mark, content, 0, new AbortController().signal);
+  const [file = ""] = await readdir(sample);
+  let runs = 0;
+  const bytes = await readFile(join(sample, file));
+  return door(name, 1, fc.tuple(mutated([bytes]), fc.boolean()), async ([changed, fits]) => {
+    const place = join(folder, `snapshots-${++runs}`);
+    await mkdir(place);
+    try {
+      await writeFile(join(place, file), fits && keys !== null ? withFrames(changed) : changed);
+      const snapshots = await Snapshots.open(place, identity, keys);
+      const newest = snapshots.newest(() => {});
+      if (newest === null) return;
+      const found = [...newest.pieces].map((piece) => Buffer.from(piece));
+      if (newest.mark.index !== mark.index || !isDeepStrictEqual(found, content))
+        throw new Error("something else came out of a snapshot than went in");
+    } finally {
+      await rm(place, { recursive: true, force: true });
+    }
+  });
+}
+
+/** A snapshot's frames are `u32 length · u32 crc · bytes`, the last one's length says that it is: with checksums that fit. */
+function withFrames(bytes: Buffer): Buffer {
+  let crc = 0;
+  for (let at = 0; at + 8 <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at);
+    const isEnd = length === 0xffffffff;
+    const end = isEnd ? at + 8 : at + 8 + length;
+    if (end > bytes.length) break;
+    crc = crc32(bytes.subarray(at + 8, end), crc32(bytes.subarray(at, at + 4), crc));
+    bytes.writeUInt32LE(crc, at + 4);
+    if (isEnd) break;
+    at = end;
+  }
   return bytes;
 }
 
@@ -172,6 +219,8 @@ export async function fileDoors(): Promise<{ doors: readonly Door[]; close(): Pr
     logDoor("a log with checksums that fit", null, true),
     logDoor("a sealed log", sealedKeys, false),
     logDoor("a sealed log with checksums that fit", sealedKeys, true),
+    await snapshotDoor("a snapshot", folder, null),
+    await snapshotDoor("a sealed snapshot", folder, sealedKeys),
     await backupDoor(),
     savedDoor(),
     archiveDoor(folder),

@@ -1,15 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileDoors } from "../../fuzz/files.ts";
+import { frameDoors } from "../../fuzz/frames.ts";
 import { networkDoors } from "../../fuzz/network.ts";
 import { fuzz } from "../../fuzz/run.ts";
 
 const seed = Math.floor(Math.random() * 2 ** 31);
-const inputs = 2_500;
 
-for (const [name, open] of [
-  ["the network", networkDoors],
-  ["files", fileDoors],
+for (const [name, open, inputs] of [
+  ["the network", networkDoors, 2_500],
+  ["frames", frameDoors, 50],
+  ["files", fileDoors, 2_500],
 ] as const)
   test(`whatever comes by ${name}, the answer is an error of ours or a good one (seed ${seed})`, async (t) => {
     const { doors, close } = await open();

@@ -152,6 +152,14 @@ const failures: {
     message: /too large/,
   },
   {
+    name: "a platform that is no JSON is refused",
+    method: "POST",
+    path: `/images/create?fromImage=web&platform=${encodeURIComponent('{"os"')}`,
+    body: "",
+    status: 400,
+    message: /invalid JSON in platform/,
+  },
+  {
     name: "a taken name is a conflict",
     method: "POST",
     path: "/services/create",
@@ -235,6 +243,14 @@ for (const row of failures)
     assert.match(answer.json.message, row.message);
     assert.deepEqual(Object.keys(answer.json), ["message"]);
   });
+
+test("a backup of more than 4 MiB is restored: a route's own limit counts", async () => {
+  await using daemon = await startFakeDaemon(false);
+  const backup = Buffer.alloc(4 * 1024 * 1024 + 1, "b");
+  const answer = await daemon.ask("POST", "/tsswarm/swarm/restore", backup);
+  assert.equal(answer.status, 200, answer.text.slice(0, 200));
+  assert.equal((answer.json as unknown as string).length, backup.length);
+});
 
 test("what only the managers may know is in no answer", async () => {
   await using daemon = await startFakeDaemon(true);

@@ -70,6 +70,7 @@ for (const [text, path, wanted] of ignores)
 test("a star does not pass a slash, two do", () => {
   assert.equal(matcher("a/*")("a/b/c"), false);
   assert.equal(matcher("a/**")("a/b/c"), true);
+  assert.throws(() => matcher("[z-a]"), { code: "invalid" });
 });
 
 test("a Dockerfile's lines: continued ones, comments within, flags, here-documents, another escape", () => {
