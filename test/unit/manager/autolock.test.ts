@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { openDoor } from "../../../agent/keeper/door.ts";
 import { heldBy } from "../../../manager/lock.ts";
@@ -10,9 +10,10 @@ import { readIdentity } from "../../../proto/identity.ts";
 import { Keyring } from "../../../proto/keyring.ts";
 import { KeeperClient } from "../../../proto/kit/keeper-client.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
-import { inFolder, init, RunningManager } from "./running.ts";
+import { configIn, inFolder, init, joinAsManager, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
+const waitMsMax = 60_000;
 const locked = { code: "not_manager", message: /needs to be unlocked/ };
 
 /** What a keeper remembers, in this process. */
@@ -162,6 +163,86 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
     await manager.control.unary("GetNetwork", { ID: "sealed-net", InsertDefaults: false });
   });
 });
+
+/** Starts a manager beside a keeper that remembers nothing yet; both end with the stack. */
+async function lockable(folder: string, name: string, stack: Endings) {
+  const config = configIn(join(folder, name));
+  const keeper = stack.use(await keeperFor(config));
+  const manager = stack.use(new RunningManager(config));
+  await manager.ready();
+  return { config, keeper, manager };
+}
+
+/** Ends what it was given in reverse. */
+class Endings implements AsyncDisposable {
+  readonly #all: AsyncDisposable[] = [];
+
+  use<T extends AsyncDisposable>(one: T): T {
+    this.#all.push(one);
+    return one;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const one of this.#all.reverse()) await one[Symbol.asyncDispose]();
+  }
+}
+
+test("of three locked managers none says anything; two that are unlocked serve, and the third follows", async () => {
+  await inFolder(async (own) => {
+    const folder = dirname(own["data-root"]);
+    let key = "";
+    {
+      await using stack = new Endings();
+      const first = await lockable(folder, "h1", stack);
+      const { Managers } = await init(first.manager);
+      const { JoinTokens } = await first.manager.control.unary("GetCluster", {});
+      const all = [first];
+      for (const name of ["h2", "h3"]) {
+        const next = await lockable(folder, name, stack);
+        const token = JoinTokens?.Manager ?? "";
+        await joinAsManager(next.manager, name, Managers[0] ?? "", token);
+        all.push(next);
+      }
+      await createSecretNetwork(first.manager);
+      await spec(first.manager, true);
+      key = await unlockKey(first.manager);
+      for (const { keeper } of all)
+        await until("each keeper holds the key", () => keeper.keys.join() === key);
+    }
+    await using stack = new Endings();
+    const all: Awaited<ReturnType<typeof lockable>>[] = [];
+    for (const name of ["h1", "h2", "h3"]) all.push(await lockable(folder, name, stack));
+    for (const { config, manager } of all) {
+      assert.equal((await manager.local.unary("Status", {})).State, "locked");
+      for (const word of ["sealed-net", "sealed-label", "PRIVATE KEY", key.slice(9)])
+        assert.deepEqual(await filesWith(config["data-root"], word), [], word);
+    }
+    const found = async ({ manager }: (typeof all)[number]) => {
+      const { Items } = await manager.control.unary("ListNetworks", { Filters: {}, Status: false });
+      return Items.some(({ Spec }) => Spec?.Name === "sealed-net");
+    };
+    const [one, two, last] = all;
+    assert.ok(one !== undefined && two !== undefined && last !== undefined);
+    for (const each of [one, two]) {
+      each.keeper.keys = [key];
+      assert.equal((await each.manager.local.unary("Unlock", {})).State, "active");
+    }
+    for (const each of [one, two]) await untilTrue("two of three serve", () => found(each));
+    await assert.rejects(found(last), locked);
+    last.keeper.keys = [key];
+    await last.manager.local.unary("Unlock", {});
+    await untilTrue("the third serves too", () => found(last));
+  });
+});
+
+/** Nobody may lead yet. */
+async function untilTrue(what: string, ask: () => Promise<boolean>): Promise<void> {
+  const giveUp = Date.now() + waitMsMax;
+  while (!(await ask().catch(() => false))) {
+    if (Date.now() > giveUp) assert.fail(`did not happen: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 test("data keys that nothing is sealed with any more are forgotten, the newest never", async () => {
   await inFolder(async (config) => {
