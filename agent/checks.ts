@@ -19,7 +19,7 @@ export interface Machine {
   kernelLacks(): Promise<readonly string[]>;
 }
 
-export const thisMachine: Machine = {
+const thisMachine: Machine = {
   platform: process.platform,
   nodeVersion: process.versions.node,
   userId: process.getuid?.() ?? -1,

@@ -356,7 +356,7 @@ export class Performer {
 }
 
 /** A task's container as the reconciler sees it; null for containers that are no task's. */
-export function observedFrom(container: Container): ObservedContainer | null {
+function observedFrom(container: Container): ObservedContainer | null {
   const taskId = container.config.Labels?.[taskLabel];
   if (taskId === undefined) return null;
   const { state } = container;

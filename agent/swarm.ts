@@ -221,7 +221,7 @@ export class Swarm {
 
 const nothing = { tasks: new Map<string, Task>(), confirmed: true };
 
-export function viewOf(wanted: Wanted, dataPathAddr: string): ClusterView {
+function viewOf(wanted: Wanted, dataPathAddr: string): ClusterView {
   return {
     self: {
       nodeId: wanted.info.NodeID,
@@ -237,7 +237,7 @@ export function viewOf(wanted: Wanted, dataPathAddr: string): ClusterView {
 }
 
 /** Each task of which there is a container or a sandbox, with the least that can be said of its state. */
-export function heldTasks(observed: Observed, now: number): Hello["Tasks"] {
+function heldTasks(observed: Observed, now: number): Hello["Tasks"] {
   const ids = new Set([...observed.containers.keys(), ...observed.sandboxes]);
   return [...ids].map((ID) => {
     const container = observed.containers.get(ID);

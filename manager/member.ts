@@ -233,12 +233,11 @@ export class Member {
       dispatcher: () => this.#theDispatcher(),
       lead: () => this.#theLead(),
     });
-    const { locks } = options;
     const work = [
       this.#serveSessions(stop.signal),
       this.doors.door.run(stop.signal),
       noting,
-      followLock({ store, raft, locks, log }, stop.signal),
+      this.#followLock(stop.signal),
     ];
     this.#running = Promise.all(work).then(
       () => {},
@@ -315,15 +314,28 @@ export class Member {
     await raft.close();
   }
 
+  /** Not by what the log says of earlier times: a key that was rotated away since would lock out whoever has the new one. */
+  async #followLock(signal: AbortSignal): Promise<void> {
+    const { locks, log } = this.#options;
+    const { store, raft } = this.#parts;
+    if (await this.#untilRead(signal)) await followLock({ store, raft, locks, log }, signal);
+  }
+
+  /** Resolves when all that was committed before is known here; with false when the signal aborts before. */
+  async #untilRead(signal: AbortSignal): Promise<boolean> {
+    while (!(await hasRead(this.#parts.raft, signal))) {
+      if (signal.aborted) return false;
+      await this.#options.world.sleep(readRetryMs, signal).catch(() => {});
+    }
+    return true;
+  }
+
   /** Agents are served once all that was committed before is known here: what they are told never goes back. */
   async #serveSessions(signal: AbortSignal): Promise<void> {
     const { world, log } = this.#options;
     const { raft, addresses, identity } = this.#parts;
     const { nodeId, clusterId } = this.settings;
-    while (!(await hasRead(raft, signal))) {
-      if (signal.aborted) return;
-      await world.sleep(readRetryMs, signal).catch(() => {});
-    }
+    if (!(await this.#untilRead(signal))) return;
     this.#servesSessions = true;
     const dispatcher = this.#dispatcher;
     const addressOf = (id: string) => addresses.of(id);

@@ -19,7 +19,7 @@ export interface PortLimits {
   readonly goodbyeMs: number;
 }
 
-export const portLimits: PortLimits = {
+const portLimits: PortLimits = {
   strangerMsMax: 60_000,
   strangerBytesMax: 4 * 1024 * 1024,
   handshakeMsMax: 5_000,

@@ -12,7 +12,7 @@ export function makeUnlockKey(): string {
   return writeUnlockKey(randomBytes(keyBytes));
 }
 
-export function writeUnlockKey(key: Uint8Array): string {
+function writeUnlockKey(key: Uint8Array): string {
   return `${prefix}${Buffer.from(key).toString("base64").replace(/=+$/, "")}`;
 }
 

@@ -29,7 +29,7 @@ export function mountsOf({ HostConfig: host, Volumes }: CreateBody): readonly Mo
 }
 
 /** `/path:/target[:options]`, `name:/target[:options]` or `/target`. */
-export function parseBind(bind: string, driver: string): Mount {
+function parseBind(bind: string, driver: string): Mount {
   const wrong = new SwarmError("invalid", `invalid volume specification: '${bind}'`);
   const parts = bind.split(":");
   if (parts.length > 3 || parts.some((part) => part === "")) throw wrong;

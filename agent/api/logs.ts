@@ -20,7 +20,7 @@ interface LogOptions extends LogQuery {
   readonly details: boolean;
 }
 
-export function logOptions(request: FastifyRequest): LogOptions {
+function logOptions(request: FastifyRequest): LogOptions {
   const query = new Query(request);
   const [stdout, stderr] = [query.flag("stdout"), query.flag("stderr")];
   if (!stdout && !stderr)

@@ -122,7 +122,7 @@ function usedVolumes({ engine }: ApiContext): Set<string> {
   return new Set(mounts.filter((item) => item.Type === "volume").map((item) => item.Source));
 }
 
-export function volumeJson(volume: VolumeObject): Json {
+function volumeJson(volume: VolumeObject): Json {
   return {
     Name: volume.name,
     Driver: "local",

@@ -8,7 +8,6 @@ import { timestamp } from "../../proto/kit/world.ts";
 import { withScratch } from "../engine/archive-files.ts";
 import type { Progress } from "../engine/image-types.ts";
 import type { OciImage } from "../engine/make-image.ts";
-import { endLooks } from "../engine/rootfs.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { keyOf, pruneSteps, StepCache } from "./cache.ts";
 import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
@@ -33,11 +32,6 @@ export async function openBuilder(ground: BuildGround): Promise<Builder> {
     if (name.startsWith(secretsPrefix))
       await rm(join(ground.memory, name), { recursive: true, force: true });
   return new LocalBuilder(ground);
-}
-
-/** Before the scratch folder is removed: nothing may delete into an image that is mounted there. */
-export async function endBuildLooks(ground: Pick<BuildGround, "libc" | "scratch">): Promise<void> {
-  await endLooks(ground.libc, ground.scratch);
 }
 
 class LocalBuilder implements Builder {

@@ -47,7 +47,7 @@ export async function findDevices(host: HostConfig): Promise<GivenDevices> {
 }
 
 /** `c 42:* rmw`, `a *:* rwm`. Throws `invalid`. */
-export function parseRule(text: string): SpecDevice {
+function parseRule(text: string): SpecDevice {
   const [, type = "", major = "", minor = "", access = ""] =
     /^([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})$/.exec(text) ?? [];
   if (type === "") throw new SwarmError("invalid", `invalid device cgroup rule format: '${text}'`);

@@ -344,7 +344,7 @@ async function examineHost(log: Log): Promise<HostFacts> {
 }
 
 /** `10m`, `512k`, `1g`, or bytes. */
-export function parseSize(text: string): number {
+function parseSize(text: string): number {
   const [, digits = "0", unit = ""] = /^(\d+)([kmg]?)$/i.exec(text) ?? [];
   const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
   return Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);

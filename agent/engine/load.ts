@@ -220,7 +220,7 @@ async function storeLayer(
 }
 
 /** A plain tar as a layer in the content store, compressed on its way; not unpacked. */
-export async function storePlainLayer(
+async function storePlainLayer(
   {
     runtime,
     directory,

@@ -76,7 +76,7 @@ export async function unpackLayers(
   return chain.at(-1) ?? "";
 }
 
-export async function putBytes(
+async function putBytes(
   runtime: Runtime,
   bytes: Buffer,
   signal: AbortSignal,

@@ -17,8 +17,8 @@ import {
 import { framed, Upstream } from "./upstream.ts";
 
 /** Where programs in containers find their resolver; port 53 is redirected to ours, so that they may bind it. */
-export const resolverAddress = "127.0.0.11";
-export const resolverPort = 4053;
+const resolverAddress = "127.0.0.11";
+const resolverPort = 4053;
 
 const sandboxesMax = 10_000;
 const tcpConnectionsMax = 64;

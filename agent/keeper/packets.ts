@@ -4,7 +4,7 @@ import dnsPacket, { type OptAnswer, type Packet, type Answer as Record } from "d
 import { familyOf } from "../../proto/kit/ip.ts";
 
 /** Names move when tasks do, and no client may hold on to an old address for long. */
-export const ttlSeconds = 2;
+const ttlSeconds = 2;
 const plainBytesMax = 512;
 const udpBytesMax = 4_096;
 export const tcpBytesMax = 65_535;

@@ -119,7 +119,7 @@ function send(fd: number, request: Buffer, address: string): void {
   libc().sendto(fd, request, request.length, 0, to, to.length);
 }
 
-export function echoRequest(bytes: number): Buffer {
+function echoRequest(bytes: number): Buffer {
   const message = Buffer.alloc(Math.max(8, bytes));
   message[0] = ECHO_REQUEST;
   message.writeUInt16BE(identifier, 4);

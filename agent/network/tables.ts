@@ -17,7 +17,7 @@ import type { Chain, Lookup, Table } from "./ruleset.ts";
 import type { ClusterView } from "./types.ts";
 
 const tableName = "tsswarm";
-export const nameServerPort = 4053;
+const nameServerPort = 4053;
 const protocols = ["tcp", "udp"] as const;
 /** What nft calls each family, and the type of its addresses. */
 const families = {

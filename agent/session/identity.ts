@@ -7,13 +7,6 @@ import * as x509 from "@peculiar/x509";
 import { readOrNull, writePrivately } from "../../proto/identity.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 
-export {
-  type NodeIdentity,
-  readIdentity,
-  removeIdentity,
-  writeIdentity,
-} from "../../proto/identity.ts";
-
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
 /**

@@ -6,7 +6,7 @@ import { LabError, run, tryRun } from "./run.ts";
 
 const namespaceFolder = "/run/netns";
 
-export function namespaceExists(machine: Machine): boolean {
+function namespaceExists(machine: Machine): boolean {
   return existsSync(`${namespaceFolder}/${machine.namespace}`);
 }
 

@@ -15,7 +15,7 @@ export function clientOf(host: Machine): DaemonClient {
   return new DaemonClient(`unix://${socketOf(host)}`);
 }
 
-export async function daemonAnswers(host: Machine): Promise<boolean> {
+async function daemonAnswers(host: Machine): Promise<boolean> {
   try {
     await clientOf(host).get("/_ping", { signal: AbortSignal.timeout(2000) });
     return true;

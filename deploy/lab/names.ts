@@ -12,7 +12,7 @@ export const cgroupName = labName;
 export const subnet = "10.77.0";
 export const subnet6 = "fd4c:4142:";
 export const switchAddress = `${subnet}.1`;
-export const registryName = "registry.lab";
+const registryName = "registry.lab";
 export const registryAddress = `${registryName}:5000`;
 export const hostsMax = 9;
 

@@ -35,7 +35,7 @@ function isFormerVersion(change: Applied, state: State, changes: readonly Applie
   );
 }
 
-export function eventOf(change: Applied, time: string): Event | null {
+function eventOf(change: Applied, time: string): Event | null {
   const described = describe(change);
   if (described === null) return null;
   const { Name, Attributes } = described;

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { errnoOf } from "../../proto/kit/errors.ts";
 
 /** Nobody has to listen there; a firewall that drops it silently makes the host look dead once its agent is. */
-export const probePort = 7946;
+const probePort = 7946;
 const probeTimeoutMs = 250;
 
 /** `port` is for tests. */

@@ -5,7 +5,7 @@ import type { Cluster, ServiceSpec, UpdateConfig } from "../../proto/gen/types.t
 const second = 1_000_000_000;
 const nsPerMs = 1_000_000;
 
-export const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
+const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
 const restartDelayMax = 60 * second;
 export const rollbackDefaults = {
   Parallelism: 1,
@@ -17,8 +17,8 @@ export const rollbackDefaults = {
 };
 /** Docker pauses a failed update by default, and leaves a service half changed until somebody looks. */
 export const updateDefaults = { ...rollbackDefaults, FailureAction: "rollback" };
-export const stopGracePeriodDefault = 10 * second;
-export const taskHistoryDefault = 5;
+const stopGracePeriodDefault = 10 * second;
+const taskHistoryDefault = 5;
 export const replicasDefault = 1;
 
 export interface RestartRules {

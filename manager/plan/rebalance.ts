@@ -8,7 +8,7 @@ import { type Context, isLost } from "./context.ts";
 import type { Slot } from "./slot.ts";
 import { endedAt, hasEnded, isAssigned, isRunning, isWanted, stateOf } from "./tasks.ts";
 
-export const thresholdDefault = 2;
+const thresholdDefault = 2;
 /** Of nodes that only differ in the tasks of all services, this share of the crowded one's has to be too many. */
 const loadShareMin = 0.2;
 /** A node that has just changed may change again. */

@@ -6,7 +6,7 @@ import type { RestartRules } from "./defaults.ts";
 import { endedAt, hasEnded, stateOf } from "./tasks.ts";
 
 /** More attempts than this are not counted one by one within a window: so many ended tasks are kept at most. */
-export const attemptsCounted = 100;
+const attemptsCounted = 100;
 
 export type Restart =
   | { readonly kind: "restart"; readonly notBefore: number }

@@ -9,8 +9,8 @@ import { jobSize } from "./job.ts";
 import { isWanted, stateOf } from "./tasks.ts";
 
 const nsPerMs = 1_000_000;
-export const deadlineDefault = 60_000 * nsPerMs;
-export const historyDefault = 10;
+const deadlineDefault = 60_000 * nsPerMs;
+const historyDefault = 10;
 /** Runs beside each other, where that is allowed. */
 export const runsMax = 10;
 

@@ -17,7 +17,7 @@ import {
   sizeOf,
 } from "./ip.ts";
 
-export const poolsDefault = ["10.0.0.0/8"];
+const poolsDefault = ["10.0.0.0/8"];
 export const subnetSizeDefault = 24;
 export const vniMin = 4096;
 export const vniMax = 2 ** 24 - 1;

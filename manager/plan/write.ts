@@ -203,7 +203,7 @@ export function ingressOf(state: State): Network {
 }
 
 /** The spec with its networks under TaskTemplate, each by id, or by name if every node has it. Throws `not_found`, `invalid`. */
-export function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
+function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
   const template = spec.TaskTemplate;
   const wanted = template?.Networks.length ? template.Networks : spec.Networks;
   if (template === undefined || wanted.length === 0) return spec;

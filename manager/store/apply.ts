@@ -11,7 +11,7 @@ export type Outcome =
   | { readonly kind: "conflict"; readonly message: string };
 
 /** The version of an object that this very entry has written: its index is not known before. */
-export const writtenInThisEntry = Number.MAX_SAFE_INTEGER;
+const writtenInThisEntry = Number.MAX_SAFE_INTEGER;
 
 /**
  * Applies all of the changes or, when one was computed from another version or takes a name that is taken, none.

@@ -56,7 +56,7 @@ export class GroupsDraft<T extends { readonly ID: string }> {
 }
 
 /** The first position whose id is not before `id`. */
-export function lowerBound(sorted: readonly { readonly ID: string }[], id: string): number {
+function lowerBound(sorted: readonly { readonly ID: string }[], id: string): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {

@@ -20,12 +20,7 @@ export const kinds = [
 ] as const satisfies readonly Kind[];
 
 /** Kinds in which a Spec.Name means one object: the only one, or the newest of its versions. */
-export const kindsWithNames: ReadonlySet<Kind> = new Set<Kind>([
-  "network",
-  "service",
-  "secret",
-  "config",
-]);
+const kindsWithNames: ReadonlySet<Kind> = new Set<Kind>(["network", "service", "secret", "config"]);
 
 type Tables = { readonly [K in Kind]: PersistentTable<Objects[K]> };
 

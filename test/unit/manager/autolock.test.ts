@@ -157,10 +157,13 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
       assert.equal(await unlockKey(manager), "");
       await until("the keeper holds what it should", () => keeper.keys.length === 0);
     }
+    const before = (await keyring.dataKeys(false)).keys.at(-1)?.id;
     await using manager = new RunningManager(config);
     await manager.ready();
     assert.equal((await manager.local.unary("Status", {})).State, "active");
     await manager.control.unary("GetNetwork", { ID: "sealed-net", InsertDefaults: false });
+    // What the log says of earlier keys is history, and moves nothing.
+    assert.equal((await keyring.dataKeys(false)).keys.at(-1)?.id, before);
   });
 });
 
