@@ -7,8 +7,9 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { ofFamily } from "../../proto/kit/ip.ts";
 import { localNetwork } from "../network/facts.ts";
 import type { Attachment, Network, Sandbox } from "../network/types.ts";
-import type { Container, CreateContainer, EndpointWish, HostConfig } from "./container-types.ts";
+import type { Container, CreateContainer, EndpointWish } from "./container-types.ts";
 import { hostsFile } from "./etc.ts";
+import { HostPorts, isAtWill, type Ports } from "./host-ports.ts";
 import type { Linked } from "./link-environment.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
@@ -18,13 +19,9 @@ import type { ContainerFile, Records } from "./records.ts";
 const bridgeId = localNetwork.id;
 const iccOption = "com.docker.network.bridge.enable_icc";
 const mtuOption = "com.docker.network.driver.mtu";
-/** Linux' own range of ports given at will. */
-const portMin = 32_768;
-const portMax = 60_999;
 const portTriesMax = 100;
 const knownTriesMax = 3;
 
-type Ports = NonNullable<HostConfig["PublishedPorts"]>;
 type Shown = CreateContainer["networks"];
 
 export interface WiringParts {
@@ -46,7 +43,7 @@ export interface NetworkEvent {
 export class Wiring {
   readonly #parts: WiringParts;
   #overlay: OverlayDoor | null = null;
-  #lastPort = portMin - 1;
+  readonly #ports = new HostPorts();
   /** Whose coming to their networks was told, so that their leaving is. */
   readonly #told = new Set<string>();
 
@@ -228,11 +225,13 @@ export class Wiring {
     const { network } = this.#parts;
     if (network === null) return record;
     const attachments = withPriorities(record, places, withDevices(record, places));
-    const isAtWill = record.ports === undefined && (record.host.PublishedPorts ?? []).some(atWill);
+    const wanted = record.host.PublishedPorts ?? [];
+    const mayChange = record.ports === undefined && wanted.some(isAtWill);
     /** Found to be a program's. */
     const foreign = new Set<number>();
     for (let tries = 1; ; tries++) {
-      const ports = record.ports ?? this.#portsOf(record, foreign);
+      const ports =
+        record.ports ?? this.#ports.choose(wanted, [...foreign, ...this.#portsOfOthers(record.id)]);
       try {
         const made = await network.createSandbox(sandboxOf(record, attachments, ports));
         const networks = this.#networks(places, attachments, made.attachments ?? []);
@@ -242,7 +241,7 @@ export class Wiring {
         return wired;
       } catch (error) {
         const isTaken = asSwarmError(error).code === "conflict";
-        if (!isTaken || !isAtWill || tries >= portTriesMax) throw error;
+        if (!isTaken || !mayChange || tries >= portTriesMax) throw error;
         for (const { publishedPort } of ports) foreign.add(publishedPort);
       }
     }
@@ -280,34 +279,13 @@ export class Wiring {
     };
   }
 
-  /** Ports given at will, and ranges, get one that nobody of ours has. */
-  #portsOf(record: ContainerFile, foreign: ReadonlySet<number>): Ports {
-    const taken = new Set([
-      ...foreign,
-      ...this.#parts.list().flatMap((other) => {
-        const runs = other.state.Pid !== 0 && other.id !== record.id;
-        const ports = runs ? (other.ports ?? other.host.PublishedPorts ?? []) : [];
-        return ports.map((port) => port.publishedPort);
-      }),
-    ]);
-    return (record.host.PublishedPorts ?? []).map((port) => {
-      if (!atWill(port)) return port;
-      const { publishedPortLast, ...single } = port;
-      const chosen =
-        publishedPortLast === undefined
-          ? this.#nextPort(taken)
-          : firstFree(port.publishedPort, publishedPortLast, taken);
-      taken.add(chosen);
-      return { ...single, publishedPort: chosen };
+  /** The host's ports of other containers that run. */
+  #portsOfOthers(id: string): readonly number[] {
+    return this.#parts.list().flatMap((other) => {
+      const runs = other.state.Pid !== 0 && other.id !== id;
+      const ports = runs ? (other.ports ?? other.host.PublishedPorts ?? []) : [];
+      return ports.map((port) => port.publishedPort);
     });
-  }
-
-  #nextPort(taken: ReadonlySet<number>): number {
-    for (let tries = portMin; tries <= portMax; tries++) {
-      this.#lastPort = this.#lastPort >= portMax ? portMin : this.#lastPort + 1;
-      if (!taken.has(this.#lastPort)) return this.#lastPort;
-    }
-    throw allTaken();
   }
 
   async #writeHosts(
@@ -404,19 +382,6 @@ interface Found {
 
 function isMeant(target: string, id: string, name: string): boolean {
   return name === target || id === target || (target.length >= 12 && id.startsWith(target));
-}
-
-function atWill(port: Ports[number]): boolean {
-  return port.publishedPort === 0 || port.publishedPortLast !== undefined;
-}
-
-function firstFree(first: number, last: number, taken: ReadonlySet<number>): number {
-  for (let port = first; port <= last; port++) if (!taken.has(port)) return port;
-  throw allTaken();
-}
-
-function allTaken(): SwarmError {
-  return new SwarmError("exhausted", "all dynamic ports have been allocated");
 }
 
 interface Place extends OverlayPlace {
