@@ -12,6 +12,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { newId } from "../../proto/kit/ids.ts";
+import type { World } from "../../proto/kit/world.ts";
 import { gatewayPriorityOption } from "../../proto/networks.ts";
 import type { Handlers } from "../../proto/rpc-server.ts";
 import { withDefaults } from "../plan/defaults.ts";
@@ -35,6 +36,9 @@ type ServiceHandlers = Pick<
   | "GetExplanation"
   | "GetRehearsal"
 >;
+
+/** A rehearsal takes no longer before others get their turn. */
+const sliceMs = 10;
 
 export function serviceHandlers(context: ControlContext): ServiceHandlers {
   return {
@@ -80,7 +84,8 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
         request.ID === ""
           ? writeService(state, undefined, specOf(request), { id: newId(), now })
           : update(context, state, request);
-      const { steps, cut } = rehearse(state, changes, service.ID, now, newId);
+      const play = rehearse(state, changes, service.ID, now, newId);
+      const { steps, cut } = await inSlices(play, context.world, caller.signal);
       return { Steps: steps, Cut: cut };
     },
     GetService: async (request, caller) => {
@@ -98,6 +103,22 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
         result: {},
       })),
   };
+}
+
+/** What it returns. Others have their turn every few milliseconds. Rejects when the signal aborts. */
+async function inSlices<T>(
+  work: Generator<void, T, void>,
+  world: World,
+  signal: AbortSignal,
+): Promise<T> {
+  let since = world.monotonic();
+  for (let next = work.next(); ; next = work.next()) {
+    if (next.done === true) return next.value;
+    if (world.monotonic() - since < sliceMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    signal.throwIfAborted();
+    since = world.monotonic();
+  }
 }
 
 function update(

@@ -19,16 +19,18 @@ export interface Rehearsal {
   readonly state: State;
 }
 
-/** `changes`: the write itself. `newId` names tasks that never come to be. */
-export function rehearse(
+/**
+ * `changes`: the write itself. `newId` names tasks that never come to be. Each round is a yield: a large service has many, and whoever
+ * asks lets others have their turn in between.
+ */
+export function* rehearse(
   state: State,
   changes: readonly Change[],
   serviceId: string,
   now: number,
   newId: () => string,
-): Rehearsal {
-  const play = new Play(state, changes, serviceId, now, newId);
-  return play.run();
+): Generator<void, Rehearsal, void> {
+  return yield* new Play(state, changes, serviceId, now, newId).run();
 }
 
 class Play {
@@ -54,8 +56,9 @@ class Play {
     this.#state = stateAfter(state, changes, timestamp(now));
   }
 
-  run(): Rehearsal {
+  *run(): Generator<void, Rehearsal, void> {
     for (let round = 0; round < roundsMax; round++) {
+      yield;
       if (this.#steps.length >= stepsMax) return this.#end(`more than ${stepsMax} steps`);
       const isPlanned = this.#plan();
       const isDone = this.#act();

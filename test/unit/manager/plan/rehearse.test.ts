@@ -13,7 +13,10 @@ function rehearsed(sim: Sim, name: string, spec: object): { steps: string[]; cut
   const full = codec("ServiceSpec").parse({ Name: name, ...spec });
   const options = { id: previous?.ID ?? "new", now: sim.now };
   const { changes, service } = writeService(sim.state, previous, full, options);
-  const { steps, cut } = rehearse(sim.state, changes, service.ID, sim.now, sim.newId);
+  const play = rehearse(sim.state, changes, service.ID, sim.now, sim.newId);
+  let round = play.next();
+  while (round.done !== true) round = play.next();
+  const { steps, cut } = round.value;
   const lines = steps.map(({ At, Action, Task, Hostname, Detail }) =>
     [At / 1000, Action, Task, Hostname, Detail].filter((word) => word !== "").join(" "),
   );
