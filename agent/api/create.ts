@@ -95,6 +95,7 @@ function configOf(body: CreateBody, exposed: readonly string[]): ContainerConfig
     Entrypoint: body.Entrypoint,
     WorkingDir: body.WorkingDir,
     Labels: body.Labels,
+    ...(body.MacAddress === "" ? {} : { MacAddress: body.MacAddress.toLowerCase() }),
     ...(body.Volumes.length === 0 ? {} : { Volumes: body.Volumes }),
     StopSignal: body.StopSignal,
     ...(typeof body.StopTimeout === "number" ? { StopTimeout: body.StopTimeout } : {}),

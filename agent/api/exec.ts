@@ -74,16 +74,18 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
       await startDetached(context, state, start);
       return reply.code(200).send();
     }
+    checkStartable(context, state);
     return outflow(
       reply,
       tty ? rawStream : multiplexedStream,
       async (out) => {
-        const streams = await begin(context, state, start, out.gone);
+        // As with an upgrade: a command that cannot run is its output and exit code.
         out.open();
+        const streams = await begin(context, state, start, out.gone);
         streams.stdin?.end();
         await copyOut(streams, (data) => out.write(data), tty);
       },
-      (message) => (tty ? message : frame("stderr", Buffer.from(`${message}\n`))),
+      (message) => wordsOf(message, tty),
     );
   });
 }
@@ -131,9 +133,13 @@ function checkStartable({ engine }: ApiContext, state: ExecState): void {
 
 /** As Docker: what went wrong is the command's output; the client learns its exit code, 126 or 127, from inspect. */
 function endWith({ socket }: Taken, message: string, tty: boolean): void {
-  const words = Buffer.from(`${message}\r\n`);
-  socket.end(tty ? words : frame("stdout", words));
+  socket.end(wordsOf(message, tty));
   socket.resume();
+}
+
+function wordsOf(message: string, tty: boolean): Buffer {
+  const words = Buffer.from(`${message}\r\n`);
+  return tty ? words : frame("stdout", words);
 }
 
 async function begin(

@@ -8,6 +8,8 @@ import { toAnswer } from "./errors.ts";
 
 const bodyBytesMax = 64 * 1024;
 const bodyMsMax = 30_000;
+/** A chunked body with nothing in it. */
+const noChunks = "0\r\n\r\n";
 
 /** A request whose connection is now ours. `body` has been read; what follows on `socket` is the client's input. */
 export interface Taken {
@@ -29,12 +31,20 @@ export async function take(
   socket.once("close", () => gone.abort(new Error("the client went away")));
   socket.on("error", () => gone.abort(new Error("the client went away")));
   const length = Number(request.headers["content-length"] ?? 0);
-  if (request.headers["transfer-encoding"] !== undefined || !Number.isSafeInteger(length))
+  const isChunked = request.headers["transfer-encoding"] !== undefined;
+  const path = request.url ?? "/";
+  // docker-modem says so of a body that it does not send: what follows is the client's input.
+  if (isChunked && !path.includes("/exec/")) {
+    const input = head.subarray(head.indexOf(noChunks) === 0 ? noChunks.length : 0);
+    if (input.length > 0) socket.unshift(input);
+    return { path, body: Buffer.alloc(0), socket, headers, gone: gone.signal };
+  }
+  if (isChunked || !Number.isSafeInteger(length))
     throw new SwarmError("invalid", "a request to upgrade needs a Content-Length");
   if (length > bodyBytesMax)
     throw new SwarmError("too_large", `the request body is larger than ${bodyBytesMax} bytes`);
   const body = await readBody(socket, head, length, gone.signal);
-  return { path: request.url ?? "/", body, socket, headers, gone: gone.signal };
+  return { path, body, socket, headers, gone: gone.signal };
 }
 
 /** Reads exactly `length` bytes; the rest stays in the socket. */

@@ -23,6 +23,8 @@ export interface ContainerConfig {
   /** `80/tcp`: what it or its image says it listens on. Absent in records of older versions. */
   readonly ExposedPorts?: readonly string[];
   readonly Domainname?: string;
+  /** On its first network, whenever it joins it without another one; absent: one that follows from the address. */
+  readonly MacAddress?: string;
   /** Places of volumes of its own or of its image. */
   readonly Volumes?: readonly string[];
   readonly AttachStdin?: boolean;

@@ -115,6 +115,8 @@ class Writer {
     if (this.#written.has(digest)) return;
     this.#written.add(digest);
     const entry = this.#archive.entry({ name: pathOf(digest), size, mode: 0o644, mtime: epoch });
+    // The archive's end is the entry's too, and the archive tells of it; untold it would end the process.
+    entry.on("error", () => {});
     let last: Uint8Array = Buffer.alloc(0);
     for await (const part of this.#runtime.streamBlob(digest, 0, this.#signal)) {
       if (!entry.write(last)) await once(entry, "drain", { signal: this.#signal });

@@ -144,7 +144,7 @@ export class Wiring {
   }
 
   /** The record with one more network, wired at once when it runs. */
-  async connect(record: ContainerFile, name: string, wish: EndpointWish): Promise<ContainerFile> {
+  async connect(record: ContainerFile, name: string, asked: EndpointWish): Promise<ContainerFile> {
     const { local } = record;
     const found = this.#find(name);
     if (local === undefined || local.networkMode === "host" || !hasSandbox(record))
@@ -161,6 +161,9 @@ export class Wiring {
         `endpoint with name ${record.name} already exists in network ${found.name}`,
       );
     const { none: _, ...before } = local.endpoints;
+    const { MacAddress: mac } = record.config;
+    const isFirst = found.name === local.networkMode && mac !== undefined;
+    const wish: EndpointWish = isFirst ? { mac, ...asked } : asked;
     const endpoints = { ...before, [found.name]: wish };
     const changed = { ...record, local: { ...local, endpoints } };
     const shown = this.unwired({ [found.name]: wish });

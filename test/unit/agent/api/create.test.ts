@@ -22,6 +22,31 @@ test("a command may be one word, as old clients send it", () => {
   assert.deepEqual(made({ Cmd: "ls", Entrypoint: ["sh"] }).config.Cmd, ["ls"]);
 });
 
+test("a MAC address is of the first network, unless that is given one itself", () => {
+  const mac = "02:42:AC:11:65:43";
+  const plain = made({ MacAddress: mac });
+  assert.equal(plain.config.MacAddress, mac.toLowerCase());
+  assert.equal(plain.local?.endpoints["bridge"]?.mac, mac.toLowerCase());
+  const NetworkingConfig = { EndpointsConfig: { back: { MacAddress: "02:00:00:00:00:01" } } };
+  const named = made({ MacAddress: mac, NetworkingConfig }, { NetworkMode: "back" });
+  assert.equal(named.local?.endpoints["back"]?.mac, "02:00:00:00:00:01");
+  for (const wrong of ["02:42", "03:42:ac:11:65:43", "02:42:ac:11:65:4g"])
+    assert.throws(() => made({ MacAddress: wrong }), /invalid MAC address/);
+});
+
+test("swappiness and isolation within their bounds; lists that nobody spoke of are shown as null", () => {
+  assert.equal(made({}, { MemorySwappiness: 40 }).host.MemorySwappiness, 40);
+  assert.equal(made({}, { MemorySwappiness: -1 }).host.MemorySwappiness, undefined);
+  assert.throws(
+    () => made({}, { MemorySwappiness: 101 }),
+    /valid memory swappiness range is 0-100/,
+  );
+  assert.throws(() => made({}, { Isolation: "hyperv" }), /invalid isolation: "hyperv"/);
+  const shown = made({}, { Isolation: "default", Dns: [] }).local?.shown ?? {};
+  assert.equal(shown["Isolation"], "default");
+  assert.deepEqual([shown["Dns"], shown["CapAdd"]], [[], null]);
+});
+
 test("published ports: with an address, any free one, a range, and all that are exposed", () => {
   const ports = made(
     { ExposedPorts: { "53/udp": {}, "80/tcp": {} } },

@@ -91,7 +91,8 @@ test("a client of BuildKit may keep its session open beside a build", async () =
   await using daemon = await startFakeDaemon(true);
   const { connect } = await import("node:net");
   const socket = connect(daemon.socket);
-  socket.write("POST /session HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  const way = "Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n";
+  socket.write(`POST /session HTTP/1.1\r\nHost: x\r\n${way}\r\n`);
   const [head] = (await once(socket, "data")) as [Buffer];
   assert.match(head.toString(), /^HTTP\/1\.1 101 .*\r\nUpgrade: h2c\r\n/s);
   socket.end();
