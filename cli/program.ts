@@ -14,13 +14,19 @@ export async function runProgram(args: readonly string[], doors: Doors): Promise
   const result = { code: 0 };
   try {
     const program = rootProgram();
-    const [word] = program.parseOptions([...args]).operands;
-    await addCommands(program, doors, openTerminal, result, word);
+    await addCommands(program, doors, openTerminal, result, firstWord(args));
     await program.parseAsync(args, { from: "user" });
     return result.code;
   } catch (error) {
     return explain(error, (text) => process.stderr.write(text));
   }
+}
+
+/** The command's first word. What follows it is the command's own: its -c is not the program's. */
+function firstWord(args: readonly string[]): string | undefined {
+  return rootProgram()
+    .passThroughOptions()
+    .parseOptions([...args]).operands[0];
 }
 
 /** The program with all its commands. */

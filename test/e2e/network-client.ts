@@ -13,13 +13,11 @@ const restMs = 20;
 
 const failures: string[] = [];
 let answered = 0;
-let isAsked = true;
-process.stdin.once("end", () => {
-  isAsked = false;
-});
+const over = new AbortController();
+process.stdin.once("end", () => over.abort());
 process.stdin.resume();
 
-while (isAsked) {
+while (!over.signal.aborted) {
   try {
     await request();
     answered += 1;
@@ -37,10 +35,16 @@ async function request(): Promise<void> {
   socket.on("data", (chunk) => {
     heard += String(chunk);
   });
+  // Who has answered and holds the connection is not waited for.
+  const leave = () => {
+    if (heard !== "") socket.destroy();
+  };
+  over.signal.addEventListener("abort", leave);
   try {
     await once(socket, "close");
     if (heard === "") throw new Error("closed without an answer");
   } finally {
+    over.signal.removeEventListener("abort", leave);
     socket.destroy();
   }
 }

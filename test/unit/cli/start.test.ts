@@ -1,7 +1,7 @@
 // What a command loads before it can start.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -87,3 +87,19 @@ test("every command is found by its first word, and so brings just its own famil
     for (const word of words) seen.add(word);
   }
 });
+
+/** -c is the program's --context before the command's word, and behind it whatever the command means by it. */
+const own = [
+  ["import", "-c", "ENV A=b", "-", "base:1"],
+  ["commit", "-c", "CMD sh", "box", "base:1"],
+  ["run", "-c", "2", "base:1"],
+];
+for (const line of own)
+  test(`tsswarm ${line.slice(0, 2).join(" ")} is given what follows its word`, () => {
+    const { status, stderr } = spawnSync(process.execPath, [main, ...nobody, ...line], {
+      encoding: "utf8",
+      input: "",
+    });
+    assert.notEqual(status, 0);
+    assert.match(stderr, /^Cannot connect to the tsswarm daemon at unix:\/\/\/nobody-listens-here/);
+  });
