@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 
 export const runsMax = 100;
+export const agentsMax = 10_000;
 
 export interface Arguments {
   readonly help: boolean;
@@ -12,21 +13,31 @@ export interface Arguments {
   /** Where every run's figures go; null for nowhere. */
   readonly jsonFile: string | null;
   readonly withPeer: boolean;
+  /** Of `agents-2000`. */
+  readonly agents: number;
 }
 
 export class ArgumentError extends Error {
   override readonly name = "ArgumentError";
 }
 
-/** `known`: all measurements' names. `--only create` also means those that begin with `create-`. Throws ArgumentError. */
-export function parseArguments(words: readonly string[], known: readonly string[]): Arguments {
+/**
+ * `known`: all measurements' names, `rare` those that are only done when they are named. `--only create` also means those that
+ * begin with `create-`. Throws ArgumentError.
+ */
+export function parseArguments(
+  words: readonly string[],
+  known: readonly string[],
+  rare: readonly string[] = [],
+): Arguments {
   const values = parse(words);
   return {
     help: values.help === true,
-    runs: parseRuns(values.runs ?? "3"),
-    measurements: values.only === undefined ? known : choose(values.only, known),
+    runs: parseCount("runs", values.runs ?? "3", runsMax),
+    measurements: values.only === undefined ? known : choose(values.only, [...known, ...rare]),
     jsonFile: values.json ?? null,
     withPeer: values["with-peer"] === true,
+    agents: parseCount("agents", values.agents ?? "2000", agentsMax),
   };
 }
 
@@ -40,6 +51,7 @@ function parse(words: readonly string[]) {
         runs: { type: "string" },
         json: { type: "string" },
         "with-peer": { type: "boolean" },
+        agents: { type: "string" },
       },
     }).values;
   } catch (error) {
@@ -47,11 +59,11 @@ function parse(words: readonly string[]) {
   }
 }
 
-function parseRuns(text: string): number {
-  const runs = /^\d+$/.test(text) ? Number(text) : 0;
-  if (runs < 1 || runs > runsMax)
-    throw new ArgumentError(`--runs ${text}: a number from 1 to ${runsMax} is expected`);
-  return runs;
+function parseCount(option: string, text: string, max: number): number {
+  const count = /^\d+$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > max)
+    throw new ArgumentError(`--${option} ${text}: a number from 1 to ${max} is expected`);
+  return count;
 }
 
 function choose(lists: readonly string[], known: readonly string[]): readonly string[] {

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
+import { agentsMeasurements, measureAgents } from "./agents/measure.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { footprint } from "./footprint.ts";
 import { lifecycle } from "./lifecycle.ts";
@@ -20,8 +21,9 @@ import { traffic } from "./traffic.ts";
 const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic, ...scale];
 
 const usage = `npm run bench -- [OPTIONS]
-  --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements, ...plannerMeasurements].join(", ")}
+  --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements, ...plannerMeasurements, ...agentsMeasurements].join(", ")}
   --runs N        how often each (3)
+  --agents N      how many agents agents-2000 simulates (2000)
   --json FILE     write every run's figures
   --with-peer     the same on a Docker Swarm of three hosts (log: on etcd), in turn, and the ratios
   --help`;
@@ -32,11 +34,11 @@ interface Results {
 }
 
 async function main(): Promise<number> {
-  const options = parseArguments(process.argv.slice(2), [
-    ...all.map((measurement) => measurement.name),
-    ...logMeasurements,
-    ...plannerMeasurements,
-  ]);
+  const options = parseArguments(
+    process.argv.slice(2),
+    [...all.map((measurement) => measurement.name), ...logMeasurements, ...plannerMeasurements],
+    agentsMeasurements,
+  );
   if (options.help) {
     console.log(usage);
     return 0;
@@ -51,6 +53,7 @@ async function main(): Promise<number> {
     if (options.withPeer) await installPeer(stop.signal);
     await measureLogs(options, results, stop.signal);
     await measurePlans(options, results, stop.signal);
+    await measureManagers(options, results, stop.signal);
     await measureAll(sides, options, results, stop.signal);
   } finally {
     for (const side of sides.toReversed())
@@ -92,6 +95,24 @@ async function measurePlans(
       await record(
         { measurement, side: "tsswarm", round },
         async () => measurePlanner(measurement),
+        options,
+        results,
+        signal,
+      );
+}
+
+/** Without the lab: managers and agents are processes on loopback. */
+async function measureManagers(
+  options: Arguments,
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const chosen = agentsMeasurements.filter((name) => options.measurements.includes(name));
+  for (let round = 1; round <= options.runs; round++)
+    for (const measurement of chosen)
+      await record(
+        { measurement, side: "tsswarm", round },
+        () => measureAgents(options.agents, signal),
         options,
         results,
         signal,

@@ -5,7 +5,7 @@ export type SideName = "tsswarm" | "docker" | "etcd";
 export interface Figure {
   /** What was measured, the same words on both sides. */
   readonly name: string;
-  readonly unit: "s" | "ms" | "µs" | "MB" | "%" | "/s" | "Gbit/s";
+  readonly unit: "s" | "ms" | "µs" | "MB" | "%" | "/s" | "Gbit/s" | "agents";
   readonly value: number;
 }
 

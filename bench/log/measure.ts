@@ -1,14 +1,14 @@
 // The log measured without a lab: writes per second and their latency with one and three managers, beside etcd; and how long
 // writes wait when the leader, or every manager, ends.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ServiceSpec } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import { toManager } from "../../proto/tls.ts";
+import { inFolder } from "../folder.ts";
 import type { Figure, SideName } from "../record.ts";
 import { BenchError, pause, runProgram, waitFor } from "../wait.ts";
 import type { ClientResult, ClientSetting } from "./setting.ts";
@@ -46,7 +46,7 @@ async function throughput(
   count: number,
   signal: AbortSignal,
 ): Promise<readonly Figure[]> {
-  return await inFolder(async (folder) => {
+  return await inFolder("tsswarm-log-", async (folder) => {
     const cluster: LogCluster =
       side === "etcd"
         ? await etcdMembers(folder, count, signal)
@@ -84,7 +84,7 @@ async function runClient(
 
 /** The clock starts when the process is told to end; a writer stays connected to the others. */
 async function failover(signal: AbortSignal): Promise<readonly Figure[]> {
-  return await inFolder(async (folder) => {
+  return await inFolder("tsswarm-log-", async (folder) => {
     const cluster = await ourMembers(folder, 3, signal);
     const figures: Figure[] = [];
     try {
@@ -164,13 +164,4 @@ async function written(cluster: OurCluster, member: number, signal: AbortSignal)
     client.close();
   }
   throw new BenchError("no write was accepted within a minute");
-}
-
-async function inFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), "tsswarm-log-"));
-  try {
-    return await use(folder);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
 }

@@ -1,6 +1,6 @@
 // One manager of the log's measurement, a process of its own: `node member.js SETTING-FILE`. Says "ready" when its port is
-// open, and "role ROLE" whenever it has another; told "form ID,ID", the first says "formed" once those vote too. Stops cleanly
-// when its input ends.
+// open, and "role ROLE" whenever it has another; told "form ID,ID", who leads says "formed" once those vote too; told
+// "measure N", it says "figures N JSON" (agents/watch.ts). Stops cleanly when its input ends.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,8 +12,11 @@ import type { Change } from "../../manager/store/types.ts";
 import { Keyring } from "../../proto/keyring.ts";
 import { openLog } from "../../proto/kit/log.ts";
 import { realWorld } from "../../proto/kit/world.ts";
+import { ProcessWatch } from "../agents/watch.ts";
 import type { MemberSetting } from "./setting.ts";
 
+const changesMax = 100;
+const watch = new ProcessWatch();
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as MemberSetting;
 const { signal } = new AbortController();
 const isNew = !hasLog(join(memberFolder(setting.folder), "raft"));
@@ -54,17 +57,21 @@ member.raft.watchStatus((status) => {
   role = status.role;
 });
 if (isNew && setting.seed !== undefined) {
-  const { cluster, nodes } = setting.seed;
+  const { cluster, ingress, nodes } = setting.seed;
   const changes = [
     { op: "put", kind: "cluster", object: cluster },
+    { op: "put", kind: "network", object: ingress },
     ...nodes.map((object) => ({ op: "put", kind: "node", object })),
   ] as Change[];
-  await member.store.write(changes, signal);
+  for (let i = 0; i < changes.length; i += changesMax)
+    await member.store.write(changes.slice(i, i + changesMax), signal);
 }
 process.stdout.write("ready\n");
 createInterface({ input: process.stdin })
   .on("line", (line) => {
     if (line.startsWith("form ")) void form(line.slice(5).split(","));
+    if (line.startsWith("measure "))
+      process.stdout.write(`figures ${line.slice(8)} ${JSON.stringify(watch.take())}\n`);
   })
   .on("close", () => {
     void member.close().then(() => process.exit(0));
@@ -73,9 +80,12 @@ createInterface({ input: process.stdin })
 /** Who leads makes voters of all managers that the store names. */
 async function form(ids: readonly string[]): Promise<void> {
   for (;;) {
-    const { configuration, followers, last } = member.raft.status();
-    const isThere = (id: string) => followers.some((one) => one.id === id && one.match === last);
-    if (ids.every((id) => configuration.voters.includes(id) && isThere(id))) break;
+    const { configuration, followers, last, role } = member.raft.status();
+    const isThere = (id: string) =>
+      id === setting.id || followers.some((one) => one.id === id && one.match === last);
+    const isComplete = ids.every((id) => configuration.voters.includes(id));
+    if (isComplete && role === "follower") return;
+    if (isComplete && role === "leader" && ids.every(isThere)) break;
     await realWorld.sleep(10, signal);
   }
   process.stdout.write("formed\n");

@@ -11,7 +11,11 @@ export interface MemberSetting {
   readonly address: string;
   readonly identity: Identity;
   /** The first one's: the cluster's first objects, as Init makes them. Node objects stand for every member. */
-  readonly seed?: { readonly cluster: unknown; readonly nodes: readonly unknown[] };
+  readonly seed?: {
+    readonly cluster: unknown;
+    readonly ingress: unknown;
+    readonly nodes: readonly unknown[];
+  };
 }
 
 export interface ClientSetting {

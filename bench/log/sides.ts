@@ -1,19 +1,21 @@
 // The two sides of the log's measurement: managers of ours, and etcd's members, each a process with a folder of its own.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { newKeyAndCsr } from "../../agent/session/identity.ts";
 import { newCluster } from "../../manager/identity/bootstrap.ts";
 import { signNode } from "../../manager/identity/ca.ts";
+import { vniMin } from "../../manager/plan/subnets.ts";
+import { ingressSpec, newNetwork } from "../../manager/plan/write.ts";
+import { Facts } from "../../manager/store/state.ts";
 import type { InitRequest } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
+import type { SimulatedAgent } from "../agents/setting.ts";
 import { BenchError, pause, waitFor } from "../wait.ts";
 import { peerIdentity } from "./certificates.ts";
+import { Child } from "./child.ts";
 import type { ClientSetting, MemberSetting } from "./setting.ts";
 
 const startMsMax = 60_000;
@@ -26,21 +28,27 @@ export interface LogCluster {
 
 /** Ours, member by member, counted from 0. */
 export interface OurCluster extends LogCluster {
+  /** Nodes that the store knows, with no session yet: their certificates are for the key of `client.identity`. */
+  readonly agents: readonly SimulatedAgent[];
   /** Null while nobody says that it leads. */
   leader(): number | null;
   /** Ends it at once (SIGKILL), or as a manager that is told to stop. */
   end(member: number, how: "killed" | "stopped"): Promise<void>;
   /** Resolves when its port is open again. */
   start(member: number): Promise<void>;
+  tell(member: number, line: string): void;
+  /** The rest of the last line that began so; null when there is none. */
+  latest(member: number, beginning: string): string | null;
 }
 
-/** `folder`: empty, for all members' data. */
+/** `folder`: empty, for all members' data. `agentCount`: workers that the store knows from its beginning. */
 export async function ourMembers(
   folder: string,
   count: number,
   signal: AbortSignal,
+  agentCount = 0,
 ): Promise<OurCluster> {
-  const settings = await ourSettings(folder, count);
+  const { settings, agents } = await ourSettings(folder, count, agentCount);
   const children: Child[] = [];
   const spawnMember = (member: number) => {
     const program = fileURLToPath(new URL("./member.js", import.meta.url));
@@ -56,10 +64,13 @@ export async function ourMembers(
       children.push(spawnMember(member));
     }
     for (const child of children) await child.says("ready", signal);
-    const others = settings.slice(1).map(({ id }) => id);
-    if (others.length > 0) {
-      children[0]?.tell(`form ${others.join(",")}`);
-      await children[0]?.says("formed", signal);
+    if (children.length > 1) {
+      // Whoever leads says so: on a busy machine that need not be the first.
+      const ids = settings.map(({ id }) => id).join(",");
+      for (const child of children) child.tell(`form ${ids}`);
+      const isFormed = async () => children.some((child) => child.latest("formed") !== null);
+      const why = () => "the managers did not become voters";
+      await waitFor(why, startMsMax, async () => (await isFormed()) || undefined, signal);
     }
   } catch (error) {
     await stop();
@@ -71,7 +82,10 @@ export async function ourMembers(
   const { clusterId, identity } = first;
   return {
     client: { kind: "tsswarm", addresses, clusterId, identity },
+    agents,
     stop,
+    tell: (member, line) => children[member]?.tell(line),
+    latest: (member, beginning) => children[member]?.latest(beginning) ?? null,
     leader: () => {
       const leads = children.map((child) => child.latest("role ") === "leader");
       return leads.filter(Boolean).length === 1 ? leads.indexOf(true) : null;
@@ -87,7 +101,11 @@ export async function ourMembers(
   };
 }
 
-async function ourSettings(folder: string, count: number): Promise<readonly MemberSetting[]> {
+async function ourSettings(
+  folder: string,
+  count: number,
+  agentCount: number,
+): Promise<{ settings: readonly MemberSetting[]; agents: readonly SimulatedAgent[] }> {
   const addresses = await freeAddresses(count);
   const { key, csr } = await newKeyAndCsr();
   const request = {
@@ -97,7 +115,8 @@ async function ourSettings(folder: string, count: number): Promise<readonly Memb
     DefaultAddrPool: [],
     Routes: [],
   } as unknown as InitRequest;
-  const { cluster, node, identity } = await newCluster(request, Date.now());
+  const { cluster: made, node, identity } = await newCluster(request, Date.now());
+  const cluster = { ...made, NextVNI: vniMin + 1 };
   const { clusterId, rootCA } = identity;
   const first = { id: identity.nodeId, identity: { ...identity, key } };
   const root = { certificate: cluster.RootCA?.Certificate ?? "", key: cluster.RootCA?.Key ?? "" };
@@ -123,7 +142,24 @@ async function ourSettings(folder: string, count: number): Promise<readonly Memb
     DataPathAddr: `127.0.0.${i + 1}`,
     ManagerStatus: { Leader: i === 0, Reachability: "reachable", Addr: address },
   }));
-  return all.map((one, i) => (i === 0 ? { ...one, seed: { cluster, nodes } } : one));
+  const agents: SimulatedAgent[] = [];
+  for (let i = 0; i < agentCount; i++) {
+    const id = newId();
+    const named = { nodeId: id, role: "worker", clusterId } as const;
+    agents.push({ id, certificate: await signNode(root as never, csr, named, Date.now()) });
+  }
+  const { ManagerStatus: _, ...worker } = node;
+  const workers = agents.map(({ id }, i) => ({
+    ...worker,
+    ID: id,
+    Index: count + i + 1,
+    DataPathAddr: "",
+    Spec: { ...node.Spec, Role: "worker" },
+    Status: { State: "unknown", Message: "", Addr: "" },
+  }));
+  const ingress = newNetwork(Facts.empty(), cluster, ingressSpec, { id: newId(), vni: vniMin });
+  const seed = { cluster, ingress, nodes: [...nodes, ...workers] };
+  return { settings: all.map((one, i) => (i === 0 ? { ...one, seed } : one)), agents };
 }
 
 /** Debian's etcd, with its own defaults but for addresses and certificates. */
@@ -175,64 +211,6 @@ export async function etcdMembers(
     throw error;
   }
   return { client: { kind: "etcd", addresses: clients, clusterId: "", identity }, stop };
-}
-
-class Child {
-  readonly #process: ChildProcess;
-  readonly #lines: string[] = [];
-  #said = "";
-
-  constructor(program: string, args: readonly string[]) {
-    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
-    this.#process.on("error", (error) => {
-      this.#said += error.message;
-    });
-    this.#process.stderr?.on("data", (bytes: Buffer) => {
-      this.#said = (this.#said + bytes.toString()).slice(-4096);
-    });
-    if (this.#process.stdout !== null)
-      createInterface({ input: this.#process.stdout }).on("line", (line) => this.#lines.push(line));
-  }
-
-  tell(line: string): void {
-    this.#process.stdin?.write(`${line}\n`);
-  }
-
-  async says(line: string, signal: AbortSignal): Promise<void> {
-    const why = () => `${this.#process.spawnfile} did not say "${line}": ${this.#said.trim()}`;
-    const ask = async () => {
-      if (this.#process.exitCode !== null) throw new BenchError(why());
-      return this.#lines.includes(line) ? true : undefined;
-    };
-    await waitFor(why, startMsMax, ask, signal);
-  }
-
-  /** The rest of the last line that began so; null when it has ended or said none. */
-  latest(beginning: string): string | null {
-    if (this.#hasEnded()) return null;
-    const line = this.#lines.findLast((one) => one.startsWith(beginning));
-    return line === undefined ? null : line.slice(beginning.length);
-  }
-
-  async end(): Promise<void> {
-    if (this.#hasEnded()) return;
-    const ended = once(this.#process, "exit");
-    this.#process.kill("SIGKILL");
-    await ended;
-  }
-
-  /** Lets it end by itself. */
-  async stop(): Promise<void> {
-    if (this.#hasEnded()) return;
-    const ended = once(this.#process, "exit");
-    this.#process.stdin?.end();
-    await ended;
-  }
-
-  #hasEnded(): boolean {
-    const { pid, exitCode, signalCode } = this.#process;
-    return pid === undefined || exitCode !== null || signalCode !== null;
-  }
 }
 
 async function freeAddresses(count: number): Promise<readonly string[]> {

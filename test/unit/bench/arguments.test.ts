@@ -11,7 +11,15 @@ test("without arguments: everything, three times, no file, no peer", () => {
     measurements: known,
     jsonFile: null,
     withPeer: false,
+    agents: 2000,
   });
+});
+
+test("what is rare is done when it is named", () => {
+  assert.deepEqual(parseArguments([], known, ["agents-2000"]).measurements, known);
+  const words = ["--only", "agents", "--agents", "200"];
+  const { measurements, agents } = parseArguments(words, known, ["agents-2000"]);
+  assert.deepEqual({ measurements, agents }, { measurements: ["agents-2000"], agents: 200 });
 });
 
 const choices: readonly { only: readonly string[]; measurements: readonly string[] }[] = [
@@ -37,6 +45,7 @@ for (const words of [
   ["--runs", "0"],
   ["--runs", "101"],
   ["--runs", "many"],
+  ["--agents", "0"],
   ["--fast"],
   ["create"],
 ])

@@ -1,0 +1,177 @@
+// Many agents in one process: `node fake-agents.js SETTING-FILE`. Each has a real session with a manager and a runtime that only
+// says it does as it is told. Prints a Report as JSON, a line at a time; told "reset" it forgets the longest silence.
+
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { codec } from "../../proto/codec.ts";
+import type {
+  Assignment,
+  FromAgent,
+  Hello,
+  TaskStatus,
+  TaskUpdate,
+  ToAgent,
+} from "../../proto/gen/types.ts";
+import { Queue } from "../../proto/kit/queue.ts";
+import { realWorld, timestamp } from "../../proto/kit/world.ts";
+import { Client } from "../../proto/rpc-client.ts";
+import { toManager } from "../../proto/tls.ts";
+import type { FakeAgentsSetting, Report } from "./setting.ts";
+
+const beatMs = 500;
+/** So many parts of all agents beat one after the other. */
+const beatParts = 20;
+const reportMs = 25;
+const queueMax = 10_000;
+const retryMsMax = 2_000;
+/** A real node starts its agent when it boots; not all at once. */
+const startsPerSecond = 250;
+
+const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as FakeAgentsSetting;
+const forever = new AbortController().signal;
+const heard = new Map<string, number>();
+
+class FakeAgent {
+  silentMsMax = 0;
+  isOpen = false;
+  readonly #index: number;
+  readonly #tasks = new Map<string, string>();
+  readonly #networks = new Set<string>();
+  readonly #probes = new Set<string>();
+  #outgoing: Queue<FromAgent> | null = null;
+  #version = "";
+  #heardAt: number | null = null;
+
+  constructor(index: number) {
+    this.#index = index;
+  }
+
+  get running(): number {
+    let count = 0;
+    for (const state of this.#tasks.values()) if (state === "running") count++;
+    return count;
+  }
+
+  /** To one manager after the other, for ever. */
+  async run(): Promise<void> {
+    for (let attempt = this.#index; ; attempt++) {
+      const address = setting.addresses[attempt % setting.addresses.length] ?? "";
+      await this.#session(address).catch(() => {});
+      this.isOpen = false;
+      await realWorld.sleep(Math.random() * retryMsMax, forever);
+    }
+  }
+
+  beat(): void {
+    this.#outgoing?.push(said({ Beat: { UnreachablePeers: [], UnheldPorts: [], Usage: [] } }));
+  }
+
+  async #session(address: string): Promise<void> {
+    const agent = setting.agents[this.#index];
+    if (agent === undefined) return;
+    const { clusterId, rootCA, key } = setting;
+    const identity = { rootCA, key, certificate: agent.certificate };
+    const client = new Client("Dispatch", address, toManager(identity, clusterId));
+    const outgoing = new Queue<FromAgent>(queueMax, forever);
+    outgoing.push(said({ Hello: this.#hello(agent.id) }));
+    try {
+      for await (const message of client.duplex("Session", outgoing, {})) {
+        this.isOpen = true;
+        this.#outgoing = outgoing;
+        this.#hear();
+        this.#take(message, outgoing);
+      }
+    } finally {
+      this.#outgoing = null;
+      outgoing.end();
+      client.close();
+    }
+  }
+
+  #hello(id: string): Hello {
+    const at = this.#index;
+    return codec("Hello").parse({
+      Description: {
+        Hostname: `host-${id}`,
+        Platform: { OS: "linux", Architecture: "x86_64" },
+        Resources: { NanoCPUs: 64e9, MemoryBytes: 256 * 2 ** 30 },
+      },
+      DataPathAddr: `10.200.${at >> 8}.${at & 255}`,
+      BootID: "boot",
+      Have: this.#version,
+      Networks: [...this.#networks],
+      Tasks: [...this.#tasks].map(([ID, State]) => ({ ID, Status: statusOf(State) })),
+    });
+  }
+
+  /** How long the manager said nothing. */
+  #hear(): void {
+    const now = performance.now();
+    if (this.#heardAt !== null) this.silentMsMax = Math.max(this.silentMsMax, now - this.#heardAt);
+    this.#heardAt = now;
+  }
+
+  #take(message: ToAgent, outgoing: Queue<FromAgent>): void {
+    if (message.Complete) {
+      this.#networks.clear();
+      this.#tasks.clear();
+    }
+    for (const { Kind, ID } of message.Remove) {
+      if (Kind === "task") this.#tasks.delete(ID);
+      if (Kind === "network") this.#networks.delete(ID);
+    }
+    const Tasks = message.Set.flatMap((assignment) => this.#obey(assignment));
+    if (Tasks.length > 0) outgoing.push(said({ Tasks }));
+    if (message.Version === "") return;
+    this.#version = message.Version;
+    outgoing.push(said({ Acknowledged: { Version: message.Version } }));
+  }
+
+  #obey({ Task, Network, Endpoint }: Assignment): readonly TaskUpdate[] {
+    if (Network !== undefined) this.#networks.add(Network.ID);
+    const [name = ""] = Endpoint?.Names ?? [];
+    if (name.startsWith("probe") && Endpoint?.State === "serving" && !this.#probes.has(name)) {
+      this.#probes.add(name);
+      heard.set(name, (heard.get(name) ?? 0) + 1);
+    }
+    if (Task === undefined) return [];
+    const isUp = Task.DesiredState === "running" || Task.DesiredState === "ready";
+    const state = isUp ? Task.DesiredState : "shutdown";
+    this.#tasks.set(Task.ID, state);
+    return state === Task.Status?.State ? [] : [{ ID: Task.ID, Status: statusOf(state) }];
+  }
+}
+
+function said(words: Partial<FromAgent>): FromAgent {
+  return { Tasks: [], ...words };
+}
+
+function statusOf(State: string): TaskStatus {
+  return { Timestamp: timestamp(realWorld.now()), State, Message: State, Err: "" };
+}
+
+const agents = setting.agents.map((_, index) => new FakeAgent(index));
+for (const [index, agent] of agents.entries())
+  setTimeout(() => void agent.run(), (index / startsPerSecond) * 1000);
+
+let part = 0;
+setInterval(() => {
+  part = (part + 1) % beatParts;
+  for (let i = part; i < agents.length; i += beatParts) agents[i]?.beat();
+}, beatMs / beatParts);
+
+setInterval(() => {
+  const report: Report = {
+    open: agents.filter(({ isOpen }) => isOpen).length,
+    running: agents.reduce((sum, agent) => sum + agent.running, 0),
+    silentMsMax: Math.max(...agents.map(({ silentMsMax }) => silentMsMax)),
+    heard: Object.fromEntries(heard),
+  };
+  process.stdout.write(`report ${JSON.stringify(report)}\n`);
+}, reportMs);
+
+createInterface({ input: process.stdin })
+  .on("line", () => {
+    for (const agent of agents) agent.silentMsMax = 0;
+  })
+  .on("close", () => process.exit(0));
