@@ -7,7 +7,7 @@ import { map } from "./service-pretty.ts";
 import { byName, humanMemory, inspected, type Listing, list, moment, type Row } from "./table.ts";
 import { listTasks } from "./tasks.ts";
 import { forEach, inspectAll, type Terminal } from "./terminal.ts";
-import { collect, filters, keyValues } from "./values.ts";
+import { collect, filters, keyValues, oneOf } from "./values.ts";
 
 export function addNodeCommands(program: DockerCommand, open: () => Terminal): void {
   const node = program.command("node").description("Manage Swarm nodes") as DockerCommand;
@@ -102,8 +102,12 @@ function addWriting(node: DockerCommand, open: () => Terminal): void {
     .command("update")
     .description("Update a node")
     .argument("<node>")
-    .option("--availability <string>", "Availability of the node (active, pause, drain)")
-    .option("--role <string>", "Role of the node (worker, manager)")
+    .option(
+      "--availability <string>",
+      "Availability of the node (active, pause, drain)",
+      oneOf("active", "pause", "drain"),
+    )
+    .option("--role <string>", "Role of the node (worker, manager)", oneOf("worker", "manager"))
     .option("--label-add <list>", "Add or update a node label (key=value)", collect)
     .option("--label-rm <list>", "Remove a node label if exists", collect)
     .action(async (name: string, flags: UpdateFlags) => {

@@ -135,13 +135,6 @@ export interface UpdateFlags extends CommonFlags, HostUpdateFlags, FileUpdateFla
   readonly ulimitRm?: readonly string[];
 }
 
-function oneOf(...words: readonly string[]): (text: string) => string {
-  return (text) => {
-    if (words.includes(text)) return text;
-    throw new value.UsageError(`invalid value "${text}": ${words.join(", ")} are possible`);
-  };
-}
-
 function addCommon(command: DockerCommand): DockerCommand {
   addPolicyFlags(command)
     .option("-d, --detach", "Exit immediately instead of waiting for the service to converge")
@@ -152,7 +145,7 @@ function addCommon(command: DockerCommand): DockerCommand {
       "Do not query the registry to resolve image digest and supported platforms",
     )
     .option("--with-registry-auth", "Send registry authentication details to the nodes")
-    .option("--endpoint-mode <string>", "Endpoint mode (vip or dnsrr)", oneOf("vip", "dnsrr"))
+    .option("--endpoint-mode <string>", "Endpoint mode (vip or dnsrr)", value.oneOf("vip", "dnsrr"))
     .option("--entrypoint <command>", "Overwrite the default ENTRYPOINT of the image")
     .option("--health-cmd <string>", "Command to run to check health")
     .option("--health-interval <duration>", "Time between running the check", value.duration)
@@ -195,7 +188,7 @@ function addCommon(command: DockerCommand): DockerCommand {
     .option(
       "--restart-condition <string>",
       "Restart when condition is met (none, on-failure, any)",
-      oneOf("none", "on-failure", "any"),
+      value.oneOf("none", "on-failure", "any"),
     )
     .option("--restart-delay <duration>", "Delay between restart attempts", value.duration)
     .option(
@@ -245,13 +238,13 @@ function addCommon(command: DockerCommand): DockerCommand {
       .option(
         `--${word}-failure-action <string>`,
         `On failure: ${actions.join(", ")}`,
-        oneOf(...actions),
+        value.oneOf(...actions),
       )
       .option(`--${word}-max-failure-ratio <float>`, `Failure rate to tolerate`, value.ratio)
       .option(
         `--${word}-order <string>`,
         "start-first or stop-first",
-        oneOf("start-first", "stop-first"),
+        value.oneOf("start-first", "stop-first"),
       );
   return command;
 }
@@ -263,7 +256,7 @@ export function addCreateFlags(command: DockerCommand): DockerCommand {
     .option(
       "--mode <string>",
       "Service mode (replicated, global, replicated-job, global-job)",
-      oneOf("replicated", "global", "replicated-job", "global-job"),
+      value.oneOf("replicated", "global", "replicated-job", "global-job"),
       "replicated",
     )
     .option("--cap-add <list>", "Add Linux capabilities", collect)

@@ -91,6 +91,14 @@ export function bool(text: string): boolean {
   throw new UsageError(`invalid value "${text}": true or false is expected`);
 }
 
+/** For options whose value is one of a few words. */
+export function oneOf(...words: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (words.includes(text)) return text;
+    throw new UsageError(`invalid value "${text}": ${words.join(", ")} are possible`);
+  };
+}
+
 /** For options that may be given many times. */
 export function collect(value: string, all: readonly string[] = []): readonly string[] {
   return [...all, value];

@@ -56,6 +56,11 @@ const rows = [
     says: /^invalid argument "99999:80" for "--publish-add" flag: invalid port "99999": .*\nSee /,
   },
   {
+    line: "node update --availability up h1",
+    code: 125,
+    says: /^invalid argument "up" for "--availability" flag: .*active, pause, drain.*\nSee /,
+  },
+  {
     line: "run --memory lots web",
     code: 125,
     says: /^invalid argument "lots" for "-m, --memory" flag: invalid size: 'lots': .*\nSee 'tsswarm run --help'/,
