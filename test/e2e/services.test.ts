@@ -97,3 +97,36 @@ test("a service gets a device and more shared memory; one that fits nowhere is e
     return isSaid && /h2 +no +1 of gpu are reserved, 0 are free/.test(stdout) ? true : undefined;
   });
 });
+
+test("a manager reaches into a task on any node: a command, its exit code, processes, figures; and tells of it", async () => {
+  const since = String(Math.floor(Date.now() / 1000));
+  await create(
+    "svc-inside",
+    "--mode",
+    "global",
+    "--stop-grace-period",
+    "1s",
+    busybox,
+    "sleep",
+    "1d",
+  );
+  const tasks = await untilRunning(manager, "svc-inside", 3, msMax);
+  for (const host of ["h1", "h2", "h3"]) {
+    const command = ["sh", "-c", "exit 7"];
+    const name = `svc-inside.${host}`;
+    const { code } = await attemptTsswarm(manager, "service", "exec", name, ...command);
+    assert.equal(code, 7, host);
+  }
+  const processes = await tsswarm(manager, "service", "top", "svc-inside");
+  assert.equal(processes.match(/sleep 1d/g)?.length, 3, processes);
+  const figures = await tsswarm(manager, "service", "stats", "svc-inside");
+  assert.equal(figures.match(/svc-inside\./g)?.length, 3, figures);
+  const until = String(Math.ceil(Date.now() / 1000) + 1);
+  const asked = ["--since", since, "--until", until, "--filter", "type=task"];
+  const events = await docker(manager, "events", ...asked, "--format", "{{json .}}");
+  for (const { id } of tasks)
+    assert.ok(
+      events.split("\n").some((line) => line.includes(id) && /"state.new":"running"/.test(line)),
+      `no event of task ${id}`,
+    );
+});

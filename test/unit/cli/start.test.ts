@@ -93,6 +93,8 @@ const own = [
   ["import", "-c", "ENV A=b", "-", "base:1"],
   ["commit", "-c", "CMD sh", "box", "base:1"],
   ["run", "-c", "2", "base:1"],
+  ["exec", "web", "sh", "-c", "exit 7"],
+  ["service", "exec", "web.1", "sh", "-c", "exit 7"],
 ];
 for (const line of own)
   test(`tsswarm ${line.slice(0, 2).join(" ")} is given what follows its word`, () => {
