@@ -1,11 +1,13 @@
 // The one image all measurements run: busybox, Perl, iperf3 and our client, made from files of this machine.
 
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { pack } from "tar-stream";
 import {
   busyboxFiles,
   file,
   type Image,
+  type Layer,
   librariesOf,
   makeImage,
   makeLayer,
@@ -15,6 +17,9 @@ import {
 import { programFolder } from "../deploy/lab/names.ts";
 
 export const imageName = "bench";
+export const layersName = "bench-layers";
+export const layersCount = 8;
+export const layersMegabytes = 200;
 export const clientPath = join(programFolder, "bench", "client.pl");
 const iperfPath = "/usr/bin/iperf3";
 
@@ -32,6 +37,23 @@ export async function makeBenchImage(): Promise<Image> {
     Cmd: ["/client.pl", "idle"],
     Env: [`PATH=${searchPath}`],
   });
+}
+
+/** Of a size that people pull: random bytes, that no compression makes less, in files of a megabyte. */
+export async function makeLayersImage(): Promise<Image> {
+  const layers: Layer[] = [];
+  for (let layer = 0; layer < layersCount; layer++)
+    layers.push(
+      await makeLayer(
+        Array.from({ length: layersMegabytes / layersCount }, (_, i) => ({
+          kind: "file" as const,
+          path: `/data/${layer}/${i}`,
+          mode: 0o644,
+          bytes: randomBytes(1024 ** 2),
+        })),
+      ),
+    );
+  return makeImage(layersName, layers, { Cmd: ["true"] });
 }
 
 /** The image as `docker load` takes it. */

@@ -1,5 +1,6 @@
 // How long it takes until a service runs, is gone, is updated, or has moved away from a host without power.
 
+import { cost, figuresOf, seconds } from "./cost.ts";
 import type { Measurement } from "./measurement.ts";
 import type { Figure } from "./record.ts";
 import type { Cluster, Task } from "./services.ts";
@@ -85,29 +86,4 @@ async function losePower(cluster: Cluster): Promise<readonly Figure[]> {
     await cluster.untilReady([manager, worker, otherWorker].length);
     await cluster.remove(name);
   }
-}
-
-export interface Cost {
-  readonly value: number;
-  readonly cpu: number;
-}
-
-/** Seconds that pass, and seconds of CPU that the hosts use meanwhile: on a busy machine the latter say more. */
-async function cost({ side }: Cluster, act: () => Promise<unknown>): Promise<Cost> {
-  const before = side.cpuSeconds();
-  const value = await seconds(act);
-  return { value, cpu: side.cpuSeconds() - before };
-}
-
-export async function seconds(act: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await act();
-  return (performance.now() - start) / 1000;
-}
-
-function figuresOf(name: string, { value, cpu }: Cost): readonly Figure[] {
-  return [
-    { name, unit: "s", value },
-    { name: `${name}: CPU`, unit: "s", value: cpu },
-  ];
 }

@@ -1,9 +1,11 @@
 // `npm run bench`: brings up the lab, measures round after round, shows the table, and takes everything down again.
 
+import { setMaxListeners } from "node:events";
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { agentsMeasurements, measureAgents } from "./agents/measure.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
+import { engine } from "./engine.ts";
 import { footprint } from "./footprint.ts";
 import { lifecycle } from "./lifecycle.ts";
 import { type LogMeasurement, logMeasurements, measureLog } from "./log/measure.ts";
@@ -18,7 +20,7 @@ import { hosts, type Side } from "./side.ts";
 import { renderTable, showNumber } from "./table.ts";
 import { traffic } from "./traffic.ts";
 
-const all: readonly Measurement[] = [...footprint, ...lifecycle, ...traffic, ...scale];
+const all: readonly Measurement[] = [...footprint, ...lifecycle, ...engine, ...traffic, ...scale];
 
 const usage = `npm run bench -- [OPTIONS]
   --only NAME,…   only these: ${[...all.map((m) => m.name), ...logMeasurements, ...plannerMeasurements, ...agentsMeasurements].join(", ")}
@@ -44,6 +46,8 @@ async function main(): Promise<number> {
     return 0;
   }
   const stop = new AbortController();
+  // Twenty requests at a time and more are aborted by it.
+  setMaxListeners(0, stop.signal);
   for (const name of ["SIGINT", "SIGTERM"] as const)
     process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
   const results: Results = { samples: [], failures: [] };

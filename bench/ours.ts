@@ -1,8 +1,6 @@
 // Our side: the lab of deploy/lab with one manager and two workers.
 
-import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { clientOf, waitForDaemon } from "../deploy/lab/cluster.ts";
 import { down, up } from "../deploy/lab/lab.ts";
 import {
@@ -16,13 +14,15 @@ import {
 import { powerOff, powerOn } from "../deploy/lab/power.ts";
 import { initOf } from "../deploy/lab/processes.ts";
 import { isAnythingLeft } from "../deploy/lab/record.ts";
-import { imageName } from "./image.ts";
+import { imageName, layersName } from "./image.ts";
 import { enter, groupSeconds, processesOf } from "./processes.ts";
+import { pushFrom } from "./registry.ts";
 import { hosts, type Side } from "./side.ts";
 import { BenchError } from "./wait.ts";
 
 export function ourSide(): Side {
   let isOurs = false;
+  let layers: Promise<void> | null = null;
   return {
     name: "tsswarm",
     image: `${registryAddress}/${imageName}:latest`,
@@ -35,12 +35,17 @@ export function ourSide(): Side {
     ],
     client: (host) => clientOf(machine(host)),
     addressOf: (host) => machine(host).address,
+    async pushLayers() {
+      layers ??= pushFrom(switchMachine.namespace, layersName);
+      await layers;
+      return `${registryAddress}/${layersName}:latest`;
+    },
     async up(say) {
       if (isAnythingLeft())
         throw new BenchError("a lab is here already; `tsswarm lab down` takes it down");
       isOurs = true;
       await up(hosts.length, 1, say);
-      await pushImage();
+      await pushFrom(switchMachine.namespace, imageName);
     },
     async down(say) {
       if (isOurs && isAnythingLeft()) await down(say);
@@ -63,18 +68,4 @@ export function ourSide(): Side {
       }),
     cpuSeconds: () => groupSeconds(cgroupName),
   };
-}
-
-async function pushImage(): Promise<void> {
-  const script = fileURLToPath(new URL("./push.js", import.meta.url));
-  const child = spawn(
-    "nsenter",
-    [`--net=/run/netns/${switchMachine.namespace}`, process.execPath, script],
-    { stdio: ["ignore", "ignore", "inherit"] },
-  );
-  const code = await new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", resolve);
-  });
-  if (code !== 0) throw new BenchError("the benchmark's image could not be made");
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Pid 1 of a host of the peer: private mounts, then one dockerd. What it needs comes from the environment:
-# PEER_HOST (h1 …), PEER_FOLDER (its records, socket and disk), PEER_HOSTS (lines of /etc/hosts), PEER_GROUP (of control groups).
+# PEER_HOST (h1 …), PEER_FOLDER (its records, socket and disk), PEER_HOSTS (lines of /etc/hosts), PEER_GROUP (of control groups),
+# PEER_REGISTRY (one without TLS).
 set -eu
 
 # Until /proc is mounted anew, our number is the one this machine knows us by.
@@ -48,7 +49,7 @@ cd /
 # Images are where they are needed already: no registry is asked.
 export DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1
 dockerd --host "unix://$PEER_FOLDER/docker.sock" --storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs \
-  --cgroup-parent "/$PEER_GROUP/$PEER_HOST" --default-address-pool base=172.30.0.0/16,size=24 \
+  --cgroup-parent "/$PEER_GROUP/$PEER_HOST" --default-address-pool base=172.30.0.0/16,size=24 --insecure-registry "$PEER_REGISTRY" \
   >>"$PEER_FOLDER/dockerd.log" 2>&1 </dev/null &
 while :; do
   sleep infinity &

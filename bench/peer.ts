@@ -1,6 +1,6 @@
 // The peer's side: a Docker Swarm of three hosts in namespaces of its own, beside our lab.
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import {
   closeSync,
   existsSync,
@@ -16,8 +16,9 @@ import { type Machine, programFolder } from "../deploy/lab/names.ts";
 import { kill } from "../deploy/lab/power.ts";
 import { initOf } from "../deploy/lab/processes.ts";
 import { run, tryRun, until } from "../deploy/lab/run.ts";
-import { imageArchive, makeBenchImage } from "./image.ts";
+import { imageArchive, layersName, makeBenchImage } from "./image.ts";
 import { enter, groupSeconds, processesOf } from "./processes.ts";
+import { pushFrom, startRegistry } from "./registry.ts";
 import { type Host, hosts, manager, type Side } from "./side.ts";
 import { BenchError, runProgram } from "./wait.ts";
 
@@ -25,6 +26,8 @@ const folder = "/var/lib/tsswarm-peer";
 const group = "tsswarm-peer";
 const wire = "tsswarm-peer-switch";
 const subnet = "10.78.0";
+const registryPort = 5000;
+const registryAddress = `${subnet}.1:${registryPort}`;
 const image = "bench:peer";
 /** The newest that Debian's 20.10 speaks. */
 const apiVersion = "1.41";
@@ -34,6 +37,7 @@ const groupsMsMax = 5_000;
 
 export function peerSide(): Side {
   let isOurs = false;
+  let registry: ChildProcess | null = null;
   return {
     name: "docker",
     image,
@@ -41,6 +45,14 @@ export function peerSide(): Side {
     cli: ["docker", "-H", `unix://${socketOf(manager)}`],
     client: clientOf,
     addressOf: (host) => machineOf(host).address,
+    async pushLayers() {
+      if (registry === null) {
+        registry = startRegistry(wire, join(folder, "registry"), registryPort);
+        registry.on("error", () => {});
+        await pushFrom(wire, layersName, `http://${registryAddress}`);
+      }
+      return `${registryAddress}/${layersName}:latest`;
+    },
     async up(say) {
       claim();
       isOurs = true;
@@ -59,6 +71,7 @@ export function peerSide(): Side {
     async down(say) {
       if (!isOurs) return;
       isOurs = false;
+      registry?.kill("SIGKILL");
       await removeAll();
       say("the peer is down");
     },
@@ -196,6 +209,7 @@ function environment(machine: Machine): Record<string, string> {
     PEER_HOST: machine.name,
     PEER_FOLDER: machine.folder,
     PEER_GROUP: group,
+    PEER_REGISTRY: registryAddress,
     PEER_HOSTS: hosts.map((host) => `${machineOf(host).address} ${host}\\n`).join(""),
   };
 }

@@ -1,10 +1,13 @@
-// Started inside the switch's network namespace, where the registry is: makes the benchmark's image and pushes it.
+// Started inside the network namespace where the registry is: makes one of the benchmark's images and pushes it.
+// Its arguments: the image's name, and where the registry is, if it is not the lab's.
 
 import { pushAll } from "../deploy/lab/registry.ts";
-import { makeBenchImage } from "./image.ts";
+import { imageName, layersName, makeBenchImage, makeLayersImage } from "./image.ts";
 
+const [name = imageName, registry] = process.argv.slice(2);
 try {
-  await pushAll([await makeBenchImage()]);
+  const image = name === layersName ? await makeLayersImage() : await makeBenchImage();
+  await pushAll([image], registry);
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));
   process.exitCode = 1;

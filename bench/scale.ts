@@ -1,7 +1,8 @@
 // Very many: a thousand services on one network, of which one changes, and three hundred tasks on one network.
 
+import { seconds } from "./cost.ts";
 import { busySeconds } from "./footprint.ts";
-import { createAndRemove, seconds } from "./lifecycle.ts";
+import { createAndRemove } from "./lifecycle.ts";
 import type { Measurement } from "./measurement.ts";
 import type { Figure } from "./record.ts";
 import type { Cluster } from "./services.ts";

@@ -9,7 +9,11 @@ const msMax = 120_000;
 const msMaxEach = 2_000;
 const networkName = "bench";
 /** What client.pl does with "idle", but without loading the modules that only its other modes need. */
-const idleCommand = ["perl", "-e", "$SIG{TERM} = $SIG{INT} = sub { exit 0 }; sleep 3600 while 1"];
+export const idleCommand = [
+  "perl",
+  "-e",
+  "$SIG{TERM} = $SIG{INT} = sub { exit 0 }; sleep 3600 while 1",
+];
 
 export interface Wanted {
   readonly name: string;

@@ -27,6 +27,8 @@ export interface Side {
   /** The command-line client, before its arguments. */
   readonly cli: readonly string[];
   client(host: Host): DaemonClient;
+  /** Makes a large image and puts it where its hosts can pull it, once; the reference. */
+  pushLayers(): Promise<string>;
   addressOf(host: Host): string;
   up(say: Say): Promise<void>;
   /** Takes away all of it, also when `up` failed half-way. Nothing to do is no error. */

@@ -4,23 +4,26 @@ import type { Blob, Image } from "./images.ts";
 import { switchAddress } from "./names.ts";
 import { LabError, until } from "./run.ts";
 
-const registry = `http://${switchAddress}:5000`;
+const registryOfLab = `http://${switchAddress}:5000`;
 const registryMsMax = 60_000;
 const requestMsMax = 30_000;
 
-export async function pushAll(images: readonly Image[]): Promise<void> {
+export async function pushAll(
+  images: readonly Image[],
+  registry: string = registryOfLab,
+): Promise<void> {
   await until("the registry does not answer", registryMsMax, async () => {
     const answer = await fetch(`${registry}/v2/`, { signal: AbortSignal.timeout(1000) }).catch(
       () => null,
     );
     return answer?.ok === true ? true : undefined;
   });
-  for (const image of images) await push(image);
+  for (const image of images) await push(registry, image);
 }
 
 /** Blobs first: the registry refuses a manifest that names what it has not got. */
-async function push(image: Image): Promise<void> {
-  for (const blob of [image.config, ...image.layers]) await pushBlob(image.name, blob);
+async function push(registry: string, image: Image): Promise<void> {
+  for (const blob of [image.config, ...image.layers]) await pushBlob(registry, image.name, blob);
   await send(
     "PUT",
     `${registry}/v2/${image.name}/manifests/latest`,
@@ -29,7 +32,7 @@ async function push(image: Image): Promise<void> {
   );
 }
 
-async function pushBlob(name: string, blob: Blob): Promise<void> {
+async function pushBlob(registry: string, name: string, blob: Blob): Promise<void> {
   const started = await send("POST", `${registry}/v2/${name}/blobs/uploads/`, null, null);
   const place = new URL(started.headers.get("location") ?? "", registry);
   place.searchParams.set("digest", blob.digest);
