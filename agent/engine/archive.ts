@@ -2,7 +2,18 @@
 
 import { spawn } from "node:child_process";
 import type { Stats } from "node:fs";
-import { chmod, lchown, link, lstat, lutimes, mkdir, open, rm, symlink } from "node:fs/promises";
+import {
+  chmod,
+  lchown,
+  link,
+  lstat,
+  lutimes,
+  mkdir,
+  open,
+  rm,
+  stat,
+  symlink,
+} from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { PassThrough, type Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -35,7 +46,7 @@ export interface PathStat {
 /** Throws `not_found`. */
 export async function statPath(root: string, path: string): Promise<PathStat> {
   const place = await placeOf(root, path);
-  const facts = await lstat(place).catch((error: unknown) => {
+  const facts = await factsOf(root, place).catch((error: unknown) => {
     throw missing(path, error);
   });
   const target = facts.isSymbolicLink() ? await insideRoot(root, path) : "";
@@ -82,7 +93,7 @@ export async function writePath(
   options: { readonly keepsKinds: boolean },
 ): Promise<void> {
   const folder = await insideRoot(root, path);
-  const facts = await lstat(folder).catch((error: unknown) => {
+  const facts = await factsOf(root, folder).catch((error: unknown) => {
     throw missing(path, error);
   });
   if (!facts.isDirectory()) throw new SwarmError("invalid", "extraction point is not a directory");
@@ -174,6 +185,11 @@ async function unzipped(tar: Readable): Promise<Readable> {
   tar.unshift(first);
   const isZipped = first.length === 2 && first.readUInt16BE() === gzipMagic;
   return isZipped ? tar.pipe(createGunzip()) : tar;
+}
+
+/** The root of what runs is itself a link (/proc/PID/root); all else is looked at as it is. */
+function factsOf(root: string, place: string): Promise<Stats> {
+  return place === root ? stat(place) : lstat(place);
 }
 
 /** On disk: the last part is not followed unless the path says that it is a folder. */

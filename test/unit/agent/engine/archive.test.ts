@@ -108,3 +108,13 @@ test("what cannot be is refused in words", async () => {
   const pipe = await tarOf([[{ name: "p", type: "fifo" }, ""]]);
   await assert.rejects(write("/dir", pipe), { code: "unsupported" });
 });
+
+test("a root that is itself a link, as that of a running container, is a folder", async () => {
+  const running = join(base, "running");
+  symlinkSync(root, running);
+  const facts = await statPath(running, "/");
+  assert.deepEqual([facts.name, facts.linkTarget], ["/", ""]);
+  const tar = await tarOf([[{ name: "into-root" }, "here"]]);
+  await writePath(running, "/", Readable.from([tar]), { keepsKinds: false });
+  assert.equal(readFileSync(join(root, "into-root"), "utf8"), "here");
+});
