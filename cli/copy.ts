@@ -6,7 +6,7 @@ import { existsSync, lstatSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { DaemonError } from "./client.ts";
+import { type DaemonClient, DaemonError } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
 import type { Terminal } from "./terminal.ts";
 import { UsageError } from "./values.ts";
@@ -72,7 +72,7 @@ async function copyOut(terminal: Terminal, { url, path }: Place, target: string)
 async function copyIn(terminal: Terminal, source: string, { url, path }: Place): Promise<void> {
   const { client } = terminal;
   if (source === "-") {
-    await client.open("PUT", url, { query: { path }, stream: process.stdin });
+    await put(client, url, path, process.stdin);
     return;
   }
   const place = resolve(source);
@@ -93,7 +93,20 @@ async function copyIn(terminal: Terminal, source: string, { url, path }: Place):
         basename(place),
       ];
   const child = spawn("tar", ["-c", ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  await client.open("PUT", url, { query: { path: into }, stream: child.stdout as Readable });
+  const closed = once(child, "close") as Promise<[number | null]>;
+  await put(client, url, into, child.stdout);
+  const [code] = await closed;
+  if (code !== 0) throw new Error(`tar ended with ${code}`);
+}
+
+/** An answer that nobody reads would hold its connection, and with it this process, until the daemon gives it up. */
+async function put(
+  client: DaemonClient,
+  url: string,
+  path: string,
+  stream: Readable,
+): Promise<void> {
+  (await client.open("PUT", url, { query: { path }, stream })).resume();
 }
 
 async function isFolderThere(terminal: Terminal, { url, path }: Place): Promise<boolean> {
