@@ -158,7 +158,8 @@ async function ourSettings(
     Status: { State: "unknown", Message: "", Addr: "" },
   }));
   const ingress = newNetwork(Facts.empty(), cluster, ingressSpec, { id: newId(), vni: vniMin });
-  const seed = { cluster, ingress, nodes: [...nodes, ...workers] };
+  // The other managers last: once they are known they are needed for a quorum.
+  const seed = { cluster, ingress, nodes: [...nodes.slice(0, 1), ...workers, ...nodes.slice(1)] };
   return { settings: all.map((one, i) => (i === 0 ? { ...one, seed } : one)), agents };
 }
 
