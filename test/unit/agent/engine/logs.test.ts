@@ -3,6 +3,7 @@ import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { LogFiles } from "../../../../agent/engine/log-files.ts";
 import { readLogs } from "../../../../agent/engine/logs.ts";
 import type { LogQuery } from "../../../../agent/engine/stream-types.ts";
 
@@ -31,6 +32,14 @@ async function withFiles(run: (directory: string) => Promise<void>): Promise<voi
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+function rotate(directory: string, text: string): void {
+  const path = (name: string) => join(directory, name);
+  rmSync(path("current.log.2"));
+  renameSync(path("current.log.1"), path("current.log.2"));
+  renameSync(path("current.log"), path("current.log.1"));
+  writeFileSync(path("current.log"), text);
 }
 
 async function read(directory: string, query: Partial<LogQuery>): Promise<readonly number[]> {
@@ -93,10 +102,7 @@ test("a follower reads on over rotations, each line once, until the container ha
       const current = join(directory, "current.log");
       if (number === 15) {
         appendFileSync(current, lines(16, 17));
-        rmSync(join(directory, "current.log.2"));
-        renameSync(join(directory, "current.log.1"), join(directory, "current.log.2"));
-        renameSync(current, join(directory, "current.log.1"));
-        writeFileSync(current, lines(18, 19));
+        rotate(directory, lines(18, 19));
       }
       if (number === 19) {
         appendFileSync(current, lines(20, 20));
@@ -104,6 +110,38 @@ test("a follower reads on over rotations, each line once, until the container ha
       }
     }
     assert.deepEqual(seen, range(15, 20));
+  }));
+
+test("a follower who is slow loses nothing to rotation, up to a limit", () =>
+  withFiles(async (directory) => {
+    const files = new LogFiles(directory);
+    const seen: number[] = [];
+    const readAll = async () => {
+      for await (const text of files.lines()) seen.push(Number(JSON.parse(text).log));
+    };
+    const reading = files.lines();
+    await reading.next();
+    for (let from = 16; from <= 56; from += 5) {
+      rotate(directory, lines(from, from + 4));
+      await files.look();
+    }
+    for await (const text of reading) seen.push(Number(JSON.parse(text).log));
+    await readAll();
+    assert.deepEqual(seen, range(2, 60));
+    await files.close();
+
+    const bytes = lines(61, 65).length;
+    const few = new LogFiles(directory, 2 * bytes);
+    await few.look();
+    for (let from = 61; from <= 81; from += 5) {
+      rotate(directory, lines(from, from + 4));
+      await few.look();
+    }
+    seen.length = 0;
+    for await (const text of few.lines()) seen.push(Number(JSON.parse(text).log));
+    // The one that is read next, two of those that are gone, and the three that are there.
+    assert.deepEqual(seen, [...range(46, 50), ...range(61, 85)]);
+    await few.close();
   }));
 
 test("what is written while a tail is read is not part of it", () =>

@@ -1,0 +1,186 @@
+// The log files the keeper writes, as a reader has them: `current.log` and its older siblings `current.log.1`, `.2` …, each held open
+// from when it is seen, so that rotation takes nothing from a reader who is behind.
+
+import { type FileHandle, open, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { errnoOf } from "../../proto/kit/errors.ts";
+
+const currentName = "current.log";
+const chunkBytes = 64 * 1024;
+/** A line is never longer: the keeper cuts at 16 KiB of output, which JSON may write sixfold. */
+const lineBytesMax = 256 * 1024;
+
+interface HeldFile {
+  /** Nobody else gets the number while the file is held. */
+  readonly inode: number;
+  readonly handle: FileHandle;
+  /** Of the next line to be read. */
+  offset: number;
+}
+
+/** Close it, or its files stay open. */
+export class LogFiles {
+  readonly #directory: string;
+  readonly #lostBytesMax: number;
+  /** Oldest first: read ones whose name is still there, the one that is read, those to come. */
+  #held: HeldFile[] = [];
+  #at = 0;
+  #looking: Promise<void> = Promise.resolve();
+  #next: Promise<void> | null = null;
+  #isClosed = false;
+
+  /** Of what was rotated away before it was read so many bytes are kept for this reader; older ones are lost to it. */
+  constructor(directory: string, lostBytesMax = 1024 * 1024 * 1024) {
+    this.#directory = directory;
+    this.#lostBytesMax = lostBytesMax;
+  }
+
+  /** Holds what has come since. Call it when names have changed, also while lines are read. */
+  look(): Promise<void> {
+    this.#next ??= this.#looking
+      .catch(() => {})
+      .then(() => {
+        this.#next = null;
+        return this.#isClosed ? undefined : this.#look();
+      });
+    this.#looking = this.#next;
+    return this.#next;
+  }
+
+  /** To the end of the newest file; called again it goes on from there. A last line without its end is left for then. */
+  async *lines(): AsyncGenerator<string, void, void> {
+    for (;;) {
+      await this.look();
+      const file = this.#held[this.#at];
+      if (file === undefined) return;
+      // Asked before reading: what a file gets before it is rotated is read after it.
+      const isNewest = file === this.#held.at(-1);
+      for await (const [line, end] of linesOf(file)) {
+        file.offset = end;
+        yield line;
+      }
+      if (isNewest) return;
+      this.#at = this.#held.indexOf(file) + 1;
+    }
+  }
+
+  /** The next lines are the last `count` of those that are `wanted`. */
+  async toTail(count: number, isWanted: (line: string) => boolean): Promise<void> {
+    await this.look();
+    let missing = count;
+    for (const file of [...this.#held].reverse()) {
+      const offsets: number[] = [];
+      let end = 0;
+      for await (const [line, after] of linesOf(file)) {
+        if (isWanted(line)) {
+          offsets.push(end);
+          if (offsets.length > missing) offsets.shift();
+        }
+        end = after;
+      }
+      if (offsets.length === missing) {
+        file.offset = offsets[0] ?? end;
+        this.#at = this.#held.indexOf(file);
+        return;
+      }
+      missing -= offsets.length;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#looking.catch(() => {});
+    await Promise.all(this.#held.splice(0).map(({ handle }) => handle.close()));
+  }
+
+  async #look(): Promise<void> {
+    const seen = new Set<number>();
+    const fresh: HeldFile[] = [];
+    // The newest first: names go to older ones, so none slips past.
+    for (const name of await namesIn(this.#directory)) {
+      const path = join(this.#directory, name);
+      const inode = await stat(path).then(({ ino }) => ino, ifThere);
+      if (inode === undefined || seen.has(inode)) continue;
+      if (this.#held.some((file) => file.inode === inode)) seen.add(inode);
+      else {
+        const file = await hold(path);
+        if (file === undefined) continue;
+        if (seen.has(file.inode) || this.#held.some(({ inode }) => inode === file.inode))
+          await file.handle.close();
+        else fresh.unshift(file);
+        seen.add(file.inode);
+      }
+    }
+    this.#held.push(...fresh);
+    await this.#letGo(seen);
+  }
+
+  /** Those that have lost their name: read ones, and of the others what is too much. */
+  async #letGo(seen: ReadonlySet<number>): Promise<void> {
+    let bytes = 0;
+    const current = this.#held[this.#at];
+    const gone: HeldFile[] = [];
+    for (const [at, file] of [...this.#held.entries()].reverse()) {
+      if (seen.has(file.inode) || file === current) continue;
+      if (at > this.#at) bytes += (await file.handle.stat()).size;
+      if (at < this.#at || bytes > this.#lostBytesMax) gone.push(file);
+    }
+    this.#held = this.#held.filter((file) => !gone.includes(file));
+    this.#at = current === undefined ? this.#held.length : this.#held.indexOf(current);
+    for (const { handle } of gone) await handle.close();
+  }
+}
+
+/** Newest first. */
+async function namesIn(directory: string): Promise<readonly string[]> {
+  const names = await readdir(directory).catch(() => []);
+  return names
+    .map((name) => ({ name, age: ageOf(name) }))
+    .filter(({ age }) => age >= 0)
+    .sort((a, b) => a.age - b.age)
+    .map(({ name }) => name);
+}
+
+function ageOf(name: string): number {
+  if (name === currentName) return 0;
+  const age = /^current\.log\.(\d+)$/.exec(name)?.[1];
+  return age === undefined ? -1 : Number(age);
+}
+
+async function hold(path: string): Promise<HeldFile | undefined> {
+  const handle = await open(path, "r").catch(ifThere);
+  if (handle === undefined) return undefined;
+  const { ino } = await handle.stat();
+  return { inode: ino, handle, offset: 0 };
+}
+
+function ifThere(error: unknown): undefined {
+  if (errnoOf(error) !== "ENOENT") throw error;
+}
+
+/** Whole lines from where the reader is, with the offset behind each. */
+async function* linesOf({
+  handle,
+  offset: start,
+}: HeldFile): AsyncGenerator<readonly [string, number], void, void> {
+  const buffer = Buffer.alloc(chunkBytes);
+  let rest: Buffer = Buffer.alloc(0);
+  let offset = start;
+  let position = start;
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, 0, chunkBytes, position);
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    let data = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10)) {
+      offset += end + 1;
+      yield [data.toString("utf8", 0, end), offset];
+      data = data.subarray(end + 1);
+    }
+    if (data.length > lineBytesMax) {
+      offset += data.length;
+      data = Buffer.alloc(0);
+    }
+    rest = Buffer.from(data);
+  }
+}
