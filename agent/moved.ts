@@ -1,6 +1,7 @@
 // That this machine's address has changed: noticed, and what it is now.
 
 import { SwarmError } from "../proto/kit/errors.ts";
+import { isLoopback } from "../proto/kit/ip.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { hostOf, type Interfaces, usableAddresses } from "./addresses.ts";
@@ -10,8 +11,9 @@ const lookMs = 2_000;
 /** The same answer so often: an address that is only being set anew is away for a moment. */
 const looksMin = 2;
 
-/** The interface that has the data path's address; null where none has. */
+/** The interface that has the data path's address; null where none has. Loopback, of a cluster of this machine alone, never moves. */
 export function deviceOf({ dataPathAddr }: Addresses, interfaces: Interfaces): string | null {
+  if (isLoopback(dataPathAddr)) return "lo";
   return usableAddresses(interfaces).find(({ address }) => address === dataPathAddr)?.name ?? null;
 }
 

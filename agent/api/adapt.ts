@@ -140,8 +140,9 @@ function swarmkitNetworkJson(network: Network): Json {
   return {
     ID: network.ID,
     Version: { Index: network.Version?.Index ?? 0 },
-    CreatedAt: network.CreatedAt,
-    UpdatedAt: network.UpdatedAt,
+    // Of a network that was removed while its last tasks end only the id is known.
+    ...(network.CreatedAt === "" ? {} : { CreatedAt: network.CreatedAt }),
+    ...(network.UpdatedAt === "" ? {} : { UpdatedAt: network.UpdatedAt }),
     Spec: {
       Name: spec?.Name ?? "",
       Labels: spec?.Labels ?? {},

@@ -5,6 +5,7 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { isIP, isIPv6, type Socket } from "node:net";
 import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { isLoopback } from "../../proto/kit/ip.ts";
 
 /** Paths of PEM files, as Docker's daemon has them: callers must show a certificate that this CA has signed. */
 export interface TlsFiles {
@@ -101,16 +102,12 @@ export function tcpPlace(host: string, isSecure: boolean): Place | null {
   const port = Number(found?.[2] ?? (isSecure ? tlsPortDefault : plainPortDefault));
   if (found === null || port > 65_535 || (found[1]?.startsWith("[") && !isIPv6(address)))
     throw new SwarmError("invalid", `cannot listen on ${host}: tcp://HOST:PORT is expected`);
-  if (!isSecure && !isLoopback(address))
+  if (!isSecure && address !== "localhost" && !isLoopback(address))
     throw new SwarmError(
       "unsupported",
       `refusing to listen on ${host} without TLS: whoever can reach it would be root on this machine. Add --tlsverify with --tlscacert, --tlscert and --tlskey, or listen on 127.0.0.1`,
     );
   return { address: address === "" ? "::" : address, port };
-}
-
-function isLoopback(address: string): boolean {
-  return address === "localhost" || address === "::1" || /^127(\.\d{1,3}){3}$/.test(address);
 }
 
 /** Errors: `conflict` (the port is taken), `unavailable`. */

@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import { isLoopback } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { listFolder, listLinks, readSysctl, setSysctls } from "./apply.ts";
 import type { Link } from "./links.ts";
@@ -11,14 +12,19 @@ import { vxlanOverheadBytes } from "./plan.ts";
 import { withSocket } from "./socket.ts";
 
 const mtuBytesMin = 576;
+const mtuBytesUsual = 1500;
 const nameServersMax = 3;
 const neighbourRetryMs = "200";
 const connectionsMaxPath = "/proc/sys/net/netfilter/nf_conntrack_max";
 const connectionsMaxWanted = 262_144;
 
-/** MTU inside the overlay: that of the device which has the address, less what VXLAN adds. */
+/**
+ * MTU inside the overlay: that of the device which has the address, less what VXLAN adds. A cluster of this machine alone may be on
+ * a loopback address: its containers' way out is no wider than others'.
+ */
 export function overlayMtu(dataPathAddr: string): number {
-  return Math.max(mtuBytesMin, deviceOf(dataPathAddr).mtu - vxlanOverheadBytes);
+  const bytes = isLoopback(dataPathAddr) ? mtuBytesUsual : deviceOf(dataPathAddr).mtu;
+  return Math.max(mtuBytesMin, bytes - vxlanOverheadBytes);
 }
 
 /**
@@ -26,6 +32,7 @@ export function overlayMtu(dataPathAddr: string): number {
  * be given up for that second: ask more often.
  */
 export function hastenNeighbours(dataPathAddr: string): void {
+  if (isLoopback(dataPathAddr)) return;
   const { name } = deviceOf(dataPathAddr);
   setSysctls(null, { [`ipv4/neigh/${name}/retrans_time_ms`]: neighbourRetryMs });
 }

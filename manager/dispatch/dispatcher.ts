@@ -10,6 +10,7 @@ import type {
   ToAgent,
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { isLoopback } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Encoded } from "../../proto/rpc.ts";
@@ -398,8 +399,4 @@ function isSamePeer(a: Node, b: Node): boolean {
     a.DataPathAddr === b.DataPathAddr &&
     a.Description?.Hostname === b.Description?.Hostname
   );
-}
-
-function isLoopback(address: string): boolean {
-  return address === "::1" || address.startsWith("127.");
 }

@@ -61,6 +61,10 @@ export function compareAddresses(a: string, b: string): number {
   return familyOf(a) - familyOf(b) || ipBytes(a).compare(ipBytes(b));
 }
 
+export function isLoopback(address: string): boolean {
+  return address === "::1" || (isIPv4(address) && address.startsWith("127."));
+}
+
 export function ofFamily(addresses: readonly string[], family: Family): string | undefined {
   return addresses.find((address) => familyOf(address) === family);
 }

@@ -33,7 +33,8 @@ test("an update whose tasks fail goes back by itself, and says why with the task
     "service",
     "inspect",
     "--format",
-    "{{.UpdateStatus.State}} {{.UpdateStatus.Message}}",
+    // As in Docker there is none before the update has begun.
+    "{{with .UpdateStatus}}{{.State}} {{.Message}}{{end}}",
   ];
   const why =
     /failure or early termination of task \w+: task: non-zero exit \(3\): cannot open the database$/;

@@ -56,6 +56,12 @@ test("an address for others that no interface ever had stays; one to listen on m
   });
 });
 
+test("a cluster of one machine on a loopback address stays there", () => {
+  const alone = { advertiseAddr: "127.0.0.1:2377", dataPathAddr: "127.0.0.1", listenAddr: "" };
+  const has = interfaces({ eth0: ["10.0.0.9"] });
+  assert.equal(movedAddresses(alone, null, "10.0.0.9", has), null);
+});
+
 test("a change that lasts is saved and ends the agent; one that does not is none", async () => {
   const looks = [
     { eth0: ["10.0.0.5"] },

@@ -73,6 +73,18 @@ test("docker node ls, ps, inspect and update", { skip }, async () => {
   assert.match(removal.stderr, /is not down and can't be removed/);
 });
 
+test("docker node ps shows a task whose network is gone already", { skip }, async () => {
+  await using daemon = await startFakeDaemon(true);
+  await daemon.docker("service", "create", "-d", "--name", "web", image);
+  const [task] = daemon.cluster.tasks.values();
+  assert.ok(task !== undefined);
+  const Network = { ID: "gone", CreatedAt: "", UpdatedAt: "", VNI: 0 };
+  const NetworksAttachments = [{ Network, Addresses: ["10.0.1.5/24"], Aliases: [] }];
+  daemon.cluster.tasks.set(task.ID, { ...task, NetworksAttachments });
+  const shown = await daemon.docker("node", "ps", "self", "--format", "{{.Name}}");
+  assert.deepEqual([shown.stdout.trim(), shown.stderr], ["web.1", ""]);
+});
+
 test("docker service create shows progress until the tasks are stable", { skip }, async () => {
   await using daemon = await startFakeDaemon(true);
   const created = await daemon.docker(
