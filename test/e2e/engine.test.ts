@@ -282,6 +282,8 @@ test("health is checked by exec and shown", async () => {
   });
   assert.equal(await (await engine.startExec(repair, signal)).exited, 0);
   await until("it is healthy", () => engine.inspect(id).state.Health?.Status === "healthy");
+  // An event comes a turn later than what it tells of.
+  await until("both changes are told", () => seen.length >= 2);
   assert.deepEqual(seen, ["unhealthy", "healthy"]);
   assert.equal(engine.inspect(id).state.Health?.Log.at(-1)?.Output, "ok\n");
   stop.abort();
