@@ -2,8 +2,9 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { connect, isIP } from "node:net";
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
+import { SocketLike } from "../proto/kit/socket-like.ts";
 import type { ClientTls, Target } from "./target.ts";
 
 const complaintLengthMax = 2_000;
@@ -39,7 +40,7 @@ export function tlsOptions(host: string, { ca, cert, key, isVerified }: ClientTl
 }
 
 /** A program as a socket: HTTP may run over it. */
-export class CommandSocket extends Duplex {
+export class CommandSocket extends SocketLike {
   readonly #child: ChildProcess;
   #complaint = "";
 
@@ -78,23 +79,6 @@ export class CommandSocket extends Duplex {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#child.kill();
     done(error);
-  }
-
-  // What node:http asks of a socket.
-  setTimeout(): this {
-    return this;
-  }
-  setNoDelay(): this {
-    return this;
-  }
-  setKeepAlive(): this {
-    return this;
-  }
-  ref(): this {
-    return this;
-  }
-  unref(): this {
-    return this;
   }
 }
 

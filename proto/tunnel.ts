@@ -1,8 +1,9 @@
 // A tunnel's end as a byte stream, such as HTTP may run over.
 
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import type { TunnelData } from "./gen/types.ts";
 import { SwarmError } from "./kit/errors.ts";
+import { SocketLike } from "./kit/socket-like.ts";
 
 const partBytesMax = 64 * 1024;
 const nothing = Buffer.alloc(0);
@@ -21,7 +22,7 @@ export function tunnelStream(
   return end;
 }
 
-class TunnelEnd extends Duplex {
+class TunnelEnd extends SocketLike {
   readonly #to: string;
   readonly #gone = new AbortController();
   /** What was written and is not taken yet, at most one write. */
@@ -38,23 +39,6 @@ class TunnelEnd extends Duplex {
 
   run(call: Parameters<typeof tunnelStream>[1]): void {
     void this.#read(call);
-  }
-
-  // http asks these of its sockets.
-  setTimeout(): this {
-    return this;
-  }
-  setNoDelay(): this {
-    return this;
-  }
-  setKeepAlive(): this {
-    return this;
-  }
-  ref(): this {
-    return this;
-  }
-  unref(): this {
-    return this;
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
