@@ -23,7 +23,7 @@ const portLimits: PortLimits = {
   strangerMsMax: 60_000,
   strangerBytesMax: 4 * 1024 * 1024,
   handshakeMsMax: 5_000,
-  goodbyeMs: 1_000,
+  goodbyeMs: 200,
 };
 const lookMs = 250;
 /** A burst of arrivals that are turned away is one line in the log. */

@@ -27,9 +27,14 @@ const longest = [
 
 function testFiles(folder: string): readonly string[] {
   return readdirSync(join(built, folder), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.js"))
+    .filter((name) => name.endsWith(".test.js") && hasSource(join(folder, name)))
     .map((name) => join(built, folder, name))
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+/** A build leaves what was made of files that are gone since. */
+function hasSource(name: string): boolean {
+  return existsSync(join(built, "../../test", name.replace(/\.js$/, ".ts")));
 }
 
 function rank(file: string): number {

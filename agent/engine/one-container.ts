@@ -287,6 +287,8 @@ export class OneContainer {
       this.#watch();
       await runtime.startTask(id);
       attachments.started(id);
+      // Told from here on; what happened during the start stands in the group alone.
+      const OOMKilled = await this.#hasRunOutOfMemory();
       if (this.#running === null) return;
       const { Health: _, ...state } = this.#record.state;
       this.#record = {
@@ -296,7 +298,7 @@ export class OneContainer {
           Status: "running",
           Pid: pid,
           ExitCode: 0,
-          OOMKilled: false,
+          OOMKilled,
           Error: "",
           StartedAt: timestamp(world.now()),
           // Together with that it runs: nobody is to think that it has no check.
@@ -318,6 +320,7 @@ export class OneContainer {
       throw failure.error;
     }
     hub.emit("start", this.#record);
+    if (this.#record.state.OOMKilled) hub.emit("oom", this.#record);
     if (this.#running !== null) this.#parts.onRunning(id, this.#running.stop.signal);
   }
 
@@ -353,12 +356,16 @@ export class OneContainer {
     return running;
   }
 
+  #hasRunOutOfMemory(): Promise<boolean> {
+    const { host, id } = this.#record;
+    return hasRunOutOfMemory(cgroupPath(host, this.#parts.config, id));
+  }
+
   async #ended(exit: Exit): Promise<void> {
     const { runtime, world, hub, log } = this.#parts;
-    const { id, host } = this.#record;
+    const { id } = this.#record;
     // The event may have come too late for a process that did not live long; the cgroup goes with the task.
-    const cgroup = cgroupPath(host, this.#parts.config, id);
-    if (exit.exitCode === killedExit && (await hasRunOutOfMemory(cgroup)))
+    if (exit.exitCode === killedExit && (await this.#hasRunOutOfMemory()))
       await this.noteOutOfMemory();
     const isDeleted = await runtime.deleteTask(id, "").then(
       () => true,
