@@ -16,6 +16,7 @@ import { type NodeIdentity, writeNode } from "../../proto/identity.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
+import { unpacked } from "../../proto/packed.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import { type Role, toManager } from "../../proto/tls.ts";
 import { Line } from "./line.ts";
@@ -351,6 +352,7 @@ export class AgentSession implements Session {
       hello: {
         ...held,
         BootID: bootId,
+        Unpacks: true,
         Have: this.#wanted?.version ?? "",
         Networks: [...(this.#wanted?.networks.keys() ?? [])],
         Files: this.#options.files.keys(),
@@ -364,7 +366,7 @@ export class AgentSession implements Session {
       spreadMs: () => this.#spreadMs(),
       receive: async (message) => {
         if (!this.#isOpen) await this.#opened(manager);
-        await this.#receive(message, client);
+        await this.#receive(unpacked(message), client);
       },
       world,
     });

@@ -124,6 +124,7 @@ export function toBytes(wanted: Wanted, bootId: string): Buffer {
     CloseLogs: [],
     Tunnels: [],
     Beat: false,
+    Packed: [],
   };
   return codec("SavedAssignments").encode({ All, BootID: bootId });
 }

@@ -1,11 +1,13 @@
 // Many agents in one process: `node fake-agents.js SETTING-FILE`. Each has a real session with a manager and a runtime that only
-// says it does as it is told. Prints a Report as JSON, a line at a time; told "reset" it forgets the longest silence.
+// says it does as it is told. What all of them are told alike is read once. Prints a Report as JSON, a line at a time; told "reset"
+// it forgets the longest silence.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { codec } from "../../proto/codec.ts";
 import type {
   Assignment,
+  Endpoint,
   FromAgent,
   Hello,
   TaskStatus,
@@ -14,6 +16,7 @@ import type {
 } from "../../proto/gen/types.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
+import { unpacked } from "../../proto/packed.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import { toManager } from "../../proto/tls.ts";
 import type { FakeAgentsSetting, Report } from "./setting.ts";
@@ -23,6 +26,8 @@ const beatMs = 500;
 const beatParts = 20;
 const reportMs = 25;
 const queueMax = 10_000;
+/** Of what all are told alike the newest. */
+const packedMax = 64;
 const retryMsMax = 2_000;
 /** A real node starts its agent when it boots; not all at once. */
 const startsPerSecond = 250;
@@ -30,6 +35,7 @@ const startsPerSecond = 250;
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as FakeAgentsSetting;
 const forever = new AbortController().signal;
 const heard = new Map<string, number>();
+const packedProbes = new Map<string, readonly string[]>();
 
 class FakeAgent {
   silentMsMax = 0;
@@ -98,6 +104,7 @@ class FakeAgent {
       },
       DataPathAddr: `10.200.${at >> 8}.${at & 255}`,
       BootID: "boot",
+      Unpacks: true,
       Have: this.#version,
       Networks: [...this.#networks],
       Tasks: [...this.#tasks].map(([ID, State]) => ({ ID, Status: statusOf(State) })),
@@ -120,6 +127,7 @@ class FakeAgent {
       if (Kind === "task") this.#tasks.delete(ID);
       if (Kind === "network") this.#networks.delete(ID);
     }
+    for (const bytes of message.Packed) for (const name of probesIn(bytes)) this.#hearOf(name);
     const Tasks = message.Set.flatMap((assignment) => this.#obey(assignment));
     if (Tasks.length > 0) outgoing.push(said({ Tasks }));
     if (message.Version === "") return;
@@ -129,17 +137,37 @@ class FakeAgent {
 
   #obey({ Task, Network, Endpoint }: Assignment): readonly TaskUpdate[] {
     if (Network !== undefined) this.#networks.add(Network.ID);
-    const [name = ""] = Endpoint?.Names ?? [];
-    if (name.startsWith("probe") && Endpoint?.State === "serving" && !this.#probes.has(name)) {
-      this.#probes.add(name);
-      heard.set(name, (heard.get(name) ?? 0) + 1);
-    }
+    if (Endpoint !== undefined) for (const name of probeOf(Endpoint)) this.#hearOf(name);
     if (Task === undefined) return [];
     const isUp = Task.DesiredState === "running" || Task.DesiredState === "ready";
     const state = isUp ? Task.DesiredState : "shutdown";
     this.#tasks.set(Task.ID, state);
     return state === Task.Status?.State ? [] : [{ ID: Task.ID, Status: statusOf(state) }];
   }
+
+  #hearOf(probe: string): void {
+    if (this.#probes.has(probe)) return;
+    this.#probes.add(probe);
+    heard.set(probe, (heard.get(probe) ?? 0) + 1);
+  }
+}
+
+/** The name of its task, if it serves and is a probe's. */
+function probeOf({ Names: [name = ""], State }: Endpoint): readonly string[] {
+  return name.startsWith("probe") && State === "serving" ? [name] : [];
+}
+
+function probesIn(packed: Uint8Array): readonly string[] {
+  const key = Buffer.from(packed).toString("latin1");
+  let probes = packedProbes.get(key);
+  if (probes === undefined) {
+    const told = unpacked({ ...codec("ToAgent").parse({}), Packed: [packed] });
+    probes = told.Set.flatMap(({ Endpoint }) => (Endpoint === undefined ? [] : probeOf(Endpoint)));
+    for (const oldest of [...packedProbes.keys()].slice(0, packedProbes.size + 1 - packedMax))
+      packedProbes.delete(oldest);
+    packedProbes.set(key, probes);
+  }
+  return probes;
 }
 
 function said(words: Partial<FromAgent>): FromAgent {
@@ -161,10 +189,12 @@ setInterval(() => {
 }, beatMs / beatParts);
 
 setInterval(() => {
+  const { user, system } = process.cpuUsage();
   const report: Report = {
     open: agents.filter(({ isOpen }) => isOpen).length,
     running: agents.reduce((sum, agent) => sum + agent.running, 0),
     silentMsMax: Math.max(...agents.map(({ silentMsMax }) => silentMsMax)),
+    cpuSeconds: (user + system) / 1e6,
     heard: Object.fromEntries(heard),
   };
   process.stdout.write(`report ${JSON.stringify(report)}\n`);

@@ -58,6 +58,7 @@ class World {
   readonly #figures: Figure[] = [];
   readonly #controls: readonly Client<"Control">[];
   #asked = 0;
+  #agentsCpuSeconds = 0;
 
   constructor(cluster: OurCluster, folder: string, agents: number, signal: AbortSignal) {
     this.#cluster = cluster;
@@ -218,6 +219,7 @@ class World {
     return {
       open: sum(({ open }) => open),
       running: sum(({ running }) => running),
+      cpuSeconds: sum(({ cpuSeconds }) => cpuSeconds),
       silentMsMax: Math.max(...all.map((report) => report?.silentMsMax ?? 0)),
       heard: Object.fromEntries(
         [...names].map((name) => [name, sum(({ heard }) => heard[name] ?? 0)]),
@@ -262,7 +264,12 @@ class World {
       "ms",
       most(({ gcMaxMs }) => gcMaxMs),
     );
-    this.#figure(`${phase}: longest that an agent heard nothing`, "ms", this.#report().silentMsMax);
+    const cpu = all.map(({ cpuSeconds }) => cpuSeconds);
+    this.#figure(`${phase}: CPU of the three managers`, "s", sumOf(cpu));
+    const { cpuSeconds, silentMsMax } = this.#report();
+    this.#figure(`${phase}: CPU of the agents`, "s", cpuSeconds - this.#agentsCpuSeconds);
+    this.#agentsCpuSeconds = cpuSeconds;
+    this.#figure(`${phase}: longest that an agent heard nothing`, "ms", silentMsMax);
     for (const child of this.#processes) child.tell("reset");
   }
 
@@ -285,6 +292,10 @@ function spec(Name: string, Replicas: number, n: number): ServiceSpec {
       Ports: [{ Protocol: "tcp", TargetPort: 80, PublishMode: "ingress" }],
     },
   });
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 function seconds(began: number): number {

@@ -20,6 +20,8 @@ export interface Report {
   /** Agents with a session. */
   readonly open: number;
   readonly running: number;
+  /** What this process has used. */
+  readonly cpuSeconds: number;
   /** The longest that any of them has heard nothing from its manager. */
   readonly silentMsMax: number;
   /** How many agents know the endpoint, by the name of a task of a service probe…. */

@@ -7,6 +7,8 @@ export interface ProcessFigures {
   readonly loopP99Ms: number;
   readonly loopMaxMs: number;
   readonly gcMaxMs: number;
+  /** Of one core, of all its threads. */
+  readonly cpuSeconds: number;
 }
 
 const resolutionMs = 5;
@@ -15,6 +17,7 @@ const nsPerMs = 1e6;
 export class ProcessWatch {
   readonly #delay = monitorEventLoopDelay({ resolution: resolutionMs });
   #gcMsMax = 0;
+  #cpu = process.cpuUsage();
 
   constructor() {
     this.#delay.enable();
@@ -32,9 +35,16 @@ export class ProcessWatch {
       loopP99Ms: late(this.#delay.percentile(99)),
       loopMaxMs: late(this.#delay.max),
       gcMaxMs: this.#gcMsMax,
+      cpuSeconds: this.#cpuSeconds(),
     };
     this.#delay.reset();
     this.#gcMsMax = 0;
     return figures;
+  }
+
+  #cpuSeconds(): number {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    this.#cpu = process.cpuUsage();
+    return (user + system) / 1e6;
   }
 }

@@ -75,7 +75,7 @@ export class Dispatcher implements Downward {
       log,
       signal,
       state: () => this.#state,
-      sessions: () => this.#sessions.values(),
+      sessions: this.#sessions,
       updateNodes: (nodeIds) => this.#update(nodeIds),
       withdrawn: (taskIds) => this.#leader?.withdrawn(taskIds),
     });
@@ -268,10 +268,11 @@ export class Dispatcher implements Downward {
     // As it is by now: it may have been removed since it called.
     const node = callingNode(this.#state, caller);
     const ends = AbortSignal.any([caller.signal, this.#options.signal]);
-    const resumed = this.#resumed(first.value.Hello);
-    const session = new NodeSession(node.ID, this.#around, ends);
+    const hello = first.value.Hello;
+    const resumed = this.#resumed(hello);
+    const session = new NodeSession(node.ID, hello.Unpacks, this.#around, ends);
     const certificate = seenCertificate(this.#state, caller);
-    this.#open(session, node, { hello: first.value.Hello, certificate }, resumed, caller.address);
+    this.#open(session, node, { hello, certificate }, resumed, caller.address);
     void this.#read(messages, session);
     try {
       yield* session.outgoing;

@@ -9,6 +9,7 @@ import type {
   ToAgent,
   VirtualService,
 } from "../../proto/gen/types.ts";
+import { packed } from "../../proto/packed.ts";
 import { endpoints, endpointsOf, virtualServices, virtualServicesOf } from "../plan/endpoints.ts";
 import type { State } from "../store/types.ts";
 import { keyOf } from "./assign.ts";
@@ -16,6 +17,8 @@ import { keyOf } from "./assign.ts";
 /** Part of a ToAgent message, encoded once for all sessions it goes to. */
 export interface FeedPart {
   readonly bytes: Uint8Array;
+  /** The same for agents that unpack. */
+  readonly packed: Uint8Array;
   /** Nothing has to be sent. */
   readonly isEmpty: boolean;
 }
@@ -127,7 +130,8 @@ function part(set: readonly Assignment[], remove: readonly AssignmentKey[]): Fee
   const isEmpty = set.length === 0 && remove.length === 0;
   // A partial message on purpose; absent fields are not encoded.
   const message = { Set: set, Remove: remove } as unknown as ToAgent;
-  return { isEmpty, bytes: isEmpty ? new Uint8Array() : codec("ToAgent").encode(message) };
+  const bytes = isEmpty ? new Uint8Array() : codec("ToAgent").encode(message);
+  return { isEmpty, bytes, packed: packed(bytes) };
 }
 
 function serviceAssignment(service: VirtualService): Assignment {

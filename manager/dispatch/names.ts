@@ -15,14 +15,16 @@ import type { NodeSession } from "./session.ts";
 const coalesceMs = 100;
 /** And in a burst, in which one time is this soon after the other, while nobody waits for a withdrawal. */
 const coalesceBurstMs = 250;
-const burstMs = 2 * coalesceBurstMs;
+/** Each message costs about a tenth: with many sessions half of this manager's time is for these, a fifth in a burst. */
+const perSessionMs = 0.2;
+const perSessionBurstMs = 0.5;
 
 export interface NamesOptions {
   readonly world: World;
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly state: () => State;
-  readonly sessions: () => Iterable<NodeSession>;
+  readonly sessions: ReadonlyMap<string, NodeSession>;
   /** These nodes have tasks that are no longer held. */
   readonly updateNodes: (nodeIds: Iterable<string>) => void;
   /** No session of this manager uses these tasks any more: they are held until `release`. */
@@ -83,14 +85,22 @@ export class Names {
     return this.#dirty.size === 0 ? this.#options.state().index : this.#flushedIndex;
   }
 
-  /** Sends what has changed: at once, or 100 ms after the last time; what comes on and on without a withdrawal after 250 ms. */
+  /** Sends what has changed: at once, or 100 ms after the last time; what comes on and on without a withdrawal after 250 ms; with many sessions later. */
   flushSoon(): void {
     this.#holdAlarm.set(this.#holds.expiresAt());
     if (this.#dirty.size === 0) return;
     const isPatient = this.#isBurst && !this.#holds.hasUnsent();
-    const at = this.#flushedAt + (isPatient ? coalesceBurstMs : coalesceMs);
+    const at = this.#flushedAt + (isPatient ? this.#burstMs : this.#pauseMs);
     if (at <= this.#options.world.monotonic()) this.#flush();
     else this.#flushAlarm.set(at);
+  }
+
+  get #pauseMs(): number {
+    return Math.max(coalesceMs, this.#options.sessions.size * perSessionMs);
+  }
+
+  get #burstMs(): number {
+    return Math.max(coalesceBurstMs, this.#options.sessions.size * perSessionBurstMs);
   }
 
   feedOf(networkId: string): Feed {
@@ -156,11 +166,11 @@ export class Names {
     // What tells nobody anything does not make the next wait.
     if (deltas.size > 0) {
       const now = this.#options.world.monotonic();
-      this.#isBurst = now - this.#flushedAt < burstMs;
+      this.#isBurst = now - this.#flushedAt < 2 * this.#burstMs;
       this.#flushedAt = now;
     }
     const used = new Set<string>();
-    for (const session of this.#options.sessions()) {
+    for (const session of this.#options.sessions.values()) {
       for (const networkId of session.networks()) used.add(networkId);
       const mine = [...deltas].filter(([networkId]) => session.hasNetwork(networkId));
       session.sendParts(mine.map(([, delta]) => delta));
@@ -177,7 +187,7 @@ export class Names {
       const task = state.table("task").get(taskId);
       const networks = task === undefined ? [] : networksOfTask(task);
       const versions = new Map<string, number>();
-      for (const session of this.#options.sessions())
+      for (const session of this.#options.sessions.values())
         if (networks.some((networkId) => session.hasNetwork(networkId)))
           versions.set(session.id, session.version);
       this.#tell(this.#holds.sent(taskId, versions));
@@ -188,7 +198,7 @@ export class Names {
     const { world, log } = this.#options;
     const now = world.monotonic();
     const heardAt = new Map<string, number>();
-    for (const session of this.#options.sessions()) heardAt.set(session.id, session.heardAt);
+    for (const session of this.#options.sessions.values()) heardAt.set(session.id, session.heardAt);
     const isSilent = (id: string) => now - (heardAt.get(id) ?? 0) >= silentMsMax;
     const { late, withdrawn } = this.#holds.expire(now, isSilent);
     if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");

@@ -243,4 +243,5 @@ const emptyToAgent: ToAgent = {
   CloseLogs: [],
   Tunnels: [],
   Beat: false,
+  Packed: [],
 };

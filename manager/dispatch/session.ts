@@ -44,6 +44,7 @@ const empty: ToAgent = {
   CloseLogs: [],
   Tunnels: [],
   Beat: false,
+  Packed: [],
 };
 
 /** What a session needs of its surroundings to compute what a node should know. */
@@ -87,10 +88,12 @@ export class NodeSession {
   readonly #files = new Map<string, AssignmentKey>();
 
   readonly #around: Surroundings;
+  readonly #unpacks: boolean;
 
-  /** The session ends when the signal aborts. */
-  constructor(nodeId: string, around: Surroundings, signal: AbortSignal) {
+  /** `unpacks`: its agent takes what is packed. The session ends when the signal aborts. */
+  constructor(nodeId: string, unpacks: boolean, around: Surroundings, signal: AbortSignal) {
     this.nodeId = nodeId;
+    this.#unpacks = unpacks;
     this.#around = around;
     this.outgoing = new Queue(outgoingMax, signal);
   }
@@ -188,7 +191,9 @@ export class NodeSession {
     if (parts.length === 0) this.outgoing.push(message);
     else {
       const bytes = codec("ToAgent").encode(message);
-      this.outgoing.push(new Encoded([bytes, ...parts.map((part) => part.bytes)]));
+      this.outgoing.push(
+        new Encoded([bytes, ...parts.map((part) => (this.#unpacks ? part.packed : part.bytes))]),
+      );
     }
   }
 

@@ -19,6 +19,7 @@ const beat: ToAgent = {
   CloseLogs: [],
   Tunnels: [],
   Beat: true,
+  Packed: [],
 };
 const nothing: FromAgent = { Tasks: [] };
 

@@ -17,6 +17,7 @@ const word: ToAgent = {
   CloseLogs: [],
   Tunnels: [],
   Beat: true,
+  Packed: [],
 };
 const forever = new AbortController().signal;
 /** The first word is looked for that often. */

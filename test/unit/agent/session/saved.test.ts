@@ -27,6 +27,7 @@ function message(version: number, more: Partial<ToAgent>): ToAgent {
     CloseLogs: [],
     Tunnels: [],
     Beat: false,
+    Packed: [],
     ...more,
   };
 }

@@ -10,6 +10,7 @@ import { codec } from "../../../../proto/codec.ts";
 import type { FromAgent, ToAgent } from "../../../../proto/gen/types.ts";
 import type { NodeIdentity } from "../../../../proto/identity.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
+import { unpacked } from "../../../../proto/packed.ts";
 import { Client } from "../../../../proto/rpc-client.ts";
 import { toManager } from "../../../../proto/tls.ts";
 import { joinedTo } from "../nodes.ts";
@@ -64,6 +65,7 @@ class Session {
       DataPathAddr: "10.0.0.2",
       Routes: [],
       BootID: "boot",
+      Unpacks: true,
       Have: this.wanted?.version ?? "",
       Tasks: [],
       Networks: [...(this.wanted?.networks.keys() ?? [])],
@@ -73,7 +75,7 @@ class Session {
     try {
       for await (const message of client.duplex("Session", outgoing, { signal })) {
         this.first ??= message;
-        if (message.Version !== "") this.wanted = fold(this.wanted, message);
+        if (message.Version !== "") this.wanted = fold(this.wanted, unpacked(message));
       }
     } catch (error) {
       if (!signal.aborted) throw error;

@@ -14,6 +14,7 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
   const none = () => assert.fail("no network");
   return new NodeSession(
     nodeId,
+    true,
     {
       get state(): State {
         return store.state;
