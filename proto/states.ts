@@ -16,6 +16,7 @@ const order = [
   "remove",
   "orphaned",
 ] as const;
+const finals: ReadonlySet<string> = new Set(order.slice(order.indexOf("running") + 1));
 const ranks: ReadonlyMap<string, number> = new Map(order.map((state, rank) => [state, rank]));
 
 /** A state's place in the order; an unknown one, and none, comes before all. */
@@ -25,7 +26,7 @@ export function rankOf(state: string): number {
 
 /** Nothing of the task runs any more, nor will. */
 export function isFinal(state: string): boolean {
-  return rankOf(state) > rankOf("running");
+  return finals.has(state);
 }
 
 /** It will run in a moment, or fail to. */

@@ -26,10 +26,10 @@ export class AddressPool {
 
   constructor(state: State, network: Network) {
     const configs = network.IPAM?.Config ?? [];
-    const newest = newestTask(state, network.ID);
+    const use = useOf(state, network.ID);
     this.#pools = ([4, 6] as const).flatMap((family) => {
       const own = configs.filter(({ Subnet }) => familyOf(Subnet) === family);
-      return own.length === 0 ? [] : [new FamilyPool(state, network.ID, family, own, newest)];
+      return own.length === 0 ? [] : [new FamilyPool(family, own, use)];
     });
   }
 
@@ -62,28 +62,28 @@ export class AddressPool {
   }
 }
 
+interface Range {
+  readonly range: Subnet;
+  readonly bits: number;
+}
+
 class FamilyPool {
   readonly family: Family;
-  readonly #ranges: readonly { readonly range: Subnet; readonly bits: number }[];
-  readonly #held: Set<string>;
-  /** Free again, and since when (milliseconds since 1970). */
+  readonly #use: Use;
+  readonly #ranges: readonly Range[];
+  /** The network's own, and what was taken here. */
+  readonly #held = new Set<string>();
+  /** Once had, and since when no more (milliseconds since 1970). Some are held again. */
   readonly #freed: Map<string, number>;
   /** Where the search for one that nobody is known to have had goes on, and how many are left to look at. */
   #range = 0;
   #next = 0n;
   #left = 0n;
 
-  constructor(
-    state: State,
-    networkId: string,
-    family: Family,
-    configs: readonly IPAMConfig[],
-    newest: Task | null,
-  ) {
+  constructor(family: Family, configs: readonly IPAMConfig[], use: Use) {
     this.family = family;
-    this.#held = new Set();
-    this.#freed = new Map();
-    const ranges: { range: Subnet; bits: number }[] = [];
+    this.#use = use;
+    const ranges: Range[] = [];
     for (const config of configs) {
       const subnet = parseSubnet(config.Subnet);
       if (subnet === null) continue;
@@ -96,31 +96,31 @@ class FamilyPool {
         this.#held.add(plain(address));
     }
     this.#ranges = ranges;
-    this.#holdVirtualIPs(state, networkId);
-    this.#holdTasks(state, networkId);
-    this.#startAfter(addressOn(newest, networkId, family));
+    this.#freed = freedBy(use, family);
+    this.#startAfter(addressOn(use.newest, use.networkId, family));
   }
 
   take(): string | null {
     const address = this.#neverUsed() ?? this.#longestUnused();
-    if (address === null) return null;
-    this.#held.add(address);
-    this.#freed.delete(address);
-    return `${address}/${this.#bitsOf(address)}`;
+    return address === null ? null : this.takeThis(address);
   }
 
   takeThis(address: string): string | null {
     const bits = this.#bitsOf(address);
-    if (bits === null || this.#held.has(address)) return null;
+    if (bits === null || this.#isHeld(address, bits)) return null;
     this.#held.add(address);
-    this.#freed.delete(address);
     return `${address}/${bits}`;
+  }
+
+  #isHeld(address: string, bits: number): boolean {
+    const { state, networkId } = this.#use;
+    return this.#held.has(address) || state.isHeld(networkId, `${address}/${bits}`);
   }
 
   get isNearlyFull(): boolean {
     const size = this.#size;
     const spare = size / 8n < spareMax ? size / 8n : spareMax;
-    return size - BigInt(this.#held.size) < spare;
+    return size - BigInt(this.#held.size + this.#use.holders) < spare;
   }
 
   giveBack(address: string): void {
@@ -144,30 +144,35 @@ class FamilyPool {
 
   #neverUsed(): string | null {
     for (; this.#left > 0n; this.#left--) {
-      const address = this.#text(this.#step());
-      if (!this.#held.has(address) && !this.#freed.has(address)) return address;
+      const { value, bits } = this.#step();
+      const address = this.#text(value);
+      if (!this.#freed.has(address) && !this.#isHeld(address, bits)) return address;
     }
     return null;
   }
 
   /** The next address of all ranges, round and round. */
-  #step(): bigint {
-    const range = this.#ranges[this.#range]?.range;
-    if (range !== undefined && this.#next <= range.last) return this.#next++;
+  #step(): { readonly value: bigint; readonly bits: number } {
+    const here = this.#ranges[this.#range];
+    if (here !== undefined && this.#next <= here.range.last)
+      return { value: this.#next++, bits: here.bits };
     this.#range = (this.#range + 1) % this.#ranges.length;
-    const first = this.#ranges[this.#range]?.range.first ?? 0n;
+    const there = this.#ranges[this.#range];
+    const first = there?.range.first ?? 0n;
     this.#next = first + 1n;
-    return first;
+    return { value: first, bits: there?.bits ?? 0 };
   }
 
   #longestUnused(): string | null {
     let best: string | null = null;
     let bestSince = Number.POSITIVE_INFINITY;
-    for (const [address, since] of this.#freed)
-      if (since < bestSince && this.#bitsOf(address) !== null) {
-        best = address;
-        bestSince = since;
-      }
+    for (const [address, since] of this.#freed) {
+      if (since >= bestSince) continue;
+      const bits = this.#bitsOf(address);
+      if (bits === null || this.#isHeld(address, bits)) continue;
+      best = address;
+      bestSince = since;
+    }
     return best;
   }
 
@@ -180,34 +185,41 @@ class FamilyPool {
   #text(value: bigint): string {
     return formatAddress({ family: this.family, value });
   }
-
-  #holdVirtualIPs(state: State, networkId: string): void {
-    for (const service of state.servicesOfNetwork(networkId))
-      for (const { NetworkID, Addr } of service.Endpoint?.VirtualIPs ?? [])
-        if (NetworkID === networkId && familyOf(Addr) === this.family)
-          this.#held.add(withoutMask(Addr));
-  }
-
-  #holdTasks(state: State, networkId: string): void {
-    for (const task of state.tasksOfNetwork(networkId))
-      for (const attachment of task.NetworksAttachments) {
-        if (attachment.Network?.ID !== networkId) continue;
-        for (const text of attachment.Addresses) {
-          if (familyOf(text) !== this.family) continue;
-          const address = withoutMask(text);
-          if (!hasEnded(task)) this.#held.add(address);
-          else this.#freed.set(address, Math.max(endedAt(task), this.#freed.get(address) ?? 0));
-        }
-      }
-    for (const address of this.#held) this.#freed.delete(address);
-  }
 }
 
-function newestTask(state: State, networkId: string): Task | null {
+/** Of one network's addresses. */
+interface Use {
+  readonly state: State;
+  readonly networkId: string;
+  /** So many services and tasks have one of each family. */
+  readonly holders: number;
+  readonly ended: readonly Task[];
+  readonly newest: Task | null;
+}
+
+/** Looks at each task only shortly: the ingress network has those of all services. Who holds which address the state knows. */
+function useOf(state: State, networkId: string): Use {
+  const tasks = state.tasksOfNetwork(networkId);
+  const ended: Task[] = [];
   let newest: Task | null = null;
-  for (const task of state.tasksOfNetwork(networkId))
+  for (const task of tasks) {
+    if (hasEnded(task)) ended.push(task);
     if (newest === null || byAge(newest, task) < 0) newest = task;
-  return newest;
+  }
+  const holders = tasks.length - ended.length + state.servicesOfNetwork(networkId).length;
+  return { state, networkId, holders, ended, newest };
+}
+
+function freedBy({ ended, networkId }: Use, family: Family): Map<string, number> {
+  const freed = new Map<string, number>();
+  for (const task of ended)
+    for (const { Network, Addresses } of task.NetworksAttachments)
+      for (const text of Network?.ID === networkId ? Addresses : []) {
+        const address = withoutMask(text);
+        if (familyOf(text) === family)
+          freed.set(address, Math.max(endedAt(task), freed.get(address) ?? 0));
+      }
+  return freed;
 }
 
 /** What the task got there. */

@@ -40,7 +40,7 @@ function versionedName({ Spec, Generation }: Objects["secret"] | Objects["config
   return `${Spec?.Name ?? ""}${Generation > 1 ? ` version ${Generation}` : ""}`;
 }
 
-function addressClaim(networkId: string, address: string): string {
+export function addressClaim(networkId: string, address: string): string {
   return `address ${address} of network ${networkId}`;
 }
 

@@ -2,7 +2,7 @@
 
 import { Map as PersistentMap } from "immutable";
 import type { Cluster, Revision, Service, Task } from "../../proto/gen/types.ts";
-import { claimsOf } from "./claims.ts";
+import { addressClaim, claimsOf } from "./claims.ts";
 import { emptyGroups, type Groups, GroupsDraft, groupOf } from "./groups.ts";
 import { PersistentTable, TableDraft } from "./table.ts";
 import type { Kind, Objects, State, Table } from "./types.ts";
@@ -92,6 +92,10 @@ export class Facts implements State {
 
   tasksOfNetwork(networkId: string): readonly Task[] {
     return groupOf(this.byNetwork, networkId);
+  }
+
+  isHeld(networkId: string, address: string): boolean {
+    return this.claims.has(addressClaim(networkId, address));
   }
 
   servicesOfNetwork(networkId: string): readonly Service[] {

@@ -47,6 +47,8 @@ export interface State {
   tasksByNode(): { forEach(look: (tasks: readonly Task[], nodeId: string) => void): unknown };
   /** Tasks attached to a network, also those that have ended and are still kept. */
   tasksOfNetwork(networkId: string): readonly Task[];
+  /** A service or a task that has not ended has this address ("10.1.0.2/24") of a network. */
+  isHeld(networkId: string, address: string): boolean;
   /** Services that have a virtual address on a network. */
   servicesOfNetwork(networkId: string): readonly Service[];
   /** Services that publish a port, in either mode. */
