@@ -127,6 +127,7 @@ async function serve(
       logDriver: config["log-driver"],
       imageCollection: () => collector.state(),
       insecureRegistries: config["insecure-registries"],
+      registryMirrors: config["registry-mirrors"],
     },
     hosts,
     scope.signal,

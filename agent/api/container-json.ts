@@ -28,7 +28,12 @@ export function containerSummary(container: Container, dataRoot: string, now: nu
   };
 }
 
-export function containerJson(container: Container, dataRoot: string): Json {
+/** `execs`: ids of the processes that run in it beside its own. */
+export function containerJson(
+  container: Container,
+  dataRoot: string,
+  execs: readonly string[],
+): Json {
   const { state, config } = container;
   const { PublishedPorts: _, Tmpfs: _tmpfs, LogLimits: _log, LogDriver, ...host } = container.host;
   const files = `${dataRoot}/containers/${container.id}`;
@@ -65,7 +70,7 @@ export function containerJson(container: Container, dataRoot: string): Json {
     MountLabel: "",
     ProcessLabel: "",
     AppArmorProfile: "",
-    ExecIDs: null,
+    ExecIDs: execs.length === 0 ? null : execs,
     HostConfig: {
       ...host,
       Binds: null,
@@ -133,8 +138,15 @@ function bridgeJson(container: Container): Json {
   return {
     Bridge: "",
     HairpinMode: false,
-    EndpointID: "",
+    LinkLocalIPv6Address: "",
+    LinkLocalIPv6PrefixLen: 0,
+    SecondaryIPAddresses: null,
+    SecondaryIPv6Addresses: null,
+    EndpointID: bridge === undefined ? "" : endpointId(container, bridge.NetworkID),
     Gateway: bridge?.Gateway ?? "",
+    GlobalIPv6Address: bridge?.GlobalIPv6Address ?? "",
+    GlobalIPv6PrefixLen: bridge?.GlobalIPv6PrefixLen ?? 0,
+    IPv6Gateway: bridge?.IPv6Gateway ?? "",
     IPAddress: bridge?.IPAddress ?? "",
     IPPrefixLen: bridge?.IPPrefixLen ?? 0,
     MacAddress: macOn(container, "bridge"),
@@ -147,13 +159,13 @@ function macOf(address: string): string {
   return address === "" ? "" : `02:42:${bytes.join(":")}`;
 }
 
-function macOn({ local, networks }: Container, name: string): string {
+export function macOn({ local, networks }: Container, name: string): string {
   if (local === undefined) return "";
   return local.endpoints[name]?.mac ?? macOf(networks[name]?.IPAddress ?? "");
 }
 
 /** Other than Docker, an endpoint has no id of its own: this one stands for it. */
-function endpointId(container: Container, networkId: string): string {
+export function endpointId(container: Container, networkId: string): string {
   if (container.local === undefined || container.state.Pid === 0) return "";
   return createHash("sha256").update(`${networkId}\0${container.id}`).digest("hex");
 }

@@ -5,6 +5,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Container, WaitCondition } from "../engine/container-types.ts";
 import { selectContainers } from "./container-filters.ts";
 import { containerJson, containerSummary } from "./container-json.ts";
+import { sizesOf } from "./disk-usage.ts";
 import { StatusError, withStatus } from "./errors.ts";
 import { streamContainerLogs } from "./logs.ts";
 import { parameter, Query } from "./request.ts";
@@ -25,13 +26,21 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
       all: query.flag("all"),
       limit: query.integer("limit") ?? 0,
     });
+    const sizes = query.flag("size") ? await sizesOf(context, chosen) : undefined;
     const now = Date.now();
-    return chosen.map((container) => containerSummary(container, context.dataRoot, now));
+    return chosen.map((container) => ({
+      ...containerSummary(container, context.dataRoot, now),
+      ...sizes?.get(container.id),
+    }));
   });
 
-  app.get("/containers/:id/json", async (request) =>
-    containerJson(engine.inspect(parameter(request, "id")), context.dataRoot),
-  );
+  app.get("/containers/:id/json", async (request) => {
+    const container = engine.inspect(parameter(request, "id"));
+    const isSized = new Query(request).flag("size");
+    const sizes = isSized ? await sizesOf(context, [container]) : undefined;
+    const json = containerJson(container, context.dataRoot, engine.execsOf(container.id));
+    return { ...json, ...sizes?.get(container.id) };
+  });
 
   app.get("/containers/:id/logs", async (request, reply) =>
     streamContainerLogs(context, request, reply, parameter(request, "id")),

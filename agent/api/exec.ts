@@ -26,6 +26,7 @@ const createBody = z.object({
   AttachStdout: flag,
   AttachStderr: flag,
   Privileged: flag,
+  DetachKeys: text,
 });
 const startBody = z.object({ Detach: flag, Tty: flag, ConsoleSize: consoleSize, DetachKeys: text });
 type Start = z.infer<typeof startBody>;
@@ -35,6 +36,7 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
 
   app.post("/containers/:id/exec", async (request, reply) => {
     const body = parseBody(createBody, jsonBody(request));
+    parseDetachKeys(body.DetachKeys);
     const id = await withStatus({ precondition: 409 }, () =>
       engine.createExec(parameter(request, "id"), {
         cmd: body.Cmd,
@@ -46,6 +48,7 @@ export function addExec(app: FastifyInstance, context: ApiContext): void {
         attachStdout: body.AttachStdout,
         attachStderr: body.AttachStderr,
         privileged: body.Privileged,
+        detachKeys: body.DetachKeys,
       }),
     );
     return reply.code(201).send({ Id: id });
@@ -98,7 +101,8 @@ export async function startUpgraded(context: ApiContext, taken: Taken, id: strin
     const json = taken.body.length === 0 ? {} : parseJson(taken.body.toString(), "request body");
     const start = parseBody(startBody, json);
     const state = context.engine.inspectExec(id);
-    const keys = state.config.tty ? parseDetachKeys(start.DetachKeys) : null;
+    const { tty, detachKeys } = state.config;
+    const keys = tty ? parseDetachKeys(start.DetachKeys || detachKeys) : null;
     if (start.Detach) {
       await startDetached(context, state, start);
       sayUpgraded(taken, rawStream);
@@ -184,7 +188,7 @@ function execJson(state: ExecState): Json {
     OpenStdout: state.config.attachStdout,
     CanRemove: state.exitCode !== null,
     ContainerID: state.containerId,
-    DetachKeys: "",
+    DetachKeys: state.config.detachKeys,
     Pid: state.pid,
   };
 }

@@ -5,6 +5,7 @@ import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { toAnswer } from "./errors.ts";
+import { unaskedProtocol } from "./unasked.ts";
 
 const bodyBytesMax = 64 * 1024;
 const bodyMsMax = 30_000;
@@ -17,6 +18,8 @@ export interface Taken {
   readonly body: Buffer;
   readonly socket: Duplex;
   readonly headers: Readonly<Record<string, string>>;
+  /** false: takes over the connection all the same, and is answered like any request. */
+  readonly isAsked: boolean;
   /** Aborted when the connection is closed. */
   readonly gone: AbortSignal;
 }
@@ -33,18 +36,19 @@ export async function take(
   const length = Number(request.headers["content-length"] ?? 0);
   const isChunked = request.headers["transfer-encoding"] !== undefined;
   const path = request.url ?? "/";
+  const isAsked = request.headers.upgrade !== unaskedProtocol;
+  const taken = { path, socket, headers, isAsked, gone: gone.signal };
   // docker-modem says so of a body that it does not send: what follows is the client's input.
   if (isChunked && !path.includes("/exec/")) {
     const input = head.subarray(head.indexOf(noChunks) === 0 ? noChunks.length : 0);
     if (input.length > 0) socket.unshift(input);
-    return { path, body: Buffer.alloc(0), socket, headers, gone: gone.signal };
+    return { ...taken, body: Buffer.alloc(0) };
   }
   if (isChunked || !Number.isSafeInteger(length))
     throw new SwarmError("invalid", "a request to upgrade needs a Content-Length");
   if (length > bodyBytesMax)
     throw new SwarmError("too_large", `the request body is larger than ${bodyBytesMax} bytes`);
-  const body = await readBody(socket, head, length, gone.signal);
-  return { path, body, socket, headers, gone: gone.signal };
+  return { ...taken, body: await readBody(socket, head, length, gone.signal) };
 }
 
 /** Reads exactly `length` bytes; the rest stays in the socket. */
@@ -68,12 +72,14 @@ async function readBody(
 
 /** The moment HTTP ends. */
 export function sayUpgraded(taken: Taken, contentType: string, protocol = "tcp"): void {
-  writeHead(taken.socket, 101, "UPGRADED", {
-    ...taken.headers,
-    "Content-Type": contentType,
-    Connection: "Upgrade",
-    Upgrade: protocol,
-  });
+  const headers = { ...taken.headers, "Content-Type": contentType };
+  if (taken.isAsked)
+    writeHead(taken.socket, 101, "UPGRADED", {
+      ...headers,
+      Connection: "Upgrade",
+      Upgrade: protocol,
+    });
+  else writeHead(taken.socket, 200, "OK", { ...headers, Connection: "close" });
 }
 
 /** What a client of BuildKit offers beside its build; nothing of it is asked for, and it ends it. */

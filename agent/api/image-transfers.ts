@@ -39,6 +39,8 @@ export function addImageTransfers(app: FastifyInstance, context: ApiContext): vo
       const told: Progress = (line) => {
         if (!isQuiet || line.stream !== undefined) report(line);
       };
+      // As Docker: what is wrong with the archive is told in the answer's lines.
+      out.open();
       await engine.loadImages(bodyOf(request), platformOf(query), told, out.gone);
     });
   });

@@ -5,6 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Container } from "../engine/container-types.ts";
 import type { LocalNetworkObject } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
+import { endpointId, macOn } from "./container-json.ts";
 import { notYet, withStatus } from "./errors.ts";
 import { map } from "./fields.ts";
 import { predefined, predefinedId, shownNetworkId } from "./predefined.ts";
@@ -155,12 +156,12 @@ export function containersOn(context: ApiContext, networkId: string): Json {
   const found: Json = {};
   for (const container of context.engine.list()) {
     if (container.state.Status !== "running") continue;
-    for (const attachment of Object.values(container.networks))
+    for (const [name, attachment] of Object.entries(container.networks))
       if (shownNetworkId(attachment.NetworkID) === networkId)
         found[container.id] = {
           Name: container.name,
-          EndpointID: "",
-          MacAddress: "",
+          EndpointID: endpointId(container, attachment.NetworkID),
+          MacAddress: macOn(container, name),
           IPv4Address: `${attachment.IPAddress}/${attachment.IPPrefixLen}`,
           IPv6Address: attachment.GlobalIPv6Address
             ? `${attachment.GlobalIPv6Address}/${attachment.GlobalIPv6PrefixLen}`

@@ -40,7 +40,7 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     const filters = new Query(request).filters();
     onlyFilters(filters, knownFilters);
     const all = [...localNetworks(context), ...(await swarmNetworks(context))];
-    return all.filter((network) => matches(network, filters));
+    return all.filter((network) => matches(context, network, filters));
   });
 
   app.post("/networks/create", async (request, reply) => {
@@ -191,10 +191,14 @@ function notFound(id: string): SwarmError {
   return new SwarmError("not_found", `network ${id} not found`);
 }
 
-function matches(network: Json, filters: Filters): boolean {
+function matches(context: ApiContext, network: Json, filters: Filters): boolean {
   const has = (name: string, test: (value: string) => boolean) =>
     filters[name] === undefined || filters[name].some(test);
   const builtin = isPredefined(network["Name"]) || network["Ingress"] === true;
+  const isDangling = flagFilter(filters, "dangling");
+  // Whether a swarm network is in use is known to the managers alone; what every host has is never dangling.
+  const isUnused =
+    !builtin && network["Scope"] === "local" && !isInUse(context, String(network["Id"]));
   return (
     has("id", (value) => String(network["Id"]).startsWith(value)) &&
     has("name", (value) => String(network["Name"]).includes(value)) &&
@@ -202,8 +206,7 @@ function matches(network: Json, filters: Filters): boolean {
     has("scope", (value) => network["Scope"] === value) &&
     has("type", (value) => value === (builtin ? "builtin" : "custom")) &&
     labelsMatch(network["Labels"] as Record<string, string>, filters["label"]) &&
-    // Whether a swarm network is in use is known to the managers alone; what every host has is never dangling.
-    flagFilter(filters, "dangling") !== true
+    (isDangling === undefined || isDangling === isUnused)
   );
 }
 

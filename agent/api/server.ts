@@ -28,6 +28,8 @@ import { addImages } from "./images.ts";
 import { addLater } from "./later.ts";
 import { addNetworks } from "./networks.ts";
 import { addNodes } from "./nodes.ts";
+import { addPlugins } from "./plugins.ts";
+import { Query } from "./request.ts";
 import { addSearch } from "./search.ts";
 import { addServices } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
@@ -35,8 +37,10 @@ import { addSwarm } from "./swarm.ts";
 import { addSystem } from "./system.ts";
 import { addTasks } from "./tasks.ts";
 import { apiServer, listenOnTcp, refusePages, type TlsFiles, tcpPlace } from "./tcp.ts";
+
 import { refuseOthers, refusePrivileged } from "./tunnelled.ts";
 import type { ApiContext } from "./types.ts";
+import { letTakeOver } from "./unasked.ts";
 import { apiVersion, versionOf, withoutVersion } from "./versions.ts";
 import { addVolumes } from "./volumes.ts";
 
@@ -188,6 +192,9 @@ function build(
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: "page not found" }));
   for (const add of families) add(app, context);
+  const connected = typeof kind === "string" ? "connection" : "secureConnection";
+  if (kind !== "tunnel")
+    letTakeOver(app.server, connected, (url) => takesInput(context, withoutVersion(url)));
   serveUpgrades(app, context, kind === "plain", elsewhere);
   return app;
 }
@@ -223,7 +230,9 @@ function pathnameOf(request: FastifyRequest): string {
   return request.url.split("?")[0] ?? "";
 }
 
-const attachPath = /^\/containers\/([^/?]+)\/attach\/ws(?:\?|$)/;
+const webSocketPath = /^\/containers\/([^/?]+)\/attach\/ws(?:\?|$)/;
+const attachPath = /^\/containers\/([^/?]+)\/attach(?:\?|$)/;
+const startPath = /^\/exec\/([0-9A-Za-z]+)\/start$/;
 
 /** Requests that ask to leave HTTP never reach fastify. */
 function serveUpgrades(
@@ -254,7 +263,7 @@ function serveUpgrades(
       if (elsewhere === null) refuseOthers(context.engine, method, withoutVersion(url));
       const node = await elsewhere?.nodeOf(method, url);
       if (node) return elsewhere?.upgrade(node, request, socket, head);
-      const attached = attachPath.exec(withoutVersion(url))?.[1];
+      const attached = webSocketPath.exec(withoutVersion(url))?.[1];
       if (method === "GET" && attached !== undefined) {
         versionOf(url);
         await attachWebSocket(context, { request, socket, head }, decodeURIComponent(attached));
@@ -263,8 +272,8 @@ function serveUpgrades(
       const taken = await take(request, socket, head, headers);
       versionOf(taken.path);
       const path = withoutVersion(taken.path);
-      const exec = /^\/exec\/([0-9A-Za-z]+)\/start$/.exec(path)?.[1];
-      const container = /^\/containers\/([^/?]+)\/attach(?:\?|$)/.exec(path)?.[1];
+      const exec = startPath.exec(path)?.[1];
+      const container = attachPath.exec(path)?.[1];
       if (request.method === "POST" && exec !== undefined)
         await startUpgraded(context, taken, exec);
       else if (request.method === "POST" && container !== undefined)
@@ -278,6 +287,19 @@ function serveUpgrades(
     };
     answer().catch((error: unknown) => refuse(socket, headers, error));
   });
+}
+
+/** What follows such a request is the input of one of this node's processes. */
+function takesInput({ engine }: ApiContext, path: string): boolean {
+  try {
+    const exec = startPath.exec(path)?.[1];
+    if (exec !== undefined) return engine.inspectExec(exec).config.attachStdin;
+    const container = decodeURIComponent(attachPath.exec(path)?.[1] ?? "");
+    const query = Object.fromEntries(new URL(path, "http://localhost").searchParams);
+    return new Query({ query }).flag("stdin") && engine.inspect(container).id !== "";
+  } catch {
+    return false;
+  }
 }
 
 const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[] = [
@@ -303,6 +325,7 @@ const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[]
   addAuth,
   addEvents,
   addVolumes,
+  addPlugins,
   addLater,
 ];
 

@@ -8,12 +8,11 @@ import { logDrivers } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { clusterJson, type Json } from "./adapt.ts";
-import { containerSummary } from "./container-json.ts";
 import { controlOf, listRequest } from "./control.ts";
-import { imageJson } from "./images.ts";
+import { diskUsage } from "./disk-usage.ts";
+import { Query } from "./request.ts";
 import type { ApiContext, LocalNode } from "./types.ts";
 import { apiVersion, apiVersionMin } from "./versions.ts";
-import { volumeUsage } from "./volumes.ts";
 
 const clusterMsMax = 3_000;
 
@@ -31,7 +30,7 @@ export function addSystem(app: FastifyInstance, context: ApiContext): void {
   app.head("/_ping", async (_request, reply) => ping(reply).header("Content-Length", "0").send());
   app.get("/version", async () => version(context));
   app.get("/info", async () => info(context));
-  app.get("/system/df", async () => diskUsage(context));
+  app.get("/system/df", async (request) => diskUsage(context, new Query(request).texts("type")));
 }
 
 function swarmHeader({ state, isManager }: LocalNode): string {
@@ -174,36 +173,21 @@ function registryConfig(context: ApiContext): Json {
     AllowNondistributableArtifactsHostnames: null,
     InsecureRegistryCIDRs: ["127.0.0.0/8"],
     IndexConfigs: {
-      "docker.io": { Name: "docker.io", Mirrors: [], Secure: true, Official: true },
+      "docker.io": {
+        Name: "docker.io",
+        Mirrors: context.registryMirrors,
+        Secure: true,
+        Official: true,
+      },
       ...Object.fromEntries(insecure),
     },
-    Mirrors: null,
+    Mirrors: context.registryMirrors,
   };
 }
 
 function securityOptions(): string[] {
   const appArmor = readText("/sys/module/apparmor/parameters/enabled") === "Y";
   return [...(appArmor ? ["name=apparmor"] : []), "name=seccomp,profile=builtin"];
-}
-
-async function diskUsage(context: ApiContext): Promise<Json> {
-  const images = await context.engine.images();
-  const now = Date.now();
-  const { images: count, bytes, diskPercent, limits } = await context.imageCollection();
-  return {
-    // Ours: of tasks alone, and used by nothing now.
-    Collection: {
-      ...{ Images: count, Bytes: bytes, DiskPercent: Math.round(diskPercent) },
-      ...{ HighPercent: limits.percentHigh, LowPercent: limits.percentLow },
-    },
-    LayersSize: images.reduce((sum, image) => sum + image.size, 0),
-    Images: images.map(imageJson),
-    Containers: context.engine
-      .list()
-      .map((container) => containerSummary(container, context.dataRoot, now)),
-    Volumes: await volumeUsage(context),
-    BuildCache: [],
-  };
 }
 
 async function swarmInfo(context: ApiContext): Promise<Json> {

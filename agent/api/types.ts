@@ -102,4 +102,6 @@ export interface ApiContext {
   /** Images of tasks that nothing uses now, and when they are collected. */
   imageCollection(): Promise<ImageCollection>;
   readonly insecureRegistries: readonly string[];
+  /** Asked before docker.io. */
+  readonly registryMirrors: readonly string[];
 }

@@ -314,6 +314,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     startExec: (execId, signal) => execs.start(execId, signal),
     resizeExec: (execId, rows, columns) => execs.resize(execId, rows, columns),
     inspectExec: (execId) => execs.inspect(execId),
+    execsOf: (id) => execs.of(containers.find(id).id),
     events: (signal) => hub.listen(AbortSignal.any([signal, scope.signal])),
     tell,
     objectEvents: (signal) => objects.listen(AbortSignal.any([signal, scope.signal])),

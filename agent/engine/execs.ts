@@ -46,6 +46,7 @@ const plainExec: Omit<ExecConfig, "cmd"> = {
   attachStdout: true,
   attachStderr: true,
   privileged: false,
+  detachKeys: "",
 };
 const sigkill = 9;
 const execsMax = 1_000;
@@ -88,6 +89,14 @@ export class Execs {
     const state = this.#execs.get(id);
     if (state === undefined) throw new SwarmError("not_found", `No such exec instance: ${id}`);
     return state;
+  }
+
+  /** Ids of what a container has yet to run, or runs. */
+  of(containerId: string): readonly string[] {
+    const states = [...this.#execs.values()];
+    return states
+      .filter((state) => state.containerId === containerId && state.exitCode === null)
+      .map(({ id }) => id);
   }
 
   /** Execs of a container that is gone are forgotten. */

@@ -6,7 +6,10 @@ export interface ImageSummary {
   readonly repoTags: readonly string[];
   readonly repoDigests: readonly string[];
   readonly created: string;
+  /** Unpacked bytes of all layers. */
   readonly size: number;
+  /** Bottom to top; images share those of one id. */
+  readonly layers: readonly { readonly id: string; readonly bytes: number }[];
   readonly labels: Readonly<Record<string, string>>;
 }
 

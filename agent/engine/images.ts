@@ -136,7 +136,7 @@ export class Images {
         id: first.id,
         ...namesOf(images),
         created: first.config.created,
-        size: await this.bytes(first),
+        ...(await this.#sizes(first)),
         labels: first.config.config.Labels,
       });
     }
@@ -145,10 +145,14 @@ export class Images {
 
   /** Unpacked bytes of all layers. */
   async bytes(image: Image): Promise<number> {
-    let bytes = 0;
-    for (const chainId of chainIds(image.config.diffIds))
-      bytes += await this.#runtime.snapshotBytes(chainId).catch(() => 0);
-    return bytes;
+    return (await this.#sizes(image)).size;
+  }
+
+  async #sizes(image: Image): Promise<Pick<ImageSummary, "size" | "layers">> {
+    const layers: { readonly id: string; readonly bytes: number }[] = [];
+    for (const id of chainIds(image.config.diffIds))
+      layers.push({ id, bytes: await this.#runtime.snapshotBytes(id).catch(() => 0) });
+    return { layers, size: layers.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
 
   /**

@@ -40,6 +40,8 @@ export interface ExecConfig {
   readonly attachStdout: boolean;
   readonly attachStderr: boolean;
   readonly privileged: boolean;
+  /** What a client at its terminal types to leave, if its start does not say; "": the usual. */
+  readonly detachKeys: string;
 }
 
 export interface ExecState {

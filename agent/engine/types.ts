@@ -254,6 +254,8 @@ export interface Engine {
   startExec(execId: string, signal: AbortSignal): Promise<ExecStreams>;
   resizeExec(execId: string, rows: number, columns: number): Promise<void>;
   inspectExec(execId: string): ExecState;
+  /** Ids of a container's execs that have not ended. */
+  execsOf(id: string): readonly string[];
 
   /** From the moment of the call. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;

@@ -205,7 +205,8 @@ test("the files in /etc are ours", async () => {
 test("an exec has its own streams, environment, user and exit code", async () => {
   const id = await create({ Env: ["OWN=container"] });
   await engine.start(id);
-  const plain = { workingDir: "", privileged: false, attachStdout: true, attachStderr: true };
+  const outputs = { attachStdout: true, attachStderr: true };
+  const plain = { ...outputs, workingDir: "", privileged: false, detachKeys: "" };
   const execId = await engine.createExec(id, {
     ...plain,
     cmd: ["/bin/sh", "-c", "echo $FROM $OWN $MINE; id -u; id -G; echo err >&2; cat; exit 4"],
@@ -272,9 +273,11 @@ test("health is checked by exec and shown", async () => {
   })();
   await engine.start(id);
   await until("it is unhealthy", () => engine.inspect(id).state.Health?.Status === "unhealthy");
-  const plain = { env: [], user: "", workingDir: "", tty: false, privileged: false };
+  const plain = { env: [], user: "", workingDir: "", tty: false };
+  const more = { privileged: false, detachKeys: "" };
   const repair = await engine.createExec(id, {
     ...plain,
+    ...more,
     cmd: ["/bin/sh", "-c", "echo ok > /tmp/ok"],
     attachStdin: false,
     attachStdout: false,

@@ -62,6 +62,7 @@ export class Door {
           limits: { percentHigh: 85, percentLow: 80 },
         }),
         insecureRegistries: [],
+        registryMirrors: [],
       },
       [`unix://${socket}`],
       new AbortController().signal,

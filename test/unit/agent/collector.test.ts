@@ -92,7 +92,15 @@ class Shelf {
   readonly list = () => [...this.used].map((imageId) => ({ imageId })) as never;
   readonly images: Engine["images"] = async () =>
     [...this.names].map((id) => ({
-      ...{ id, repoTags: [id], repoDigests: [], created: "", size: gigabyte, labels: {} },
+      ...{
+        id,
+        repoTags: [id],
+        repoDigests: [],
+        created: "",
+        size: gigabyte,
+        layers: [],
+        labels: {},
+      },
     }));
   readonly inspectImage: Engine["inspectImage"] = async (name) => {
     if (!this.names.has(name)) throw new SwarmError("not_found", `No such image: ${name}`);

@@ -121,7 +121,7 @@ test("ports of the host lead in, those the image listens on are exposed, a stopp
     { PrivatePort: 53, Type: "udp" },
   ]);
   const bound = { "80/tcp": [{ HostIp: "0.0.0.0", HostPort: "8080" }] };
-  const json = containerJson(container, "/data") as Record<string, Record<string, unknown>>;
+  const json = containerJson(container, "/data", []) as Record<string, Record<string, unknown>>;
   assert.deepEqual(json["NetworkSettings"]?.["Ports"], { ...bound, "53/udp": null });
   assert.deepEqual(json["HostConfig"]?.["PortBindings"], bound);
   assert.deepEqual(json["Config"]?.["ExposedPorts"], { "80/tcp": {}, "53/udp": {} });
@@ -136,7 +136,7 @@ test("a volume is shown where it lies on the host, a bind with its propagation",
     { ...mount, Type: "volume", Source: "vol" },
     { ...mount, Type: "bind", Source: "/srv", ReadOnly: true },
   ];
-  const { Mounts: shown } = containerJson({ ...made, host: { Mounts } }, "/data");
+  const { Mounts: shown } = containerJson({ ...made, host: { Mounts } }, "/data", []);
   const common = { Destination: "/v" };
   assert.deepEqual(shown, [
     {

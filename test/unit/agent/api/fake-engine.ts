@@ -91,6 +91,10 @@ export class FakeEngine implements Engine {
       repoDigests: [`registry.lab:5000/whoami@sha256:${"d".repeat(64)}`],
       created: timestamp(Date.now() - 3_600_000 * 50),
       size: 12_345_678,
+      layers: [
+        { id: "base", bytes: 12_000_000 },
+        { id: "top", bytes: 345_678 },
+      ],
       labels: { tier: "front" },
     },
   ];
@@ -318,6 +322,10 @@ export class FakeEngine implements Engine {
     this.inspectExec(execId);
     this.resized.push(`${rows}x${columns}`);
   };
+  execsOf: Engine["execsOf"] = (id) =>
+    [...this.execs.values()]
+      .filter(({ containerId, exitCode }) => containerId === id && exitCode === null)
+      .map((state) => state.id);
   inspectExec(execId: string): ExecState {
     const state = this.execs.get(execId);
     if (state === undefined) throw new SwarmError("not_found", `No such exec instance: ${execId}`);

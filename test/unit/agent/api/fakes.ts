@@ -169,6 +169,7 @@ export async function startFakeDaemon(
       limits: { percentHigh: 85, percentLow: 80 },
     }),
     insecureRegistries: ["registry.lab:5000"],
+    registryMirrors: ["http://mirror.lab:5000"],
   };
   const socket = `${folder}/docker.sock`;
   const api = await openApi(context, [`unix://${socket}`], new AbortController().signal);

@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { whereAndWhat } from "../../../../agent/api/search.ts";
+import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { startFakeDaemon } from "./fakes.ts";
 
 test("keys of a body are taken in any case", async () => {
@@ -97,4 +98,79 @@ test("a client of BuildKit may keep its session open beside a build", async () =
   assert.match(head.toString(), /^HTTP\/1\.1 101 .*\r\nUpgrade: h2c\r\n/s);
   socket.end();
   await once(socket, "close");
+});
+
+test("mirrors are told where clients look for them", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { RegistryConfig } = (await daemon.ask("GET", "/info")).json;
+  const mirrors = ["http://mirror.lab:5000"];
+  assert.deepEqual(RegistryConfig.Mirrors, mirrors);
+  assert.deepEqual(RegistryConfig.IndexConfigs["docker.io"].Mirrors, mirrors);
+});
+
+test("an exec is left by the keys it was made with, and its container lists it until it has ended", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { id } = daemon.engine.add("box");
+  const body = { Cmd: ["cat"], Tty: true, AttachStdin: true, AttachStdout: true };
+  const wrong = await daemon.ask("POST", `/containers/${id}/exec`, { ...body, detachKeys: "up" });
+  assert.match(wrong.json.message, /Invalid detach keys \(up\) provided/);
+  const made = await daemon.ask("POST", `/containers/${id}/exec`, {
+    ...body,
+    detachKeys: "ctrl-a",
+  });
+  const exec: string = made.json.Id;
+  assert.deepEqual((await daemon.ask("GET", `/containers/${id}/json`)).json.ExecIDs, [exec]);
+  const { connect } = await import("node:net");
+  const socket = connect(daemon.socket);
+  const head = "Host: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 13\r\n";
+  socket.write(`POST /exec/${exec}/start HTTP/1.1\r\n${head}\r\n{"Tty": true}typed\u0001`);
+  let text = "";
+  for await (const chunk of socket) text += String(chunk);
+  // Its end is the answer: cat would go on.
+  assert.match(text, /^HTTP\/1\.1 101 /);
+});
+
+test("an archive that is none is told of in the answer to its load", async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.engine.loadImages = async () => {
+    throw new SwarmError("invalid", "the archive is no tar");
+  };
+  const answer = await daemon.ask("POST", "/images/load", Buffer.from("abc"));
+  assert.equal(answer.status, 200);
+  const message = "the archive is no tar";
+  assert.deepEqual(JSON.parse(answer.text), { error: message, errorDetail: { message } });
+});
+
+test("no plugin is there, whatever is asked of one", async () => {
+  await using daemon = await startFakeDaemon(true);
+  assert.deepEqual((await daemon.ask("GET", "/plugins")).json, []);
+  const rows = [
+    ["GET", "/plugins/me/sshfs:latest/json", 404],
+    ["POST", "/plugins/me/sshfs:latest/enable?timeout=0", 404],
+    ["DELETE", "/plugins/sshfs", 404],
+  ] as const;
+  for (const [method, path, status] of rows) {
+    const answer = await daemon.ask(method, path);
+    assert.equal(answer.status, status);
+    assert.match(answer.json.message, /plugin "(me\/sshfs:latest|sshfs)" not found/);
+  }
+  assert.equal(
+    (await daemon.ask("POST", "/plugins/sshfs/frobnicate")).json.message,
+    "page not found",
+  );
+  for (const path of ["/plugins/create?name=x", "/plugins/pull?remote=x"])
+    assert.equal((await daemon.ask("POST", path, Buffer.from("tar"))).status, 501);
+  assert.equal((await daemon.ask("GET", "/plugins/privileges?remote=x")).status, 501);
+});
+
+test("a bridge network without a container is dangling; what every host has is not", async () => {
+  await using daemon = await startFakeDaemon(true);
+  await daemon.ask("POST", "/networks/create", { Name: "own", Driver: "bridge" });
+  const names = async (dangling: string) => {
+    const filters = encodeURIComponent(JSON.stringify({ dangling: [dangling] }));
+    const { json } = await daemon.ask("GET", `/networks?filters=${filters}`);
+    return json.map((network: { Name: string }) => network.Name);
+  };
+  assert.deepEqual(await names("true"), ["own"]);
+  assert.equal((await names("false")).includes("own"), false);
 });
