@@ -19,6 +19,9 @@ import { NodeDoctor } from "./doctor.ts";
 import { type OpenEngine, openEngine } from "./engine/engine.ts";
 import { ownPlatform } from "./engine/manifest.ts";
 import { NodeMembership } from "./membership.ts";
+import { openMetricsDoor } from "./metrics/door.ts";
+import { measured } from "./metrics/measured.ts";
+import type { NodeMetrics, NodeMetricsParts } from "./metrics/node-metrics.ts";
 import { KernelNetwork } from "./network/network.ts";
 import { openContainerd } from "./runtime/containerd.ts";
 import type { Runtime } from "./runtime/types.ts";
@@ -96,8 +99,16 @@ async function serve(
     mtu: config.mtu,
   });
   scope.defer(() => network.close());
-  const engine = await openEngine({ runtime, keeper, network, config, world: realWorld, log });
-  scope.defer(() => engine.close());
+  const opened = await openEngine({ runtime, keeper, network, config, world: realWorld, log });
+  scope.defer(() => opened.close());
+  const metrics =
+    config["metrics-addr"] === ""
+      ? null
+      : await openMetrics(config, {
+          ...{ engine: opened, network, keeper },
+          node: () => membership.view(),
+        });
+  const engine = metrics === null ? opened : measured(opened, metrics);
   const collector = await ImageCollector.open({ engine, config, world: realWorld, log });
   scope.spawn("images", (stop) => collector.run(stop));
   const membership = new NodeMembership({
@@ -136,10 +147,37 @@ async function serve(
       : null,
   );
   scope.defer(() => api.close());
+  if (metrics !== null) {
+    const door = await openMetricsDoor(config["metrics-addr"], async () => {
+      const beside = await managerText(membership);
+      return `${await metrics.text()}${beside}`;
+    });
+    scope.defer(() => door.close());
+    scope.spawn("metrics", (stop) => metrics.follow(engine, stop));
+  }
   membership.serveTunnels((stream) => api.serve(stream));
   log.info({ version, pid: process.pid }, "agent started");
   await Promise.race([untilAborted(signal), membership.broken]);
   log.info({ reason: messageOf(signal.reason) }, "agent stopping");
+}
+
+/** The library is loaded only where somebody asks for what it counts. */
+async function openMetrics(
+  config: DaemonConfig,
+  parts: Omit<NodeMetricsParts, "namespaces">,
+): Promise<NodeMetrics> {
+  const { NodeMetrics } = await import("./metrics/node-metrics.ts");
+  return new NodeMetrics({ ...parts, namespaces: join(config["exec-root"], "netns") });
+}
+
+/** "" on a worker. */
+async function managerText(membership: NodeMembership): Promise<string> {
+  const up = (value: 0 | 1) =>
+    `# HELP tsswarm_manager_up Whether the manager on this node answers\n# TYPE tsswarm_manager_up gauge\ntsswarm_manager_up ${value}\n`;
+  return membership.managerMetrics().then(
+    (measures) => (measures === null ? "" : `${up(1)}${measures.Text}`),
+    () => up(0),
+  );
 }
 
 async function openNodeBuilder(engine: OpenEngine, dataRoot: string): Promise<Builder> {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import type { DaemonConfig } from "../proto/config.ts";
-import type { InitRequest } from "../proto/gen/types.ts";
+import type { InitRequest, LocalMetrics } from "../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { World } from "../proto/kit/world.ts";
@@ -19,6 +19,7 @@ const initMsMax = 30_000;
 const joinMsMax = 30_000;
 const withdrawMsMax = 8_000;
 const renewedMsMax = 5_000;
+const metricsMsMax = 1_000;
 const recertifyMsMax = 10_000;
 
 export interface ManagerProcessOptions {
@@ -108,6 +109,12 @@ export class ManagerProcess {
       }
       await world.sleep(retryMs, signal);
     }
+  }
+
+  /** What it measures, and of what its memory is made. Throws `unavailable`. */
+  async metrics(): Promise<LocalMetrics> {
+    const { signal } = this.#options;
+    return this.#local.unary("Metrics", {}, { timeoutMs: metricsMsMax, signal });
   }
 
   /** A way to another node's API. Errs with `unavailable` where that does not answer. */

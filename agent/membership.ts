@@ -5,7 +5,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { codec } from "../proto/codec.ts";
-import type { InitRequest, Network as NetworkObject } from "../proto/gen/types.ts";
+import type { InitRequest, LocalMetrics, Network as NetworkObject } from "../proto/gen/types.ts";
 import {
   type NodeIdentity,
   readIdentity,
@@ -34,6 +34,7 @@ import {
   outside,
   stateOutside,
 } from "./membership-words.ts";
+import type { NodeView } from "./metrics/node-metrics.ts";
 import { addressesFor, addressesTowards, saveAddresses } from "./own-addresses.ts";
 import { RoleChange } from "./role-change.ts";
 import { createKeyAndCsr } from "./session/identity.ts";
@@ -146,6 +147,28 @@ export class NodeMembership implements Membership {
     const { role } = state.member.session.identity;
     if (role !== "manager") throw new SwarmError("not_manager", onlyWorker);
     return this.#manager.control;
+  }
+
+  /** null in no swarm. */
+  view(): NodeView | null {
+    const member = this.#member;
+    if (member === null) return null;
+    const { session } = member;
+    const { nodeId, clusterId, role } = session.identity;
+    return {
+      ...{ nodeId, clusterId },
+      isManager: role === "manager",
+      isConnected: session.connected(),
+      silentMs: Math.max(0, this.#options.world.now() - session.heardAt),
+      wanted: session.wanted,
+    };
+  }
+
+  /** What the manager process beside us measures; null where there is none. Throws `unavailable`. */
+  async managerMetrics(): Promise<LocalMetrics | null> {
+    const { kind } = this.#state;
+    const isManager = kind === "locked" || this.view()?.isManager === true;
+    return isManager ? this.#manager.metrics() : null;
   }
 
   tunnel(nodeId: string): Duplex {

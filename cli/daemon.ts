@@ -37,6 +37,7 @@ export function addDaemonCommands(program: Command, doors: Doors): void {
     .option("--tlscacert <path>", "the CA of the clients' certificates")
     .option("--tlscert <path>", "this daemon's certificate")
     .option("--tlskey <path>", "and its key")
+    .option("--metrics-addr <host:port>", "answer /metrics there, for Prometheus")
     .option("--docker-socket", "listen on /var/run/docker.sock too")
     .option("-D, --debug", "the same as --log-level debug")
     .action(async (flags: DaemonFlags) => {
@@ -71,6 +72,7 @@ export interface DaemonFlags {
   readonly tlscacert?: string;
   readonly tlscert?: string;
   readonly tlskey?: string;
+  readonly metricsAddr?: string;
   readonly dockerSocket?: boolean;
   readonly debug?: boolean;
 }
@@ -123,6 +125,7 @@ function settingsOf(flags: DaemonFlags): Record<string, unknown> {
     tlscacert: flags.tlscacert,
     tlscert: flags.tlscert,
     tlskey: flags.tlskey,
+    "metrics-addr": flags.metricsAddr,
     "docker-socket": flags.dockerSocket,
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));

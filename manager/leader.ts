@@ -9,7 +9,7 @@ import type { FormerLeader } from "./dispatch/judge.ts";
 import { Lead } from "./dispatch/lead.ts";
 import { keepRoot } from "./keep-root.ts";
 import { keepVoters } from "./keep-voters.ts";
-import { plan } from "./plan/plan.ts";
+import type { Plan } from "./plan/types.ts";
 import { runPlanner } from "./planner.ts";
 import type { Raft } from "./raft/types.ts";
 import type { Store } from "./store/types.ts";
@@ -17,6 +17,7 @@ import type { Store } from "./store/types.ts";
 export interface LeadershipOptions {
   readonly raft: Raft;
   readonly store: Store;
+  readonly plan: Plan;
   readonly world: World;
   readonly log: Log;
   readonly nodeId: string;
@@ -57,7 +58,7 @@ export class Leadership {
   }
 
   async #begin(signal: AbortSignal): Promise<void> {
-    const { raft, store, world, log } = this.#options;
+    const { raft, store, plan, world, log } = this.#options;
     await raft.read(signal);
     const formerLeader = this.#options.formerLeader();
     const lead = new Lead({ store, world, log, formerLeader });

@@ -14,6 +14,7 @@ import type {
 import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
 import { isLocked, Keyring } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
+import { heapOf } from "../proto/kit/heap.ts";
 import { newId } from "../proto/kit/ids.ts";
 import { KeeperClient } from "../proto/kit/keeper-client.ts";
 import { type Log, openLog } from "../proto/kit/log.ts";
@@ -31,6 +32,8 @@ import {
   readMember,
   writeMember,
 } from "./member.ts";
+import type { MemberView } from "./meter.ts";
+import type { ManagerMetrics } from "./metrics.ts";
 import { ingressSpec, newNetwork } from "./plan/write.ts";
 import { takePrecedence } from "./precedence.ts";
 import { type RecoverOptions, refound, restore } from "./recover.ts";
@@ -46,7 +49,8 @@ export async function runManager(config: DaemonConfig, signal: AbortSignal): Pro
   await takePrecedence(log);
   const expiryNsMin = config["swarm-cert-expiry-min"] * 1_000_000_000;
   const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
-  const manager = new Manager(config["data-root"], expiryNsMin, heldBy(keeper), log);
+  const metrics = config["metrics-addr"] === "" ? null : await openMetrics(() => manager.view());
+  const manager = new Manager(config["data-root"], expiryNsMin, heldBy(keeper), metrics, log);
   const socket = join(config["exec-root"], "manager.sock");
   const server = new grpc.Server(channelOptions);
   serve(server, "Local", manager.localHandlers(), admitBeside);
@@ -62,6 +66,12 @@ export async function runManager(config: DaemonConfig, signal: AbortSignal): Pro
     keeper.close();
     log.info({}, "manager stopped");
   }
+}
+
+/** The library is loaded only where somebody asks for what it counts. */
+async function openMetrics(view: () => MemberView | null): Promise<ManagerMetrics> {
+  const { ManagerMetrics } = await import("./metrics.ts");
+  return new ManagerMetrics(view);
 }
 
 async function listenPrivately(server: grpc.Server, path: string): Promise<void> {
@@ -94,6 +104,7 @@ class Manager {
   readonly #dataRoot: string;
   readonly #identityFolder: string;
   readonly #expiryNsMin: number;
+  readonly #metrics: ManagerMetrics | null;
   readonly #log: Log;
   #member: Member | null = null;
   #isBecoming = false;
@@ -101,8 +112,15 @@ class Manager {
   readonly #locks: Locks;
   #fail: (error: unknown) => void = () => {};
 
-  constructor(dataRoot: string, expiryNsMin: number, held: HeldKeys, log: Log) {
+  constructor(
+    dataRoot: string,
+    expiryNsMin: number,
+    held: HeldKeys,
+    metrics: ManagerMetrics | null,
+    log: Log,
+  ) {
     this.#dataRoot = dataRoot;
+    this.#metrics = metrics;
     this.#expiryNsMin = expiryNsMin;
     this.#identityFolder = join(dataRoot, "identity");
     const keyring = new Keyring(this.#identityFolder, () => held.read());
@@ -148,6 +166,7 @@ class Manager {
       identity,
       bootstrap,
       certExpiryNsMin: this.#expiryNsMin,
+      meter: this.#metrics ?? undefined,
       locks: this.#locks,
       world: realWorld,
       log: this.#log,
@@ -190,6 +209,11 @@ class Manager {
       Status: async () => this.#status(),
       Tunnel: (messages, caller) => this.#theMember().doors.tunnel(messages, caller),
       Unlock: () => this.#unlock(),
+      Metrics: async () => ({
+        Text: (await this.#metrics?.text()) ?? "",
+        Heap: JSON.stringify(heapOf()),
+        Raft: this.#member === null ? "" : JSON.stringify(this.#member.raft.status()),
+      }),
     };
   }
 
@@ -217,8 +241,14 @@ class Manager {
     return this.#member;
   }
 
+  view(): MemberView | null {
+    return this.#member?.view() ?? null;
+  }
+
   #adopt(member: Member): void {
     this.#member = member;
+    const metrics = this.#metrics;
+    if (metrics !== null) member.raft.watchStatus((status) => metrics.raftChanged(status));
     member.failed.catch((error: unknown) => {
       if (this.#member === member) this.#fail(error);
     });

@@ -26,8 +26,10 @@ import { clusterOf, hostOf } from "./identity/join.ts";
 import { Leadership } from "./leader.ts";
 import { linkToLeader } from "./leader-link.ts";
 import { followLock, type Locks, readyKeys, settleKeys } from "./lock.ts";
+import { type ManagerMeter, type MemberView, measured } from "./meter.ts";
 import { OwnIdentity } from "./own-identity.ts";
 import { Peers } from "./peers/peers.ts";
+import { plan } from "./plan/plan.ts";
 import { ClusterPort } from "./port.ts";
 import { openRaft } from "./raft/open.ts";
 import type { Configuration, Raft } from "./raft/types.ts";
@@ -88,6 +90,8 @@ export interface MemberOptions {
   readonly locks: Locks;
   /** Begin the cluster's log here. */
   readonly bootstrap: boolean;
+  /** Is told what happens; absent: nobody is. */
+  readonly meter?: ManagerMeter | undefined;
   readonly world: World;
   readonly log: Log;
 }
@@ -134,7 +138,10 @@ export class Member {
     const { store, machine } = openStore({
       propose: async (data, signal) => {
         if (raft === null) throw new SwarmError("no_leader", "this manager is starting");
-        return raft.propose(data, signal);
+        const startedAt = world.monotonic();
+        const applied = await raft.propose(data, signal);
+        options.meter?.committed(data.length, (world.monotonic() - startedAt) / 1_000);
+        return applied;
       },
       now: () => world.now(),
       signal: stop.signal,
@@ -169,6 +176,7 @@ export class Member {
         log: log.child({ room: "raft" }),
         stateMachine: machine,
         transport: peers,
+        written: (seconds) => options.meter?.logWritten(seconds),
       });
       await settleKeys(options.locks, raft.keysUsed);
       const parts = { raft, store, server, stop, addresses, identity, port, peers, events, noting };
@@ -245,6 +253,11 @@ export class Member {
         if (!stop.signal.aborted) this.#fail(error);
       },
     );
+  }
+
+  view(): MemberView {
+    const { sessions } = this.#dispatcher;
+    return { status: this.raft.status(), state: this.store.state, sessions };
   }
 
   /** Resolves when the cluster knows this manager and its address; rejects when it refuses it for good. */
@@ -371,12 +384,16 @@ export class Member {
   }
 
   #lead(): void {
-    const { world, log } = this.#options;
+    const { meter, world, log } = this.#options;
     const { raft, store, stop } = this.#parts;
-    const { nodeId } = this.settings;
-    const dispatcher = this.#dispatcher;
     const leadership = new Leadership(
-      { raft, store, world, log, nodeId, dispatcher, formerLeader: () => this.#lastLeader() },
+      {
+        ...{ raft, store, world, log },
+        plan: meter === undefined ? plan : measured(plan, meter),
+        nodeId: this.settings.nodeId,
+        dispatcher: this.#dispatcher,
+        formerLeader: () => this.#lastLeader(),
+      },
       stop.signal,
     );
     this.#leadership = leadership;

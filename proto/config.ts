@@ -22,6 +22,11 @@ const daemonConfig = z.strictObject({
   tlscacert: z.string().default(""),
   tlscert: z.string().default(""),
   tlskey: z.string().default(""),
+  /** host:port, where /metrics is answered for Prometheus; "": nowhere. */
+  "metrics-addr": z
+    .string()
+    .regex(/^(|(\[[\da-f:.]+\]|[^\s:[\]]*):\d+)$/i, "host:port is expected")
+    .default(""),
   "docker-socket": z.boolean().default(false),
   containerd: absolute.default("/run/containerd/containerd.sock"),
   "containerd-namespace": z.string().min(1).default("tsswarm"),

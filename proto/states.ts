@@ -1,6 +1,7 @@
 // The order of a task's states, which only move down this list, and which of them are the end.
 
-const order = [
+/** In their order. */
+export const taskStates = [
   "new",
   "pending",
   "assigned",
@@ -16,8 +17,8 @@ const order = [
   "remove",
   "orphaned",
 ] as const;
-const finals: ReadonlySet<string> = new Set(order.slice(order.indexOf("running") + 1));
-const ranks: ReadonlyMap<string, number> = new Map(order.map((state, rank) => [state, rank]));
+const finals: ReadonlySet<string> = new Set(taskStates.slice(taskStates.indexOf("running") + 1));
+const ranks: ReadonlyMap<string, number> = new Map(taskStates.map((state, rank) => [state, rank]));
 
 /** A state's place in the order; an unknown one, and none, comes before all. */
 export function rankOf(state: string): number {

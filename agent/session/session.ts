@@ -185,6 +185,11 @@ export class AgentSession implements Session {
     return this.#isOpen;
   }
 
+  /** Milliseconds since 1970: when a manager was last heard. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
   /** "" or the sentence by which the managers refuse this node: it is no longer part of the swarm. */
   refused(): string {
     return this.#refused;

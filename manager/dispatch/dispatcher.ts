@@ -137,6 +137,11 @@ export class Dispatcher implements Downward {
     };
   }
 
+  /** How many agents are in session with this manager. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
   /** Until the signal aborts, or the store fails. */
   async run(): Promise<void> {
     const { signal } = this.#options;

@@ -76,6 +76,7 @@ export const access: Table = {
     Tunnel: "beside",
     Unlock: "beside",
     Status: "beside",
+    Metrics: "beside",
   },
 };
 

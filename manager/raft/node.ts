@@ -86,7 +86,7 @@ export class RaftNode implements Raft {
     const isSending = () => this.#exchange.isSending;
     const cutter = new Cutter({ core, storage, stateMachine, limits, log, isSending, signal });
     this.#cutter = cutter;
-    this.#writer = new Writer(storage, limits, world, log);
+    this.#writer = new Writer(storage, limits, options);
     this.#applier = new Applier({
       ...{ core, stateMachine, snapshots, cutter, world, log },
       waiters: this.#waiters,

@@ -74,4 +74,6 @@ export interface RaftOptions {
   /** What the files are sealed with. Absent: they are in the clear. */
   readonly keys?: DataKeys;
   readonly limits?: Partial<RaftLimits>;
+  /** Called with how long each write to the log took until it was durable. */
+  readonly written?: (seconds: number) => void;
 }

@@ -4,7 +4,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Persist } from "./messages.ts";
-import type { RaftLimits } from "./options.ts";
+import type { RaftLimits, RaftOptions } from "./options.ts";
 import { recordsOf, type Storage } from "./storage.ts";
 
 export class Writer {
@@ -12,15 +12,21 @@ export class Writer {
   readonly #limits: RaftLimits;
   readonly #world: World;
   readonly #log: Log;
+  readonly #written: (seconds: number) => void;
   #freeBytes: number;
   #startedAt: number | null = null;
   #isMeasuring = false;
 
-  constructor(storage: Storage, limits: RaftLimits, world: World, log: Log) {
+  constructor(
+    storage: Storage,
+    limits: RaftLimits,
+    { world, log, written = () => {} }: Pick<RaftOptions, "world" | "log" | "written">,
+  ) {
     this.#storage = storage;
     this.#limits = limits;
     this.#world = world;
     this.#log = log;
+    this.#written = written;
     this.#freeBytes = storage.freeBytes;
   }
 
@@ -38,8 +44,10 @@ export class Writer {
     this.#startedAt = started;
     this.#freeBytes = await this.#storage.wal.append(recordsOf(persist));
     this.#startedAt = null;
-    const ms = Math.round(this.#world.monotonic() - started);
-    if (ms > this.#limits.slowMs) this.#log.warn({ ms }, "a write to the Raft log was slow");
+    const ms = this.#world.monotonic() - started;
+    this.#written(ms / 1_000);
+    if (ms > this.#limits.slowMs)
+      this.#log.warn({ ms: Math.round(ms) }, "a write to the Raft log was slow");
   }
 
   /** Throws when the disk has not finished a write for too long. */
