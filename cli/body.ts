@@ -36,8 +36,10 @@ function pruned(value: unknown, key: string): unknown {
 }
 
 /** Without what was not given. */
-export function given<T extends object>(values: T): Partial<T> {
+export function given<T extends object>(values: T): Given<T> {
   return Object.fromEntries(
     Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Partial<T>;
+  ) as Given<T>;
 }
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

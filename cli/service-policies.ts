@@ -58,7 +58,7 @@ export function changePolicies(
 }
 
 /** min=1,max=10,cpu=70; of "off" nothing is left. */
-function autoscale(text: string): Body<Autoscale> {
+export function autoscale(text: string): Body<Autoscale> {
   if (text === "off") return {};
   const wrong = (why: string) => new UsageError(`invalid autoscale "${text}": ${why}`);
   const given = new Map<string, string>();

@@ -38,9 +38,18 @@ function logOptions(request: FastifyRequest): LogOptions {
   };
 }
 
-/** Anything but a number of lines means all of them, as in Docker. */
+/** Of a container anything but a number of lines means all of them, as in Docker. */
 function tailOf(text: string): number {
   return /^\d{1,9}$/.test(text) ? Number(text) : -1;
+}
+
+/** Of a service it is refused, as in Docker. */
+function checkServiceTail(text: string): void {
+  if (text === "" || text === "all" || tailOf(text) >= 0) return;
+  const why = /^-\d+$/.test(text)
+    ? "negative tail values not supported"
+    : 'tail value must be a positive integer or "all"';
+  throw new SwarmError("invalid", why);
 }
 
 export async function streamContainerLogs(
@@ -68,6 +77,7 @@ export async function streamServiceLogs(
   reply: FastifyReply,
   of: { readonly ServiceID?: string; readonly TaskID?: string; readonly tty: boolean },
 ): Promise<void> {
+  checkServiceTail(new Query(request).text("tail"));
   const options = logOptions(request);
   const control = controlOf(context);
   const asked = {

@@ -33,22 +33,36 @@ export interface ProbeTargets {
   readonly peers: readonly { readonly nodeId: string; readonly address: string }[];
 }
 
-/** Probes for ever; `report` hears the node ids that did not answer twice in a row. */
+export interface ProbeSurroundings {
+  readonly world: World;
+  readonly log: Log;
+  /** Absent: over the network. */
+  readonly ask?: typeof probe;
+}
+
+/**
+ * Probes for ever; `report` hears the node ids that did not answer. Whoever is asked for the first time may not be ready: its silence
+ * counts from the second time on.
+ */
 export async function runProbe(
   targets: () => ProbeTargets | null,
   report: (silent: readonly string[]) => void,
-  { world, log }: { readonly world: World; readonly log: Log },
+  { world, log, ask = probe }: ProbeSurroundings,
   signal: AbortSignal,
 ): Promise<void> {
+  let asked: ReadonlySet<string> = new Set();
   for (;;) {
     await world.sleep(everyMs, signal);
     const wanted = targets();
-    if (wanted === null || wanted.peers.length === 0) {
+    const known = asked;
+    asked = new Set(wanted?.peers.map(({ nodeId }) => nodeId));
+    if (wanted === null || asked.size === 0) {
       report([]);
       continue;
     }
     try {
-      report(await probe(wanted, world, signal));
+      const silent = await ask(wanted, world, signal);
+      report(silent.filter((nodeId) => known.has(nodeId)));
     } catch (error) {
       if (signal.aborted) throw error;
       log.warn({ error: messageOf(error), code: errnoOf(error) }, "the peers could not be probed");

@@ -1,6 +1,6 @@
 // Wanted × what the cluster has → steps. Pure.
 
-import type { Service, ServiceSpec } from "../../proto/gen/types.ts";
+import type { RestartPolicy, Service, ServiceSpec, TaskSpec } from "../../proto/gen/types.ts";
 import type { Body } from "../body.ts";
 import type { PinnedImage } from "../pin-image.ts";
 import { differences } from "./compare.ts";
@@ -17,6 +17,9 @@ export interface PlanOptions {
   /** By the image's name, as it is now: with its digest. What the registry did not tell is absent. */
   readonly images: ReadonlyMap<string, PinnedImage>;
 }
+
+/** In nanoseconds, where a service gives neither a delay nor its longest. */
+const restartDelayMax = 60e9;
 
 /** Throws a StackError when something external is missing, or belongs to another stack. */
 export function planOf(wanted: Wanted, had: Had, options: PlanOptions): Plan {
@@ -214,8 +217,13 @@ function resolved(
   const platforms = task?.Placement?.Platforms ?? pinned?.platforms ?? [];
   return {
     ...service.spec,
+    // What has been scaled meanwhile stays so.
+    ...(service.spec.Autoscale?.Max === undefined
+      ? {}
+      : { Mode: found?.Spec?.Mode ?? service.spec.Mode }),
     TaskTemplate: {
       ...task,
+      ...restartPolicy(task?.RestartPolicy, found?.Spec?.TaskTemplate?.RestartPolicy),
       ContainerSpec: {
         ...container,
         Image: pinned?.image ?? running ?? own,
@@ -241,6 +249,16 @@ function resolved(
         : { Placement: { ...task?.Placement, Platforms: platforms } }),
     },
   };
+}
+
+/** A longest delay that the file does not name any more is what it would be without: an update that leaves it out keeps it. */
+function restartPolicy(
+  wanted: Body<RestartPolicy> | undefined,
+  found: Body<RestartPolicy> | undefined,
+): Pick<Body<TaskSpec>, "RestartPolicy"> {
+  if (wanted?.MaxDelay !== undefined || found?.MaxDelay === undefined) return {};
+  const MaxDelay = wanted?.Delay === undefined ? restartDelayMax : 0;
+  return { RestartPolicy: { ...wanted, MaxDelay } };
 }
 
 /** Networks by name, and without what a deploy does not say. */

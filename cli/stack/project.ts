@@ -1,7 +1,9 @@
 // A Compose file as typed objects: every field is what the specification says, and no field is unknown.
 
 import { z } from "zod";
-import { duration } from "../values.ts";
+import { messageOf } from "../../proto/kit/errors.ts";
+import { autoscale } from "../service-policies.ts";
+import { duration, placementPreference } from "../values.ts";
 import { StackError, type TreeMap } from "./tree.ts";
 
 const text = z.union([z.string(), z.number(), z.boolean()]).transform(String);
@@ -17,25 +19,31 @@ const whole = number.pipe(z.int());
 const count = number.pipe(z.int().min(0));
 /** What Docker counts in whole bytes; long forms have turned 64M into them. */
 const size = number.pipe(z.int());
+/** What a flag of the command line reads. */
+function read<T>(parse: (words: string) => T) {
+  return z.string().transform((words, context) => {
+    try {
+      return parse(words);
+    } catch (error) {
+      context.addIssue(messageOf(error));
+      return z.NEVER;
+    }
+  });
+}
 /** Nanoseconds. */
-const time = z.string().transform((words, context) => {
-  try {
-    return duration(words);
-  } catch (error) {
-    context.addIssue(error instanceof Error ? error.message : String(error));
-    return z.NEVER;
-  }
-});
+const time = read(duration);
 const texts = z.array(text);
 const map = z.record(z.string(), text);
 const anything = z.unknown();
 
-/** `x-…` may stand everywhere. */
+/** `x-…` may stand everywhere, and mean nothing but for `x-tsswarm`. */
 function object<S extends z.ZodRawShape>(shape: S) {
   return z.preprocess(
     (value) =>
       typeof value === "object" && value !== null && !Array.isArray(value)
-        ? Object.fromEntries(Object.entries(value).filter(([key]) => !key.startsWith("x-")))
+        ? Object.fromEntries(
+            Object.entries(value).filter(([key]) => !key.startsWith("x-") || key in shape),
+          )
         : value,
     z.strictObject(shape),
   );
@@ -154,6 +162,20 @@ const generic = object({
   discrete_resource_spec: object({ kind: text, value: whole }).optional(),
 });
 
+/** Flags of `service create` that Docker's has not, by their names. */
+const beyondCompose = object({
+  autoscale: read(autoscale).optional(),
+  placement_prefs: z.array(read(placementPreference)).optional(),
+  rebalance: flag.optional(),
+  rebalance_threshold: count.optional(),
+  restart_max_delay: time.optional(),
+  schedule: text.optional(),
+  schedule_zone: text.optional(),
+  schedule_concurrency: z.enum(["forbid", "allow", "replace"]).optional(),
+  schedule_deadline: time.optional(),
+  schedule_history: count.optional(),
+});
+
 const deploy = object({
   mode: z.enum(["replicated", "global", "replicated-job", "global-job"]).optional(),
   replicas: count.optional(),
@@ -186,6 +208,7 @@ const deploy = object({
     preferences: z.array(object({ spread: text })).optional(),
     max_replicas_per_node: count.optional(),
   }).optional(),
+  "x-tsswarm": beyondCompose.optional(),
 });
 
 const dependency = object({

@@ -11,7 +11,8 @@ import type {
   ServiceSpec,
   UpdateConfig,
 } from "../../proto/gen/types.ts";
-import { type Body, prune } from "../body.ts";
+import { type Body, given, prune } from "../body.ts";
+import { changePolicies } from "../service-policies.ts";
 import { containerSpec, type FileNames } from "./container-spec.ts";
 import { imageLabel, namespaceLabels, scoped } from "./names.ts";
 import type { ComposeDeploy, ComposePort, ComposeService, Project } from "./project.ts";
@@ -24,6 +25,8 @@ export interface SpecContext {
   /** The service's mode when the file names none. */
   readonly mode: NonNullable<ComposeDeploy["mode"]>;
 }
+
+type Policy = "Autoscale" | "Rebalance" | "Schedule";
 
 /** Networks are named, not yet looked up; so are secrets and configs. */
 export function serviceSpec(
@@ -40,12 +43,18 @@ export function serviceSpec(
     TaskTemplate: {
       ContainerSpec: containerSpec(stack, project, name, service, files),
       Resources: resources(service, path),
-      RestartPolicy: restartPolicy(service, actual, path),
+      RestartPolicy: withMaxDelay(
+        restartPolicy(service, actual, path),
+        deploy["x-tsswarm"]?.restart_max_delay,
+      ),
       Placement: {
         Constraints: deploy.placement?.constraints,
-        Preferences: deploy.placement?.preferences?.map(({ spread }) => ({
-          Spread: { SpreadDescriptor: spread },
-        })),
+        Preferences: [
+          ...(deploy.placement?.preferences ?? []).map(({ spread }) => ({
+            Spread: { SpreadDescriptor: spread },
+          })),
+          ...(deploy["x-tsswarm"]?.placement_prefs ?? []),
+        ],
         MaxReplicas: deploy.placement?.max_replicas_per_node,
         Platforms: platforms(service, path),
       },
@@ -59,7 +68,31 @@ export function serviceSpec(
     UpdateConfig: updateConfig(deploy.update_config),
     RollbackConfig: updateConfig(deploy.rollback_config),
     EndpointSpec: endpoint(service, deploy, path),
+    ...policies(deploy),
   });
+}
+
+/** One that the file does not name is empty: it is taken away where it was. */
+function policies(deploy: ComposeDeploy): Pick<Body<ServiceSpec>, Policy> {
+  const said = deploy["x-tsswarm"] ?? {};
+  const flags = given({
+    autoscale: said.autoscale,
+    rebalance: said.rebalance,
+    rebalanceThreshold: said.rebalance_threshold,
+    schedule: said.schedule,
+    scheduleZone: said.schedule_zone,
+    scheduleConcurrency: said.schedule_concurrency,
+    scheduleDeadline: said.schedule_deadline,
+    scheduleHistory: said.schedule_history,
+  });
+  return { Autoscale: {}, Rebalance: {}, Schedule: {}, ...given(changePolicies({}, flags)) };
+}
+
+function withMaxDelay(
+  policy: Body<RestartPolicy> | undefined,
+  MaxDelay: number | undefined,
+): Body<RestartPolicy> | undefined {
+  return MaxDelay === undefined ? policy : { ...policy, MaxDelay };
 }
 
 /** The networks a service of the file is on, by their names in the file. */

@@ -139,6 +139,18 @@ test("docker service logs names task and node of each line", { skip }, async () 
   assert.equal(one.stdout, "stdout of 1\n");
 });
 
+for (const { tail, why } of [
+  { tail: "x", why: 'tail value must be a positive integer or "all"' },
+  { tail: "-3", why: "negative tail values not supported" },
+])
+  test(`docker service logs --tail ${tail} is refused as by Docker`, { skip }, async () => {
+    await using daemon = await startFakeDaemon(true);
+    await daemon.docker("service", "create", "-d", "--name", "web", image);
+    const logs = await daemon.docker("service", "logs", "--tail", tail, "web");
+    assert.equal(logs.code, 1);
+    assert.equal(logs.stderr.trim(), `Error response from daemon: ${why}`);
+  });
+
 test("docker service logs says at the end, after the lines it has, what is missing", {
   skip,
 }, async () => {

@@ -12,3 +12,14 @@ for (const { name, yaml, config } of dockerSends)
     const text = fileText(merged({ files: { "compose.yaml": yaml } }));
     assert.deepEqual(JSON.parse(JSON.stringify(parse(text, { version: "1.1" }))), config);
   });
+
+test("x-tsswarm is printed with what several files say of it", () => {
+  const files = {
+    "compose.yaml": "services: {a: {image: x, deploy: {x-tsswarm: {schedule: '@daily'}}}}",
+    "more.yaml": "services: {a: {deploy: {x-tsswarm: {schedule_zone: Europe/Berlin}}}}",
+  };
+  const text = fileText(merged({ files, named: Object.keys(files) }));
+  assert.deepEqual(parse(text).services.a.deploy, {
+    "x-tsswarm": { schedule: "@daily", schedule_zone: "Europe/Berlin" },
+  });
+});

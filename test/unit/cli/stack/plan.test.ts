@@ -113,6 +113,18 @@ test("deployed again, nothing is changed, however the cluster writes it", () => 
   assert.deepEqual(plan.notes, []);
 });
 
+test("a service that has been scaled by itself is left as it is", () => {
+  const stack = wanted(
+    "services: {a: {image: x, deploy: {replicas: 2, x-tsswarm: {autoscale: 'max=9,cpu=70'}}}}",
+  );
+  const had = deployed(stack);
+  const services = had.services.map((each) => ({
+    ...each,
+    Spec: { ...each.Spec, Mode: { Replicated: { Replicas: 7 } } },
+  }));
+  assert.equal(planText(planOf(stack, { ...had, services }, plain)), "");
+});
+
 const changes: readonly {
   readonly name: string;
   readonly from: string;
@@ -176,6 +188,29 @@ const changes: readonly {
     from: "services: {a: {image: x}}",
     to: "services: {a: {image: x, ports: [], restart: always, deploy: {replicas: 1, endpoint_mode: vip}}}",
     says: [],
+  },
+  {
+    name: "policies that come",
+    from: "services: {a: {image: x}}",
+    to: "services: {a: {image: x, deploy: {x-tsswarm: {rebalance: true, autoscale: 'max=9,cpu=70'}}}}",
+    says: [
+      "~ service st_a",
+      "    + Autoscale.CPU: 70",
+      "    + Autoscale.Max: 9",
+      "    + Autoscale.Min: 1",
+      "    + Rebalance.Enabled: true",
+    ],
+  },
+  {
+    name: "policies that go",
+    from: "services: {a: {image: x, deploy: {mode: replicated-job, x-tsswarm: {schedule: '@daily', restart_max_delay: 2m}}}}",
+    to: "services: {a: {image: x, deploy: {mode: replicated-job}}}",
+    says: [
+      "~ service st_a",
+      "    - Schedule.Cron: @daily",
+      "    - TaskTemplate.RestartPolicy.MaxDelay: 2m0s",
+      "    + TaskTemplate.RestartPolicy.MaxDelay: 1m0s",
+    ],
   },
   {
     name: "a network more",

@@ -268,6 +268,64 @@ for (const { name, spec, tasks, is } of standings)
     if (state.kind === "failed") assert.equal(state.why, "exit 3");
   });
 
+const policies = `
+services:
+  s:
+    image: x
+    deploy:
+      placement: {preferences: [{spread: node.labels.zone}]}
+      x-tsswarm:
+        autoscale: min=2,max=\${MAX},cpu=70,window=1m
+        placement_prefs: ["prefer=node.labels.disk==ssd", binpack]
+        rebalance: true
+        rebalance_threshold: 3
+        restart_max_delay: 30s
+  j:
+    image: x
+    deploy:
+      mode: replicated-job
+      x-tsswarm:
+        schedule: 0 6 * * 1-5
+        schedule_zone: Europe/Berlin
+        schedule_concurrency: replace
+        schedule_deadline: 5m
+        schedule_history: 3
+`;
+
+test("x-tsswarm has what service create has beyond Docker's", () => {
+  const stack = wanted({ files: { "compose.yaml": policies }, environment: { MAX: "8" } });
+  const [job, service] = stack.services.map(({ spec }) => spec);
+  assert.deepEqual(job?.Schedule, {
+    Cron: "0 6 * * 1-5",
+    TimeZone: "Europe/Berlin",
+    Concurrency: "replace",
+    Deadline: 300e9,
+    History: 3,
+  });
+  assert.deepEqual(job?.Autoscale, {});
+  assert.deepEqual(service?.Autoscale, { Min: 2, Max: 8, CPU: 70, Window: 60e9 });
+  assert.deepEqual(service?.Rebalance, { Enabled: true, Threshold: 3 });
+  assert.deepEqual(service?.Schedule, {});
+  assert.deepEqual(service?.TaskTemplate?.RestartPolicy, { MaxDelay: 30e9 });
+  assert.deepEqual(service?.TaskTemplate?.Placement?.Preferences, [
+    { Spread: { SpreadDescriptor: "node.labels.zone" } },
+    { Prefer: { Constraint: "node.labels.disk==ssd" } },
+    { Binpack: {} },
+  ]);
+});
+
+const wrongPolicies: readonly { readonly said: string; readonly why: RegExp }[] = [
+  { said: "{rebalanced: true}", why: /x-tsswarm Additional property rebalanced is not allowed/ },
+  { said: "{autoscale: cpu=70}", why: /x-tsswarm\.autoscale: .*max is missing/ },
+  { said: "{placement_prefs: [pack]}", why: /unsupported placement preference "pack"/ },
+  { said: "{schedule_concurrency: wait}", why: /must be one of forbid, allow, replace/ },
+];
+for (const { said, why } of wrongPolicies)
+  test(`x-tsswarm: ${said} is refused`, () => {
+    const yaml = `services: {s: {image: x, deploy: {x-tsswarm: ${said}}}}`;
+    assert.throws(() => wanted({ files: { "compose.yaml": yaml } }), why);
+  });
+
 test("an update that has stopped by itself has failed", () => {
   const service = { Spec: {}, UpdateStatus: { State: "paused", Message: "task failed" } };
   assert.deepEqual(
