@@ -1,5 +1,5 @@
 // Flags of `docker service create` and `update`: a daemon with a real manager's door behind a socket that records what is asked for, both
-// commands, and what makes two specs comparable. (Secrets and configs have tests of their own; isolation and credential specs are for Windows.)
+// commands, and what makes two specs comparable. (Credential specs are for Windows.)
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
@@ -41,7 +41,7 @@ export interface Recorder extends AsyncDisposable {
   stored(service: string): Promise<Json>;
 }
 
-/** With two networks, front and back. */
+/** With two networks, front and back, a secret, key, and a config, conf. */
 export async function startRecorder(): Promise<Recorder> {
   const daemon = await startFakeDaemon(true, (await door()).control);
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-flags-"));
@@ -61,6 +61,11 @@ export async function startRecorder(): Promise<Recorder> {
     });
     networks.push([Name, json.Id]);
   }
+  for (const [path, Name] of [
+    ["secrets", "key"],
+    ["configs", "conf"],
+  ])
+    await daemon.ask("POST", `/v1.50/${path}/create`, { Name, Data: btoa("content") });
   const environment = { HOME: folder, OWN: "mine" };
   const host = `unix://${socket}`;
   return {
@@ -125,13 +130,13 @@ function says(item: unknown): boolean {
 export function comparable(spec: Json): unknown {
   const task = spec["TaskTemplate"] as {
     Networks?: { Target: string }[];
-    ContainerSpec: { Env?: string[] };
+    ContainerSpec: { Env?: string[]; Secrets?: Json[]; Configs?: Json[] };
     Resources?: { Reservations?: { GenericResources?: Json[] } };
   };
+  const { Secrets, Configs } = task.ContainerSpec;
   // The docker command says them in any order.
-  task.Resources?.Reservations?.GenericResources?.sort((a, b) =>
-    JSON.stringify(a) < JSON.stringify(b) ? -1 : 1,
-  );
+  for (const list of [task.Resources?.Reservations?.GenericResources, Secrets, Configs])
+    list?.sort((a, b) => (inOrder(a) < inOrder(b) ? -1 : 1));
   const ContainerSpec = {
     ...task.ContainerSpec,
     Env: [...(task.ContainerSpec.Env ?? [])].sort(),
@@ -144,6 +149,11 @@ export function comparable(spec: Json): unknown {
     TaskTemplate: { ...task, Networks, ContainerSpec },
     EndpointSpec: { ...endpoint, Ports },
   });
+}
+
+/** The same for the same object, whatever the order of its keys. */
+function inOrder(object: Json): string {
+  return JSON.stringify(Object.entries(object).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** What tsswarm's command leaves to the cluster when nobody asks for it: what a failed update leads to. */
