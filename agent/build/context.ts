@@ -5,12 +5,13 @@ import { lstat, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { SwarmError } from "../../proto/kit/errors.ts";
+import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import { ignoring } from "../../proto/kit/patterns.ts";
 import { decompressed } from "../engine/compression.ts";
 import { insideRoot } from "../engine/rootfs.ts";
 
 const dockerfileBytesMax = 1024 * 1024;
+const closedEarly = ["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE"];
 
 /**
  * GNU tar keeps every name below the folder, and makes links that lead elsewhere only when all else is written.
@@ -35,9 +36,9 @@ export async function unpackContext(
     child.once("close", resolve);
   });
   ended.catch(() => {});
-  // tar stops reading at the archive's end, which may be before the stream's.
+  // tar stops reading at the archive's end, which may be before the stream's: what it says of the archive counts.
   await pipeline(plain, child.stdin).catch((error: unknown) => {
-    if (signal.aborted || plain.errored) throw error;
+    if (signal.aborted || !closedEarly.includes(errnoOf(error))) throw error;
   });
   if ((await ended) !== 0)
     throw new SwarmError("invalid", `the build context cannot be unpacked: ${words.trim()}`);
