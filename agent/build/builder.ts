@@ -10,6 +10,7 @@ import type { Progress } from "../engine/image-types.ts";
 import type { OciImage } from "../engine/make-image.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { keyOf, pruneSteps, StepCache } from "./cache.ts";
+import { KnownContents } from "./contents.ts";
 import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
 import type { BuildGround } from "./ground.ts";
 import { parseDockerfile } from "./parse.ts";
@@ -31,15 +32,17 @@ export async function openBuilder(ground: BuildGround): Promise<Builder> {
   for (const name of await readdir(ground.memory))
     if (name.startsWith(secretsPrefix))
       await rm(join(ground.memory, name), { recursive: true, force: true });
-  return new LocalBuilder(ground);
+  return new LocalBuilder(ground, await KnownContents.open(ground.caches));
 }
 
 class LocalBuilder implements Builder {
   readonly #ground: BuildGround;
+  readonly #contents: KnownContents;
   #running = 0;
 
-  constructor(ground: BuildGround) {
+  constructor(ground: BuildGround, contents: KnownContents) {
     this.#ground = ground;
+    this.#contents = contents;
   }
 
   async build(request: BuildRequest, report: Progress, signal: AbortSignal): Promise<string> {
@@ -49,11 +52,13 @@ class LocalBuilder implements Builder {
       throw new SwarmError("exhausted", `${buildsMax} builds are running already: try again`);
     this.#running++;
     try {
-      return await withScratch(scratch, (folder) =>
+      const id = await withScratch(scratch, (folder) =>
         runtime.underLease("build", (leased) =>
-          new Build(this.#ground, leased, folder, request, report, signal).run(),
+          new Build(this.#ground, leased, folder, this.#contents, request, report, signal).run(),
         ),
       );
+      this.#contents.save();
+      return id;
     } finally {
       this.#running--;
     }
@@ -73,6 +78,7 @@ class Build {
   readonly #signal: AbortSignal;
   readonly #cache: StepCache;
   readonly #trees: Trees;
+  readonly #contents: KnownContents;
   readonly #built = new Map<number, BuiltImage>();
   #step = 0;
   #steps = 0;
@@ -81,6 +87,7 @@ class Build {
     ground: BuildGround,
     runtime: Runtime,
     scratch: string,
+    contents: KnownContents,
     request: BuildRequest,
     report: Progress,
     signal: AbortSignal,
@@ -88,6 +95,7 @@ class Build {
     this.#ground = ground;
     this.#runtime = runtime;
     this.#scratch = scratch;
+    this.#contents = contents;
     this.#request = request;
     this.#report = request.isQuiet ? () => {} : report;
     this.#signal = signal;
@@ -125,6 +133,7 @@ class Build {
         ground: this.#ground,
         runtime: this.#runtime,
         cache: this.#cache,
+        contents: this.#contents,
         scratch: this.#scratch,
         request,
         globals: divided.globals,

@@ -29,56 +29,75 @@ const fetchMsMax = 60 * 60_000;
 const archiveMagicAt = 257;
 const blockBytes = 512;
 
-/** What a step copies, found and hashed. */
-export interface FoundFiles {
-  readonly sources: readonly Source[];
-  /** Of all of it, for the step's key. */
-  readonly hash: string;
-}
+/** What a step copies: found, and hashed, when it is first asked for. */
+export class CopyFiles {
+  readonly #step: CopyStep;
+  readonly #root: () => Promise<string>;
+  readonly #scratch: string;
+  readonly #signal: AbortSignal;
+  readonly isLeft: (path: string) => boolean;
+  #sources: readonly Source[] | null = null;
 
-/** `root`: of the context, a stage or an image. Throws `not_found`. */
-export async function findFiles(
-  step: CopyStep,
-  root: () => Promise<string>,
-  isIgnored: (path: string) => boolean,
-  scratch: string,
-  signal: AbortSignal,
-): Promise<FoundFiles> {
-  const sources: Source[] = [];
-  const excluded = excluding(step.exclude);
-  const left = (path: string) => isIgnored(path) || excluded(path);
-  for (const pattern of step.sources)
-    if (isAddress(step, pattern)) sources.push(await fetched(pattern, step, scratch, signal));
-    else sources.push(...(await findSources(await root(), pattern, left)));
-  for (const [at, { name, content }] of step.inline.entries()) {
-    const place = join(scratch, `inline-${sources.length}-${at}`);
-    await writeFile(place, content, { mode: 0o644 });
-    sources.push({ place, path: name, isFolder: false });
+  /** `root`: of the context, a stage or an image. */
+  constructor(
+    step: CopyStep,
+    root: () => Promise<string>,
+    isIgnored: (path: string) => boolean,
+    scratch: string,
+    signal: AbortSignal,
+  ) {
+    this.#step = step;
+    this.#root = root;
+    this.#scratch = scratch;
+    this.#signal = signal;
+    const excluded = excluding(step.exclude);
+    this.isLeft = (path) => isIgnored(path) || excluded(path);
   }
-  const hashes: string[] = [];
-  for (const source of sources) {
-    signal.throwIfAborted();
-    hashes.push(await hashSource(source, left));
+
+  /** Throws `not_found`. */
+  async sources(): Promise<readonly Source[]> {
+    this.#sources ??= await this.#find();
+    return this.#sources;
   }
-  return { sources, hash: hashes.join() };
+
+  /** Of all of it, for the step's key. */
+  async hash(): Promise<string> {
+    const hashes: string[] = [];
+    for (const source of await this.sources()) {
+      this.#signal.throwIfAborted();
+      hashes.push(await hashSource(source, this.isLeft));
+    }
+    return hashes.join();
+  }
+
+  async #find(): Promise<readonly Source[]> {
+    const step = this.#step;
+    const sources: Source[] = [];
+    for (const pattern of step.sources)
+      if (isAddress(step, pattern))
+        sources.push(await fetched(pattern, step, this.#scratch, this.#signal));
+      else sources.push(...(await findSources(await this.#root(), pattern, this.isLeft)));
+    for (const [at, { name, content }] of step.inline.entries()) {
+      const place = join(this.#scratch, `inline-${sources.length}-${at}`);
+      await writeFile(place, content, { mode: 0o644 });
+      sources.push({ place, path: name, isFolder: false });
+    }
+    return sources;
+  }
 }
 
 /** Into a mounted image. */
 export async function copyFiles(
   step: CopyStep,
-  { sources }: FoundFiles,
+  files: CopyFiles,
   root: string,
-  isIgnored: (path: string) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
   const owner = step.chown === "" ? null : await ownerOf(step.chown, root);
   // What comes from an earlier stage is whose it was there; from the context, root's.
   const whose = owner ?? (step.from === "" ? { uid: 0, gid: 0 } : null);
-  const excluded = excluding(step.exclude);
-  const options = {
-    ...{ owner: whose, mode: step.chmod },
-    isIgnored: (path: string) => isIgnored(path) || excluded(path),
-  };
+  const options = { owner: whose, mode: step.chmod, isIgnored: files.isLeft };
+  const sources = await files.sources();
   const target = sources.length > 1 && !step.target.endsWith("/") ? `${step.target}/` : step.target;
   for (const source of sources) {
     if (step.isAdd && (await isArchive(source))) {

@@ -11,7 +11,8 @@ import { insideRoot, withRootfs } from "../engine/rootfs.ts";
 import type { Layer, Runtime } from "../runtime/types.ts";
 import { keyOf, type StepCache } from "./cache.ts";
 import { environmentOf, ownCmd } from "./config.ts";
-import { copyFiles, type FoundFiles, findFiles } from "./copy.ts";
+import type { KnownContents } from "./contents.ts";
+import { CopyFiles, copyFiles } from "./copy.ts";
 import { findSources, hashSource, makeFolders } from "./files.ts";
 import type { BuildGround } from "./ground.ts";
 import { parseDockerfile } from "./parse.ts";
@@ -41,6 +42,7 @@ export interface StageParts {
   readonly filesOf: (from: string) => Promise<string>;
   /** What these files are the content of. */
   readonly keepOf: (from: string) => Promise<string>;
+  readonly contents: KnownContents;
   /** Build arguments that a stage declared. */
   readonly usedArgs: Set<string>;
 }
@@ -52,6 +54,8 @@ interface Outcome {
   readonly config: ContainerDefaults;
   readonly author?: string;
 }
+
+type CopyStep = Extract<Step, { do: "copy" }>;
 
 const shownMax = 2_000;
 
@@ -107,7 +111,7 @@ export class StageBuild {
   async #step(instruction: Instruction): Promise<void> {
     const { cache, request, report, escapeMark, signal } = this.#parts;
     const step = stepOf(instruction, { config: this.#config, args: this.#args, escapeMark });
-    const files = step.do === "copy" ? await this.#find(step) : null;
+    const files = step.do === "copy" ? this.#filesOf(step) : null;
     const key = keyOf(this.#now.key, await this.#facts(instruction, step, files));
     const known = request.isWithoutCache ? null : await cache.find(key);
     if (known !== null) {
@@ -158,7 +162,7 @@ export class StageBuild {
   async #facts(
     instruction: Instruction,
     step: Step,
-    files: FoundFiles | null,
+    files: CopyFiles | null,
   ): Promise<readonly unknown[]> {
     switch (step.do) {
       case "config":
@@ -174,7 +178,8 @@ export class StageBuild {
       case "copy": {
         const { isAdd, target, chown, chmod, parents, sources } = step;
         const names = parents ? sources : [];
-        return ["COPY", isAdd, target, chown, chmod, names, files?.hash];
+        const content = files === null ? "" : await this.#copied(step, files);
+        return ["COPY", isAdd, target, chown, chmod, names, content];
       }
       default:
         return step satisfies never;
@@ -188,14 +193,23 @@ export class StageBuild {
     return found === undefined ? "" : hashSource(found, isIgnored);
   }
 
-  #find(step: Extract<Step, { do: "copy" }>): Promise<FoundFiles> {
+  #filesOf(step: CopyStep): CopyFiles {
     const { filesOf, isIgnored, scratch, signal } = this.#parts;
     const ignored = step.from === "" ? isIgnored : () => false;
-    return findFiles(step, () => filesOf(step.from), ignored, scratch, signal);
+    return new CopyFiles(step, () => filesOf(step.from), ignored, scratch, signal);
   }
 
-  async #perform(step: Step, files: FoundFiles | null): Promise<Outcome> {
-    const { ground, runtime, scratch, request, report, filesOf, signal, isIgnored } = this.#parts;
+  /** The hash of what is copied. What is in an image never changes: it is read once. */
+  async #copied(step: CopyStep, files: CopyFiles): Promise<string> {
+    const { keepOf, contents } = this.#parts;
+    const { from, inline, sources, exclude } = step;
+    if (from === "" || inline.length > 0) return files.hash();
+    const key = keyOf("content", [await keepOf(from), sources, exclude]);
+    return contents.get(key) ?? contents.put(key, await files.hash());
+  }
+
+  async #perform(step: Step, files: CopyFiles | null): Promise<Outcome> {
+    const { ground, runtime, scratch, request, report, filesOf, signal } = this.#parts;
     const same = { layer: null, chainId: this.#now.chainId, config: this.#config };
     switch (step.do) {
       case "config":
@@ -224,8 +238,7 @@ export class StageBuild {
       }
       case "copy": {
         if (files === null) throw new SwarmError("internal", "a copy without files");
-        const ignored = step.from === "" ? isIgnored : () => false;
-        const made = await this.#change((root) => copyFiles(step, files, root, ignored, signal));
+        const made = await this.#change((root) => copyFiles(step, files, root, signal));
         return { ...made, config: this.#config };
       }
       default:
