@@ -39,38 +39,34 @@ export function addVolumes(app: FastifyInstance, context: ApiContext): void {
     const used = usedVolumes(context);
     const isDangling = flagFilter(filters, "dangling");
     const chosen = (await engine.volumes()).filter(
-      ({ name, labels }) =>
+      ({ name, driver, labels }) =>
         (filters["name"]?.some((value) => name.includes(value)) ?? true) &&
-        (filters["driver"]?.includes("local") ?? true) &&
+        (filters["driver"]?.includes(driver) ?? true) &&
         labelsMatch(labels, filters["label"]) &&
         (isDangling === undefined || isDangling !== used.has(name)),
     );
-    return { Volumes: chosen.map(volumeJson), Warnings: null };
+    const Volumes = await Promise.all(chosen.map((volume) => volumeJson(context, volume)));
+    return { Volumes, Warnings: null };
   });
 
   app.get("/volumes/:name", async (request) => {
     const name = parameter(request, "name");
     const found = (await engine.volumes()).find((volume) => volume.name === name);
     if (found === undefined) throw new SwarmError("not_found", `get ${name}: no such volume`);
-    return volumeJson(found);
+    return volumeJson(context, found);
   });
 
   app.post("/volumes/create", async (request, reply) => {
     const body = parseBody(createBody, optionalBody(request) ?? {});
-    const driver = body.Driver || "local";
-    if (driver !== "local")
-      throw new SwarmError(
-        "not_found",
-        `error looking up volume plugin ${driver}: plugin "${driver}" not found`,
-      );
     if (body.ClusterVolumeSpec)
       throw new SwarmError("unsupported", "cluster volumes are not available in this version");
     const made = await engine.createVolume({
       name: body.Name ?? "",
+      driver: body.Driver ?? "",
       labels: body.Labels,
       options: body.DriverOpts,
     });
-    return reply.code(201).send(volumeJson(made));
+    return reply.code(201).send(await volumeJson(context, made));
   });
 
   app.delete("/volumes/:name", async (request, reply) => {
@@ -99,7 +95,8 @@ export function addVolumes(app: FastifyInstance, context: ApiContext): void {
     const used = usedVolumes(context);
     const deleted: string[] = [];
     let bytes = 0;
-    for (const { name, labels } of await engine.volumes()) {
+    for (const { name, driver, labels } of await engine.volumes()) {
+      if (driver !== "local") continue;
       if (used.has(name) || !(isAll || Object.hasOwn(labels, anonymousLabel))) continue;
       if (!labelsMatch(labels, filters["label"])) continue;
       if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
@@ -122,15 +119,16 @@ function usedVolumes({ engine }: ApiContext): Set<string> {
   return new Set(mounts.filter((item) => item.Type === "volume").map((item) => item.Source));
 }
 
-function volumeJson(volume: VolumeObject): Json {
+async function volumeJson({ engine }: ApiContext, volume: VolumeObject): Promise<Json> {
   return {
     Name: volume.name,
-    Driver: "local",
+    Driver: volume.driver,
     Mountpoint: volume.mountpoint,
-    CreatedAt: volume.created,
+    ...(volume.created === "" ? {} : { CreatedAt: volume.created }),
+    ...(volume.status === undefined ? {} : { Status: volume.status }),
     Labels: Object.keys(volume.labels).length === 0 ? null : volume.labels,
     Options: Object.keys(volume.options).length === 0 ? null : volume.options,
-    Scope: "local",
+    Scope: await engine.volumeScope(volume.driver),
   };
 }
 
@@ -140,7 +138,7 @@ export async function volumeUsage(context: ApiContext): Promise<Json[]> {
   const mounts = engine.list().flatMap((container) => container.host.Mounts ?? []);
   return Promise.all(
     (await engine.volumes()).map(async (volume) => ({
-      ...volumeJson(volume),
+      ...(await volumeJson(context, volume)),
       UsageData: {
         RefCount: mounts.filter(({ Type, Source }) => Type === "volume" && Source === volume.name)
           .length,

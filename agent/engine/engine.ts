@@ -262,16 +262,19 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     volumes: () => volumes.list(),
     createVolume: async (spec) => {
       const made = await volumes.create(spec);
-      tell({ kind: "volume", action: "create", id: made.name, attributes: { driver: "local" } });
+      const attributes = { driver: made.driver };
+      tell({ kind: "volume", action: "create", id: made.name, attributes });
       return made;
     },
     removeVolume: async (name, force) => {
+      const driver = (await volumes.find(name))?.driver ?? "local";
       await operations.removeVolume(name, force);
-      tell({ kind: "volume", action: "destroy", id: name, attributes: { driver: "local" } });
+      tell({ kind: "volume", action: "destroy", id: name, attributes: { driver } });
     },
     withVolume: (name, run) => operations.withVolume(name, run),
     replaceVolume: (name, unpack) => operations.replaceVolume(name, unpack),
     volumeBytes: (name) => volumes.bytes(name),
+    volumeScope: (driver) => volumes.scope(driver),
     networks: () => networks.list(),
     createNetwork: async (spec) => {
       const id = await operations.createNetwork(spec);

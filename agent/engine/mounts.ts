@@ -94,24 +94,23 @@ async function volume(
   volumes: Volumes,
   fresh: FreshVolume[],
 ): Promise<SpecMount> {
-  const driver = mount.VolumeOptions?.DriverConfig?.Name ?? "";
-  if (driver !== "" && driver !== "local")
-    throw new SwarmError("unsupported", `volume driver ${driver} is not supported: use local`);
-  const isNew = await volumes.ensure(name, mount.VolumeOptions?.Labels ?? {});
-  const directory = await volumes.source(name);
-  const subpath = mount.VolumeOptions?.Subpath ?? "";
-  // One that was made before its first use is filled by that as well; another folder that it stands for never is.
-  const isEmpty =
-    isNew || (directory === volumes.path(name) && (await readdir(directory)).length === 0);
-  if (isEmpty && mount.VolumeOptions?.NoCopy !== true && subpath === "")
-    fresh.push({ directory, target });
-  const source = subpath === "" ? directory : await insideRoot(directory, subpath);
-  if (!(await exists(source)))
-    throw new SwarmError(
-      "invalid",
-      `volume ${name}: its subpath ${subpath} does not exist: make it first`,
-    );
-  return bound(source, target, mount.ReadOnly, "rprivate");
+  const { Labels: labels = {}, DriverConfig, Subpath: subpath = "" } = mount.VolumeOptions ?? {};
+  const { Name: driver = "", Options: options = {} } = DriverConfig ?? {};
+  const isNew = await volumes.ensure(name, { labels, driver, options });
+  return volumes.using(name, async (directory) => {
+    // One that was made before its first use is filled by that as well; another folder that it stands for never is.
+    const isOwn = directory === volumes.path(name) && !(await volumes.isOfPlugin(name));
+    const isEmpty = isOwn && (isNew || (await readdir(directory)).length === 0);
+    if (isEmpty && mount.VolumeOptions?.NoCopy !== true && subpath === "")
+      fresh.push({ directory, target });
+    const source = subpath === "" ? directory : await insideRoot(directory, subpath);
+    if (!(await exists(source)))
+      throw new SwarmError(
+        "invalid",
+        `volume ${name}: its subpath ${subpath} does not exist: make it first`,
+      );
+    return bound(source, target, mount.ReadOnly, "rprivate");
+  });
 }
 
 async function bind(mount: Mount, target: string): Promise<SpecMount> {

@@ -277,8 +277,7 @@ export class OneContainer {
     try {
       if (this.#record.local !== undefined) this.#record = await local.wire(this.#record);
       // After a boot a volume's own file system is not mounted any more.
-      for (const { Type, Source } of this.#record.host.Mounts ?? [])
-        if (Type === "volume") await this.#parts.volumes.source(Source);
+      for (const name of this.#volumes()) await this.#parts.volumes.hold(name, id);
       const stdio = await this.#parts.pipes.open(this.#record);
       await attachments.connect(id);
       this.#mounts ??= await runtime.snapshotMounts(id);
@@ -316,6 +315,7 @@ export class OneContainer {
       await this.#parts.pipes.close(id);
       attachments.end(id);
       if (this.#record.local !== undefined) await local.unwire(id).catch(() => {});
+      await this.#releaseVolumes();
       await this.#update({ ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;
     }
@@ -381,6 +381,7 @@ export class OneContainer {
       await this.#parts.local
         .unwire(id)
         .catch((error: unknown) => log.warn({ container: id, error: messageOf(error) }, "unwire"));
+    await this.#releaseVolumes();
     this.#running?.stop.abort();
     this.#running = null;
     const isRestarting =
@@ -393,6 +394,22 @@ export class OneContainer {
     });
     hub.emit("die", this.#record);
     if (this.#record.local !== undefined) this.#parts.local.ended(this.#record);
+  }
+
+  #volumes(): ReadonlySet<string> {
+    const mounts = this.#record.host.Mounts ?? [];
+    return new Set(mounts.flatMap(({ Type, Source }) => (Type === "volume" ? [Source] : [])));
+  }
+
+  async #releaseVolumes(): Promise<void> {
+    const { volumes, log } = this.#parts;
+    const { id } = this.#record;
+    for (const volume of this.#volumes())
+      await volumes
+        .release(volume, id)
+        .catch((error: unknown) =>
+          log.warn({ container: id, volume, error: messageOf(error) }, "no unmount"),
+        );
   }
 
   /** Nothing of it is left. */

@@ -172,14 +172,15 @@ export class Operations {
         "conflict",
         `remove ${name}: volume is in use - [${users.map(({ id }) => id).join(", ")}]`,
       );
-    await volumes.remove(name);
+    await volumes.remove(name, force);
   }
 
   async withVolume<T>(name: string, run: (root: string) => Promise<T>): Promise<T> {
     const { volumes } = this.#parts;
     if ((await volumes.find(name)) === undefined)
       throw new SwarmError("not_found", `get ${name}: no such volume`);
-    return run(await volumes.source(name));
+    await volumes.ensure(name);
+    return volumes.using(name, run);
   }
 
   async replaceVolume(name: string, unpack: (folder: string) => Promise<void>): Promise<void> {
@@ -197,7 +198,7 @@ export class Operations {
         `volume ${name} is in use by the running container ${user.name}: stop it first`,
       );
     await volumes.ensure(name);
-    await volumes.replace(name, unpack);
+    await volumes.using(name, () => volumes.replace(name, unpack));
   }
 
   async connect(text: string, network: string, wish: EndpointWish): Promise<void> {

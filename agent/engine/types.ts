@@ -95,14 +95,20 @@ export interface LocalNetworkSpec {
 export interface VolumeSpec {
   /** "": one is made up. */
   readonly name: string;
+  /** "" or local: our own; else a plugin's. */
+  readonly driver: string;
   readonly labels: Readonly<Record<string, string>>;
   /** Of the local driver: none; o=bind and device=/path; or type, device and o of a file system, as mount(8) has them. */
   readonly options: Readonly<Record<string, string>>;
 }
 
 export interface VolumeObject extends VolumeSpec {
+  /** "": a plugin's that is not mounted. */
   readonly mountpoint: string;
+  /** "": not known. */
   readonly created: string;
+  /** What a plugin says of it. */
+  readonly status?: Readonly<Record<string, unknown>>;
 }
 
 /** All methods take an id, a unique id prefix or a name, and throw `not_found` for anything else. */
@@ -245,6 +251,8 @@ export interface Engine {
   /** Throws `conflict` while a container, running or not, has it. By force nothing is said of one that is not there. */
   removeVolume(name: string, force: boolean): Promise<void>;
   volumeBytes(name: string): Promise<number>;
+  /** local or global, as the driver says. */
+  volumeScope(driver: string): Promise<string>;
   /** Runs with the folder of its files. Throws `not_found`. */
   withVolume<T>(name: string, run: (root: string) => Promise<T>): Promise<T>;
   /** Its files are what `unpack` puts into an empty folder. Made when it is not there; `conflict` while something runs with it. */

@@ -41,7 +41,7 @@ before(async () => {
   await pushImage(registry.address, "other:1", { layers: [layer, noise as typeof layer], config });
   await open();
   await engine.pull(image, null, () => {}, signal);
-  await engine.createVolume({ name: "kept", labels: {}, options: {} });
+  await engine.createVolume({ name: "kept", driver: "", labels: {}, options: {} });
 });
 
 after(() => ground?.remove());

@@ -250,7 +250,9 @@ export class FakeEngine implements Engine {
     const name = spec.name || "f".repeat(64);
     const created = timestamp(Date.now());
     const labels = spec.name === "" ? { "com.docker.volume.anonymous": "" } : spec.labels;
-    const volume = { ...spec, name, labels, created, mountpoint: `/volumes/${name}/_data` };
+    const driver = spec.driver || "local";
+    const mountpoint = `/volumes/${name}/_data`;
+    const volume = { ...spec, name, driver, labels, created, mountpoint };
     this.localVolumes.set(name, volume);
     return volume;
   };
@@ -259,6 +261,7 @@ export class FakeEngine implements Engine {
       throw new SwarmError("not_found", `get ${name}: no such volume`);
   };
   volumeBytes: Engine["volumeBytes"] = async () => 1_000;
+  volumeScope: Engine["volumeScope"] = async () => "local";
   readonly localNetworks = new Map<string, LocalNetworkObject>();
   networks: Engine["networks"] = () => [...this.localNetworks.values()];
   createNetwork: Engine["createNetwork"] = async (spec) => {

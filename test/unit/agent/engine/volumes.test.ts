@@ -13,11 +13,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const plain = { labels: {}, options: {} };
+const plain = { driver: "", labels: {}, options: {} };
 
 test("a volume is made once, with its labels, and is gone when it was removed", async () => {
   assert.deepEqual(await volumes.list(), []);
-  const made = await volumes.create({ name: "data", labels: { a: "b" }, options: {} });
+  const made = await volumes.create({ ...plain, name: "data", labels: { a: "b" } });
   assert.deepEqual([made.name, made.labels], ["data", { a: "b" }]);
   assert.equal(made.mountpoint, join(folder, "volumes/data/_data"));
   assert.equal((await volumes.create({ name: "data", ...plain })).created, made.created);
@@ -36,7 +36,7 @@ test("one without a name is marked as such", async () => {
 
 test("a volume may stand for another folder of the machine", async () => {
   const options = { type: "none", o: "bind", device: folder };
-  await volumes.create({ name: "here", labels: {}, options });
+  await volumes.create({ ...plain, name: "here", options });
   assert.equal(await volumes.source("here"), folder);
   await assert.rejects(volumes.create({ name: "here", ...plain }), { code: "conflict" });
 });
@@ -51,7 +51,7 @@ const refused = [
 ] as const;
 for (const [name, options, code, sentence] of refused)
   test(`refused: ${name.slice(0, 10)} with ${JSON.stringify(options)}`, async () => {
-    await assert.rejects(volumes.create({ name, labels: {}, options }), {
+    await assert.rejects(volumes.create({ ...plain, name, options }), {
       code,
       message: sentence,
     });
