@@ -10,10 +10,10 @@ import type { Mount } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { CreateContainer, HostConfig } from "../engine/container-types.ts";
 import type { Progress } from "../engine/image-types.ts";
-import { chainIds } from "../engine/images.ts";
 import { insideRoot } from "../engine/rootfs.ts";
-import type { Layer, Runtime, SnapshotMount } from "../runtime/types.ts";
+import type { Runtime, SnapshotMount } from "../runtime/types.ts";
 import type { BuildGround } from "./ground.ts";
+import { type Change, keepChange } from "./layers.ts";
 import { BuildError } from "./request.ts";
 import type { BuiltImage, RunMount, Step } from "./types.ts";
 
@@ -50,7 +50,7 @@ export async function runStep(
   before: BuiltImage,
   parts: RunParts,
   signal: AbortSignal,
-): Promise<{ readonly layer: Layer; readonly chainId: string }> {
+): Promise<Change> {
   const { ground } = parts;
   if (before.id === "")
     throw new SwarmError("invalid", "RUN needs an image: nothing can be run on scratch alone");
@@ -79,7 +79,7 @@ async function runIn(
   prepared: Prepared,
   parts: RunParts,
   signal: AbortSignal,
-): Promise<{ readonly layer: Layer; readonly chainId: string }> {
+): Promise<Change> {
   const { ground, runtime, report } = parts;
   try {
     report({ stream: ` ---> Running in ${id.slice(0, 12)}\n` });
@@ -91,11 +91,7 @@ async function runIn(
       );
     const mounts = await runtime.snapshotMounts(id);
     await removeStubs(mounts, [...stubs, ...prepared.targets]);
-    const layer = await runtime.diffSnapshot(id, before.chainId, signal);
-    const diffIds = [...before.layers, layer].map(({ diffId }) => diffId);
-    const chainId = chainIds(diffIds).at(-1) ?? "";
-    await runtime.commitSnapshot(id, chainId);
-    return { layer, chainId };
+    return await keepChange(runtime, id, before, signal);
   } finally {
     await ground.engine.remove(id, { force: true, volumes: true }).catch(() => {});
     report({ stream: ` ---> Removed intermediate container ${id.slice(0, 12)}\n` });

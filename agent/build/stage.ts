@@ -4,8 +4,8 @@ import { randomBytes } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
+import { pathDefault } from "../engine/defaults.ts";
 import type { Progress } from "../engine/image-types.ts";
-import { chainIds } from "../engine/images.ts";
 import type { HistoryEntry, OciImage } from "../engine/make-image.ts";
 import { insideRoot, withRootfs } from "../engine/rootfs.ts";
 import type { Layer, Runtime } from "../runtime/types.ts";
@@ -15,6 +15,7 @@ import type { KnownContents } from "./contents.ts";
 import { CopyFiles, copyFiles } from "./copy.ts";
 import { findSources, hashSource, makeFolders } from "./files.ts";
 import type { BuildGround } from "./ground.ts";
+import { type Change, keepChange } from "./layers.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { BuildRequest } from "./request.ts";
 import { runStep } from "./run.ts";
@@ -48,9 +49,7 @@ export interface StageParts {
 }
 
 /** What a step adds to the image so far: a layer or none, and its configuration. */
-interface Outcome {
-  readonly layer: Layer | null;
-  readonly chainId: string;
+interface Outcome extends Change {
   readonly config: ContainerDefaults;
   readonly author?: string;
 }
@@ -69,7 +68,7 @@ export class StageBuild {
   constructor(parts: StageParts, base: BuiltImage) {
     this.#parts = parts;
     this.#now = base;
-    this.#config = (base.image.config ?? {}) as ContainerDefaults;
+    this.#config = withPath((base.image.config ?? {}) as ContainerDefaults);
     for (const name of predefinedArgs) {
       const value = parts.request.args[name];
       if (value !== undefined) this.#args.set(name, value);
@@ -247,7 +246,7 @@ export class StageBuild {
   }
 
   /** Where the folder is there already nothing changes. */
-  async #folder(path: string): Promise<{ readonly layer: Layer | null; readonly chainId: string }> {
+  async #folder(path: string): Promise<Change> {
     const { trees } = this.#parts;
     if (this.#now.chainId !== "") {
       const place = await insideRoot(await trees.open(this.#now.chainId), path);
@@ -258,24 +257,25 @@ export class StageBuild {
   }
 
   /** A layer of what is done to the image's files. */
-  async #change(
-    run: (root: string) => Promise<void>,
-  ): Promise<{ readonly layer: Layer; readonly chainId: string }> {
+  async #change(run: (root: string) => Promise<void>): Promise<Change> {
     const { ground, runtime, scratch, signal } = this.#parts;
     const key = randomBytes(32).toString("hex");
     const mounts = await runtime.prepareSnapshot(key, this.#now.chainId);
     try {
       await withRootfs(ground.libc, scratch, mounts, run);
-      const layer = await runtime.diffSnapshot(key, this.#now.chainId, signal);
-      const diffIds = [...this.#now.layers, layer].map(({ diffId }) => diffId);
-      const chainId = chainIds(diffIds).at(-1) ?? "";
-      await runtime.commitSnapshot(key, chainId);
-      return { layer, chainId };
+      return await keepChange(runtime, key, this.#now, signal);
     } catch (error) {
       await runtime.removeSnapshot(key).catch(() => {});
       throw error;
     }
   }
+}
+
+/** As Docker: where an image says nothing of it, the next one on it does. */
+function withPath(config: ContainerDefaults): ContainerDefaults {
+  const { Env = [] } = config;
+  if (Env.some((each) => each.startsWith("PATH="))) return config;
+  return { ...config, Env: [...Env, pathDefault] };
 }
 
 /** Whether CMD was said in this stage is no part of an image: it is noted anew. */

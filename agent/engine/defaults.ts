@@ -3,7 +3,7 @@
 import type { ContainerConfig } from "./container-types.ts";
 import type { ImageConfig } from "./manifest.ts";
 
-const pathDefault = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export const pathDefault = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const stopSignalDefault = "SIGTERM";
 
 /** The effective configuration, as inspect shows it. An own entrypoint drops the image's command (Docker's rule). */
