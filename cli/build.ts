@@ -58,7 +58,7 @@ export function addBuild(parent: DockerCommand, open: () => Terminal): void {
 }
 
 async function build(terminal: Terminal, path: string, flags: BuildFlags): Promise<void> {
-  const isRemote = /^https?:\/\//.test(path);
+  const isRemote = /^(https?:\/\/|git:\/\/|git@|github\.com\/)/.test(path);
   const { stream, dockerfile } = isRemote
     ? { stream: null, dockerfile: flags.file ?? "" }
     : await (await import("./build-context.ts")).contextOf(path, flags.file);

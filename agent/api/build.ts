@@ -8,6 +8,7 @@ import { pack } from "tar-stream";
 import { z } from "zod";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { applyChanges } from "../build/config.ts";
+import { parseGitAddress } from "../build/git.ts";
 import { BuildError, type BuildRequest } from "../build/request.ts";
 import type { ContainerDefaults } from "../build/types.ts";
 import type { Container, HostConfig } from "../engine/container-types.ts";
@@ -142,10 +143,15 @@ function remoteDockerfile(remote: string, dockerfile: string): string {
   return remote === "" || dockerfile !== "" ? dockerfile : "Dockerfile";
 }
 
-/** A tar at an address, or a Dockerfile alone. */
-async function remoteContext(remote: string, gone: AbortSignal): Promise<Readable> {
-  if (/\.git(#|$)/.test(remote) || remote.startsWith("git") || !/^https?:/.test(remote))
-    throw notYet(`a build context from ${remote}: only http(s) addresses of a tar or a Dockerfile`);
+/** A git repository, a tar at an address, or a Dockerfile alone. */
+async function remoteContext(remote: string, gone: AbortSignal): Promise<BuildRequest["context"]> {
+  const repository = parseGitAddress(remote);
+  if (repository !== null) return repository;
+  if (!/^https?:/.test(remote))
+    throw new SwarmError(
+      "invalid",
+      `${remote} is no build context: an http(s) address of a tar or a Dockerfile is, or a git repository's`,
+    );
   const answer = await fetch(remote, { signal: gone }).catch((cause: unknown) => {
     throw new SwarmError("unavailable", `${remote} cannot be fetched: ${messageOf(cause)}`, {
       cause,

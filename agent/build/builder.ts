@@ -2,6 +2,7 @@
 
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { fullName, parseReference, registryHost } from "../../proto/kit/reference.ts";
 import { timestamp } from "../../proto/kit/world.ts";
@@ -12,6 +13,7 @@ import type { Runtime } from "../runtime/types.ts";
 import { keyOf, pruneSteps, StepCache } from "./cache.ts";
 import { KnownContents } from "./contents.ts";
 import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
+import { fetchRepository } from "./git.ts";
 import type { BuildGround } from "./ground.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { Builder, BuildRequest } from "./request.ts";
@@ -112,8 +114,11 @@ class Build {
   }
 
   async #build(): Promise<string> {
-    const { args, target, labels } = this.#request;
-    const root = await unpackContext(this.#request.context, this.#scratch, this.#signal);
+    const { args, target, labels, context } = this.#request;
+    const root =
+      context instanceof Readable
+        ? await unpackContext(context, this.#scratch, this.#signal)
+        : await fetchRepository(context, this.#scratch, this.#signal);
     const dockerfile = this.#request.dockerfile || "Dockerfile";
     const text = await readDockerfile(root, dockerfile);
     const isIgnored = await readIgnore(root, dockerfile);

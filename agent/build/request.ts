@@ -4,10 +4,11 @@ import type { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "../engine/container-types.ts";
 import type { Progress, RegistryAuth } from "../engine/image-types.ts";
+import type { GitAddress } from "./git.ts";
 
 export interface BuildRequest {
-  /** The context as a tar, or a Dockerfile alone. */
-  readonly context: Readable;
+  /** The context as a tar, or a git repository that has it. */
+  readonly context: Readable | GitAddress;
   /** In the context; "" is Dockerfile. */
   readonly dockerfile: string;
   readonly names: readonly string[];
