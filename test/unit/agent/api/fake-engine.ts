@@ -251,6 +251,11 @@ export class FakeEngine implements Engine {
     const created = timestamp(Date.now());
     const labels = spec.name === "" ? { "com.docker.volume.anonymous": "" } : spec.labels;
     const driver = spec.driver || "local";
+    if (driver !== "local")
+      throw new SwarmError(
+        "not_found",
+        `error looking up volume plugin ${driver}: plugin "${driver}" not found`,
+      );
     const mountpoint = `/volumes/${name}/_data`;
     const volume = { ...spec, name, driver, labels, created, mountpoint };
     this.localVolumes.set(name, volume);
