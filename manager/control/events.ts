@@ -1,6 +1,5 @@
 // Followers of the swarm's events: what has been since some point, then what comes. Any manager tells the same.
 
-import { setMaxListeners } from "node:events";
 import type { Event, EventsRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
@@ -16,12 +15,12 @@ export class Events {
   readonly #history = new EventHistory();
   readonly #store: Store;
   readonly #world: Pick<World, "now">;
-  #noted = new AbortController();
+  /** Followers that have told all there is. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(store: Store, world: Pick<World, "now">) {
     this.#store = store;
     this.#world = world;
-    setMaxListeners(0, this.#noted.signal);
   }
 
   /** Until the signal aborts, or the store fails. */
@@ -30,9 +29,7 @@ export class Events {
       try {
         for await (const step of this.#store.watch(signal)) {
           this.#history.note(step, timestamp(this.#world.now()));
-          this.#noted.abort();
-          this.#noted = new AbortController();
-          setMaxListeners(0, this.#noted.signal);
+          for (const wake of [...this.#waiting]) wake();
         }
       } catch (error) {
         // Too far behind, or a snapshot: it goes on with what differs.
@@ -51,7 +48,6 @@ export class Events {
     let next = begin === null ? history.since(Date.parse(request.Since)) : history.after(begin);
     let told = -marksEvery;
     while (!signal.aborted) {
-      const noted = this.#noted.signal;
       const { index } = history;
       const events = history.from(next, partMax);
       next += events.length;
@@ -61,9 +57,24 @@ export class Events {
       if (index >= told + marksEvery) {
         yield mark(Math.max(index, begin?.index ?? 0));
         told = index;
+        continue;
       }
-      await aborted(noted, signal);
+      await this.#untilNoted(signal);
     }
+  }
+
+  /** Until there may be more to tell, or the signal aborts. */
+  async #untilNoted(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const wake = () => {
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
+    });
   }
 }
 
@@ -76,12 +87,4 @@ function beginOf({ After, Ordinal, Since }: EventsRequest, index: number): Event
 function mark(index: number): Event {
   const empty = { Type: "", Action: "", ID: "", Name: "", Attributes: {}, Time: "" };
   return { ...empty, Index: index, Ordinal: Number.MAX_SAFE_INTEGER };
-}
-
-async function aborted(...signals: readonly AbortSignal[]): Promise<void> {
-  const either = AbortSignal.any([...signals]);
-  if (either.aborted) return;
-  await new Promise<void>((resolve) =>
-    either.addEventListener("abort", () => resolve(), { once: true }),
-  );
 }
