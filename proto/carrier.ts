@@ -46,7 +46,6 @@ export class CarryingClient<S extends ServiceName> extends Client<S> {
     options.signal?.throwIfAborted();
     if (this.#isUnsupported) return super.unary(method, request, options);
     const { encode, decode } = this.codecs(method);
-    const heard = this.watchTrailers?.();
     const Request = encode(request);
     if (this.#stream === null || this.#stream.hasEnded)
       this.#stream = new CallStream(this.#carrier);
@@ -59,7 +58,7 @@ export class CarryingClient<S extends ServiceName> extends Client<S> {
       this.#isUnsupported = true;
       return super.unary(method, request, options);
     }
-    if (Object.keys(answer.Trailer).length > 0) heard?.(answer.Trailer);
+    if (Object.keys(answer.Trailer).length > 0) options.heard?.(answer.Trailer);
     if (answer.Code !== "") throw new SwarmError(answer.Code as ErrorCode, answer.Message);
     return decode(answer.Response) as Awaited<ReturnType<Client<S>["unary"]>>;
   }

@@ -23,6 +23,8 @@ export interface CallOptions {
   /** Milliseconds; default 10 s for unary calls, none for streams. */
   readonly timeoutMs?: number;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Of unary calls: told what comes behind the answer, text values only. */
+  readonly heard?: (trailer: Readonly<Record<string, string>>) => void;
 }
 
 export const unaryTimeoutMs = 10_000;
@@ -35,8 +37,6 @@ export class Client<S extends ServiceName> {
   readonly #definition: grpc.ServiceDefinition;
   /** Whom errors name when nobody answers. */
   protected readonly server: string;
-  /** Asked at each unary call for who hears what comes behind its answer, text values only. */
-  watchTrailers: (() => (trailer: Readonly<Record<string, string>>) => void) | null = null;
 
   /** `target`: `ip:port`, `dns:name:port` or `unix:/path`. `server`: whom errors name when nobody answers there. */
   constructor(
@@ -78,7 +78,7 @@ export class Client<S extends ServiceName> {
   ): Promise<Shape<S, M>["response"]> {
     const shape = this.#shape(method);
     options.signal?.throwIfAborted();
-    const heard = this.watchTrailers?.();
+    const { heard } = options;
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         shape.path,

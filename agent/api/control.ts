@@ -1,7 +1,9 @@
 // The way to the cluster's objects, and Docker's sentences for when there is none.
 
+import type { FastifyReply } from "fastify";
 import type { ListRequest } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { staleKey } from "../../proto/rpc.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import type { Filters } from "./request.ts";
 import type { ApiContext } from "./types.ts";
@@ -13,6 +15,8 @@ const isWorker =
 const isLocked =
   'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 
+export type Reader = Pick<Client<"Control">, "unary">;
+
 /** Throws `not_manager` with Docker's sentence when no manager runs on this node. */
 export function controlOf(context: ApiContext): Client<"Control"> {
   const local = context.membership.local();
@@ -20,6 +24,18 @@ export function controlOf(context: ApiContext): Client<"Control"> {
   if (local.state !== "active") throw new SwarmError("not_manager", notInSwarm);
   if (!local.isManager) throw new SwarmError("not_manager", isWorker);
   return context.control();
+}
+
+/** To read: what a manager answers without a leader carries a warning to who has asked. */
+export function readerOf(context: ApiContext, reply: FastifyReply): Reader {
+  const control = controlOf(context);
+  const heard = ({ [staleKey]: sentence }: Readonly<Record<string, string>>) => {
+    if (sentence !== undefined && !reply.raw.headersSent)
+      reply.raw.setHeader("Warning", `110 tsswarm "${sentence}"`);
+  };
+  return {
+    unary: (method, request, options) => control.unary(method, request, { ...options, heard }),
+  };
 }
 
 export function listRequest(filters: Filters, status = false): ListRequest {

@@ -8,14 +8,14 @@ import type { Config, ConfigSpec, Secret, SecretSpec } from "../../proto/gen/typ
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import { dockerJson, type Json } from "./adapt.ts";
-import { controlOf, listRequest } from "./control.ts";
+import { controlOf, listRequest, type Reader, readerOf } from "./control.ts";
 import { jsonBody, onlyFilters, parameter, parseBody, Query, requiredVersion } from "./request.ts";
 import type { ApiContext } from "./types.ts";
 
 /** The calls of one kind. */
 interface Calls {
-  list(control: Client<"Control">, query: Query): Promise<readonly (Secret | Config)[]>;
-  get(control: Client<"Control">, id: string): Promise<Secret | Config>;
+  list(control: Reader, query: Query): Promise<readonly (Secret | Config)[]>;
+  get(control: Reader, id: string): Promise<Secret | Config>;
   create(control: Client<"Control">, body: unknown): Promise<{ readonly ID: string }>;
   update(control: Client<"Control">, ID: string, Version: number, body: unknown): Promise<unknown>;
   readonly remove: "RemoveSecret" | "RemoveConfig";
@@ -49,16 +49,16 @@ export function addFiles(app: FastifyInstance, context: ApiContext): void {
 
 function addKind(app: FastifyInstance, context: ApiContext, kind: FileKind, of: Calls): void {
   const root = `/${kind}s`;
-  app.get(root, async (request) => {
-    const objects = await of.list(controlOf(context), new Query(request));
+  app.get(root, async (request, reply) => {
+    const objects = await of.list(readerOf(context, reply), new Query(request));
     return objects.map((object) => fileJson(kind, object));
   });
   app.post(`${root}/create`, async (request, reply) => {
     const control = controlOf(context);
     return reply.code(201).send({ ID: (await of.create(control, jsonBody(request))).ID });
   });
-  app.get(`${root}/:id`, async (request) =>
-    fileJson(kind, await of.get(controlOf(context), parameter(request, "id"))),
+  app.get(`${root}/:id`, async (request, reply) =>
+    fileJson(kind, await of.get(readerOf(context, reply), parameter(request, "id"))),
   );
   app.delete(`${root}/:id`, async (request, reply) => {
     await controlOf(context).unary(of.remove, {

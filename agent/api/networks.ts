@@ -1,13 +1,13 @@
 // /networks: the swarm's overlay networks, and the three every Docker host has.
 
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import { codec } from "../../proto/codec.ts";
 import type { Network, NetworkSpec, Node, Service, Task } from "../../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { isNodeNetwork, type NodeNetwork } from "../../proto/networks.ts";
 import { type Json, networkJson } from "./adapt.ts";
-import { controlOf, listRequest } from "./control.ts";
+import { controlOf, listRequest, readerOf } from "./control.ts";
 import { endpointWish } from "./create.ts";
 import { endpointBody } from "./create-body.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
@@ -36,10 +36,10 @@ import type { ApiContext } from "./types.ts";
 const knownFilters = ["dangling", "driver", "id", "label", "name", "scope", "type"];
 
 export function addNetworks(app: FastifyInstance, context: ApiContext): void {
-  app.get("/networks", async (request) => {
+  app.get("/networks", async (request, reply) => {
     const filters = new Query(request).filters();
     onlyFilters(filters, knownFilters);
-    const all = [...localNetworks(context), ...(await swarmNetworks(context))];
+    const all = [...localNetworks(context), ...(await swarmNetworks(context, reply))];
     return all.filter((network) => matches(context, network, filters));
   });
 
@@ -60,7 +60,7 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     return reply.code(201).send({ Id: created.ID, Warning: created.Warning });
   });
 
-  app.get("/networks/:id", async (request) => {
+  app.get("/networks/:id", async (request, reply) => {
     const id = parameter(request, "id");
     const query = new Query(request);
     const scope = query.text("scope");
@@ -68,11 +68,11 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
     if (local !== undefined) return local;
     if (!["", "swarm"].includes(scope)) throw notFound(id);
     if (isNodeNetwork(id)) return nodeNetwork(context, id);
-    const network = await findSwarm(context, id);
+    const network = await findSwarm(context, id, reply);
     const json = { ...networkJson(network), Containers: containersOn(context, network.ID) };
     // Who else is on it, managers alone know.
     return query.flag("verbose") && context.membership.local().isManager
-      ? { ...json, ...(await verbose(context, network)) }
+      ? { ...json, ...(await verbose(context, network, reply)) }
       : json;
   });
 
@@ -89,17 +89,17 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
         "denied",
         `${local["Name"]} is a pre-defined network and cannot be removed`,
       );
-    const network = await findSwarm(context, id);
+    const network = await findSwarm(context, id, reply);
     await withStatus({ precondition: 403 }, () =>
       controlOf(context).unary("RemoveNetwork", { ID: network.ID, InsertDefaults: false }),
     );
     return reply.code(204).send();
   });
 
-  app.post("/networks/prune", async (request) => {
+  app.post("/networks/prune", async (request, reply) => {
     const filters = new Query(request).filters();
     onlyFilters(filters, ["label", "label!", "until"]);
-    return { NetworksDeleted: await prune(context, filters) };
+    return { NetworksDeleted: await prune(context, filters, reply) };
   });
 
   app.post("/networks/:id/connect", async (request, reply) => {
@@ -156,20 +156,20 @@ export function targetOf(context: ApiContext, target: string): string {
   return typeof name === "string" ? name : target;
 }
 
-async function swarmNetworks(context: ApiContext): Promise<Json[]> {
+async function swarmNetworks(context: ApiContext, reply: FastifyReply): Promise<Json[]> {
   const local = context.membership.local();
   if (local.state !== "active") return [];
   if (!local.isManager) return context.membership.networks().map(networkJson);
-  const { Items } = await controlOf(context).unary("ListNetworks", listRequest({}));
+  const { Items } = await readerOf(context, reply).unary("ListNetworks", listRequest({}));
   return Items.map(networkJson);
 }
 
-async function findSwarm(context: ApiContext, id: string): Promise<Network> {
+async function findSwarm(context: ApiContext, id: string, reply: FastifyReply): Promise<Network> {
   const local = context.membership.local();
   if (local.state !== "active") throw notFound(id);
   if (!local.isManager) return findJoined(context, id);
   try {
-    return await controlOf(context).unary("GetNetwork", { ID: id, InsertDefaults: false });
+    return await readerOf(context, reply).unary("GetNetwork", { ID: id, InsertDefaults: false });
   } catch (error) {
     if (asSwarmError(error).code === "not_found") throw notFound(id);
     throw error;
@@ -211,12 +211,12 @@ function matches(context: ApiContext, network: Json, filters: Filters): boolean 
 }
 
 /** `network inspect --verbose`: services on the network with their tasks, and the nodes that take part. */
-async function verbose(context: ApiContext, network: Network): Promise<Json> {
-  const control = controlOf(context);
+async function verbose(context: ApiContext, network: Network, reply: FastifyReply): Promise<Json> {
+  const reader = readerOf(context, reply);
   const [services, tasks, nodes] = await Promise.all([
-    control.unary("ListServices", listRequest({})),
-    control.unary("ListTasks", listRequest({ "desired-state": ["running"] })),
-    control.unary("ListNodes", listRequest({})),
+    reader.unary("ListServices", listRequest({})),
+    reader.unary("ListTasks", listRequest({ "desired-state": ["running"] })),
+    reader.unary("ListNodes", listRequest({})),
   ]);
   const node = new Map(nodes.Items.map((item) => [item.ID, item]));
   const attached = tasks.Items.filter((task) => addressOn(task, network.ID) !== undefined);
@@ -267,7 +267,11 @@ function serviceOn(
 }
 
 /** Removes what no service uses: the managers refuse the others. */
-async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
+async function prune(
+  context: ApiContext,
+  filters: Filters,
+  reply: FastifyReply,
+): Promise<string[]> {
   const removed: string[] = [];
   const until = untilOf(filters, Date.now());
   for (const network of localNetworks(context)) {
@@ -280,7 +284,7 @@ async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
     removed.push(String(network["Name"]));
   }
   if (context.membership.local().isManager !== true) return removed;
-  for (const network of await swarmNetworks(context)) {
+  for (const network of await swarmNetworks(context, reply)) {
     const labels = network["Labels"] as Record<string, string>;
     if (network["Ingress"] === true || !labelsMatch(labels, filters["label"])) continue;
     if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;

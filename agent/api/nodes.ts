@@ -3,20 +3,20 @@
 import type { FastifyInstance } from "fastify";
 import { codec } from "../../proto/codec.ts";
 import { nodeJson } from "./adapt.ts";
-import { controlOf, listRequest } from "./control.ts";
+import { controlOf, listRequest, readerOf } from "./control.ts";
 import { jsonBody, parameter, Query, requiredVersion } from "./request.ts";
 import type { ApiContext } from "./types.ts";
 
 export function addNodes(app: FastifyInstance, context: ApiContext): void {
-  app.get("/nodes", async (request) => {
+  app.get("/nodes", async (request, reply) => {
     const filters = new Query(request).filters();
-    const { Items } = await controlOf(context).unary("ListNodes", listRequest(filters));
+    const { Items } = await readerOf(context, reply).unary("ListNodes", listRequest(filters));
     return Items.map(nodeJson);
   });
 
-  app.get("/nodes/:id", async (request) => {
+  app.get("/nodes/:id", async (request, reply) => {
     const id = parameter(request, "id");
-    const node = await controlOf(context).unary("GetNode", { ID: id, InsertDefaults: false });
+    const node = await readerOf(context, reply).unary("GetNode", { ID: id, InsertDefaults: false });
     return nodeJson(node);
   });
 

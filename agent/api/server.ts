@@ -1,12 +1,10 @@
 // The Docker Engine REST door: one HTTP server per host, every object family behind it.
 
-import { AsyncLocalStorage } from "node:async_hooks";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
+import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { staleKey } from "../../proto/rpc.ts";
 import { addArchive } from "./archive.ts";
 import { addAttach, attachUpgraded } from "./attach.ts";
 import { attachWebSocket } from "./attach-websocket.ts";
@@ -65,7 +63,6 @@ export async function openApi(
   tls: TlsFiles | null = null,
 ): Promise<Api> {
   const servers: FastifyInstance[] = [];
-  const asked = new AsyncLocalStorage<FastifyReply>();
   let closing: Promise<void> | null = null;
   const close = () => {
     closing ??= Promise.all(servers.map((server) => server.close())).then(() => {});
@@ -73,14 +70,14 @@ export async function openApi(
   };
   signal.throwIfAborted();
   signal.addEventListener("abort", () => void close(), { once: true });
-  const tunnelled = build(context, asked, "tunnel");
+  const tunnelled = build(context, "tunnel");
   servers.push(tunnelled);
   try {
     await tunnelled.ready();
     for (const host of hosts) {
       const place = tcpPlace(host, tls !== null);
       const kind = place === null ? "unix" : tls === null ? "plain" : tls;
-      const server = build(withWarnings(context, asked), asked, kind);
+      const server = build(context, kind);
       servers.push(server);
       await server.ready();
       if (place === null) await listenOnSocket(server.server, pathOf(host));
@@ -106,27 +103,7 @@ function pathOf(host: string): string {
   return path;
 }
 
-/** Answers that a manager has given without a leader carry a warning. */
-function withWarnings(context: ApiContext, asked: AsyncLocalStorage<FastifyReply>): ApiContext {
-  const watch = () => {
-    const reply = asked.getStore();
-    return (trailer: Readonly<Record<string, string>>) => {
-      const sentence = trailer[staleKey];
-      if (sentence !== undefined && reply?.raw.headersSent === false)
-        reply.raw.setHeader("Warning", `110 tsswarm "${sentence}"`);
-    };
-  };
-  return {
-    ...context,
-    control: () => Object.assign(context.control(), { watchTrailers: watch }),
-  };
-}
-
-function build(
-  context: ApiContext,
-  asked: AsyncLocalStorage<FastifyReply>,
-  kind: "unix" | "plain" | "tunnel" | TlsFiles,
-): FastifyInstance {
+function build(context: ApiContext, kind: "unix" | "plain" | "tunnel" | TlsFiles): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
@@ -150,7 +127,6 @@ function build(
         done,
       );
   });
-  app.addHook("onRequest", (_request, reply, done) => asked.run(reply, done));
   app.addHook("onRequest", async (request, reply) => {
     for (const [name, value] of Object.entries(commonHeaders(context)))
       reply.raw.setHeader(name, value);

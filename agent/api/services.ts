@@ -5,7 +5,7 @@ import { codec } from "../../proto/codec.ts";
 import type { Rehearsal, RehearsalRequest, ServiceSpec } from "../../proto/gen/types.ts";
 import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { serviceJson } from "./adapt.ts";
-import { controlOf, listRequest } from "./control.ts";
+import { controlOf, listRequest, readerOf } from "./control.ts";
 import { streamServiceLogs } from "./logs.ts";
 import { targetOf } from "./networks.ts";
 import { randomName } from "./random-name.ts";
@@ -26,9 +26,9 @@ const namesTriedMax = 10;
 const digestMsMax = 15_000;
 
 export function addServices(app: FastifyInstance, context: ApiContext): void {
-  app.get("/services", async (request) => {
+  app.get("/services", async (request, reply) => {
     const query = new Query(request);
-    const { Items } = await controlOf(context).unary(
+    const { Items } = await readerOf(context, reply).unary(
       "ListServices",
       listRequest(query.filters(), query.flag("status")),
     );
@@ -51,8 +51,8 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
     });
   });
 
-  app.get("/services/:id", async (request) => {
-    const service = await controlOf(context).unary("GetService", {
+  app.get("/services/:id", async (request, reply) => {
+    const service = await readerOf(context, reply).unary("GetService", {
       ID: parameter(request, "id"),
       InsertDefaults: new Query(request).flag("insertDefaults"),
     });
@@ -90,8 +90,8 @@ export function addServices(app: FastifyInstance, context: ApiContext): void {
   });
 
   // Not in Docker's API, as `dryRun` above is not.
-  app.get("/services/:id/explain", async (request) =>
-    controlOf(context).unary("GetExplanation", {
+  app.get("/services/:id/explain", async (request, reply) =>
+    readerOf(context, reply).unary("GetExplanation", {
       ID: parameter(request, "id"),
       InsertDefaults: false,
     }),

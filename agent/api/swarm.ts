@@ -7,7 +7,7 @@ import { codec } from "../../proto/codec.ts";
 import type { ClusterSpec } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { clusterJson } from "./adapt.ts";
-import { controlOf } from "./control.ts";
+import { controlOf, readerOf } from "./control.ts";
 import { withStatus } from "./errors.ts";
 import { flag, text, texts } from "./fields.ts";
 import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
@@ -49,8 +49,8 @@ const backupBytesMax = 1024 * 1024 * 1024;
 const membershipStatuses = { precondition: 503, denied: 400 } as const;
 
 export function addSwarm(app: FastifyInstance, context: ApiContext): void {
-  app.get("/swarm", async () => {
-    const cluster = await controlOf(context).unary("GetCluster", {});
+  app.get("/swarm", async (_request, reply) => {
+    const cluster = await readerOf(context, reply).unary("GetCluster", {});
     return clusterJson(cluster, true);
   });
 

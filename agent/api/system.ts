@@ -8,7 +8,7 @@ import { logDrivers } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { clusterJson, type Json } from "./adapt.ts";
-import { controlOf, listRequest } from "./control.ts";
+import { listRequest, readerOf } from "./control.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { Query } from "./request.ts";
 import type { ApiContext, LocalNode } from "./types.ts";
@@ -29,7 +29,7 @@ export function addSystem(app: FastifyInstance, context: ApiContext): void {
   app.get("/_ping", { exposeHeadRoute: false }, async (_request, reply) => ping(reply).send("OK"));
   app.head("/_ping", async (_request, reply) => ping(reply).header("Content-Length", "0").send());
   app.get("/version", async () => version(context));
-  app.get("/info", async () => info(context));
+  app.get("/info", async (_request, reply) => info(context, reply));
   app.get("/system/df", async (request) => diskUsage(context, new Query(request).texts("type")));
 }
 
@@ -64,7 +64,7 @@ function version(context: ApiContext): Json {
   };
 }
 
-async function info(context: ApiContext): Promise<Json> {
+async function info(context: ApiContext, reply: FastifyReply): Promise<Json> {
   const engine = context.engine.info();
   return {
     ID: engineId(context),
@@ -108,7 +108,7 @@ async function info(context: ApiContext): Promise<Json> {
     ServerVersion: context.version,
     Runtimes: { runc: { path: "runc" } },
     DefaultRuntime: "runc",
-    Swarm: await swarmInfo(context),
+    Swarm: await swarmInfo(context, reply),
     LiveRestoreEnabled: true,
     Isolation: "",
     InitBinary: "",
@@ -190,7 +190,7 @@ function securityOptions(): string[] {
   return [...(appArmor ? ["name=apparmor"] : []), "name=seccomp,profile=builtin"];
 }
 
-async function swarmInfo(context: ApiContext): Promise<Json> {
+async function swarmInfo(context: ApiContext, reply: FastifyReply): Promise<Json> {
   const local = context.membership.local();
   const base = {
     NodeID: local.nodeId,
@@ -202,10 +202,10 @@ async function swarmInfo(context: ApiContext): Promise<Json> {
   };
   if (!base.ControlAvailable) return base;
   try {
-    const control = controlOf(context);
+    const reader = readerOf(context, reply);
     const [cluster, nodes] = await Promise.all([
-      control.unary("GetCluster", {}, { timeoutMs: clusterMsMax }),
-      control.unary("ListNodes", listRequest({}), { timeoutMs: clusterMsMax }),
+      reader.unary("GetCluster", {}, { timeoutMs: clusterMsMax }),
+      reader.unary("ListNodes", listRequest({}), { timeoutMs: clusterMsMax }),
     ]);
     return {
       ...base,

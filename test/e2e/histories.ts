@@ -203,7 +203,6 @@ function settled(operations: readonly Operation[]): readonly Operation[] {
 class Door {
   readonly #host: string;
   #client: Client<"Control"> | null = null;
-  #trailer: Readonly<Record<string, string>> = {};
 
   constructor(host: string) {
     this.#host = host;
@@ -226,12 +225,15 @@ class Door {
   }
 
   async read(ID: string): Promise<{ readonly seen: Seen; readonly isStale: boolean }> {
-    const client = this.#open();
-    // Calls of one door follow each other: what comes behind the answer is this one's.
-    this.#trailer = {};
+    let isStale = false;
     const request = { ID, InsertDefaults: false };
-    const service = await client.unary("GetService", request, { timeoutMs: callMsMax });
-    return { seen: seenOf(service), isStale: this.#trailer[staleKey] !== undefined };
+    const service = await this.#open().unary("GetService", request, {
+      timeoutMs: callMsMax,
+      heard: (trailer) => {
+        isStale = trailer[staleKey] !== undefined;
+      },
+    });
+    return { seen: seenOf(service), isStale };
   }
 
   async swap(ID: string, { version, spec }: Seen, value: number): Promise<void> {
@@ -258,14 +260,10 @@ class Door {
     if (this.#client !== null) return this.#client;
     const init = initOf(machine(this.#host));
     const socket = `unix:/proc/${init?.pid}/root/run/tsswarm/manager.sock`;
-    const client = new Client("Control", socket, grpc.credentials.createInsecure(), {
+    this.#client = new Client("Control", socket, grpc.credentials.createInsecure(), {
       "grpc.max_reconnect_backoff_ms": 200,
     });
-    client.watchTrailers = () => (trailer) => {
-      this.#trailer = trailer;
-    };
-    this.#client = client;
-    return client;
+    return this.#client;
   }
 }
 

@@ -8,7 +8,7 @@ import { decodeBackup } from "../../../proto/backup.ts";
 import { codec } from "../../../proto/codec.ts";
 import { asSwarmError, SwarmError } from "../../../proto/kit/errors.ts";
 import { staleKey } from "../../../proto/rpc.ts";
-import { Client } from "../../../proto/rpc-client.ts";
+import { type CallOptions, Client } from "../../../proto/rpc-client.ts";
 import { toManager } from "../../../proto/tls.ts";
 import { joined } from "./nodes.ts";
 import { configIn, freePort, init, joinAsManager, RunningManager } from "./running.ts";
@@ -92,8 +92,11 @@ async function createNetwork(control: Client<"Control">, Name: string): Promise<
   await control.unary("CreateNetwork", { Spec });
 }
 
-async function networks(control: Client<"Control">): Promise<readonly string[]> {
-  const { Items } = await control.unary("ListNetworks", noFilters);
+async function networks(
+  control: Client<"Control">,
+  options: CallOptions = {},
+): Promise<readonly string[]> {
+  const { Items } = await control.unary("ListNetworks", noFilters, options);
   return Items.map(({ Spec }) => Spec?.Name ?? "").sort();
 }
 
@@ -236,14 +239,14 @@ test("a majority is lost: reads say that they are stale, writes fail soon; a new
     return status?.HasLeader === false ? true : undefined;
   });
   const trailers: string[] = [];
-  one.watchTrailers = () => (trailer) => trailers.push(trailer[staleKey] ?? "");
+  const heard = (trailer: Readonly<Record<string, string>>) =>
+    trailers.push(trailer[staleKey] ?? "");
   const started = Date.now();
   await assert.rejects(createNetwork(one, "nobody-agrees"), { code: "no_leader" });
   assert.ok(Date.now() - started < 10_000);
-  assert.deepEqual(await networks(one), ["before", "ingress"]);
+  assert.deepEqual(await networks(one, { heard }), ["before", "ingress"]);
   assert.match(trailers.at(-1) ?? "", /no leader/);
   assert.deepEqual(await roles(one), { h1: "unknown", h2: "unknown", h3: "unknown" });
-  one.watchTrailers = null;
 
   const force = { CSR: "", AdvertiseAddr: "", ForceNewCluster: true };
   const survivor = all.managers.get("h1");

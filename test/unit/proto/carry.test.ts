@@ -163,8 +163,7 @@ test("what a handler says behind its answer comes along", async () => {
   };
   await connected(answer, async ({ client }) => {
     const heard: unknown[] = [];
-    client.watchTrailers = () => (trailer) => heard.push(trailer["said"]);
-    await client.unary("GetRootCA", {});
+    await client.unary("GetRootCA", {}, { heard: (trailer) => heard.push(trailer["said"]) });
     assert.deepEqual(heard, ["behind"]);
   });
 });

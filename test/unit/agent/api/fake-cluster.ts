@@ -7,6 +7,7 @@ import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
 import { timestamp } from "../../../../proto/kit/world.ts";
+import { staleKey } from "../../../../proto/rpc.ts";
 import type { Handlers } from "../../../../proto/rpc-server.ts";
 import { contextOf } from "../../manager/control/door.ts";
 import { memoryStore } from "../../manager/memory-store.ts";
@@ -24,6 +25,8 @@ export class FakeCluster {
   cluster = codec("Cluster").parse({});
   /** What is said of each task's logs beside its lines. */
   logsMissing = "";
+  /** What the list of tasks has behind it when nobody leads. */
+  stale = "";
   index = 10;
 
   constructor() {
@@ -279,7 +282,10 @@ export async function handlersOf(fake: FakeCluster): Promise<Handlers<"Control">
         await new Promise((resolve) => caller.signal.addEventListener("abort", resolve));
     },
     GetTask: async ({ ID }) => find("task", fake.tasks, ID, () => ""),
-    ListTasks: async ({ Filters }) => ({ Items: chosen(fake.tasks, Filters, () => "") }),
+    ListTasks: async ({ Filters }, caller) => {
+      if (fake.stale !== "") caller.trailer?.set(staleKey, fake.stale);
+      return { Items: chosen(fake.tasks, Filters, () => "") };
+    },
     GetNode: async ({ ID }) => find("node", fake.nodes, ID, hostnameOf),
     ListNodes: async ({ Filters }) => ({ Items: chosen(fake.nodes, Filters, hostnameOf) }),
     UpdateNode: async (request) => {

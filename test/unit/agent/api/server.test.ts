@@ -285,6 +285,15 @@ test("objects come in Docker's shape: no empty lists, no fields of ours", async 
   assert.equal(nodes.json[0].DataPathAddr, undefined);
 });
 
+test("what a manager answers without a leader carries a warning, that answer alone", async () => {
+  await using daemon = await startFakeDaemon(true);
+  daemon.cluster.stale = "nobody leads";
+  const stale = await daemon.ask("GET", "/tasks");
+  assert.equal(stale.headers["warning"], '110 tsswarm "nobody leads"');
+  daemon.cluster.stale = "";
+  assert.equal((await daemon.ask("GET", "/tasks")).headers["warning"], undefined);
+});
+
 test("a service that was given no name gets one", async () => {
   await using daemon = await startFakeDaemon(true);
   const { Name: _, ...nameless } = service;
