@@ -23,7 +23,7 @@ export class ManagerMetrics implements ManagerMeter {
   );
   readonly #commits = this.#histogram(
     "swarm_raft_transaction_latency_seconds",
-    "Raft transaction latency",
+    "Time a write takes to be agreed on and applied",
     secondsBuckets,
   );
   readonly #batches = this.#histogram(
@@ -119,11 +119,7 @@ export class ManagerMetrics implements ManagerMeter {
         const member = view();
         return member === null ? 0 : Number(of(member.status));
       });
-    raft(
-      "swarm_manager_leader",
-      "Indicates if this manager node is a leader",
-      ({ role }) => role === "leader",
-    );
+    raft("swarm_manager_leader", "Whether this manager leads", ({ role }) => role === "leader");
     raft("tsswarm_raft_has_leader", "Whether a leader is known", ({ leader }) => leader !== null);
     raft("tsswarm_raft_term", "The term of Raft", ({ term }) => term);
     raft("tsswarm_raft_commit_index", "The last entry known to be committed", (now) => now.commit);
@@ -157,17 +153,14 @@ export class ManagerMetrics implements ManagerMeter {
     for (const kind of ["service", "network", "secret", "config"] as const)
       this.#gauge(
         `swarm_manager_${kind}s_total`,
-        `The number of ${kind}s in the cluster object store`,
+        `The ${kind}s the cluster has`,
         () => view()?.state.table(kind).size ?? 0,
       );
-    this.#counts("swarm_manager_nodes", "The number of nodes", nodeStates, () =>
+    this.#counts("swarm_manager_nodes", "Nodes of the cluster, by state", nodeStates, () =>
       countBy(view()?.state.table("node").values() ?? [], ({ Status }) => Status?.State),
     );
-    this.#counts(
-      "swarm_manager_tasks_total",
-      "The number of tasks in the cluster object store",
-      taskStates,
-      () => countBy(view()?.state.table("task").values() ?? [], ({ Status }) => Status?.State),
+    this.#counts("swarm_manager_tasks_total", "Tasks the cluster knows, by state", taskStates, () =>
+      countBy(view()?.state.table("task").values() ?? [], ({ Status }) => Status?.State),
     );
   }
 }

@@ -40,19 +40,19 @@ export class NodeMetrics implements EngineMeter {
   readonly #registry = new Registry();
   readonly #actions = new Histogram({
     name: "engine_daemon_container_actions_seconds",
-    help: "The number of seconds it takes to process each container action",
+    help: "How long what is done to containers takes",
     labelNames: ["action"],
     buckets: actionBuckets,
     registers: [this.#registry],
   });
   readonly #pulls = new Histogram({
     name: "tsswarm_engine_pull_seconds",
-    help: "The number of seconds it takes to pull an image, or to find that it is here",
+    help: "How long pulls take, those that find the image here too",
     buckets: pullBuckets,
     registers: [this.#registry],
   });
   readonly #failedPulls = this.#counter("tsswarm_engine_pulls_failed_total", "Failed pulls");
-  readonly #events = this.#counter("engine_daemon_events_total", "The number of events logged");
+  readonly #events = this.#counter("engine_daemon_events_total", "Events of containers");
   readonly #outOfMemory = this.#counter(
     "tsswarm_engine_container_ooms_total",
     "Times the kernel killed a container's process for want of memory",
@@ -129,7 +129,7 @@ export class NodeMetrics implements EngineMeter {
   #showEngine({ engine }: NodeMetricsParts): void {
     this.#labelled(
       "engine_daemon_container_states_containers",
-      "The count of containers in various states",
+      "Containers on this node, by state",
       "state",
       () => {
         const { running, paused, stopped } = engine.info();
@@ -137,20 +137,12 @@ export class NodeMetrics implements EngineMeter {
       },
     );
     this.#gauge("tsswarm_engine_images", "Images on this node", () => engine.info().images);
-    this.#gauge(
-      "engine_daemon_engine_cpus_cpus",
-      "The number of cpus that the host system of the engine has",
-      () => cpus().length,
-    );
-    this.#gauge(
-      "engine_daemon_engine_memory_bytes",
-      "The number of bytes of memory that the host system of the engine has",
-      totalmem,
-    );
+    this.#gauge("engine_daemon_engine_cpus_cpus", "Cores of this host", () => cpus().length);
+    this.#gauge("engine_daemon_engine_memory_bytes", "Memory of this host", totalmem);
     const labels = { architecture: arch(), kernel: release(), os_type: "linux", version };
     new Gauge({
       name: "engine_daemon_engine_info",
-      help: "The information related to the engine and the OS it is running on",
+      help: "What this node is; always 1",
       labelNames: Object.keys(labels),
       registers: [this.#registry],
     }).set(labels, 1);
@@ -203,12 +195,12 @@ export class NodeMetrics implements EngineMeter {
   }
 
   #showSession({ node }: NodeMetricsParts): void {
-    this.#gauge("swarm_node_manager", "Whether this node is a manager or not", () =>
+    this.#gauge("swarm_node_manager", "Whether this node is a manager", () =>
       Number(node()?.isManager === true),
     );
     new Gauge({
       name: "swarm_node_info",
-      help: "Information related to the swarm",
+      help: "Which swarm this node is in; always 1",
       labelNames: ["swarm_id", "node_id"],
       registers: [this.#registry],
       collect() {
