@@ -6,7 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import type { DaemonConfig } from "../proto/config.ts";
 import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
 import { KeeperClient } from "../proto/kit/keeper-client.ts";
-import { type Log, openLog } from "../proto/kit/log.ts";
+import { LastLines, type Log, openLog } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
 import { version } from "../proto/kit/version.ts";
 import { realWorld } from "../proto/kit/world.ts";
@@ -23,6 +23,9 @@ import { openMetricsDoor } from "./metrics/door.ts";
 import { measured } from "./metrics/measured.ts";
 import type { NodeMetrics, NodeMetricsParts } from "./metrics/node-metrics.ts";
 import { KernelNetwork } from "./network/network.ts";
+import { nodePages } from "./report/node-report.ts";
+import { Recent } from "./report/recent.ts";
+import { report } from "./report/report.ts";
 import { openContainerd } from "./runtime/containerd.ts";
 import type { Runtime } from "./runtime/types.ts";
 
@@ -38,11 +41,12 @@ const dockerSocket = "unix:///var/run/docker.sock";
  */
 export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   setFlagsFromString(optimizeLate);
-  const log = openLog("agent", config["log-level"]);
+  const lines = new LastLines();
+  const log = openLog("agent", config["log-level"], lines);
   const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
   try {
     const runtime = await Promise.race([prepare(config, signal), untilAborted(signal)]);
-    if (runtime !== undefined) await serve(config, runtime, keeper, log, signal);
+    if (runtime !== undefined) await serve(config, runtime, keeper, { log, lines }, signal);
   } catch (error) {
     // A socket that somebody else listens at is no better than a machine that lacks something.
     if (!["unsupported", "conflict", "invalid"].includes(asSwarmError(error).code)) throw error;
@@ -86,7 +90,7 @@ async function serve(
   config: DaemonConfig,
   runtime: Runtime,
   keeper: KeeperClient,
-  log: Log,
+  { log, lines }: { readonly log: Log; readonly lines: LastLines },
   signal: AbortSignal,
 ): Promise<void> {
   await using scope = new Scope("agent");
@@ -122,13 +126,24 @@ async function serve(
   });
   scope.defer(() => membership.close());
   await membership.resume();
+  const recent = new Recent();
+  scope.spawn("recent events", (stop) => recent.follow(engine, stop));
+  const doctor = new NodeDoctor(network, () => membership.local());
+  const pages = nodePages({
+    ...{ config, engine, keeper, recent, lines },
+    examine: (stop) => doctor.examine({ repair: false }, stop),
+    node: () => membership.view(),
+    manager: () => membership.managerMetrics(),
+    control: () => membership.control(),
+  });
   const hosts = config["docker-socket"] ? [...config.hosts, dockerSocket] : config.hosts;
   const api = await openApi(
     {
       engine,
       builder: await openNodeBuilder(engine, config["data-root"]),
       membership,
-      doctor: new NodeDoctor(network, () => membership.local()),
+      doctor,
+      report: (stop) => report(pages, realWorld, stop),
       control: () => membership.control(),
       tunnel: (nodeId) => membership.tunnel(nodeId),
       log,

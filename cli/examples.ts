@@ -147,6 +147,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "volume restore": ["volume restore data data.tar"],
   "system df": ["system df"],
   "system prune": ["system prune --volumes"],
+  "system report": ["system report -o report.tar"],
   "builder prune": ["builder prune -f"],
   events: [
     "events --since 10m --filter type=container",

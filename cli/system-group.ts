@@ -5,7 +5,7 @@ import type { DockerCommand } from "./command.ts";
 import { dialStdio } from "./dial.ts";
 import { resolveWay } from "./endpoint.ts";
 import { confirmed, sayPruned } from "./prune.ts";
-import { since, untilInterrupted } from "./streams.ts";
+import { since, untilInterrupted, writeOut } from "./streams.ts";
 import { align, humanSize, inspected } from "./table.ts";
 import { parseTarget } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
@@ -65,6 +65,7 @@ export function addSystemGroup(program: DockerCommand, open: () => Terminal): vo
       );
       if (usage.Collection !== undefined) terminal.print(`\n${collectionLine(usage.Collection)}\n`);
     });
+  addReport(group, open);
   addPrune(group, open);
   const builder = program.command("builder").description("Manage builds") as DockerCommand;
   builder
@@ -136,6 +137,22 @@ function eventLine(event: Event, format: string | undefined): string {
   const pairs = Object.entries(Actor.Attributes).map(([key, value]) => `${key}=${value}`);
   const words = pairs.length === 0 ? "" : ` (${pairs.sort().join(", ")})`;
   return `${new Date(timeNano / 1e6).toISOString()} ${Type} ${Action} ${Actor.ID}${words}`;
+}
+
+function addReport(group: DockerCommand, open: () => Terminal): void {
+  group
+    .command("report")
+    .description(
+      "Write what others need to find out what is wrong with this node (a tar; no secrets)",
+    )
+    .option("-o, --output <file>", "Write to a file, instead of STDOUT")
+    .addHelpText(
+      "after",
+      "\nREADME.txt in it says what it contains and what it leaves out. Names of containers, services and nodes, addresses and error messages are in it.",
+    )
+    .action(async ({ output }: { output?: string }) =>
+      writeOut(await open().client.open("GET", "/tsswarm/report"), output),
+    );
 }
 
 function addPrune(group: DockerCommand, open: () => Terminal): void {

@@ -17,7 +17,7 @@ import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import { heapOf } from "../proto/kit/heap.ts";
 import { newId } from "../proto/kit/ids.ts";
 import { KeeperClient } from "../proto/kit/keeper-client.ts";
-import { type Log, openLog } from "../proto/kit/log.ts";
+import { LastLines, type Log, openLog } from "../proto/kit/log.ts";
 import { realWorld } from "../proto/kit/world.ts";
 import { channelOptions, serviceDefinition } from "../proto/rpc.ts";
 import { type Caller, type Handlers, serve } from "../proto/rpc-server.ts";
@@ -45,12 +45,20 @@ const listenDefault = "0.0.0.0:2377";
 
 /** Until the signal aborts. Rejects when this manager can not go on (a damaged log, a failing disk): start it again. */
 export async function runManager(config: DaemonConfig, signal: AbortSignal): Promise<void> {
-  const log = openLog("manager", config["log-level"]);
+  const lines = new LastLines();
+  const log = openLog("manager", config["log-level"], lines);
   await takePrecedence(log);
   const expiryNsMin = config["swarm-cert-expiry-min"] * 1_000_000_000;
   const keeper = new KeeperClient(join(config["exec-root"], "keeper.sock"), log);
   const metrics = config["metrics-addr"] === "" ? null : await openMetrics(() => manager.view());
-  const manager = new Manager(config["data-root"], expiryNsMin, heldBy(keeper), metrics, log);
+  const manager = new Manager(
+    config["data-root"],
+    expiryNsMin,
+    heldBy(keeper),
+    metrics,
+    log,
+    lines,
+  );
   const socket = join(config["exec-root"], "manager.sock");
   const server = new grpc.Server(channelOptions);
   serve(server, "Local", manager.localHandlers(), admitBeside);
@@ -106,6 +114,7 @@ class Manager {
   readonly #expiryNsMin: number;
   readonly #metrics: ManagerMetrics | null;
   readonly #log: Log;
+  readonly #lines: LastLines;
   #member: Member | null = null;
   #isBecoming = false;
   #isLocked = false;
@@ -118,8 +127,10 @@ class Manager {
     held: HeldKeys,
     metrics: ManagerMetrics | null,
     log: Log,
+    lines: LastLines,
   ) {
     this.#dataRoot = dataRoot;
+    this.#lines = lines;
     this.#metrics = metrics;
     this.#expiryNsMin = expiryNsMin;
     this.#identityFolder = join(dataRoot, "identity");
@@ -212,6 +223,7 @@ class Manager {
       Metrics: async () => ({
         Text: (await this.#metrics?.text()) ?? "",
         Heap: JSON.stringify(heapOf()),
+        Log: this.#lines.text,
         Raft: this.#member === null ? "" : JSON.stringify(this.#member.raft.status()),
       }),
     };

@@ -10,7 +10,7 @@ import { applyChanges } from "../build/config.ts";
 import type { Progress } from "../engine/image-types.ts";
 import { text } from "./fields.ts";
 import { parseBody, parseJson, Query, registryAuth } from "./request.ts";
-import { clientGone, errorLine, type Outflow, outflow } from "./stream.ts";
+import { answerTar, errorLine, type Outflow, outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
 
 const linesWaitingMax = 64;
@@ -54,22 +54,7 @@ export async function save(
 ): Promise<void> {
   if (names.length === 0) throw new SwarmError("invalid", "no image was named");
   const platform = platformOf(new Query(request));
-  const gone = clientGone(reply.raw);
-  const tar = await context.engine.saveImages(names, platform, gone);
-  await outflow(
-    reply,
-    "application/x-tar",
-    async (out) => {
-      try {
-        for await (const part of tar) await out.write(Buffer.from(part));
-      } catch (error) {
-        if (gone.aborted) return;
-        // Half an archive must not look like a whole one.
-        reply.raw.destroy(error instanceof Error ? error : new Error(messageOf(error)));
-      }
-    },
-    () => "",
-  );
+  await answerTar(reply, (gone) => context.engine.saveImages(names, platform, gone));
 }
 
 export async function push(

@@ -27,6 +27,7 @@ import { addLater } from "./later.ts";
 import { addNetworks } from "./networks.ts";
 import { addNodes } from "./nodes.ts";
 import { addPlugins } from "./plugins.ts";
+import { addReport } from "./report.ts";
 import { Query } from "./request.ts";
 import { addSearch } from "./search.ts";
 import { addServices } from "./services.ts";
@@ -281,6 +282,7 @@ function takesInput({ engine }: ApiContext, path: string): boolean {
 const families: readonly ((app: FastifyInstance, context: ApiContext) => void)[] = [
   addSystem,
   addDoctor,
+  addReport,
   addSwarm,
   addNodes,
   addServices,

@@ -87,6 +87,24 @@ export async function outflow(
   response.end();
 }
 
+/** What `make` throws is an ordinary error answer. */
+export async function answerTar(
+  reply: FastifyReply,
+  make: (gone: AbortSignal) => AsyncIterable<Uint8Array> | Promise<AsyncIterable<Uint8Array>>,
+): Promise<void> {
+  const body = async (out: Outflow) => {
+    const tar = await make(out.gone);
+    try {
+      for await (const part of tar) await out.write(Buffer.from(part));
+    } catch (error) {
+      if (out.gone.aborted) return;
+      // Half an archive must not look like a whole one.
+      reply.raw.destroy(error instanceof Error ? error : new Error(messageOf(error)));
+    }
+  };
+  await outflow(reply, "application/x-tar", body, () => "");
+}
+
 /** The last line of a stream of JSON lines that failed. */
 export function errorLine(message: string): string {
   return `${JSON.stringify({ errorDetail: { message }, error: message })}\r\n`;

@@ -101,6 +101,8 @@ export interface ApiContext {
   readonly logDriver: LogDriver;
   /** Images of tasks that nothing uses now, and when they are collected. */
   imageCollection(): Promise<ImageCollection>;
+  /** What others need to know of this node to find out what is wrong with it: a tar, made while it is read. */
+  report(signal: AbortSignal): AsyncIterable<Uint8Array>;
   readonly insecureRegistries: readonly string[];
   /** Asked before docker.io. */
   readonly registryMirrors: readonly string[];

@@ -8,8 +8,30 @@ export type Log = Pick<Logger, "trace" | "debug" | "info" | "warn" | "error" | "
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 
-/** Writes to standard error, so that standard output stays free for what a command prints. */
-export function openLog(process: string, level: LogLevel = "info"): Log {
+const linesMax = 500;
+const lineLengthMax = 2_000;
+
+/** The newest lines of a log, for who asks what has happened. */
+export class LastLines {
+  readonly #lines: string[] = [];
+
+  add(line: string): void {
+    this.#lines.push(line.length > lineLengthMax ? `${line.slice(0, lineLengthMax)}…\n` : line);
+    if (this.#lines.length > linesMax) this.#lines.shift();
+  }
+
+  get text(): string {
+    return this.#lines.join("");
+  }
+}
+
+/** Writes to standard error, so that standard output stays free for what a command prints; `last` remembers the newest lines. */
+export function openLog(process: string, level: LogLevel = "info", last?: LastLines): Log {
+  const stderr = pino.destination({ dest: 2, sync: true });
+  const write = (line: string) => {
+    stderr.write(line);
+    last?.add(line);
+  };
   return pino(
     {
       level,
@@ -17,7 +39,7 @@ export function openLog(process: string, level: LogLevel = "info"): Log {
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: { error: sentence },
     },
-    pino.destination({ dest: 2, sync: true }),
+    last === undefined ? stderr : { write },
   );
 }
 

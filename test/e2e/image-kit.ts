@@ -57,6 +57,7 @@ export class Door {
         dataRoot: join(ground.directory, "data"),
         labels: [],
         logDriver: "json-file",
+        report: async function* () {},
         imageCollection: async () => ({
           ...{ images: 0, bytes: 0, diskPercent: 0 },
           limits: { percentHigh: 85, percentLow: 80 },

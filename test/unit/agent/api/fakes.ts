@@ -164,6 +164,9 @@ export async function startFakeDaemon(
     dataRoot: "/var/lib/tsswarm",
     labels: ["rack=a"],
     logDriver: "json-file",
+    report: async function* () {
+      yield Buffer.from("a report");
+    },
     imageCollection: async () => ({
       ...{ images: 2, bytes: 3_000_000, diskPercent: 41.6 },
       limits: { percentHigh: 85, percentLow: 80 },
