@@ -127,7 +127,7 @@ async function serve(
   scope.defer(() => membership.close());
   await membership.resume();
   const recent = new Recent();
-  scope.spawn("recent events", (stop) => recent.follow(engine, stop));
+  scope.spawn("recent events", (stop) => recent.follow(engine, { world: realWorld, log }, stop));
   const doctor = new NodeDoctor(network, () => membership.local());
   const pages = nodePages({
     ...{ config, engine, keeper, recent, lines },
@@ -168,7 +168,7 @@ async function serve(
       return `${await metrics.text()}${beside}`;
     });
     scope.defer(() => door.close());
-    scope.spawn("metrics", (stop) => metrics.follow(engine, stop));
+    scope.spawn("metrics", (stop) => metrics.follow(engine, { world: realWorld, log }, stop));
   }
   membership.serveTunnels((stream) => api.serve(stream));
   log.info({ version, pid: process.pid }, "agent started");

@@ -1,9 +1,9 @@
 // The node's own events in Docker's shape: the last ones are kept, new ones go to everybody who listens.
 
 import type { Event } from "../../proto/gen/types.ts";
-import { messageOf } from "../../proto/kit/errors.ts";
 import type { Queue } from "../../proto/kit/queue.ts";
 import { realWorld } from "../../proto/kit/world.ts";
+import { heard } from "../engine/heard.ts";
 import type { ContainerEvent, ObjectEvent } from "../engine/types.ts";
 import type { ApiContext } from "./types.ts";
 
@@ -23,35 +23,19 @@ export interface DockerEvent {
 }
 
 const pastMax = 256;
-const retryMs = 200;
 
 export class EventLog {
   readonly #past: DockerEvent[] = [];
   readonly #listeners = new Set<Queue<DockerEvent>>();
 
   /** Collects until aborted. */
-  async follow(context: ApiContext, signal: AbortSignal): Promise<void> {
-    const { engine } = context;
+  async follow({ engine, log }: ApiContext, signal: AbortSignal): Promise<void> {
+    const of = { world: realWorld, log };
+    const [containers, objects] = [() => engine.events(signal), () => engine.objectEvents(signal)];
     await Promise.all([
-      this.#collect(context, () => engine.events(signal), containerEvent, signal),
-      this.#collect(context, () => engine.objectEvents(signal), objectEvent, signal),
+      heard(containers, (event) => this.#add(containerEvent(event)), of, signal),
+      heard(objects, (event) => this.#add(objectEvent(event)), of, signal),
     ]);
-  }
-
-  async #collect<T>(
-    { log }: ApiContext,
-    listen: () => AsyncIterable<T>,
-    shaped: (event: T) => DockerEvent,
-    signal: AbortSignal,
-  ): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        for await (const event of listen()) this.#add(shaped(event));
-      } catch (error) {
-        log.warn(`the engine's events broke off: ${messageOf(error)}`);
-      }
-      await realWorld.sleep(retryMs, signal).catch(() => {});
-    }
   }
 
   #add(event: DockerEvent): void {

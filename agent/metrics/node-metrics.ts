@@ -4,7 +4,8 @@ import { arch, cpus, release, totalmem } from "node:os";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Keeper } from "../../proto/kit/keeper.ts";
 import { version } from "../../proto/kit/version.ts";
-import type { Engine } from "../engine/types.ts";
+import { heard } from "../engine/heard.ts";
+import type { ContainerEvent, Engine } from "../engine/types.ts";
 import type { Network } from "../network/types.ts";
 import type { Wanted } from "../session/types.ts";
 import { conntrackFill } from "./conntrack.ts";
@@ -80,11 +81,16 @@ export class NodeMetrics implements EngineMeter {
   }
 
   /** Counts the engine's events until the signal aborts. */
-  async follow(engine: Pick<Engine, "events">, signal: AbortSignal): Promise<void> {
-    for await (const { action } of engine.events(signal)) {
+  follow(
+    engine: Pick<Engine, "events">,
+    by: Parameters<typeof heard>[2],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const count = ({ action }: ContainerEvent) => {
       this.#events.inc();
       if (action === "oom") this.#outOfMemory.inc();
-    }
+    };
+    return heard(() => engine.events(signal), count, by, signal);
   }
 
   text(): Promise<string> {

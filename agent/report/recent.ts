@@ -1,6 +1,7 @@
 // The last events of this node's engine, without their attributes: what happened when, to which object.
 
-import type { Engine } from "../engine/types.ts";
+import { heard } from "../engine/heard.ts";
+import type { ContainerEvent, Engine, ObjectEvent } from "../engine/types.ts";
 
 const recentMax = 500;
 
@@ -22,17 +23,17 @@ export class Recent {
   /** Until the signal aborts. */
   async follow(
     engine: Pick<Engine, "events" | "objectEvents">,
+    by: Parameters<typeof heard>[2],
     signal: AbortSignal,
   ): Promise<void> {
-    const ofContainers = async () => {
-      for await (const { time, action, container } of engine.events(signal))
-        this.#add({ time, kind: "container", action, id: container.id, name: container.name });
-    };
-    const ofOthers = async () => {
-      for await (const { time, kind, action, id, attributes } of engine.objectEvents(signal))
-        this.#add({ time, kind, action, id, name: attributes["name"] ?? "" });
-    };
-    await Promise.all([ofContainers(), ofOthers()]);
+    const ofContainer = ({ time, action, container: { id, name } }: ContainerEvent) =>
+      this.#add({ time, kind: "container", action, id, name });
+    const ofObject = ({ time, kind, action, id, attributes }: ObjectEvent) =>
+      this.#add({ time, kind, action, id, name: attributes["name"] ?? "" });
+    await Promise.all([
+      heard(() => engine.events(signal), ofContainer, by, signal),
+      heard(() => engine.objectEvents(signal), ofObject, by, signal),
+    ]);
   }
 
   #add(event: RecentEvent): void {

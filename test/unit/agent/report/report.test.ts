@@ -10,7 +10,8 @@ import { scrub } from "../../../../agent/report/scrub.ts";
 import { codec } from "../../../../proto/codec.ts";
 import { parseDaemonConfig } from "../../../../proto/config.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
-import { LastLines } from "../../../../proto/kit/log.ts";
+import { LastLines, silentLog } from "../../../../proto/kit/log.ts";
+import { realWorld } from "../../../../proto/kit/world.ts";
 import type { Client } from "../../../../proto/rpc-client.ts";
 import { FakeEngine } from "../api/fake-engine.ts";
 
@@ -164,17 +165,21 @@ test("a node's report has no environment, argument, label, token or key of it or
   assert.match(page("agent.log"), /joining with \[left out\]/);
 });
 
-test("an engine's events are remembered without their attributes", async () => {
+test("an engine's events are remembered without their attributes, also after a reader was cut off", async () => {
   const recent = new Recent();
+  const stop = new AbortController();
   const pulled = { kind: "image", action: "pull", id: "i1", time: "now" } as const;
-  await recent.follow(
-    {
-      events: async function* () {},
-      objectEvents: async function* () {
-        yield { ...pulled, attributes: { name: "app", note: secret } };
-      },
+  let calls = 0;
+  const engine = {
+    events: async function* () {},
+    objectEvents: async function* () {
+      yield { ...pulled, attributes: { name: "app", note: secret } };
+      if (++calls === 2) stop.abort();
+      throw new SwarmError("exhausted", "the reader is more than 4096 items behind");
     },
-    never,
-  );
-  assert.deepEqual(recent.events, [{ ...pulled, name: "app" }]);
+  };
+  const world = { ...realWorld, sleep: async () => {} };
+  await recent.follow(engine, { world, log: silentLog }, stop.signal);
+  const known = { ...pulled, name: "app" };
+  assert.deepEqual(recent.events, [known, known]);
 });
