@@ -50,11 +50,14 @@ export async function writeBlob(
     const state = await writer.ask({ ...base, action: "STAT" });
     let offset = state.offset;
     if (offset < blob.size) {
-      for await (const data of chunksOf(source(offset, signal))) {
-        if (offset + data.length > blob.size)
-          throw new SwarmError("invalid", `${blob.digest} is longer than ${blob.size} bytes`);
-        await writer.ask({ ...base, action: "WRITE", offset, data });
-        offset += data.length;
+      for await (const bytes of source(offset, signal)) {
+        for (let at = 0; at < bytes.length; at += chunkBytesMax) {
+          const data = bytes.subarray(at, at + chunkBytesMax);
+          if (offset + data.length > blob.size)
+            throw new SwarmError("invalid", `${blob.digest} is longer than ${blob.size} bytes`);
+          await writer.ask({ ...base, action: "WRITE", offset, data });
+          offset += data.length;
+        }
       }
     }
     if (offset < blob.size)
@@ -76,31 +79,4 @@ export async function writeBlob(
   } finally {
     writer.close();
   }
-}
-
-/** Each is a round trip: so few as can be. What came before a source failed is not lost. */
-async function* chunksOf(
-  source: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array, void, void> {
-  let parts: Uint8Array[] = [];
-  let bytes = 0;
-  const joined = () => {
-    const chunk = Buffer.concat(parts, bytes);
-    [parts, bytes] = [[], 0];
-    return chunk;
-  };
-  try {
-    for await (const part of source)
-      for (let at = 0; at < part.length; ) {
-        const piece = part.subarray(at, at + chunkBytesMax - bytes);
-        parts.push(piece);
-        bytes += piece.length;
-        at += piece.length;
-        if (bytes === chunkBytesMax) yield joined();
-      }
-  } catch (error) {
-    if (bytes > 0) yield joined();
-    throw error;
-  }
-  if (bytes > 0) yield joined();
 }
