@@ -235,7 +235,7 @@ export class Creator {
 }
 
 /** "" is runc's. */
-function shimOf({ Runtime = "" }: HostConfig): string {
+export function shimOf({ Runtime = "" }: HostConfig): string {
   return Runtime === "runc" ? "" : Runtime;
 }
 

@@ -10,7 +10,7 @@ import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import type { ContainerHub } from "./container-hub.ts";
 import type { Container, CreateContainer, WaitCondition } from "./container-types.ts";
-import type { CreatorParts } from "./create.ts";
+import { type CreatorParts, shimOf } from "./create.ts";
 import { startFailure } from "./failures.ts";
 import { probeCommand, unknownYet } from "./health.ts";
 import type { LogPipes } from "./pipes.ts";
@@ -281,7 +281,8 @@ export class OneContainer {
       const stdio = await this.#parts.pipes.open(this.#record);
       await attachments.connect(id);
       this.#mounts ??= await runtime.snapshotMounts(id);
-      const pid = await runtime.createTask(id, this.#mounts, stdio);
+      const shim = shimOf(this.#record.host);
+      const pid = await runtime.createTask(id, this.#mounts, stdio, shim);
       // The wait is under way before the start, so that no exit is missed.
       this.#watch();
       await runtime.startTask(id);

@@ -6,6 +6,7 @@ import { realWorld, type World } from "../../proto/kit/world.ts";
 import { Calls } from "./calls.ts";
 import { ContainerdImages } from "./containerd-images.ts";
 import { anyOf, ignore, oomOf, oomTopic, processOf, timeOf } from "./convert.ts";
+import { ProcessHandle } from "./process-handle.ts";
 import { endShim, findShims, type Shim } from "./shims.ts";
 import type { RuntimeSpec, SpecProcess, SpecResources } from "./spec-types.ts";
 import type {
@@ -25,6 +26,7 @@ const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /** What a pull leaves behind when the agent dies in the middle of it is collected after this. */
 const leaseHoursMax = 24;
 const retryMs = 200;
+const sigkill = 9;
 const orphanMsMax = 2_000;
 /** Creating waits for runc; deleting for the container's processes to be reaped. */
 const taskTimeoutMs = 60_000;
@@ -69,6 +71,8 @@ class Containerd extends ContainerdImages implements Runtime {
   readonly #namespace: string;
   /** Aborts on close: waits and events end then. */
   readonly #closing: AbortController;
+  /** Of containers' processes that were made here, by the container. */
+  readonly #handles = new Map<string, ProcessHandle>();
 
   constructor(
     calls: Calls,
@@ -180,13 +184,21 @@ class Containerd extends ContainerdImages implements Runtime {
     return orphans.map((shim) => shim.id);
   }
 
-  async createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number> {
+  async createTask(
+    id: string,
+    rootfs: readonly SnapshotMount[],
+    stdio: Stdio,
+    shim = "",
+  ): Promise<number> {
     const answer = await this.calls.unary(
       tasksService,
       "Create",
       { container_id: id, rootfs, ...stdio },
       { timeoutMs: taskTimeoutMs },
     );
+    // What other runtimes call the process is not the one in the container.
+    const handle = shim === "" ? await ProcessHandle.open(answer.pid, id) : null;
+    if (handle !== null) this.#handles.set(id, handle);
     return answer.pid;
   }
 
@@ -229,6 +241,9 @@ class Containerd extends ContainerdImages implements Runtime {
   }
 
   async kill(id: string, execId: string, signal: number, all: boolean): Promise<void> {
+    // A process of runc's to send it would take ten times as long. That alone ends what is frozen, though.
+    const isPlain = execId === "" && !all && signal !== sigkill;
+    if (isPlain && this.#handles.get(id)?.signal(signal) === true) return;
     const request = { container_id: id, exec_id: execId, signal, all };
     await this.calls.unary(tasksService, "Kill", request).catch((error: unknown) => {
       // Its shim has just ended: so has the process, or containerd ends it.
@@ -247,6 +262,7 @@ class Containerd extends ContainerdImages implements Runtime {
           options,
         )
     ).catch(ignore("not_found"));
+    if (execId === "") this.#release(id);
     if (answer === undefined) return null;
     return { exitCode: answer.exit_status, exitedAt: timeOf(answer.exited_at) };
   }
@@ -331,7 +347,13 @@ class Containerd extends ContainerdImages implements Runtime {
     }
   }
 
+  #release(id: string): void {
+    this.#handles.get(id)?.[Symbol.dispose]();
+    this.#handles.delete(id);
+  }
+
   close(): void {
+    for (const id of [...this.#handles.keys()]) this.#release(id);
     this.#closing.abort(new SwarmError("cancelled", "the connection to containerd was closed"));
     this.calls.close();
   }

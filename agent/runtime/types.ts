@@ -170,7 +170,12 @@ export interface Runtime extends ImageStore {
    */
   endOrphans(id: string): Promise<readonly string[]>;
   /** The process exists but does not run until `startTask`. Resolves with its pid in our pid namespace. */
-  createTask(id: string, rootfs: readonly SnapshotMount[], stdio: Stdio): Promise<number>;
+  createTask(
+    id: string,
+    rootfs: readonly SnapshotMount[],
+    stdio: Stdio,
+    shim?: string,
+  ): Promise<number>;
   startTask(id: string): Promise<void>;
   tasks(): Promise<readonly Process[]>;
   /** `execId` "" is the container's own process. Null when there is none. */
