@@ -59,7 +59,9 @@ export class LogPipes {
       .catch((error: unknown) =>
         this.#parts.log.warn({ container: id, error: messageOf(error) }, "cannot close the logs"),
       );
-    await rm(this.#directory(id), { recursive: true, force: true });
+    // An exec that begins just now makes its own folder in there.
+    const retries = { maxRetries: 10, retryDelay: 20 };
+    await rm(this.#directory(id), { recursive: true, force: true, ...retries });
   }
 
   /** Forgets the pipes of containers that do not run. */

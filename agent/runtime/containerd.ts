@@ -151,6 +151,7 @@ class Containerd extends ContainerdImages implements Runtime {
   }
 
   async deleteContainer(id: string): Promise<void> {
+    this.#release(id);
     await this.calls.unary(containersService, "Delete", { id }).catch(ignore("not_found"));
   }
 
@@ -198,6 +199,8 @@ class Containerd extends ContainerdImages implements Runtime {
     );
     // What other runtimes call the process is not the one in the container.
     const handle = shim === "" ? await ProcessHandle.open(answer.pid, id) : null;
+    // One that is there already is of a process whose shim was lost.
+    this.#release(id);
     if (handle !== null) this.#handles.set(id, handle);
     return answer.pid;
   }
