@@ -1,16 +1,17 @@
 // `tsswarm container …` and the short forms: start, stop, restart, kill, rm, pause, rename, wait, top, port, diff, cp, commit …
 
-import { jsonLines } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
 import { addLogs, addPs } from "./container.ts";
+import { addUpdate } from "./container-update.ts";
 import { addCopy } from "./copy.ts";
 import { addExecCommand } from "./exec.ts";
 import { parseReference } from "./image.ts";
 import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
 import { addAttach, addCreate, addRun } from "./run.ts";
+import { addStats } from "./stats.ts";
 import { writeOut } from "./streams.ts";
-import { align, humanMemory } from "./table.ts";
+import { align } from "./table.ts";
 import { forEach, type Terminal } from "./terminal.ts";
 import { collect, count, filters } from "./values.ts";
 
@@ -28,11 +29,12 @@ export function addContainerGroup(program: Parent, open: Open): void {
     addSimple(parent, open);
     addQuestions(parent, open);
     addCommit(parent, open);
+    addUpdate(parent, open);
   }
   addPs(group, "ls", open);
   addLogs(group, open);
   addExecCommand(group, open);
-  addInspect(group, open, "containers", (name) => `/containers/${name}/json`);
+  addInspect(group, open, "containers", (name) => `/containers/${name}/json`, { sizes: true });
   addPrune(group, open);
 }
 
@@ -199,69 +201,6 @@ export function processesOf(
   options: readonly string[],
 ): Promise<{ readonly Titles: string[]; readonly Processes: readonly string[][] }> {
   return terminal.client.get(`${pathOf(name)}/top`, { query: { ps_args: options.join(" ") } });
-}
-
-interface Stats {
-  readonly name?: string;
-  readonly id?: string;
-  readonly cpu_stats?: Cpu;
-  readonly precpu_stats?: Cpu;
-  readonly memory_stats?: { readonly usage?: number; readonly limit?: number };
-  readonly pids_stats?: { readonly current?: number };
-}
-interface Cpu {
-  readonly cpu_usage?: { readonly total_usage?: number };
-  readonly system_cpu_usage?: number;
-  readonly online_cpus?: number;
-}
-
-function addStats(parent: Parent, open: Open): void {
-  parent
-    .command("stats")
-    .description("Display container(s) resource usage statistics, once")
-    .usage("[OPTIONS] [CONTAINER...]")
-    .argument("[containers...]")
-    .option("--no-stream", "Disable streaming stats and only pull the first result")
-    .action(async (asked: string[]) => {
-      const terminal = open();
-      const names =
-        asked.length > 0
-          ? asked
-          : (await terminal.client.get<readonly { Id: string }[]>("/containers/json")).map(
-              ({ Id }) => Id,
-            );
-      await showStats(terminal, names);
-    });
-}
-
-/** Of the containers with these names or ids, once. */
-export async function showStats(terminal: Terminal, names: readonly string[]): Promise<void> {
-  const rows = await Promise.all(
-    names.map(async (name) => {
-      const response = await terminal.client.open("GET", `${pathOf(name)}/stats`, {
-        query: { stream: false },
-      });
-      for await (const line of jsonLines(response)) return statsRow(line as Stats);
-      return [];
-    }),
-  );
-  const titles = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"];
-  terminal.print(align([titles, ...rows]));
-}
-
-function statsRow(stats: Stats): readonly string[] {
-  const [now, before] = [stats.cpu_stats, stats.precpu_stats];
-  const used = (now?.cpu_usage?.total_usage ?? 0) - (before?.cpu_usage?.total_usage ?? 0);
-  const passed = (now?.system_cpu_usage ?? 0) - (before?.system_cpu_usage ?? 0);
-  const cpu = passed > 0 ? (used / passed) * (now?.online_cpus ?? 1) * 100 : 0;
-  const { usage = 0, limit = 0 } = stats.memory_stats ?? {};
-  return [
-    (stats.id ?? "").slice(0, 12),
-    (stats.name ?? "").replace(/^\//, ""),
-    `${cpu.toFixed(2)}%`,
-    `${humanMemory(usage)} / ${humanMemory(limit)}`,
-    String(stats.pids_stats?.current ?? 0),
-  ];
 }
 
 interface CommitFlags {

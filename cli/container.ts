@@ -3,11 +3,20 @@
 import { DaemonError } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
 import { copyOut, since, untilInterrupted } from "./streams.ts";
-import { ago, inspected, type Listing, list, moment, type Row, shortId } from "./table.ts";
+import {
+  ago,
+  humanSize,
+  inspected,
+  type Listing,
+  list,
+  moment,
+  type Row,
+  shortId,
+} from "./table.ts";
 import { forEach, type Terminal } from "./terminal.ts";
 import { collect, count, filters } from "./values.ts";
 
-interface Summary {
+export interface Summary {
   readonly Id?: string;
   readonly Names?: readonly string[];
   readonly Image?: string;
@@ -23,7 +32,14 @@ interface Summary {
     readonly Type?: string;
   }[];
   readonly Labels?: Readonly<Record<string, string>>;
-  readonly Mounts?: readonly { readonly Name?: string; readonly Source?: string }[];
+  readonly Mounts?: readonly {
+    readonly Type?: string;
+    readonly Name?: string;
+    readonly Source?: string;
+    readonly Driver?: string;
+  }[];
+  readonly SizeRw?: number;
+  readonly SizeRootFs?: number;
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, unknown>> | null };
 }
 
@@ -45,16 +61,18 @@ export function addPs(program: DockerCommand, name: string, open: () => Terminal
     .option("-l, --latest", "Show the latest created container (includes all states)")
     .option("--no-trunc", "Don't truncate output")
     .option("-q, --quiet", "Only display container IDs")
+    .option("-s, --size", "Display total file sizes")
     .action(async (flags) => {
       const terminal = open();
       const limit: number | undefined = flags.latest === true ? 1 : flags.last;
-      const query = { all: flags.all === true, limit, filters: filters(flags.filter) };
+      const size = flags.size === true || /\.Size\b/.test(flags.format ?? "");
+      const query = { all: flags.all === true, limit, size, filters: filters(flags.filter) };
       const containers = await terminal.client.get<readonly Summary[]>("/containers/json", {
         query,
       });
       const rows = containers.map((each) => containerRow(each, !flags.trunc, terminal.now()));
       terminal.print(
-        list(rows, containerListing, {
+        list(rows, flags.size === true ? sizedListing : containerListing, {
           format: flags.format,
           quiet: flags.quiet === true ? "ID" : undefined,
         }),
@@ -76,6 +94,8 @@ export const containerListing: Listing = {
     Labels: "LABELS",
     Mounts: "MOUNTS",
     Networks: "NETWORKS",
+    Size: "SIZE",
+    LocalVolumes: "LOCAL VOLUMES",
   },
   columns: [
     "{{.ID}}",
@@ -86,6 +106,11 @@ export const containerListing: Listing = {
     "{{.Ports}}",
     "{{.Names}}",
   ],
+};
+
+const sizedListing: Listing = {
+  ...containerListing,
+  columns: [...containerListing.columns, "{{.Size}}"],
 };
 
 const commandLengthMax = 20;
@@ -123,7 +148,16 @@ export function containerRow(container: Summary, isWhole: boolean, now: number):
       .join(","),
     Mounts: (container.Mounts ?? []).map((each) => each.Name || each.Source || "").join(","),
     Networks: Object.keys(container.NetworkSettings?.Networks ?? {}).join(","),
+    Size: sizeOf(container),
+    LocalVolumes: String(
+      (container.Mounts ?? []).filter(({ Driver }) => Driver === "local").length,
+    ),
   };
+}
+
+function sizeOf({ SizeRw = 0, SizeRootFs = 0 }: Summary): string {
+  const own = humanSize(SizeRw);
+  return SizeRootFs > 0 ? `${own} (virtual ${humanSize(SizeRootFs)})` : own;
 }
 
 /** Where an object of a name may be found, in the order in which Docker's client looks. */
@@ -148,26 +182,34 @@ function addInspect(program: DockerCommand, open: () => Terminal): void {
       "--type <string>",
       `Only inspect objects of this type: ${Object.keys(kinds).join(", ")}`,
     )
-    .action(async (names: string[], flags: { format?: string; type?: string }) => {
+    .option("-s, --size", "Display total file sizes if the type is container")
+    .action(async (names: string[], flags: InspectFlags) => {
       const terminal = open();
       const found: unknown[] = [];
       const look = async (name: string) => {
-        found.push(await findObject(terminal, name, flags.type));
+        found.push(await findObject(terminal, name, flags));
       };
       await forEach(terminal, names, look, () => terminal.print(inspected(found, flags.format)));
     });
 }
 
+interface InspectFlags {
+  readonly format?: string;
+  readonly type?: string;
+  readonly size?: boolean;
+}
+
 async function findObject(
   terminal: Terminal,
   name: string,
-  type: string | undefined,
+  { type, size = false }: InspectFlags,
 ): Promise<unknown> {
   const places = type === undefined ? Object.values(kinds) : [kinds[type]];
   for (const place of places) {
     if (place === undefined) throw new Error(`"${type}" is not a valid value for --type`);
     try {
-      return await terminal.client.get(place(encodeURIComponent(name)));
+      const query = place === kinds["container"] ? { size } : {};
+      return await terminal.client.get(place(encodeURIComponent(name)), { query });
     } catch (error) {
       // A worker answers 503 for the cluster's objects: they cannot be meant there.
       if (!(error instanceof DaemonError) || (error.status !== 404 && error.status !== 503))

@@ -77,6 +77,7 @@ export const families: readonly Family[] = [
       "export",
       "stats",
       "commit",
+      "update",
     ],
     add: async ({ program, open }) => {
       const { addContainerCommands } = await import("./container.ts");

@@ -306,7 +306,7 @@ function deviceOf(text: string) {
   };
 }
 
-function restartOf(text: string) {
+export function restartOf(text: string) {
   if (text === "") return { Name: "no", MaximumRetryCount: 0 };
   const [Name = "", count] = text.split(":");
   return { Name, MaximumRetryCount: count === undefined ? 0 : integer(count) };

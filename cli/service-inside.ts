@@ -4,8 +4,9 @@ import type { Node, Task } from "../proto/gen/types.ts";
 import type { Body } from "./body.ts";
 import { DaemonError } from "./client.ts";
 import { type DockerCommand, ExitCode } from "./command.ts";
-import { processesOf, showStats } from "./container-commands.ts";
+import { processesOf } from "./container-commands.ts";
 import { addExecFlags, type ExecFlags, execute } from "./exec.ts";
+import { showStats } from "./stats.ts";
 import { align } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 

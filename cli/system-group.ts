@@ -3,68 +3,20 @@
 import { jsonLines } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
 import { dialStdio } from "./dial.ts";
+import { addDiskUsage } from "./disk-usage.ts";
 import { resolveWay } from "./endpoint.ts";
 import { confirmed, sayPruned } from "./prune.ts";
 import { since, untilInterrupted, writeOut } from "./streams.ts";
-import { align, humanSize, inspected } from "./table.ts";
+import { inspected } from "./table.ts";
 import { parseTarget } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
-
-interface Collection {
-  readonly Images: number;
-  readonly Bytes: number;
-  readonly DiskPercent: number;
-  readonly HighPercent: number;
-  readonly LowPercent: number;
-}
-
-interface Usage {
-  readonly Collection?: Collection;
-  readonly Images?: readonly { readonly Size: number; readonly Containers?: number }[] | null;
-  readonly Containers?: readonly { readonly SizeRw?: number; readonly State?: string }[] | null;
-  readonly Volumes?:
-    | readonly { readonly UsageData?: { readonly Size: number; readonly RefCount: number } }[]
-    | null;
-}
 
 export function addSystemGroup(program: DockerCommand, open: () => Terminal): void {
   const group = program.command("system").description("Manage tsswarm") as DockerCommand;
   for (const parent of [program, group]) addEvents(parent, open);
   addDial(group, open);
-  group
-    .command("df")
-    .description("Show disk usage")
-    .action(async () => {
-      const terminal = open();
-      const usage = await terminal.client.get<Usage>("/system/df");
-      const sum = (sizes: readonly number[]) =>
-        humanSize(sizes.reduce((all, size) => all + Math.max(size, 0), 0));
-      const images = usage.Images ?? [];
-      const containers = usage.Containers ?? [];
-      const volumes = usage.Volumes ?? [];
-      terminal.print(
-        align([
-          ["TYPE", "TOTAL", "ACTIVE", "SIZE"],
-          [
-            ...["Images", String(images.length)],
-            String(images.filter(({ Containers: users = 0 }) => users > 0).length),
-            sum(images.map(({ Size }) => Size)),
-          ],
-          [
-            ...["Containers", String(containers.length)],
-            String(containers.filter(({ State }) => State === "running").length),
-            sum(containers.map(({ SizeRw = 0 }) => SizeRw)),
-          ],
-          [
-            ...["Local Volumes", String(volumes.length)],
-            String(volumes.filter(({ UsageData }) => (UsageData?.RefCount ?? 0) > 0).length),
-            sum(volumes.map(({ UsageData }) => UsageData?.Size ?? 0)),
-          ],
-        ]),
-      );
-      if (usage.Collection !== undefined) terminal.print(`\n${collectionLine(usage.Collection)}\n`);
-    });
+  addDiskUsage(group, open);
   addReport(group, open);
   addPrune(group, open);
   const builder = program.command("builder").description("Manage builds") as DockerCommand;
@@ -79,12 +31,6 @@ export function addSystemGroup(program: DockerCommand, open: () => Terminal): vo
       const pruned = await terminal.client.post<{ SpaceReclaimed: number }>("/build/prune");
       sayPruned(terminal, "build cache objects", [], pruned.SpaceReclaimed);
     });
-}
-
-/** Its own line: these go by themselves. */
-function collectionLine(collection: Collection): string {
-  const { Images, Bytes, DiskPercent, HighPercent, LowPercent } = collection;
-  return `Unused images of tasks: ${Images} (${humanSize(Bytes)}). The disk is ${DiskPercent}% full; from ${HighPercent}% on they are removed until it is at ${LowPercent}%.`;
 }
 
 function addEvents(parent: DockerCommand, open: () => Terminal): void {

@@ -84,12 +84,12 @@ export function ago(time: string | undefined, now: number): string {
 }
 
 /** 1.2MB: decimal units, three digits, as `images` shows sizes. */
-export function humanSize(bytes: number): string {
+export function humanSize(bytes: number, digits = 3): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = bytes;
   let unit = 0;
   for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${Number(value.toPrecision(3))}${units[unit]}`;
+  return `${Number(value.toPrecision(digits))}${units[unit]}`;
 }
 
 /** 7.6GiB: binary units, as `info` shows memory. */

@@ -8,10 +8,12 @@ import { containerJson, containerSummary } from "./container-json.ts";
 import { sizesOf } from "./disk-usage.ts";
 import { StatusError, withStatus } from "./errors.ts";
 import { streamContainerLogs } from "./logs.ts";
-import { parameter, Query } from "./request.ts";
+import { askedVersion, parameter, Query } from "./request.ts";
 import { clientGone } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
+import { compareVersions } from "./versions.ts";
 
+const shortAliasesUntil = "1.45";
 const stopSecondsDefault = 10;
 const stopSecondsMax = 86_400 * 365;
 const killedMsMax = 10_000;
@@ -38,7 +40,8 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
     const container = engine.inspect(parameter(request, "id"));
     const isSized = new Query(request).flag("size");
     const sizes = isSized ? await sizesOf(context, [container]) : undefined;
-    const json = containerJson(container, context.dataRoot, engine.execsOf(container.id));
+    const shown = withShortAliases(container, askedVersion(request));
+    const json = containerJson(shown, context.dataRoot, engine.execsOf(container.id));
     return { ...json, ...sizes?.get(container.id) };
   });
 
@@ -124,6 +127,22 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
     );
     return reply.code(204).send();
   });
+}
+
+/** Until then Docker listed among a container's aliases what it is called without anybody's asking. */
+function withShortAliases(container: Container, version: string | null): Container {
+  if (version === null || compareVersions(version, shortAliasesUntil) >= 0) return container;
+  const unasked = [container.id.slice(0, 12), container.config.Hostname ?? ""];
+  const networks = Object.entries(container.networks).map(([name, item]) => [
+    name,
+    name === "bridge" || container.local === undefined
+      ? item
+      : {
+          ...item,
+          Aliases: [...new Set([...item.Aliases, ...unasked])].filter((alias) => alias !== ""),
+        },
+  ]);
+  return { ...container, networks: Object.fromEntries(networks) };
 }
 
 /** What keeps a container from running is no fault of the request, but for its own command. */

@@ -476,7 +476,22 @@ function sandboxOf(
     exclusive: true,
     upstreamNameServers: (record.host.Dns ?? []).map(serverAddress),
     searchDomains: record.host.DnsSearch ?? [],
+    ...aliasesOf(record),
   };
+}
+
+/** What it calls those it is linked to on networks that have names. */
+function aliasesOf({ local }: ContainerFile): Pick<Sandbox, "aliases"> {
+  const wishes = Object.entries(local?.endpoints ?? {}).filter(([name]) => name !== "bridge");
+  const links = wishes.flatMap(([, wish]) => wish.links ?? []);
+  if (links.length === 0) return {};
+  const named = (target: string) => (isId(target) ? target.slice(0, 12) : target.toLowerCase());
+  const pairs = links.map(({ target, alias }) => [alias.toLowerCase(), named(target)]);
+  return { aliases: Object.fromEntries(pairs) };
+}
+
+function isId(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
 }
 
 function hasSandbox({ local }: ContainerFile): boolean {

@@ -126,7 +126,7 @@ export class NameServer {
 
   #fromTables(query: Query, settings: ServeNames, protocol: "udp" | "tcp"): Buffer | null {
     const tables = settings.tables.flatMap((id) => this.#tables.get(id) ?? []);
-    const answer = lookUp(tables, query.type, query.name);
+    const answer = lookUp(tables, query.type, query.name, settings.aliases);
     const bytesMax = protocol === "udp" ? query.udpBytesMax : tcpBytesMax;
     switch (answer.kind) {
       case "addresses":

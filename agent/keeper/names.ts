@@ -9,9 +9,18 @@ export type Answer =
   | { readonly kind: "name"; readonly name: string }
   | { readonly kind: "unknown" };
 
-/** `tables`: what this container sees, in order; the first that knows the name wins. Case does not matter. */
-export function lookUp(tables: readonly NameTable[], type: string, name: string): Answer {
-  const wanted = normalised(name);
+/**
+ * `tables`: what this container sees, in order; the first that knows the name wins. `aliases`: names that stand for others in them. Case
+ * does not matter.
+ */
+export function lookUp(
+  tables: readonly NameTable[],
+  type: string,
+  name: string,
+  aliases: Readonly<Record<string, string>> = {},
+): Answer {
+  const asked = normalised(name);
+  const wanted = own(aliases, asked) ?? asked;
   if (type === "PTR") return reverse(tables, wanted);
   for (const table of tables) {
     const addresses = own(table.names, wanted);

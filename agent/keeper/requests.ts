@@ -1,7 +1,7 @@
 // Requests as they come through the door: anything at all until checked here.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import type { KeeperRequest, NameChange, NameTable } from "../../proto/kit/keeper.ts";
+import type { KeeperRequest, NameChange, NameTable, ServeNames } from "../../proto/kit/keeper.ts";
 
 const heldKeysMax = 2;
 
@@ -40,6 +40,7 @@ export function parseRequest(json: unknown): KeeperRequest {
         tables: texts(request["tables"], "tables"),
         upstream: texts(request["upstream"], "upstream"),
         search: texts(request["search"], "search"),
+        ...optionalNames(request["aliases"]),
       };
     case "forgetNames":
       return { do: what, sandbox: text(request, "sandbox") };
@@ -59,6 +60,10 @@ export function parseRequest(json: unknown): KeeperRequest {
     default:
       throw new SwarmError("unsupported", `this keeper cannot do ${JSON.stringify(what)}`);
   }
+}
+
+function optionalNames(json: unknown): Pick<ServeNames, "aliases"> {
+  return json === undefined ? {} : { aliases: mapped(json, "aliases", aText) };
 }
 
 export function nameTables(json: unknown): Readonly<Record<string, NameTable | null>> {

@@ -136,6 +136,7 @@ function serveRequest(sandbox: Sandbox, namespace: string, networks: Networks): 
     tables: ids.filter((id) => hasNames(networks.get(id) ?? localNetwork)),
     upstream: hasExit ? (own.length > 0 ? own : hostNameServers()) : [],
     search: sandbox.searchDomains,
+    ...(sandbox.aliases === undefined ? {} : { aliases: sandbox.aliases }),
   };
 }
 

@@ -30,6 +30,7 @@ const record = z.object({
   exclusive: z.boolean().exactOptional(),
   upstreamNameServers: z.array(z.string()),
   searchDomains: z.array(z.string()),
+  aliases: z.record(z.string(), z.string()).exactOptional(),
 });
 
 export class SandboxRecords {

@@ -74,6 +74,8 @@ export interface Sandbox {
   readonly exclusive?: boolean;
   readonly upstreamNameServers: readonly string[];
   readonly searchDomains: readonly string[];
+  /** What it alone calls others on its networks, in lower case. */
+  readonly aliases?: Readonly<Record<string, string>>;
 }
 
 /** One thing in the kernel or the keeper that is not as it should be. */

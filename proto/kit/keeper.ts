@@ -45,6 +45,8 @@ export interface ServeNames {
   /** ip:port of upstream servers for all other names; empty: refuse them. */
   readonly upstream: readonly string[];
   readonly search: readonly string[];
+  /** What it alone calls others of its tables, in lower case. */
+  readonly aliases?: Readonly<Record<string, string>>;
 }
 export interface ForgetNames {
   readonly do: "forgetNames";

@@ -13,7 +13,7 @@ const host = "h1";
 const image = "registry.lab:5000/busybox";
 const msMax = 30_000;
 const network = "run-back";
-const [meeting, closed] = ["run-meet", "run-shut"] as const;
+const [meeting, closed, linking] = ["run-meet", "run-shut", "run-link"] as const;
 
 let down: () => Promise<void> = async () => {};
 
@@ -28,7 +28,8 @@ after(async () => {
     for (const id of left) if (id !== "") await attemptDocker(each, "rm", "-f", "-v", id);
   }
   await attemptDocker(host, "service", "rm", "run-svc");
-  for (const each of [network, meeting, closed]) await attemptDocker(host, "network", "rm", each);
+  for (const each of [network, meeting, closed, linking])
+    await attemptDocker(host, "network", "rm", each);
   await attemptDocker(host, "volume", "rm", "run-data");
   await down();
 });
@@ -336,6 +337,10 @@ test("volumes: made, listed, kept while they are used, pruned; files in and out 
 
 test("links, volumes of another, another's processes", async () => {
   await start("run-source", "-v", "run-data:/data", image, "sleep", "1000");
+  await docker(host, "network", "create", linking);
+  await start("run-called", "--network", linking, image, "sleep", "1000");
+  const link = ["--network", linking, "--link", "run-called:alias"];
+  assert.match((await run("--rm", ...link, image, "nslookup", "alias")).stdout, /Name:\s+alias/);
   const linked = await run(
     ...["--rm", "--link", "run-source:alias", "--volumes-from", "run-source:ro", image],
     ...["sh", "-c", "ping -c1 -w5 alias >/dev/null && echo linked; touch /data/x"],

@@ -70,7 +70,10 @@ test("times and sizes are told in Docker's words", () => {
     "25 hours",
     "3 days",
   ]);
-  assert.deepEqual([999, 1_500, 12_345_678].map(humanSize), ["999B", "1.5kB", "12.3MB"]);
+  assert.deepEqual(
+    [999, 1_500, 12_345_678].map((size) => humanSize(size)),
+    ["999B", "1.5kB", "12.3MB"],
+  );
 });
 
 test("a table's cells are at least ten wide, the last as wide as it is", () => {

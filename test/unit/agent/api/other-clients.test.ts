@@ -100,6 +100,26 @@ test("a client of BuildKit may keep its session open beside a build", async () =
   await once(socket, "close");
 });
 
+test("before 1.45 a container's aliases have its short id", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { id, networks } = daemon.engine.add("box", { Hostname: "front" });
+  const local = { networkMode: "web", endpoints: {}, autoRemove: false, shown: {} };
+  const never = { isStoppedByHand: false, restartCount: 0 };
+  const restart = { Name: "no", MaximumRetryCount: 0 } as const;
+  const made = daemon.engine.inspect(id);
+  daemon.engine.containers.set(id, {
+    ...made,
+    local: { ...local, ...never, restart },
+    networks,
+  });
+  const aliases = async (version: string) => {
+    const { json } = await daemon.ask("GET", `/v${version}/containers/${id}/json`);
+    return json.NetworkSettings.Networks.web.Aliases;
+  };
+  assert.deepEqual(await aliases("1.44"), ["web", id.slice(0, 12), "front"]);
+  assert.deepEqual(await aliases("1.45"), ["web"]);
+});
+
 test("mirrors are told where clients look for them", async () => {
   await using daemon = await startFakeDaemon(true);
   const { RegistryConfig } = (await daemon.ask("GET", "/info")).json;

@@ -67,6 +67,7 @@ before(async () => {
     tables: ["net1", "gone", "net2"],
     upstream: [`127.0.0.1:${upstream.address().port}`],
     search: [],
+    aliases: { bar: "web" },
   });
   while (udpPort === 0 || tcpPort === 0) await new Promise((resolve) => setImmediate(resolve));
 });
@@ -113,6 +114,7 @@ const data = (packet: Packet) =>
 
 const rows = [
   { name: "a service's address", ask: "web", says: ["10.1.0.2"], code: "NOERROR" },
+  { name: "what it alone calls another", ask: "Bar", says: ["10.1.0.2"], code: "NOERROR" },
   { name: "whatever the case", ask: "WeB", says: ["10.1.0.2"], code: "NOERROR" },
   {
     name: "a name like one of JavaScript's",

@@ -48,7 +48,8 @@ function fakeKeeper(
 
 const view = clusterView();
 const networks = new Map(view.networks.map((network) => [network.ID, networkFacts(network)]));
-const sandboxes = [[sandbox("c1", "10.0.1.5"), "/run/netns/c1"]] as const;
+const linked = sandbox("c1", "10.0.1.5", { aliases: { bar: "web" } });
+const sandboxes = [[linked, "/run/netns/c1"]] as const;
 
 async function told(saidVersion = version) {
   const names: Record<string, string> = {};
