@@ -44,7 +44,7 @@ function boundTo(hostIP = ""): readonly Pick<Port, "family" | "hostIP">[] {
   return [{ family: familyOf(hostIP), hostIP: isAny ? "" : hostIP }];
 }
 
-/** All published ports of this node: those of services in ingress mode, and those of its own containers. */
+/** All published ports of this node: those of services in ingress mode, and those of its own containers that are not to stop. */
 export function publishedPorts(
   view: ClusterView,
   networks: ReadonlyMap<string, NetworkFacts>,
@@ -57,6 +57,7 @@ export function publishedPorts(
       const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
       const address = ofFamily(attachment?.addresses ?? [], port.family);
       if (exit === null || address === undefined) continue;
+      if (partOf(view, exit.id).draining.has(sandbox.id)) continue;
       ports.push({ ...port, networkId: exit.id, targets: [{ address, port: targetPort }] });
     }
   }

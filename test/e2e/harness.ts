@@ -146,14 +146,17 @@ export interface Load {
   stop(): Promise<{ readonly answered: number; readonly failures: readonly string[] }>;
 }
 
-/** New connections to the URLs in turn, from outside, until stopped. */
-export function startLoad(urls: readonly string[], pauseMs: number): Load {
+/** New connections to the URLs in turn, from outside, until stopped. `turnsOn`: who is refused a connection asks the next, all of them once. */
+export function startLoad(urls: readonly string[], pauseMs: number, turnsOn = false): Load {
   const script = `
     const http = require("node:http");
     let answered = 0, next = 0; const failures = []; let going = true;
     process.stdin.on("end", () => { going = false; }).resume();
-    const once = (url) => new Promise((resolve) => {
-      const fail = (error) => { failures.push(new Date().toISOString() + " " + url + ": " + error.message); resolve(); };
+    const once = (url, others) => new Promise((resolve) => {
+      const fail = (error) => {
+        if (error.code === "ECONNREFUSED" && others.length > 0) return resolve(once(others[0], others.slice(1)));
+        failures.push(new Date().toISOString() + " " + url + ": " + error.message); resolve();
+      };
       const request = http.get(url, { agent: false, timeout: 20000 }, (response) => {
         response.on("error", fail).on("end", () => { answered++; resolve(); }).resume();
       });
@@ -161,7 +164,10 @@ export function startLoad(urls: readonly string[], pauseMs: number): Load {
     });
     (async () => {
       const urls = ${JSON.stringify(urls)};
-      while (going) { await once(urls[next++ % urls.length]); await new Promise((r) => setTimeout(r, ${pauseMs})); }
+      while (going) {
+        const [first, ...others] = urls.map((_, i) => urls[(next + i) % urls.length]); next++;
+        await once(first, ${turnsOn} ? others : []); await new Promise((r) => setTimeout(r, ${pauseMs}));
+      }
       console.log(JSON.stringify({ answered, failures }));
     })();`;
   const child = inOutside(process.execPath, ["-e", script]);

@@ -1,5 +1,6 @@
 // Constant load through the virtual address, the tasks' own addresses and the published ports while a service with health
-// checks is updated, drained and scaled down: no request fails.
+// checks is updated, drained and scaled down: no request fails. A port in host mode is a host's own: while no task is there its
+// connections are refused at once, and whoever asks the next host then is answered.
 // Longer: TSSWARM_UPDATES=100 TSSWARM_DRAINS=20 TSSWARM_SCALE_DOWNS=20.
 
 import assert from "node:assert/strict";
@@ -26,6 +27,7 @@ const scaleDowns = setting("TSSWARM_SCALE_DOWNS", 1);
 const stepMsMax = 180_000;
 const replicas = 3;
 const port = 8094;
+const hostPort = 8095;
 
 /**
  * Takes connections at once and answers with an error for its first half second: only who waits for its health check gets good
@@ -63,8 +65,11 @@ const caller = (name: string) => `use Socket; $| = 1; my $n = 0; my $ready = 0;
   }`;
 
 const services = ["drop-web", "drop-round"] as const;
+/** One host at least is left for a task of its that has to go. */
+const onHosts = "drop-host";
+const onHostsReplicas = hosts.length - 1;
 let takeDown = async () => {};
-let load: Load | undefined;
+const loads: Load[] = [];
 /** What the callers said of requests that failed. */
 const failed = new Set<string>();
 
@@ -74,7 +79,9 @@ before(async () => {
   await Promise.all([
     createServer("drop-web", "--publish", `${port}:80`, "--publish", `mode=host,target=80`),
     createServer("drop-round", "--endpoint-mode", "dnsrr"),
+    createServer(onHosts, "--publish", `mode=host,published=${hostPort},target=80`),
   ]);
+  await scale(0);
   const common = ["service", "create", "--detach", "--mode", "global", "--network", "drop"];
   const image = "registry.lab:5000/whoami";
   for (const name of services)
@@ -90,17 +97,15 @@ before(async () => {
     const said = await hearCallers();
     return said.every((log) => log.includes("answered 20")) ? true : undefined;
   });
-  load = startLoad(
-    hosts.map((host) => `http://${machine(host).address}:${port}/`),
-    20,
-  );
+  const urls = (port: number) => hosts.map((host) => `http://${machine(host).address}:${port}/`);
+  loads.push(startLoad(urls(port), 20), startLoad(urls(hostPort), 20, true));
 });
 
 after(async () => {
-  await load?.stop();
+  for (const load of loads) await load.stop();
   for (const host of hosts) await docker(manager, "node", "update", "--availability=active", host);
   const names = services.flatMap((name) => [name, `${name}-caller`]);
-  await docker(manager, "service", "rm", ...names);
+  await docker(manager, "service", "rm", onHosts, ...names);
   await removeNetwork(manager, "drop", stepMsMax);
   await takeDown();
 });
@@ -137,17 +142,24 @@ async function hearCallers(): Promise<readonly string[]> {
 test(`no request fails during ${updates} updates, ${drains} drains and ${scaleDowns} scale-downs`, async (context) => {
   for (let i = 0; i < updates; i++) {
     const order = i % 2 === 0 ? "stop-first" : "start-first";
-    await Promise.all(services.map((name) => update(name, order)));
+    await Promise.all([
+      ...services.map((name) => update(name, order)),
+      // Two cannot have one port of a host.
+      update(onHosts, "stop-first"),
+    ]);
   }
   for (let i = 0; i < drains; i++) await drain(hosts[(i + 1) % hosts.length] ?? manager);
   for (let i = 0; i < scaleDowns; i++) {
-    await scale(replicas + 3);
-    await scale(replicas - 1);
-    await scale(replicas);
+    await scale(3);
+    await scale(-1);
+    await scale(0);
   }
-  const { answered, failures } = (await load?.stop()) ?? assert.fail("there is no load");
-  context.diagnostic(`${answered} requests from outside were answered`);
-  assert.deepEqual(failures, [], `of ${answered + failures.length} requests from outside`);
+  for (const [i, name] of ["to the mesh", "to the hosts' own ports"].entries()) {
+    const { answered, failures } = (await loads[i]?.stop()) ?? assert.fail("there is no load");
+    context.diagnostic(`${answered} requests ${name} were answered`);
+    assert.ok(answered > 0);
+    assert.deepEqual(failures, [], `of ${answered + failures.length} requests ${name}`);
+  }
   await hearCallers();
   assert.deepEqual([...failed], [], "requests to the names");
 });
@@ -175,12 +187,17 @@ async function drain(host: string): Promise<void> {
   await docker(manager, "node", "update", "--availability=drain", host);
   for (const name of services)
     await untilRunning(manager, name, replicas, stepMsMax, ({ node }) => node !== host);
+  await untilRunning(manager, onHosts, onHostsReplicas, stepMsMax, ({ node }) => node !== host);
   await docker(manager, "node", "update", "--availability=active", host);
   for (const name of services)
     await untilRunning(manager, `${name}-caller`, hosts.length, stepMsMax);
 }
 
-async function scale(count: number): Promise<void> {
-  await docker(manager, "service", "scale", "--detach", ...services.map((n) => `${n}=${count}`));
-  for (const name of services) await untilRunning(manager, name, count, stepMsMax);
+/** To so many more than usual. */
+async function scale(more: number): Promise<void> {
+  const counts = new Map<string, number>(services.map((name) => [name, replicas + more]));
+  counts.set(onHosts, Math.min(onHostsReplicas + more, hosts.length));
+  const words = [...counts].map(([name, count]) => `${name}=${count}`);
+  await docker(manager, "service", "scale", "--detach", ...words);
+  for (const [name, count] of counts) await untilRunning(manager, name, count, stepMsMax);
 }

@@ -251,6 +251,17 @@ test("published are the ports of services on the ingress network and those of lo
   ]);
 });
 
+test("a port of a task that drains is published no more, though its container still runs", () => {
+  const ports = [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }];
+  const box = sandbox("t", "10.0.1.5", { ports });
+  const published = (State: string) => {
+    const view = clusterView({ endpoints: [endpoint(5, 1, { TaskID: "t", State })] });
+    return publishedPorts(view, known, [box]).map(({ port, family }) => [port, family]);
+  };
+  assert.deepEqual(published("serving"), [[8080, 4]]);
+  assert.deepEqual(published("draining"), []);
+});
+
 const flows = [
   { target: "10.0.1.2", answerer: "10.0.1.6", stale: false, what: "to a task that serves" },
   { target: "10.0.1.2", answerer: "10.0.1.7", stale: true, what: "to a task that drains" },
