@@ -22,6 +22,8 @@ import { callingNode } from "./identity/admit.ts";
 import { type Connections, Door } from "./identity/door.ts";
 import { joinHandlers } from "./identity/join.ts";
 import { managerAddresses, managersHandlers } from "./identity/managers.ts";
+import type { Peers } from "./peers/peers.ts";
+import type { TakeLane } from "./port.ts";
 import type { Raft } from "./raft/types.ts";
 import type { Store } from "./store/types.ts";
 
@@ -32,7 +34,7 @@ export interface DoorsOptions {
   readonly log: Log;
   readonly forward: Forward;
   readonly events: Events;
-  readonly raftHandlers: Handlers<"Raft">;
+  readonly peers: Peers;
   readonly connections: Connections;
   /** This manager's own certificate and key. */
   readonly own: () => Identity;
@@ -51,6 +53,7 @@ export interface DoorsOptions {
 export interface Doors {
   /** Its `run` is the caller's to start. */
   readonly door: Door;
+  readonly takeLane: TakeLane;
   /** For the agent beside us, and with its rights. */
   readonly control: Handlers<"Control">;
   /** As Managers.Withdraw, for this manager. */
@@ -133,12 +136,14 @@ export function openDoors(server: grpc.Server, options: DoorsOptions): Doors {
   );
   const control = controlHandlers(context, route);
   serve(server, "Managers", managers, door.admit);
-  serve(server, "Raft", options.raftHandlers, door.admit);
+  serve(server, "Raft", options.peers.handlers, door.admit);
   serve(server, "Control", control, door.admit);
   serveCalls(server, door.admit);
   const tunnel = (messages: AsyncIterable<TunnelData>, { signal }: Caller) =>
     tunnels.ask(messages, AbortSignal.any([signal, options.signal]));
-  return { door, control, withdraw: managers.Withdraw, tunnel };
+  const takeLane: TakeLane = (socket, caller) =>
+    void options.peers.takeLane(socket, caller, () => door.admit("Raft", "Snapshot", caller));
+  return { door, control, takeLane, withdraw: managers.Withdraw, tunnel };
 }
 
 /** Who calls when this manager itself does. */

@@ -12,7 +12,7 @@ import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
 import { channelOptions } from "../proto/rpc.ts";
 import type { Caller } from "../proto/rpc-server.ts";
-import { certifiedNode, leafOf, toManager } from "../proto/tls.ts";
+import { certifiedNode, leafOf } from "../proto/tls.ts";
 import { announce } from "./announce.ts";
 import { Events } from "./control/events.ts";
 import { Dispatcher } from "./dispatch/dispatcher.ts";
@@ -181,7 +181,7 @@ export class Member {
       await settleKeys(options.locks, raft.keysUsed);
       const parts = { raft, store, server, stop, addresses, identity, port, peers, events, noting };
       member = new Member(options, parts);
-      await port.listen(server, settings.listenAddr);
+      await port.listen(server, settings.listenAddr, member.doors.takeLane);
       member.#followRole();
       return member;
     } catch (error) {
@@ -231,7 +231,7 @@ export class Member {
       log,
       forward: this.#forward,
       events,
-      raftHandlers: peers.handlers,
+      peers,
       connections: port,
       own: () => identity.current,
       certExpiryNsMin,
@@ -508,7 +508,7 @@ function openPeers(
     epoch,
     address: settings.advertiseAddr,
     addressOf: (id) => addresses.of(id) ?? null,
-    credentials: () => toManager(identity.current, clusterId),
+    identity: () => identity.current,
     isRemoved: (id) => addresses.isRemoved(id, raft()?.status().configuration),
     onRemoved: (error) => {
       log.warn({ error: error.message }, "other managers do not know this one");

@@ -6,7 +6,8 @@ import grpc from "@grpc/grpc-js";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
-import { contextOptions, type Identity, serverTlsOptions } from "../proto/tls.ts";
+import type { Caller } from "../proto/rpc-server.ts";
+import { contextOptions, type Identity, raftProtocol, serverTlsOptions } from "../proto/tls.ts";
 import { Arrivals, arrivalLimits } from "./identity/arrivals.ts";
 import type { Connections } from "./identity/door.ts";
 
@@ -37,6 +38,9 @@ interface Open {
   secured: TLSSocket | null;
   readonly closed: Set<() => void>;
 }
+
+/** Takes a connection that is to carry Raft's messages. */
+export type TakeLane = (socket: TLSSocket, caller: Caller) => void;
 
 export interface PortOptions {
   readonly identity: Identity;
@@ -70,7 +74,7 @@ export class ClusterPort implements Connections {
   }
 
   /** The port it listens at. Throws `unavailable`. */
-  async listen(server: grpc.Server, address: string): Promise<number> {
+  async listen(server: grpc.Server, address: string, takeLane: TakeLane): Promise<number> {
     // What is handed on has been through TLS here: the server need not, and must not, do it again.
     const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
     this.#tls.on("secureConnection", (socket) => {
@@ -82,7 +86,8 @@ export class ClusterPort implements Connections {
       }
       open.secured = socket;
       this.#arrivals.settled(open.host);
-      injector.injectConnection(socket);
+      if (socket.alpnProtocol === raftProtocol) takeLane(socket, callerOf(socket));
+      else injector.injectConnection(socket);
     });
     const at = address.lastIndexOf(":");
     const host = address.slice(0, at).replace(/^\[|\]$/g, "");
@@ -180,6 +185,19 @@ function nameOf({ remoteAddress = "", remotePort = 0 }: Socket): string {
   return remoteAddress.includes(":")
     ? `[${remoteAddress}]:${remotePort}`
     : `${remoteAddress}:${remotePort}`;
+}
+
+/** Who has made a connection that is no call of gRPC. */
+function callerOf(socket: TLSSocket): Caller {
+  const gone = new AbortController();
+  socket.once("close", () => gone.abort(new SwarmError("cancelled", "the caller went away")));
+  return {
+    signal: gone.signal,
+    certificate: socket.authorized ? socket.getPeerCertificate().raw : null,
+    doubt: messageOf(socket.authorizationError ?? ""),
+    address: nameOf(socket),
+    metadata: {},
+  };
 }
 
 /** IPv4 addresses look alike on sockets of either family. */

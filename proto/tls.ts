@@ -1,7 +1,13 @@
 // Mutual TLS 1.3 for every connection between hosts: who we are, whom we believe, and which role the other end must have.
 
 import { X509Certificate } from "node:crypto";
-import { createSecureContext, type PeerCertificate, type TlsOptions } from "node:tls";
+import {
+  connect,
+  createSecureContext,
+  type PeerCertificate,
+  type TLSSocket,
+  type TlsOptions,
+} from "node:tls";
 import grpc from "@grpc/grpc-js";
 
 /** A node's identity as it lies on disk. All PEM. */
@@ -28,6 +34,10 @@ export interface SeenCertificate extends CertifiedNode {
 
 /** Certificates begin before they are made, as clocks of hosts differ. */
 export const backdatedMs = 60 * 60 * 1000;
+
+/** What the first words of a connection to the cluster port are about (ALPN): gRPC, or a lane of Raft's messages. */
+export const grpcProtocol = "h2";
+export const raftProtocol = "tsswarm-raft";
 
 const knownMax = 4096;
 /** By the certificate's bytes: a caller shows the same one with every call, and reading it costs more than most calls. */
@@ -101,7 +111,7 @@ export function serverTlsOptions(identity: Identity): TlsOptions {
     ...contextOptions(identity),
     requestCert: true,
     rejectUnauthorized: false,
-    ALPNProtocols: ["h2"],
+    ALPNProtocols: [grpcProtocol, raftProtocol],
   };
 }
 
@@ -138,6 +148,19 @@ export function toManager(identity: Identity, clusterId: string): grpc.ChannelCr
   return grpc.credentials.createFromSecureContext(createSecureContext(contextOptions(identity)), {
     checkServerIdentity: (_host: string, peer: PeerCertificate) => notManagerOf(clusterId, peer),
   });
+}
+
+/** A connection for Raft's messages, on its way: believed as `toManager` does. `address`: `ip:port`. */
+export function dialManager(address: string, identity: Identity, clusterId: string): TLSSocket {
+  const at = address.lastIndexOf(":");
+  const socket = connect({
+    ...contextOptions(identity),
+    host: address.slice(0, at).replace(/^\[|\]$/g, ""),
+    port: Number(address.slice(at + 1)),
+    ALPNProtocols: [raftProtocol],
+    checkServerIdentity: (_host, peer) => notManagerOf(clusterId, peer),
+  });
+  return socket.setNoDelay(true);
 }
 
 /** Credentials of a machine that has no certificate yet but knows the cluster's root. */

@@ -27,7 +27,8 @@ export const access: Table = {
     Detach: "node",
   },
   Managers: { Enter: "manager", Withdraw: "manager", Relay: "manager", Summon: "manager" },
-  Raft: { Messages: "peer", Snapshot: "peer" },
+  // Lanes of messages are let in as snapshots are.
+  Raft: { Snapshot: "peer" },
   Control: {
     GetCluster: "manager",
     GetUnlockKey: "manager",

@@ -1,10 +1,13 @@
-// One way to one other manager: a connection of its own, a stream of messages on it, and a short queue before it.
+// One way to one other manager: a connection of its own, messages on it, and a short queue before it.
 
-import type { RaftHello, RaftMessage, RaftMessages } from "../../proto/gen/types.ts";
-import { asSwarmError, type SwarmError } from "../../proto/kit/errors.ts";
-import { Client } from "../../proto/rpc-client.ts";
+import { once } from "node:events";
+import { codec } from "../../proto/codec.ts";
+import type { RaftHello, RaftMessage } from "../../proto/gen/types.ts";
+import { type ErrorCode, SwarmError } from "../../proto/kit/errors.ts";
+import { dialManager } from "../../proto/tls.ts";
 import type { Message } from "../raft/types.ts";
-import { type PeerLimits, type PeersOptions, peerChannel } from "./options.ts";
+import { Line } from "./line.ts";
+import type { PeerLimits, PeersOptions } from "./options.ts";
 import { toWire } from "./wire.ts";
 
 /** What a lane tells about itself. */
@@ -27,10 +30,14 @@ export class Lane {
   readonly #running: Promise<void>;
   #queue: Message[] = [];
   #queueBytes = 0;
+  /** What messages go on; null while there is none, and while one ends to make room for the next. */
+  #line: Line | null = null;
   #isConnected = false;
-  /** Connected with newer credentials: the messages go on over it as soon as the stream that stands has ended. */
-  #next: Client<"Raft"> | null = null;
-  /** Ends the wait for something to send, or for the next attempt to connect. */
+  /** Connected with newer credentials: the messages go on over it as soon as the line that stands has ended. */
+  #next: Line | null = null;
+  /** Why the other end wants nothing of us. */
+  #refusal: SwarmError | null = null;
+  /** Ends the wait for the next attempt to connect. */
   #wake: () => void = () => {};
 
   constructor(options: PeersOptions, limits: PeerLimits, hello: RaftHello, events: LaneEvents) {
@@ -54,7 +61,7 @@ export class Lane {
       this.#empty();
       this.#events.undelivered();
     }
-    this.#wake();
+    this.#flush();
   }
 
   /** The other end is known to be there: try now. */
@@ -68,24 +75,18 @@ export class Lane {
   }
 
   async #prepare(): Promise<void> {
-    const { reconnectMs, connectMs } = this.#limits;
-    const { addressOf, credentials, world } = this.#options;
     const { signal } = this.#closing;
     while (this.#isConnected && this.#next === null && !signal.aborted) {
-      const address = addressOf(this.#hello.To);
-      const client =
-        address === null ? null : new Client("Raft", address, credentials(), peerChannel);
-      const isThere = await client?.connected(connectMs).then(
-        () => true,
-        () => false,
-      );
-      if (client !== null && isThere === true && this.#isConnected && !signal.aborted) {
-        this.#next = client;
-        this.#wake();
+      const next = await this.#dial();
+      if (next !== null && this.#isConnected && !signal.aborted) {
+        this.#next = next;
+        const before = this.#line;
+        this.#line = null;
+        before?.finish();
         return;
       }
-      client?.close();
-      await world.sleep(reconnectMs, signal).catch(() => {});
+      next?.close();
+      await this.#options.world.sleep(this.#limits.reconnectMs, signal).catch(() => {});
     }
   }
 
@@ -98,64 +99,85 @@ export class Lane {
   async #run(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      const pauseMs = await this.#session(signal);
+      await this.#session(signal);
       if (signal.aborted) return;
-      await this.#pause(pauseMs * (0.5 + this.#options.world.random()));
+      const { reconnectMs, refusedMs } = this.#limits;
+      const ms = this.#refusal === null ? reconnectMs : refusedMs;
+      await this.#pause(ms * (0.5 + this.#options.world.random()));
     }
   }
 
-  /** One connection, from its attempt to its end. Says how long to wait before the next. */
-  async #session(signal: AbortSignal): Promise<number> {
-    const { reconnectMs, refusedMs, connectMs } = this.#limits;
-    const address = this.#options.addressOf(this.#hello.To);
-    if (address === null) return reconnectMs;
-    let client = new Client("Raft", address, this.#options.credentials(), peerChannel);
-    const ended = new AbortController();
+  /** From an attempt to connect until nothing is connected any more. */
+  async #session(signal: AbortSignal): Promise<void> {
+    let line = await this.#dial();
+    if (line === null) return;
+    this.#isConnected = true;
+    for (; line !== null; line = this.#takeNext()) await this.#use(line, signal);
+    this.#isConnected = false;
+    const hasLost = this.#queue.length > 0;
+    this.#empty();
+    if (signal.aborted) return;
+    if (this.#refusal !== null) this.#events.refused(this.#refusal);
+    else this.#events.disconnected();
+    if (hasLost) this.#events.undelivered();
+  }
+
+  #takeNext(): Line | null {
+    const next = this.#next;
+    this.#next = null;
+    return next;
+  }
+
+  /** Until it has ended. */
+  async #use(line: Line, signal: AbortSignal): Promise<void> {
+    this.#refusal = null;
+    this.#line = line;
+    line.send(codec("RaftMessages").encode({ Hello: this.#hello, Messages: [] }));
+    this.#flush();
+    const close = () => line.close();
+    if (signal.aborted) close();
+    signal.addEventListener("abort", close, { once: true });
+    await line.ended;
+    signal.removeEventListener("abort", close);
+    this.#line = null;
+  }
+
+  /** Null when it did not get through. */
+  async #dial(): Promise<Line | null> {
+    const { addressOf, identity } = this.#options;
+    const { connectMs, frameBytesMax, pingMs } = this.#limits;
+    const address = addressOf(this.#hello.To);
+    if (address === null) return null;
+    const socket = dialManager(address, identity(), this.#hello.ClusterID);
+    const either = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(connectMs)]);
     try {
-      await client.connected(connectMs);
-      if (signal.aborted) return 0;
-      this.#isConnected = true;
-      const either = AbortSignal.any([signal, ended.signal]);
-      for (;;) {
-        await client.upload("Messages", this.#batches(either), { signal });
-        if (this.#next === null) break;
-        client.close();
-        client = this.#next;
-        this.#next = null;
-      }
-      if (!signal.aborted) this.#events.disconnected();
-    } catch (cause) {
-      const error = asSwarmError(cause);
-      const wasConnected = this.#isConnected;
-      if (signal.aborted || !wasConnected) return reconnectMs;
-      if (
-        ["denied", "precondition", "not_manager", "unsupported", "conflict"].includes(error.code)
-      ) {
-        this.#isConnected = false;
-        this.#events.refused(error);
-        return refusedMs;
-      }
-      this.#isConnected = false;
-      this.#events.disconnected();
-    } finally {
-      this.#isConnected = false;
-      ended.abort();
-      this.#wake();
-      client.close();
-      this.#next?.close();
-      this.#next = null;
-      if (this.#queue.length > 0 && !signal.aborted) this.#events.undelivered();
-      this.#empty();
+      await once(socket, "secureConnect", { signal: either });
+    } catch {
+      socket.on("error", () => {}).destroy();
+      return null;
     }
-    return reconnectMs;
+    const line = new Line(socket, frameBytesMax, {
+      frame: (bytes) => {
+        if (bytes.length > 0) this.#refused(bytes);
+      },
+      broken: () => line.close(),
+      drained: () => this.#flush(),
+    });
+    line.ping(pingMs);
+    return line;
   }
 
-  async *#batches(signal: AbortSignal): AsyncGenerator<RaftMessages> {
-    yield { Hello: this.#hello, Messages: [] };
-    while (!signal.aborted && this.#next === null) {
-      if (this.#queue.length === 0) await this.#pause(null);
-      else yield { Messages: this.#take() };
-    }
+  #refused(bytes: Buffer): void {
+    const { Code, Message } = codec("RaftRefusal").decode(bytes);
+    // Any other: it may be let in next time.
+    if (["denied", "precondition", "not_manager", "conflict"].includes(Code))
+      this.#refusal = new SwarmError(Code as ErrorCode, Message);
+  }
+
+  #flush(): void {
+    const line = this.#line;
+    while (line !== null && !line.isFull && this.#queue.length > 0)
+      line.send(codec("RaftMessages").encode({ Messages: this.#take() }));
   }
 
   /** What goes out together: at least one message, then as many as fit. */
@@ -177,18 +199,12 @@ export class Lane {
     this.#queueBytes = 0;
   }
 
-  /** Until woken; at most so long, when a number is given. */
-  async #pause(ms: number | null): Promise<void> {
+  /** So long, or until woken. */
+  async #pause(ms: number): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort("woken");
     if (this.#closing.signal.aborted) return;
-    if (ms === null)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    else {
-      const woken = new AbortController();
-      this.#wake = () => woken.abort();
-      await this.#options.world.sleep(ms, woken.signal).catch(() => {});
-    }
+    await this.#options.world.sleep(ms, woken.signal).catch(() => {});
   }
 }
 

@@ -4,6 +4,7 @@ import type grpc from "@grpc/grpc-js";
 import type { SwarmError } from "../../proto/kit/errors.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
+import type { Identity } from "../../proto/tls.ts";
 
 export interface PeersOptions {
   /** This manager's node id, as in its certificate. */
@@ -15,8 +16,8 @@ export interface PeersOptions {
   readonly address: string;
   /** host:port of a manager; null while it is not known: then what it said of itself is tried. Asked before each attempt to connect. */
   readonly addressOf: (id: string) => string | null;
-  /** For connections to managers of this cluster (toManager of tls.ts). Asked before each, so that renewal needs nothing else. */
-  readonly credentials: () => grpc.ChannelCredentials;
+  /** Shown to managers of this cluster. Asked before each connection, so that renewal needs nothing else. */
+  readonly identity: () => Identity;
   /** Whether this node was a manager once and is none any more: its messages are refused, and it is told. */
   readonly isRemoved: (id: string) => boolean;
   /** Another manager says that this one was removed. May be called more than once. */
@@ -34,6 +35,12 @@ export interface PeerLimits {
   readonly queueBytesMax: number;
   /** Bytes that are sent together. */
   readonly batchBytesMax: number;
+  /** Of one frame: more is no message of ours. */
+  readonly frameBytesMax: number;
+  /** How often the other end is asked for a sign of life; who has missed two is gone. */
+  readonly pingMs: number;
+  /** Who was not heard for so long while it should ask has vanished. */
+  readonly silenceMsMax: number;
   readonly connectMs: number;
   /** About how long to wait between attempts; longer after a refusal. */
   readonly reconnectMs: number;
@@ -49,6 +56,9 @@ export const peerLimits: PeerLimits = {
   queueMessagesMax: 512,
   queueBytesMax: 16 * 1024 * 1024,
   batchBytesMax: 512 * 1024,
+  frameBytesMax: 4 * 1024 * 1024,
+  pingMs: 1_500,
+  silenceMsMax: 10_000,
   connectMs: 2_000,
   reconnectMs: 100,
   refusedMs: 2_000,
@@ -57,7 +67,7 @@ export const peerLimits: PeerLimits = {
   peersMax: 128,
 };
 
-/** A host that vanished is noticed by the connection itself; a host that is back is reached soon. */
+/** Of a snapshot. A host that vanished is noticed by the connection itself. */
 export const peerChannel: grpc.ChannelOptions = {
   "grpc.keepalive_time_ms": 2_000,
   "grpc.keepalive_timeout_ms": 3_000,

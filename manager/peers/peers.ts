@@ -1,12 +1,15 @@
-// Raft's messages between managers over gRPC with mutual TLS: the Transport that openRaft is given, and the Raft service.
+// Raft's messages between managers over mutual TLS: the Transport that openRaft is given, who is let in, and the Raft service.
 
+import type { TLSSocket } from "node:tls";
+import { codec } from "../../proto/codec.ts";
 import type { RaftHello, RaftSnapshotPart } from "../../proto/gen/types.ts";
-import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import type { Caller, Handlers } from "../../proto/rpc-server.ts";
-import { certifiedNode } from "../../proto/tls.ts";
+import { certifiedNode, toManager } from "../../proto/tls.ts";
 import type { InstallSnapshot, Message, Receiver, Transport } from "../raft/types.ts";
 import { Lane, type LaneEvents } from "./lane.ts";
+import { Line } from "./line.ts";
 import { type PeerLimits, type PeersOptions, peerChannel, peerLimits } from "./options.ts";
 import { partsOf, piecesOf } from "./snapshot.ts";
 import { fromWire, toWire } from "./wire.ts";
@@ -72,7 +75,8 @@ export class Peers implements Transport {
     if (this.#snapshots >= this.#limits.snapshotsMax)
       throw new SwarmError("exhausted", "other snapshots are being sent");
     this.#snapshots += 1;
-    const client = new Client("Raft", address, this.#options.credentials(), peerChannel);
+    const { identity, clusterId } = this.#options;
+    const client = new Client("Raft", address, toManager(identity(), clusterId), peerChannel);
     const stalled = new AbortController();
     const watchdog = this.#watchdog(stalled);
     try {
@@ -106,17 +110,6 @@ export class Peers implements Transport {
   /** To be served on the cluster port. */
   get handlers(): Handlers<"Raft"> {
     return {
-      Messages: async (batches, caller) => {
-        let hello: RaftHello | null = null;
-        for await (const batch of batches) {
-          hello ??= this.#admit(batch.Hello, caller);
-          this.#refuseRemoved(hello.From);
-          const receiver = this.#open();
-          for (const wire of batch.Messages)
-            receiver.step(fromWire(wire, hello.From, this.#options.id));
-        }
-        return {};
-      },
       Snapshot: async (parts, caller) => {
         const iterator = parts[Symbol.asyncIterator]();
         const first = await iterator.next();
@@ -129,6 +122,44 @@ export class Peers implements Transport {
         return {};
       },
     };
+  }
+
+  /** Takes the messages of a connection, when `admitted` says that whoever calls may send any. */
+  async takeLane(
+    socket: TLSSocket,
+    caller: Caller,
+    admitted: () => Promise<void> | undefined,
+  ): Promise<void> {
+    const refused = await Promise.resolve()
+      .then(admitted)
+      .then(
+        () => null,
+        (error: unknown) => error,
+      );
+    let hello: RaftHello | null = null;
+    const line = new Line(socket, this.#limits.frameBytesMax, {
+      frame: (bytes) => {
+        if (refused !== null) throw refused;
+        if (bytes.length === 0) line.giveSign();
+        else hello = this.#read(bytes, hello, caller);
+      },
+      broken: (error) => {
+        const { code: Code, message: Message } = asSwarmError(error);
+        line.send(codec("RaftRefusal").encode({ Code, Message }));
+        line.finish();
+      },
+    });
+    line.expectWithin(this.#limits.silenceMsMax);
+  }
+
+  /** Steps what has come in; says who it is from. */
+  #read(bytes: Buffer, known: RaftHello | null, caller: Caller): RaftHello {
+    const { Hello, Messages } = codec("RaftMessages").decode(bytes);
+    const hello = known ?? this.#admit(Hello, caller);
+    this.#refuseRemoved(hello.From);
+    const receiver = this.#open();
+    for (const wire of Messages) receiver.step(this.#message(wire, hello));
+    return hello;
   }
 
   #message(wire: Parameters<typeof fromWire>[0], hello: RaftHello): Message {

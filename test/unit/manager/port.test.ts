@@ -46,7 +46,7 @@ async function opened(
     limits,
   });
   const server = new grpc.Server();
-  const number = await port.listen(server, "127.0.0.1:0");
+  const number = await port.listen(server, "127.0.0.1:0", (socket) => socket.destroy());
   try {
     await run({ port, number, own, root });
   } finally {

@@ -3,6 +3,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
 import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../agent/session/identity.ts";
 import { attachHandlers } from "../../../manager/dispatch/attach.ts";
@@ -103,7 +104,8 @@ export async function smallCluster(): Promise<SmallCluster> {
       tunnels.answer(callingNode(store.state, caller).ID, messages, caller.signal),
   };
   serve(server, "Dispatch", dispatch, door.admit);
-  address = `127.0.0.1:${await port.listen(server, "127.0.0.1:0")}`;
+  const noLanes = (socket: TLSSocket) => void socket.destroy();
+  address = `127.0.0.1:${await port.listen(server, "127.0.0.1:0", noLanes)}`;
   const folder = await mkdtemp(join(tmpdir(), "tsswarm-test-"));
   return {
     store,

@@ -54,7 +54,7 @@ test("only joining is open to strangers, and the private socket serves no other 
   assert.equal(admitBeside("Control", "ListNodes", caller), undefined);
   for (const [service, method] of [
     ["Dispatch", "Session"],
-    ["Raft", "Messages"],
+    ["Raft", "Snapshot"],
     ["Join", "IssueCertificate"],
   ] as const)
     assert.throws(() => admitBeside(service, method, caller), { code: "denied" });

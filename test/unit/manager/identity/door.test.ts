@@ -21,6 +21,7 @@ import { Client } from "../../../../proto/rpc-client.ts";
 import { fromStatus } from "../../../../proto/rpc-status.ts";
 import { contextOptions, type Identity, type Role, toManager } from "../../../../proto/tls.ts";
 import { joined, sessionOptions } from "../nodes.ts";
+import { sayHello } from "../peers/say-hello.ts";
 import { configIn, init, RunningManager } from "../running.ts";
 import { until } from "../small-cluster.ts";
 
@@ -214,20 +215,25 @@ test("a node that nobody knows is refused, and so is one of another cluster", as
 test("a manager can not speak for another one", async () => {
   const { Items } = await manager.control.unary("ListNodes", { Filters: {}, Status: false });
   const one = Items.find(({ ManagerStatus }) => ManagerStatus !== undefined)?.ID ?? "";
-  const client = new Client(
-    "Raft",
-    address,
-    toManager(await signed(root, "manager", one), clusterId),
-  );
+  const identity = await signed(root, "manager", one);
   const Hello = { ClusterID: clusterId, Epoch: 1, From: worker.nodeId, To: one, Address: "" };
-  const messages = (async function* () {
-    yield { Hello, Messages: [] };
-  })();
-  await assert.rejects(client.upload("Messages", messages), {
+  await assert.rejects(sayHello(address, identity, Hello), {
     code: "denied",
     message: /can not speak for/,
   });
-  client.close();
+});
+
+test("a lane of Raft's messages is for managers, and needs a certificate that counts", async () => {
+  const Hello = { ClusterID: clusterId, Epoch: 1, From: worker.nodeId, To: "", Address: "" };
+  await assert.rejects(sayHello(address, worker, Hello), {
+    code: "denied",
+    message: /only managers of this cluster/,
+  });
+  const old = await signed(root, "manager", worker.nodeId, Date.now() - 31 * day);
+  await assert.rejects(sayHello(address, old, Hello), {
+    code: "unauthenticated",
+    message: /has expired/,
+  });
 });
 
 test("a node's role is what the manager gives: a renewal makes no manager of a worker", async () => {

@@ -6,12 +6,13 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import grpc from "@grpc/grpc-js";
 import { Peers } from "../../../../manager/peers/peers.ts";
+import { ClusterPort } from "../../../../manager/port.ts";
 import { openRaft } from "../../../../manager/raft/open.ts";
 import { asSwarmError } from "../../../../proto/kit/errors.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
 import { serve } from "../../../../proto/rpc-server.ts";
-import { type Identity, ServerTls, toManager } from "../../../../proto/tls.ts";
+import type { Identity } from "../../../../proto/tls.ts";
 import { SerialMachine } from "../raft/machine.ts";
 
 export interface KilledMemberSetting {
@@ -33,7 +34,7 @@ const peers = new Peers({
   epoch: 1,
   address: addresses[id] ?? "",
   addressOf: (to) => addresses[to] ?? null,
-  credentials: () => toManager(identity, clusterId),
+  identity: () => identity,
   isRemoved: () => false,
   onRemoved: () => {},
   onSuperseded: () => {},
@@ -62,10 +63,11 @@ raft.failed.catch((error: unknown) => {
 });
 const server = new grpc.Server();
 serve(server, "Raft", peers.handlers, () => undefined);
-await new Promise<void>((resolve, reject) =>
-  server.bindAsync(addresses[id] ?? "", new ServerTls(identity), (error) =>
-    error === null ? resolve() : reject(error),
-  ),
+const port = new ClusterPort({ identity, isKnown: () => true, world: realWorld, log: silentLog });
+await port.listen(
+  server,
+  addresses[id] ?? "",
+  (socket, caller) => void peers.takeLane(socket, caller, () => undefined),
 );
 say("ready");
 createInterface({ input: process.stdin }).on("line", (line) => {

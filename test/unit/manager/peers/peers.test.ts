@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Client } from "../../../../proto/rpc-client.ts";
-import { toManager } from "../../../../proto/tls.ts";
+import type { RaftHello } from "../../../../proto/gen/types.ts";
+import { sayHello } from "./say-hello.ts";
 import { clusterId, signal, Trio, until } from "./trio.ts";
 
 const ids = ["a", "b", "c"];
@@ -152,20 +152,12 @@ test("a change that would leave no quorum is refused with its reason", async (t)
 test("strangers, other clusters' managers and borrowed names are refused", async (t) => {
   const trio = await Trio.make(t, ids);
   await trio.form(["a"]);
-  const say = async (as: string, hello: Record<string, unknown>): Promise<unknown> => {
-    const credentials = toManager(trio.identity(as), clusterId);
-    const client = new Client("Raft", `127.0.0.1:${trio.port("a")}`, credentials);
-    async function* batches() {
-      const Hello = { ClusterID: clusterId, Epoch: 1, From: as, To: "a", Address: "", ...hello };
-      yield { Hello, Messages: [] };
-    }
-    try {
-      return await client.upload("Messages", batches(), { timeoutMs: 20_000 });
-    } finally {
-      client.close();
-    }
-  };
-  assert.deepEqual(await say("b", {}), {});
+  const say = (as: string, hello: Partial<RaftHello>): Promise<void> =>
+    sayHello(`127.0.0.1:${trio.port("a")}`, trio.identity(as), {
+      ...{ ClusterID: clusterId, Epoch: 1, From: as, To: "a", Address: "" },
+      ...hello,
+    });
+  await say("b", {});
   await assert.rejects(say("b", { From: "c" }), { code: "denied" });
   await assert.rejects(say("b", { ClusterID: "cluster2" }), { code: "precondition" });
   await assert.rejects(say("b", { Epoch: 2 }), { code: "precondition" });

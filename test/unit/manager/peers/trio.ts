@@ -8,6 +8,7 @@ import grpc from "@grpc/grpc-js";
 import { newKeyAndCsr } from "../../../../agent/session/identity.ts";
 import { createRoot, signNode } from "../../../../manager/identity/ca.ts";
 import { Peers } from "../../../../manager/peers/peers.ts";
+import { ClusterPort, type TakeLane } from "../../../../manager/port.ts";
 import { type RaftLimits, startRaft } from "../../../../manager/raft/open.ts";
 import { type Log, openStorage } from "../../../../manager/raft/storage.ts";
 import type { Raft } from "../../../../manager/raft/types.ts";
@@ -16,14 +17,15 @@ import { silentLog } from "../../../../proto/kit/log.ts";
 import type { DataKeys } from "../../../../proto/kit/seal.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
 import { serve } from "../../../../proto/rpc-server.ts";
-import { type Identity, ServerTls, toManager } from "../../../../proto/tls.ts";
+import type { Identity } from "../../../../proto/tls.ts";
 import { SerialMachine } from "../raft/machine.ts";
 import { Link } from "./links.ts";
 
 export interface Running {
   readonly raft: Raft;
   readonly machine: SerialMachine;
-  readonly server: grpc.Server;
+  /** Takes no calls any more, and ends those there are. */
+  close(): void;
   readonly disk: MoodyLog;
 }
 
@@ -137,7 +139,7 @@ export class Trio {
       epoch,
       address: "",
       addressOf: (to) => this.#links.get(`${id}>${to}`)?.address ?? null,
-      credentials: () => toManager(identity, clusterId),
+      identity: () => identity,
       isRemoved: (from) => this.removed.has(from),
       onSuperseded: () => {},
       onRemoved: (error) => this.told.push({ id, error }),
@@ -175,13 +177,15 @@ export class Trio {
     );
     const server = new grpc.Server();
     serve(server, "Raft", peers.handlers, () => undefined);
-    const port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync("127.0.0.1:0", new ServerTls(identity), (error, bound) =>
-        error === null ? resolve(bound) : reject(error),
-      ),
-    );
-    this.#ports.set(id, port);
-    const opened = { raft, machine, server, disk };
+    const port = new ClusterPort({ identity, isKnown: () => true, world: realWorld, log });
+    const takeLane: TakeLane = (socket, caller) =>
+      void peers.takeLane(socket, caller, () => undefined);
+    this.#ports.set(id, await port.listen(server, "127.0.0.1:0", takeLane));
+    const close = () => {
+      port.close();
+      server.forceShutdown();
+    };
+    const opened = { raft, machine, close, disk };
     this.running.set(id, opened);
     return opened;
   }
@@ -196,7 +200,7 @@ export class Trio {
   async close(id: string): Promise<void> {
     const running = this.running.get(id);
     this.running.delete(id);
-    running?.server.forceShutdown();
+    running?.close();
     await running?.raft.close();
   }
 
