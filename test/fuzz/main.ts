@@ -4,6 +4,7 @@
 import { parseArgs } from "node:util";
 import { fileDoors } from "./files.ts";
 import { frameDoors } from "./frames.ts";
+import { laneDoors } from "./lanes.ts";
 import { networkDoors } from "./network.ts";
 import { fuzz } from "./run.ts";
 
@@ -18,7 +19,7 @@ const { values } = parseArgs({
 });
 const inputs = Number(values.inputs);
 const seed = Number(values.seed);
-const opened = [await networkDoors(), await frameDoors(), await fileDoors()];
+const opened = [await networkDoors(), await frameDoors(), await laneDoors(), await fileDoors()];
 const doors = opened.flatMap((each) => each.doors).filter(({ name }) => name.includes(values.door));
 console.log(`${inputs} inputs at ${doors.length} doors, seed ${seed}`);
 const first = await fuzz(doors, inputs / 10, seed, () => {});

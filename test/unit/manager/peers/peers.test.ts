@@ -108,6 +108,20 @@ test("all managers end at once and start again with everything", async (t) => {
   for (const id of ids) await holds(trio, id, serials);
 });
 
+test("connections are made anew while writers write, and no leader is missed", async (t) => {
+  const trio = await Trio.make(t, ids);
+  await trio.form(ids);
+  const { term } = trio.at("a").raft.status();
+  const serials = await write(trio, "a", 1, 50);
+  for (let round = 1; round <= 4; round++) {
+    const writing = write(trio, "a", round * 50 + 1, round * 50 + 50);
+    for (const id of ids) trio.at(id).peers.renew();
+    serials.push(...(await writing));
+  }
+  for (const id of ids) await holds(trio, id, serials);
+  assert.equal(trio.at("c").raft.status().term, term);
+});
+
 test("a removed manager disturbs nobody, its messages are refused, and it is told", async (t) => {
   const trio = await Trio.make(t, ids);
   await trio.form(ids);

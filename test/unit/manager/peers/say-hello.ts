@@ -18,8 +18,10 @@ export async function sayHello(address: string, as: Identity, Hello: RaftHello):
     const line = new Line(socket, frameBytesMax, {
       frame: (bytes) => {
         if (bytes.length === 0) resolve();
-        const { Code, Message } = codec("RaftRefusal").decode(bytes);
-        reject(new SwarmError(Code as ErrorCode, Message));
+        else {
+          const { Code, Message } = codec("RaftRefusal").decode(bytes);
+          reject(new SwarmError(Code as ErrorCode, Message));
+        }
         line.close();
       },
       broken: reject,

@@ -24,6 +24,7 @@ import { Link } from "./links.ts";
 export interface Running {
   readonly raft: Raft;
   readonly machine: SerialMachine;
+  readonly peers: Peers;
   /** Takes no calls any more, and ends those there are. */
   close(): void;
   readonly disk: MoodyLog;
@@ -185,7 +186,7 @@ export class Trio {
       port.close();
       server.forceShutdown();
     };
-    const opened = { raft, machine, close, disk };
+    const opened = { raft, machine, peers, close, disk };
     this.running.set(id, opened);
     return opened;
   }
