@@ -1,6 +1,6 @@
 // A connection that carries frames, either end of it.
 
-import type { TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
 import { FrameReader, framed } from "./frames.ts";
 
 export interface LineEvents {
@@ -19,12 +19,12 @@ const signOfLife = framed(new Uint8Array());
 export class Line {
   /** Resolves when the connection is over, however it ended. */
   readonly ended: Promise<void>;
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
   #pings: NodeJS.Timeout | null = null;
   #unanswered = 0;
   #isBroken = false;
 
-  constructor(socket: TLSSocket, frameBytesMax: number, events: LineEvents) {
+  constructor(socket: Socket, frameBytesMax: number, events: LineEvents) {
     this.#socket = socket;
     const reader = new FrameReader(frameBytesMax);
     socket.on("data", (piece: Buffer) => {
@@ -37,7 +37,10 @@ export class Line {
         events.broken(error);
       }
     });
-    socket.on("drain", () => events.drained?.());
+    socket.on("drain", () => {
+      this.#unanswered = 0;
+      events.drained?.();
+    });
     // The end that follows says as much.
     socket.on("error", () => {});
     this.ended = new Promise((resolve) => {
@@ -57,12 +60,12 @@ export class Line {
     if (this.#socket.writable) this.#socket.write(framed(bytes));
   }
 
-  /** An empty frame: a question, or the answer to one. */
+  /** An empty frame: a question, or the answer to one. Not where as much waits as may: whoever asks without end is not answered so. */
   giveSign(): void {
-    if (this.#socket.writable) this.#socket.write(signOfLife);
+    if (this.#socket.writable && !this.isFull) this.#socket.write(signOfLife);
   }
 
-  /** Asks for signs of life so often, and ends the connection when two were not given. */
+  /** Asks for signs of life so often, and ends the connection when two were not given and nothing was taken meanwhile. */
   ping(everyMs: number): void {
     this.#pings = setInterval(() => {
       // Counted, not timed: after a pause of ours what came meanwhile is read before it is missed.
