@@ -1,5 +1,6 @@
 // `tsswarm container …` and the short forms: start, stop, restart, kill, rm, pause, rename, wait, top, port, diff, cp, commit …
 
+import { DaemonError } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
 import { addLogs, addPs } from "./container.ts";
 import { addUpdate } from "./container-update.ts";
@@ -92,7 +93,18 @@ function addEnding(parent: Parent, open: Open): void {
     .action((names: string[], flags: { force?: boolean; volumes?: boolean }) => {
       const terminal = open();
       const query = { force: flags.force === true, v: flags.volumes === true };
-      return each(terminal, names, (name) => terminal.client.delete(pathOf(name), { query }));
+      return forEach(terminal, names, async (name) => {
+        try {
+          await terminal.client.delete(pathOf(name), { query });
+        } catch (error) {
+          // As Docker's: what is not there is removed already for who insists.
+          const isGone = error instanceof DaemonError && error.status === 404;
+          if (!isGone || flags.force !== true) throw error;
+          terminal.warn(`${error.message}\n`);
+          return;
+        }
+        terminal.print(`${name}\n`);
+      });
     });
 }
 

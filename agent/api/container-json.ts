@@ -5,7 +5,7 @@ import type { Mount } from "../../proto/gen/types.ts";
 import { humanDuration } from "../../proto/kit/duration.ts";
 import type { Container } from "../engine/container-types.ts";
 import type { Json } from "./adapt.ts";
-import { shownNetworkId } from "./predefined.ts";
+import { predefinedId, shownNetworkId } from "./predefined.ts";
 
 const never = "0001-01-01T00:00:00Z";
 
@@ -172,7 +172,7 @@ export function endpointId(container: Container, networkId: string): string {
 
 function networksJson(container: Container): Json {
   return Object.fromEntries(
-    Object.entries(container.networks).map(([name, item]) => [
+    Object.entries(shownNetworks(container)).map(([name, item]) => [
       name,
       {
         IPAMConfig: container.local === undefined ? taskAddresses(item) : ipam(container, name),
@@ -195,6 +195,14 @@ function networksJson(container: Container): Json {
       },
     ]),
   );
+}
+
+/** The host's own network, and none, are shown as networks too. */
+function shownNetworks({ local, networks }: Container): Container["networks"] {
+  const mode = local?.networkMode ?? "";
+  if (!["host", "none"].includes(mode) || Object.keys(networks).length > 0) return networks;
+  const nowhere = { IPAddress: "", IPPrefixLen: 0, Gateway: "", Aliases: [] };
+  return { [mode]: { ...nowhere, NetworkID: predefinedId(mode) } };
 }
 
 function taskAddresses({ IPAddress, GlobalIPv6Address }: Container["networks"][string]): Json {

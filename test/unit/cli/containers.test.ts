@@ -163,3 +163,14 @@ test("system df -v shows each image, container and volume", async () => {
   );
   assert.match(out, /\ndata +0 +4\.096kB\n$/);
 });
+
+test("rm -f of what is not there says so and succeeds, rm fails", async () => {
+  const answers = { "DELETE /containers/web": null };
+  const forced = await runCommand(["rm", "-f", "gone", "web"], answers);
+  assert.equal(forced.code, 0);
+  assert.equal(forced.out, "web\n");
+  assert.match(forced.err, /no such thing/);
+  const plain = await runCommand(["rm", "gone", "web"], answers);
+  assert.equal(plain.code, 1);
+  assert.equal(plain.out, "web\n");
+});

@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { whereAndWhat } from "../../../../agent/api/search.ts";
+import type { Container } from "../../../../agent/engine/container-types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { startFakeDaemon } from "./fakes.ts";
 
@@ -100,18 +101,23 @@ test("a client of BuildKit may keep its session open beside a build", async () =
   await once(socket, "close");
 });
 
-test("before 1.45 a container's aliases have its short id", async () => {
-  await using daemon = await startFakeDaemon(true);
-  const { id, networks } = daemon.engine.add("box", { Hostname: "front" });
-  const local = { networkMode: "web", endpoints: {}, autoRemove: false, shown: {} };
+/** One made by hand. */
+function addByHand(
+  { engine }: Awaited<ReturnType<typeof startFakeDaemon>>,
+  networkMode: string,
+): Container {
+  const made = engine.add("box", { Hostname: "front" });
+  const local = { networkMode, endpoints: {}, autoRemove: false, shown: {} };
   const never = { isStoppedByHand: false, restartCount: 0 };
   const restart = { Name: "no", MaximumRetryCount: 0 } as const;
-  const made = daemon.engine.inspect(id);
-  daemon.engine.containers.set(id, {
-    ...made,
-    local: { ...local, ...never, restart },
-    networks,
-  });
+  const container = { ...made, local: { ...local, ...never, restart } };
+  engine.containers.set(made.id, container);
+  return container;
+}
+
+test("before 1.45 a container's aliases have its short id", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const { id } = addByHand(daemon, "web");
   const aliases = async (version: string) => {
     const { json } = await daemon.ask("GET", `/v${version}/containers/${id}/json`);
     return json.NetworkSettings.Networks.web.Aliases;
@@ -119,6 +125,19 @@ test("before 1.45 a container's aliases have its short id", async () => {
   assert.deepEqual(await aliases("1.44"), ["web", id.slice(0, 12), "front"]);
   assert.deepEqual(await aliases("1.45"), ["web"]);
 });
+
+for (const mode of ["host", "none"])
+  test(`network mode ${mode} is shown as the network it is called by`, async () => {
+    await using daemon = await startFakeDaemon(true);
+    const container = addByHand(daemon, mode);
+    daemon.engine.containers.set(container.id, { ...container, networks: {} });
+    const { json } = await daemon.ask("GET", `/containers/${container.id}/json`);
+    const { [mode]: shown, ...others } = json.NetworkSettings.Networks;
+    assert.deepEqual(others, {});
+    assert.equal(shown.IPAddress, "");
+    const network = await daemon.ask("GET", `/networks/${mode}`);
+    assert.equal(shown.NetworkID, network.json.Id);
+  });
 
 test("mirrors are told where clients look for them", async () => {
   await using daemon = await startFakeDaemon(true);
