@@ -7,6 +7,7 @@ const F_DUPFD_CLOEXEC = 1030;
 /** Each gives −1 on failure; `koffi.errno()` right after it says why. */
 export interface SocketCalls {
   socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array, addressLength: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
   getsockopt(fd: number, level: number, name: number, value: Uint8Array, size: Uint8Array): number;
   /** A second descriptor of the same open file, closed on exec. */
@@ -32,6 +33,7 @@ export function libc(): SocketCalls {
     loaded.calls = {
       duplicate: (fd) => fcntl(fd, F_DUPFD_CLOEXEC, "int", 0),
       socket: library.func("int socket(int domain, int type, int protocol)"),
+      bind: library.func("int bind(int fd, const uint8_t *address, uint32_t address_length)"),
       setsockopt: library.func(
         "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
       ),

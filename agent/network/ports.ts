@@ -3,12 +3,22 @@
 
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { closeSync } from "node:fs";
 import { createServer } from "node:net";
+import koffi from "koffi";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
+import { type Family, ipBytes } from "../../proto/kit/ip.ts";
+import { errnoName } from "../../proto/kit/netns.ts";
+import { libc } from "./libc.ts";
 import { holderOf } from "./port-holder.ts";
 import type { Port } from "./published.ts";
 
 const anyAddress = { 4: "0.0.0.0", 6: "::" } as const;
+/** AF_INET, AF_INET6. */
+const families = { 4: 2, 6: 10 } as const;
+const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
 
 export function portKey({ protocol, port, family, hostIP }: Port): string {
   const host = family === 6 ? `[${hostIP === "" ? "::" : hostIP}]` : hostIP;
@@ -73,7 +83,42 @@ export class HeldPorts {
   }
 }
 
-async function holdTcp({ port, family, hostIP }: Port): Promise<() => void> {
+/**
+ * Bound and not listening: the port is nobody else's, and who comes while no rule leads to a container is refused. As long as
+ * connections of the program that had it last are not quite over, only a socket that listens gets it: who comes then is cut off.
+ */
+async function holdTcp(port: Port): Promise<() => void> {
+  const fd = bound(port);
+  return fd === null ? listen(port) : () => closeSync(fd);
+}
+
+/** null when it is in use, be it by connections that are over. Throws with the kernel's code. */
+function bound({ port, family, hostIP }: Port): number | null {
+  const calls = libc();
+  const fd = calls.socket(families[family], SOCK_STREAM_CLOEXEC, 0);
+  const address = socketAddress(hostIP === "" ? anyAddress[family] : hostIP, port, family);
+  const only = Uint8Array.of(1, 0, 0, 0);
+  const isBound =
+    fd >= 0 &&
+    (family === 4 || calls.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only, only.length) === 0) &&
+    calls.bind(fd, address, address.length) === 0;
+  if (isBound) return fd;
+  const code = errnoName(koffi.errno());
+  if (fd >= 0) closeSync(fd);
+  if (code === "EADDRINUSE") return null;
+  throw Object.assign(new Error(`bind: ${code}`), { code });
+}
+
+/** struct sockaddr_in, or sockaddr_in6. */
+function socketAddress(host: string, port: number, family: Family): Uint8Array {
+  const bytes = Buffer.alloc(family === 4 ? 16 : 28);
+  bytes.writeUInt16LE(families[family], 0);
+  bytes.writeUInt16BE(port, 2);
+  bytes.set(ipBytes(host), family === 4 ? 4 : 8);
+  return bytes;
+}
+
+async function listen({ port, family, hostIP }: Port): Promise<() => void> {
   // What gets here came past the rules: nobody is behind it.
   const server = createServer((socket) => socket.destroy());
   const host = hostIP === "" ? anyAddress[family] : hostIP;
