@@ -1,6 +1,7 @@
 // The agent's loop while its node is in a swarm: wanted → network → acknowledge → reconcile → perform → report.
 
 import type { Hello, Task, TaskStatus, TaskUpdate } from "../proto/gen/types.ts";
+import { Bell } from "../proto/kit/bell.ts";
 import { asSwarmError } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import { Scope } from "../proto/kit/scope.ts";
@@ -43,7 +44,7 @@ export class Swarm {
   #isNetworkReady = false;
   /** Networks of which the kernel knows. */
   #made: ReadonlySet<string> = new Set();
-  readonly #waiting = new Set<() => void>();
+  readonly #networksMade = new Bell();
   #isLeaving = false;
   #disconnectedAt: number;
 
@@ -88,15 +89,7 @@ export class Swarm {
   async untilNetwork(networkId: string, signal: AbortSignal): Promise<void> {
     while (!this.#made.has(networkId)) {
       signal.throwIfAborted();
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          this.#waiting.delete(wake);
-          signal.removeEventListener("abort", wake);
-          resolve();
-        };
-        this.#waiting.add(wake);
-        signal.addEventListener("abort", wake, { once: true });
-      });
+      await this.#networksMade.heard(signal);
     }
   }
 
@@ -173,7 +166,7 @@ export class Swarm {
 
   #noteNetworks(wanted: Wanted): void {
     this.#made = new Set(wanted.networks.keys());
-    for (const wake of this.#waiting) wake();
+    this.#networksMade.ring();
     this.#options.networksMade?.();
   }
 

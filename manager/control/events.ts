@@ -1,6 +1,7 @@
 // Followers of the swarm's events: what has been since some point, then what comes. Any manager tells the same.
 
 import type { Event, EventsRequest } from "../../proto/gen/types.ts";
+import { Bell } from "../../proto/kit/bell.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { Store } from "../store/types.ts";
@@ -16,7 +17,7 @@ export class Events {
   readonly #store: Store;
   readonly #world: Pick<World, "now">;
   /** Followers that have told all there is. */
-  readonly #waiting = new Set<() => void>();
+  readonly #noted = new Bell();
 
   constructor(store: Store, world: Pick<World, "now">) {
     this.#store = store;
@@ -29,7 +30,7 @@ export class Events {
       try {
         for await (const step of this.#store.watch(signal)) {
           this.#history.note(step, timestamp(this.#world.now()));
-          for (const wake of [...this.#waiting]) wake();
+          this.#noted.ring();
         }
       } catch (error) {
         // Too far behind, or a snapshot: it goes on with what differs.
@@ -59,22 +60,8 @@ export class Events {
         told = index;
         continue;
       }
-      await this.#untilNoted(signal);
+      await this.#noted.heard(signal);
     }
-  }
-
-  /** Until there may be more to tell, or the signal aborts. */
-  async #untilNoted(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const wake = () => {
-        this.#waiting.delete(wake);
-        signal.removeEventListener("abort", wake);
-        resolve();
-      };
-      this.#waiting.add(wake);
-      signal.addEventListener("abort", wake);
-    });
   }
 }
 
