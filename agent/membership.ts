@@ -34,7 +34,7 @@ import {
   outside,
   stateOutside,
 } from "./membership-words.ts";
-import type { NodeView } from "./metrics/node-metrics.ts";
+import type { NodeView } from "./node-view.ts";
 import { addressesFor, addressesTowards, saveAddresses } from "./own-addresses.ts";
 import { RoleChange } from "./role-change.ts";
 import { createKeyAndCsr } from "./session/identity.ts";

@@ -1,12 +1,11 @@
 // What an operator wants to see of a manager, as Prometheus reads it. The agent beside it asks for it (Local.Metrics).
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Measures } from "../proto/measures.ts";
 import { taskStates } from "../proto/states.ts";
 import type { ManagerMeter, MemberView } from "./meter.ts";
 import type { RaftStatus } from "./raft/types.ts";
 
 const prefix = "tsswarm_manager_";
-const loopLookMs = 100;
 const nodeStates = ["unknown", "down", "ready", "disconnected"];
 /** From a tenth of a millisecond, which a good disk needs, to ten seconds. */
 const secondsBuckets = [
@@ -15,41 +14,35 @@ const secondsBuckets = [
 const bytesBuckets = [256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576];
 
 export class ManagerMetrics implements ManagerMeter {
-  readonly #registry = new Registry();
-  readonly #logWrites = this.#histogram(
+  readonly #measures = new Measures(prefix);
+  readonly #logWrites = this.#measures.histogram(
     "tsswarm_raft_wal_fsync_seconds",
     "Time until a write to the Raft log is durable",
     secondsBuckets,
   );
-  readonly #commits = this.#histogram(
+  readonly #commits = this.#measures.histogram(
     "swarm_raft_transaction_latency_seconds",
     "Time a write takes to be agreed on and applied",
     secondsBuckets,
   );
-  readonly #batches = this.#histogram(
+  readonly #batches = this.#measures.histogram(
     "tsswarm_store_batch_bytes",
     "Size of a batch of transactions",
     bytesBuckets,
   );
-  readonly #plans = this.#histogram(
+  readonly #plans = this.#measures.histogram(
     "tsswarm_planner_run_seconds",
     "Time the planner works on what has changed",
     secondsBuckets,
   );
-  readonly #terms = new Counter({
-    name: "tsswarm_raft_leader_changes_total",
-    help: "Times another leader, or the same one in a later term, was heard of",
-    registers: [this.#registry],
-  });
+  readonly #terms = this.#measures.counter(
+    "tsswarm_raft_leader_changes_total",
+    "Times another leader, or the same one in a later term, was heard of",
+  );
   #leader = "";
 
   /** `view`: null while this machine manages no cluster. */
   constructor(view: () => MemberView | null) {
-    collectDefaultMetrics({
-      register: this.#registry,
-      prefix,
-      eventLoopMonitoringPrecision: loopLookMs,
-    });
     this.#showRaft(view);
     this.#showObjects(view);
   }
@@ -74,48 +67,12 @@ export class ManagerMetrics implements ManagerMeter {
   }
 
   text(): Promise<string> {
-    return this.#registry.metrics();
-  }
-
-  #histogram(name: string, help: string, buckets: number[]): Histogram {
-    return new Histogram({ name, help, buckets, registers: [this.#registry] });
-  }
-
-  #gauge(name: string, help: string, value: () => number): void {
-    const registers = [this.#registry];
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value());
-      },
-    });
-  }
-
-  /** All of `values` are shown, also those that nothing has: else one that is gone would seem to stay. */
-  #counts(
-    name: string,
-    help: string,
-    values: readonly string[],
-    count: () => Readonly<Record<string, number>>,
-  ): void {
-    const registers = [this.#registry];
-    new Gauge({
-      name,
-      help,
-      registers,
-      labelNames: ["state"],
-      collect() {
-        const counts = count();
-        for (const state of values) this.set({ state }, counts[state] ?? 0);
-      },
-    });
+    return this.#measures.text();
   }
 
   #showRaft(view: () => MemberView | null): void {
     const raft = (name: string, help: string, of: (status: RaftStatus) => number | boolean) =>
-      this.#gauge(name, help, () => {
+      this.#measures.gauge(name, help, () => {
         const member = view();
         return member === null ? 0 : Number(of(member.status));
       });
@@ -130,19 +87,18 @@ export class ManagerMetrics implements ManagerMeter {
       "Managers whose votes count",
       ({ configuration }) => configuration.voters.length,
     );
-    new Gauge({
-      name: "tsswarm_raft_follower_behind_entries",
-      help: "On the leader: entries that are not durable there yet; -1 for one that does not answer",
-      labelNames: ["node_id"],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        const status = view()?.status;
-        for (const { id, match, isActive } of status?.followers ?? [])
-          this.set({ node_id: id }, isActive ? (status?.last ?? match) - match : -1);
+    this.#measures.gauges(
+      "tsswarm_raft_follower_behind_entries",
+      "On the leader: entries that are not durable there yet; -1 for one that does not answer",
+      "node_id",
+      () => {
+        const { followers = [], last = 0 } = view()?.status ?? {};
+        return Object.fromEntries(
+          followers.map(({ id, match, isActive }) => [id, isActive ? last - match : -1]),
+        );
       },
-    });
-    this.#gauge(
+    );
+    this.#measures.gauge(
       "tsswarm_manager_sessions",
       "Agents in session with this manager",
       () => view()?.sessions ?? 0,
@@ -151,27 +107,36 @@ export class ManagerMetrics implements ManagerMeter {
 
   #showObjects(view: () => MemberView | null): void {
     for (const kind of ["service", "network", "secret", "config"] as const)
-      this.#gauge(
+      this.#measures.gauge(
         `swarm_manager_${kind}s_total`,
         `The ${kind}s the cluster has`,
         () => view()?.state.table(kind).size ?? 0,
       );
-    this.#counts("swarm_manager_nodes", "Nodes of the cluster, by state", nodeStates, () =>
-      countBy(view()?.state.table("node").values() ?? [], ({ Status }) => Status?.State),
+    const byState = (kind: "node" | "task", states: readonly string[]) => () =>
+      countBy(states, view()?.state.table(kind).values() ?? []);
+    this.#measures.gauges(
+      "swarm_manager_nodes",
+      "Nodes of the cluster, by state",
+      "state",
+      byState("node", nodeStates),
     );
-    this.#counts("swarm_manager_tasks_total", "Tasks the cluster knows, by state", taskStates, () =>
-      countBy(view()?.state.table("task").values() ?? [], ({ Status }) => Status?.State),
+    this.#measures.gauges(
+      "swarm_manager_tasks_total",
+      "Tasks the cluster knows, by state",
+      "state",
+      byState("task", taskStates),
     );
   }
 }
 
-function countBy<T>(
-  objects: Iterable<T>,
-  stateOf: (object: T) => string | undefined,
+/** All of the states are told, also those that nothing has: else one that is gone would seem to stay. */
+function countBy(
+  states: readonly string[],
+  objects: Iterable<{ readonly Status?: { readonly State: string } | undefined }>,
 ): Readonly<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const object of objects) {
-    const state = stateOf(object) ?? "unknown";
+  const counts: Record<string, number> = Object.fromEntries(states.map((state) => [state, 0]));
+  for (const { Status } of objects) {
+    const state = Status?.State ?? "unknown";
     counts[state] = (counts[state] ?? 0) + 1;
   }
   return counts;

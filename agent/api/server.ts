@@ -36,7 +36,6 @@ import { addSwarm } from "./swarm.ts";
 import { addSystem } from "./system.ts";
 import { addTasks } from "./tasks.ts";
 import { apiServer, listenOnTcp, refusePages, type TlsFiles, tcpPlace } from "./tcp.ts";
-
 import { refuseOthers, refusePrivileged } from "./tunnelled.ts";
 import type { ApiContext } from "./types.ts";
 import { letTakeOver } from "./unasked.ts";

@@ -11,7 +11,7 @@ import type { LastLines } from "../../proto/kit/log.ts";
 import { version } from "../../proto/kit/version.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import type { Engine } from "../engine/types.ts";
-import type { NodeView } from "../metrics/node-metrics.ts";
+import type { NodeView } from "../node-view.ts";
 import { kernelSettings, networkState } from "./machine.ts";
 import {
   containerPage,

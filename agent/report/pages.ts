@@ -4,7 +4,7 @@
 import type { DaemonConfig } from "../../proto/config.ts";
 import type { Node, Service, Task } from "../../proto/gen/types.ts";
 import type { Container } from "../engine/container-types.ts";
-import type { NodeView } from "../metrics/node-metrics.ts";
+import type { NodeView } from "../node-view.ts";
 
 export function containerPage({ id, name, created, imageId, state, networks, host }: Container) {
   const { Status, Pid, ExitCode, OOMKilled, Error: error, StartedAt, FinishedAt, Health } = state;
