@@ -40,7 +40,7 @@ export interface PerformerOptions {
     Engine,
     "pull" | "inspectImage" | "create" | "start" | "stop" | "remove" | "list" | "logs"
   >;
-  readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drained">;
+  readonly network: Pick<Network, "createSandbox" | "removeSandbox" | "sandboxes" | "drain">;
   /** The secrets and configs of tasks. */
   readonly files: {
     keys(): readonly { readonly Kind: string; readonly ID: string }[];
@@ -237,7 +237,7 @@ export class Performer {
       this.#wirings.run(async () => {
         this.#sandboxes.add(step.sandbox.id);
         run.sandbox = await this.#options.network.createSandbox(step.sandbox);
-        this.#remember(run.taskId, { isWired: true });
+        this.#remember(run.taskId, { wired: step.sandbox.isClosed === true ? "closed" : "open" });
       }, signal),
     provideFiles: ({ task }) => this.#options.files.provide(task),
     create: (step, run, signal) =>
@@ -252,14 +252,7 @@ export class Performer {
       this.#remember(run.taskId, { restarts });
       await this.#creates.run(() => this.#options.engine.start(step.containerId), signal);
     },
-    drain: async (step, _run, signal) => {
-      const { network } = this.#options;
-      await Promise.all(
-        step.attachments.flatMap(({ networkId, addresses }) =>
-          addresses.map((address) => network.drained(networkId, address, step.msMax, signal)),
-        ),
-      );
-    },
+    drain: ({ msMax }, { taskId }, signal) => this.#options.network.drain(taskId, msMax, signal),
     stop: (step, _run, signal) =>
       this.#stops.run(
         () => this.#options.engine.stop(step.containerId, step.graceMs, signal),
@@ -301,7 +294,7 @@ export class Performer {
   async #removeSandbox(taskId: string): Promise<void> {
     await this.#options.network.removeSandbox(taskId);
     this.#sandboxes.delete(taskId);
-    this.#remember(taskId, { isWired: false });
+    this.#remember(taskId, { wired: "" });
   }
 
   #report(taskId: string, task: Task | null, report: Report): void {

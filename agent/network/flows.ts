@@ -30,8 +30,15 @@ export function staleFlows(input: RouterInput): (flow: Flow) => boolean {
       servedBy.set(address, answerers);
     }
   }
+  const closed = attachedTo(
+    network,
+    sandboxes.filter(({ isClosed }) => isClosed === true),
+  );
   const draining = new Set(
-    endpoints.filter((e) => e.State !== "serving").flatMap(({ Addresses }) => Addresses),
+    [
+      ...endpoints.filter((e) => e.State !== "serving").map((e) => e.Addresses),
+      ...closed.map((e) => e.addresses),
+    ].flat(),
   );
   const uplinks =
     slot === null ? [] : familiesOf(network).map((family) => linkAddresses(slot, family).router);

@@ -135,6 +135,7 @@ export class KernelNetwork implements Network, NetworkCheck {
           { sandbox: id, error: messageOf(error) },
           "not all of it was removed",
         );
+      if (hasUdpPort(sandbox)) this.#forgetFlows(({ id }) => networksOf([sandbox]).has(id));
       if (hasLocalNames(sandbox)) await this.#serially(() => this.#tellTables());
     }
     await gone;
@@ -146,7 +147,34 @@ export class KernelNetwork implements Network, NetworkCheck {
     return Promise.resolve(alive.sort());
   }
 
-  async drained(
+  async drain(id: string, msMax: number, signal: AbortSignal): Promise<void> {
+    await this.#closePorts(id);
+    const attachments = this.#wired.sandbox(id)?.attachments ?? [];
+    await Promise.all(
+      attachments.flatMap(({ networkId, addresses }) =>
+        addresses.map((address) => this.#drained(networkId, address, msMax, signal)),
+      ),
+    );
+  }
+
+  /** What cannot be closed does not keep anything from ending. */
+  async #closePorts(id: string): Promise<void> {
+    const sandbox = this.#wired.sandbox(id);
+    if (sandbox === undefined || sandbox.isClosed === true || sandbox.ports.length === 0) return;
+    const closed = { ...sandbox, isClosed: true };
+    this.#wired.addSandbox(closed);
+    this.#wired.saveSandbox(closed);
+    const networkIds = networksOf([closed]);
+    const { failures } = await this.#apply(networkIds);
+    for (const { error } of failures)
+      this.#options.log.warn(
+        { sandbox: id, error: messageOf(error) },
+        "its ports still lead to it",
+      );
+    if (hasUdpPort(closed)) this.#forgetFlows(({ id }) => networkIds.has(id));
+  }
+
+  async #drained(
     networkId: string,
     address: string,
     msMax: number,
@@ -271,7 +299,8 @@ export class KernelNetwork implements Network, NetworkCheck {
     const unheld = [...taken.values()].filter(({ code }) => code !== "not_found");
     this.#unheldPorts = unheld.map(({ message }) => message);
     problems.push(...failures.map(({ error }) => error), ...unheld);
-    attempt(() => this.#forgetFlows(before, view));
+    // At a start nothing is known of before.
+    attempt(() => this.#forgetFlows(({ id }) => before === null || isWithdrawn(before, view, id)));
     await this.#tellKeeper();
     for (const problem of problems.slice(1)) {
       this.#options.log.warn({ error: messageOf(problem) }, "a further problem of the networks");
@@ -363,11 +392,12 @@ export class KernelNetwork implements Network, NetworkCheck {
     return { sandbox, gone };
   }
 
-  /** Where endpoints serve no more (at a start nothing is known of before), flows may lead astray. */
-  #forgetFlows(before: ClusterView | null, view: ClusterView): void {
+  /** Of networks on which something serves no more: there flows may lead astray. */
+  #forgetFlows(isConcerned: (network: NetworkFacts) => boolean): void {
+    const view = this.#view ?? emptyView;
     const { routers, sandboxes } = this.#wired;
     for (const { facts: network, slot, state } of routers) {
-      if (before !== null && !isWithdrawn(before, view, network.id)) continue;
+      if (!isConcerned(network)) continue;
       const path = this.#wired.routerPath(network.id);
       const stale = udpFlows(path).filter(staleFlows({ view, network, sandboxes, slot }));
       forgetFlows(path, stale);
@@ -456,6 +486,10 @@ export class KernelNetwork implements Network, NetworkCheck {
 function networksOf(sandboxes: readonly (Sandbox | undefined)[]): ReadonlySet<string> {
   const attachments = sandboxes.flatMap((sandbox) => sandbox?.attachments ?? []);
   return new Set(attachments.map(({ networkId }) => networkId));
+}
+
+function hasUdpPort({ ports }: Sandbox): boolean {
+  return ports.some(({ protocol }) => protocol === "udp");
 }
 
 function hasLocalNames(sandbox: Sandbox | undefined): boolean {

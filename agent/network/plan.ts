@@ -206,16 +206,9 @@ export interface ViewPart {
    * any are absent.
    */
   readonly serving: ReadonlyMap<string, readonly Endpoint[]>;
-  /** Ids of tasks that are to stop: what is under way with them ends, and nothing new begins. */
-  readonly draining: ReadonlySet<string>;
 }
 
-const noPart: ViewPart = {
-  services: [],
-  endpoints: [],
-  serving: new Map(),
-  draining: new Set(),
-};
+const noPart: ViewPart = { services: [], endpoints: [], serving: new Map() };
 /** Each view is taken apart once. */
 const partsOfViews = new WeakMap<ClusterView, ReadonlyMap<string, ViewPart>>();
 
@@ -238,9 +231,6 @@ function takeApart(view: ClusterView): ReadonlyMap<string, ViewPart> {
       services: services.get(id) ?? [],
       endpoints: here,
       serving: byService(serving, view.self.index),
-      draining: new Set(
-        here.filter(({ State }) => State === "draining").map(({ TaskID }) => TaskID),
-      ),
     };
   };
   const ids = new Set([...services.keys(), ...endpoints.keys()]);

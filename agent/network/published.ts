@@ -44,7 +44,7 @@ function boundTo(hostIP = ""): readonly Pick<Port, "family" | "hostIP">[] {
   return [{ family: familyOf(hostIP), hostIP: isAny ? "" : hostIP }];
 }
 
-/** All published ports of this node: those of services in ingress mode, and those of its own containers that are not to stop. */
+/** All published ports of this node: those of services in ingress mode, and those of its own containers. */
 export function publishedPorts(
   view: ClusterView,
   networks: ReadonlyMap<string, NetworkFacts>,
@@ -57,8 +57,8 @@ export function publishedPorts(
       const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
       const address = ofFamily(attachment?.addresses ?? [], port.family);
       if (exit === null || address === undefined) continue;
-      if (partOf(view, exit.id).draining.has(sandbox.id)) continue;
-      ports.push({ ...port, networkId: exit.id, targets: [{ address, port: targetPort }] });
+      const targets = sandbox.isClosed === true ? [] : [{ address, port: targetPort }];
+      ports.push({ ...port, networkId: exit.id, targets });
     }
   }
   return ports.sort(

@@ -27,6 +27,7 @@ const record = z.object({
       hostIP: z.string().exactOptional(),
     }),
   ),
+  isClosed: z.boolean().exactOptional(),
   exclusive: z.boolean().exactOptional(),
   upstreamNameServers: z.array(z.string()),
   searchDomains: z.array(z.string()),

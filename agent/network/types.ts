@@ -70,6 +70,8 @@ export interface Sandbox {
     readonly publishedPort: number;
     readonly hostIP?: string;
   }[];
+  /** Its ports are held, but lead nowhere: it is not ready yet, or is to stop. */
+  readonly isClosed?: boolean;
   /** Its ports must be nobody else's: else `conflict`. For tasks the managers see to that. */
   readonly exclusive?: boolean;
   readonly upstreamNameServers: readonly string[];
@@ -148,8 +150,8 @@ export interface Network {
   removeSandbox(id: string): Promise<void>;
   /** Ids of the sandboxes there are, also those of before a restart. */
   sandboxes(): Promise<readonly string[]>;
-  /** Resolves when no connection to the address is open any more, or after `msMax`. */
-  drained(networkId: string, address: string, msMax: number, signal: AbortSignal): Promise<void>;
+  /** Closes the sandbox's ports; resolves when no connection to it is open any more, or after `msMax`. */
+  drain(id: string, msMax: number, signal: AbortSignal): Promise<void>;
   /** Node ids whose router did not answer the last probe. */
   unreachablePeers(): readonly string[];
   /** A sentence for each published port that a program of this host has. */

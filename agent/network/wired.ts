@@ -187,7 +187,7 @@ export class Wired {
     const path = this.sandboxPath(sandbox.id);
     const networks = this.networks;
     const facts = sandbox.attachments.map(({ networkId }) => networks.get(networkId) ?? null);
-    const wish = JSON.stringify([sandbox, facts, this.mtu]);
+    const wish = JSON.stringify([{ ...sandbox, isClosed: false }, facts, this.mtu]);
     if (this.#wishes.get(path) === wish) return;
     // Of a network that is being left: nothing is taken from what runs.
     if (facts.includes(null) && isNamespace(path)) return;

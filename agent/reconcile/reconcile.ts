@@ -8,6 +8,7 @@ import {
   drainMs,
   graceMs,
   graceMsDefault,
+  ownPortsOf,
   restartAt,
   sandboxSteps,
 } from "./spec.ts";
@@ -31,7 +32,7 @@ export interface WantedTasks {
 export const noMemory: TaskMemory = {
   reported: "",
   reportedPid: 0,
-  isWired: false,
+  wired: "",
   hasRun: false,
   restarts: 0,
 };
@@ -156,7 +157,7 @@ function planMissing(found: Case): Plan {
   if (rankOf(state) < rankOf("preparing")) steps.push(report(progress("preparing", "preparing")));
   steps.push(
     { do: "pull", image: task.Spec?.ContainerSpec?.Image ?? "" },
-    ...sandboxSteps(task),
+    ...sandboxSteps(task, false),
     ...fileSteps(found),
     { do: "create", task },
   );
@@ -171,7 +172,7 @@ function startCreated(found: Case): Step[] {
     return rankOf(state) < rankOf("ready") ? [report(progress("ready", "prepared"))] : [];
   if (!mayStart || found.files === "coming") return [];
   // The sandbox again: after a reboot the container is there, its network namespace and its files are not.
-  const steps: Step[] = [...sandboxSteps(task), ...fileSteps(found)];
+  const steps: Step[] = [...sandboxSteps(task, false), ...fileSteps(found)];
   if (rankOf(state) < rankOf("starting")) steps.push(report(progress("starting", "starting")));
   steps.push({ do: "start" });
   return steps;
@@ -181,13 +182,16 @@ function planRunning(found: Case, container: ObservedContainer): Plan {
   const { task, memory, state, circumstances } = found;
   if (container.health === "unhealthy")
     return down(task.ID, [
+      ...(ownPortsOf(task).length > 0 ? [{ do: "drain", msMax: 0 } as const] : []),
       { do: "stop", containerId: container.id, graceMs: graceMs(task) },
       ...endWith(found, failed(container, "task: unhealthy container")),
     ]);
   const steps: Step[] = [];
-  // After a restart of the agent the network has to be told of the sandboxes that are there.
-  if (!memory.isWired && circumstances.isNetworkReady) steps.push(...sandboxSteps(task));
   const reached = container.health === "starting" ? "starting" : "running";
+  // After a restart of the agent the network has to be told of the sandboxes that are there, and who gets requests now.
+  const wanted = reached === "running" || ownPortsOf(task).length === 0 ? "open" : "closed";
+  if (memory.wired !== wanted && circumstances.isNetworkReady)
+    steps.push(...sandboxSteps(task, wanted === "open"));
   const isNews = memory.reported !== reached || memory.reportedPid !== container.pid;
   if (isNews && rankOf(state) <= rankOf(reached))
     steps.push(
@@ -208,7 +212,10 @@ function planEnded(found: Case, container: ObservedContainer): Plan {
     const at = due === null ? null : Math.max(due, circumstances.restartNotBefore);
     if (at !== null && at > circumstances.now) return up(task.ID, [], at);
     if (at !== null)
-      return up(task.ID, [...sandboxSteps(task), { do: "restart", containerId: container.id }]);
+      return up(task.ID, [
+        ...sandboxSteps(task, false),
+        { do: "restart", containerId: container.id },
+      ]);
   }
   return down(task.ID, endWith(found, outcomeOf(container)));
 }
@@ -231,9 +238,9 @@ function planDown(found: Case): Step[] {
   const { task, container, state, hasSandbox } = found;
   const steps: Step[] = [];
   if (container !== null && isAlive(container)) {
-    const attachments = attachmentsOf(task);
-    if (attachments.length > 0 && hasSandbox && !isFinal(state))
-      steps.push({ do: "drain", attachments, msMax: drainMs(task) });
+    const isReached = attachmentsOf(task).length > 0 || ownPortsOf(task).length > 0;
+    if (isReached && hasSandbox && !isFinal(state))
+      steps.push({ do: "drain", msMax: drainMs(task) });
     steps.push({ do: "stop", containerId: container.id, graceMs: graceMs(task) });
   }
   const stopped: Report = {

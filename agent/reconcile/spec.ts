@@ -35,24 +35,31 @@ function priorityOf(task: Task, networkId: string): { readonly gatewayPriority?:
   return priority === 0 ? {} : { gatewayPriority: priority };
 }
 
-/** Makes the task's network namespace; on the node's own network it has none. */
-export function sandboxSteps(task: Task): readonly Step[] {
+/** Makes the task's network namespace; on the node's own network it has none. Its own ports lead to it once it serves. */
+export function sandboxSteps(task: Task, serves: boolean): readonly Step[] {
   if (nodeNetworkOf(task.Spec?.Networks) === "host") return [];
-  return [{ do: "createSandbox", sandbox: sandboxOf(task) }];
+  return [{ do: "createSandbox", sandbox: sandboxOf(task, serves) }];
 }
 
-function sandboxOf(task: Task): SandboxSpec {
+/** Ports of the node that lead to this task alone. */
+export function ownPortsOf(task: Task): Task["Ports"] {
+  return task.Ports.filter((port) => port.PublishMode === "host");
+}
+
+function sandboxOf(task: Task, serves: boolean): SandboxSpec {
   const dns = task.Spec?.ContainerSpec?.DNSConfig;
+  const ports = ownPortsOf(task);
   return {
     id: task.ID,
     attachments: attachmentsOf(task),
     ...(nodeNetworkOf(task.Spec?.Networks) === "none" ? { isolated: true } : {}),
-    ports: task.Ports.filter((port) => port.PublishMode === "host").map((port) => ({
+    ports: ports.map((port) => ({
       protocol: port.Protocol,
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
       ...(port.HostIP ? { hostIP: port.HostIP } : {}),
     })),
+    ...(serves || ports.length === 0 ? {} : { isClosed: true }),
     upstreamNameServers: (dns?.Nameservers ?? []).map((server) =>
       server.includes(":") ? `[${server}]:53` : `${server}:53`,
     ),

@@ -23,8 +23,8 @@ export interface TaskMemory {
   /** The last state reported, "" when none was. */
   readonly reported: string;
   readonly reportedPid: number;
-  /** The network was told of its sandbox. */
-  readonly isWired: boolean;
+  /** What the network was last told of its sandbox; open: its own ports lead to it. */
+  readonly wired: "" | "closed" | "open";
   /** Its container was seen running, so that its end is not a leftover of an earlier boot. */
   readonly hasRun: boolean;
   /** Restarts in place, while no manager could be reached. */
@@ -74,6 +74,8 @@ export interface SandboxSpec {
     /** Absent: every address of the node. */
     readonly hostIP?: string;
   }[];
+  /** The ports lead nowhere yet. */
+  readonly isClosed?: boolean;
   /** ip:port; empty: the host's own. */
   readonly upstreamNameServers: readonly string[];
   readonly searchDomains: readonly string[];
@@ -101,11 +103,8 @@ export type Step =
   | { readonly do: "start" }
   /** Starts the same container again; counts as a restart in place. */
   | { readonly do: "restart"; readonly containerId: string }
-  | {
-      readonly do: "drain";
-      readonly attachments: SandboxSpec["attachments"];
-      readonly msMax: number;
-    }
+  /** Its own ports lead to it no more; then connections may end. */
+  | { readonly do: "drain"; readonly msMax: number }
   | { readonly do: "stop"; readonly containerId: string; readonly graceMs: number }
   | { readonly do: "removeSandbox" }
   | { readonly do: "removeFiles" }

@@ -37,8 +37,8 @@ const doers: Readonly<Record<string, (argument: never) => Promise<unknown>>> = {
   createSandbox: (sandbox) => network.createSandbox(sandbox),
   removeSandbox: (id) => network.removeSandbox(id),
   sandboxes: () => network.sandboxes(),
-  drained: ({ networkId, address, ms }: { networkId: string; address: string; ms: number }) =>
-    network.drained(networkId, address, ms, new AbortController().signal),
+  drain: ({ id, ms }: { id: string; ms: number }) =>
+    network.drain(id, ms, new AbortController().signal),
   unreachable: () => Promise.resolve(network.unreachablePeers()),
   restartKeeper: () => Promise.resolve(restarted()),
   check: () => network.check(),

@@ -257,7 +257,7 @@ test("a task that leaves gets no new connections, is drained, and is gone everyw
   );
   assert.deepEqual((await open.stop()).failures, []);
   const start = performance.now();
-  await host(1).do("drained", { networkId: "net1", address: "10.0.1.7", ms: 5_000 });
+  await host(1).do("drain", { id: "b2", ms: 5_000 });
   assert.ok(performance.now() - start < 4_500, "nothing is open any more");
   await host(1).do("removeSandbox", "b2");
   await updateAll(tasks.slice(0, 2));
@@ -268,11 +268,9 @@ test("a task that leaves gets no new connections, is drained, and is gone everyw
 test("an open connection is waited for, but not for ever", { skip }, async () => {
   const held = new Requests(at("a1"), "10.0.1.6", 81);
   await serve(at("b1"), "b1", 81, "hold");
-  const drained = (ms: number) =>
-    host(1).do("drained", { networkId: "net1", address: "10.0.1.6", ms });
   const isOpen = async () => {
     const start = performance.now();
-    await drained(300);
+    await host(1).do("drain", { id: "b1", ms: 300 });
     return performance.now() - start > 250;
   };
   await until("the connection is not seen", 30_000, async () => (await isOpen()) || undefined);

@@ -65,7 +65,8 @@ const caller = (name: string) => `use Socket; $| = 1; my $n = 0; my $ready = 0;
   }`;
 
 const services = ["drop-web", "drop-round"] as const;
-/** One host at least is left for a task of its that has to go. */
+const onNetwork = ["--network", "drop"] as const;
+/** On no network of the swarm. One host at least is left for a task of its that has to go. */
 const onHosts = "drop-host";
 const onHostsReplicas = hosts.length - 1;
 let takeDown = async () => {};
@@ -77,12 +78,19 @@ before(async () => {
   takeDown = await withLab();
   await docker(manager, "network", "create", "--driver", "overlay", "drop");
   await Promise.all([
-    createServer("drop-web", "--publish", `${port}:80`, "--publish", `mode=host,target=80`),
-    createServer("drop-round", "--endpoint-mode", "dnsrr"),
+    createServer(
+      "drop-web",
+      ...onNetwork,
+      "--publish",
+      `${port}:80`,
+      "--publish",
+      `mode=host,target=80`,
+    ),
+    createServer("drop-round", ...onNetwork, "--endpoint-mode", "dnsrr"),
     createServer(onHosts, "--publish", `mode=host,published=${hostPort},target=80`),
   ]);
   await scale(0);
-  const common = ["service", "create", "--detach", "--mode", "global", "--network", "drop"];
+  const common = ["service", "create", "--detach", "--mode", "global", ...onNetwork];
   const image = "registry.lab:5000/whoami";
   for (const name of services)
     await docker(
@@ -115,7 +123,7 @@ async function createServer(name: string, ...more: readonly string[]): Promise<v
     "perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 6); connect(S, sockaddr_in(80, INADDR_LOOPBACK)) or exit 1;" +
     ' syswrite(S, "GET / HTTP/1.1\\r\\n\\r\\n"); sysread(S, $_, 99); exit !/ 200 /\'';
   const args = [
-    ...["service", "create", "--detach", "--name", name, "--network", "drop", ...more],
+    ...["service", "create", "--detach", "--name", name, ...more],
     ...["--replicas", `${replicas}`, "--update-monitor", "0s", "--stop-grace-period", "20s"],
     ...["--health-cmd", health, "--health-interval", "5s", "--health-timeout", "20s"],
     ...["--health-start-period", "30s", "--health-start-interval", "200ms"],

@@ -84,7 +84,7 @@ class Fake {
         },
         removeSandbox: async (id) => this.#did(`removeSandbox ${id}`),
         sandboxes: async () => [],
-        drained: async (networkId, address) => this.#did(`drained ${networkId} ${address}`),
+        drain: async (id) => this.#did(`drain ${id}`),
       },
       files: {
         keys: () => this.files,
@@ -200,7 +200,7 @@ test("a task goes through all its states, up and down, and leaves nothing", asyn
     "createSandbox t1",
     "create c-t1 in /netns/t1",
     "start c-t1",
-    "drained n1 10.1.0.5",
+    "drain t1",
     "stop c-t1 10000",
     "removeSandbox t1",
     "remove c-t1",

@@ -251,15 +251,14 @@ test("published are the ports of services on the ingress network and those of lo
   ]);
 });
 
-test("a port of a task that drains is published no more, though its container still runs", () => {
+test("a container's port that is closed is taken all the same, and leads nowhere", () => {
   const ports = [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }];
-  const box = sandbox("t", "10.0.1.5", { ports });
-  const published = (State: string) => {
-    const view = clusterView({ endpoints: [endpoint(5, 1, { TaskID: "t", State })] });
-    return publishedPorts(view, known, [box]).map(({ port, family }) => [port, family]);
-  };
-  assert.deepEqual(published("serving"), [[8080, 4]]);
-  assert.deepEqual(published("draining"), []);
+  const targets = (isClosed: boolean) =>
+    publishedPorts(clusterView(), known, [sandbox("t", "10.0.1.5", { ports, isClosed })]).map(
+      ({ port, targets }) => [port, targets],
+    );
+  assert.deepEqual(targets(false), [[8080, [{ address: "10.0.1.5", port: 80 }]]]);
+  assert.deepEqual(targets(true), [[8080, []]]);
 });
 
 const flows = [
@@ -289,6 +288,14 @@ for (const { target, answerer, stale, what } of flows) {
     assert.equal(isStale({ target, answerer }), stale);
   });
 }
+
+test("a flow of a port to a container whose ports are closed is forgotten, one to the container itself kept", () => {
+  const sandboxes = [sandbox("t", "10.0.1.5", { isClosed: true }), sandbox("u", "10.0.1.6")];
+  const isStale = staleFlows({ view: clusterView(), network: backend, sandboxes, slot: 0 });
+  assert.equal(isStale({ target: "169.254.1.1", answerer: "10.0.1.5" }), true);
+  assert.equal(isStale({ target: "169.254.1.1", answerer: "10.0.1.6" }), false);
+  assert.equal(isStale({ target: "10.0.1.5", answerer: "10.0.1.5" }), false);
+});
 
 test("containers of a network this node does not know publish nothing", () => {
   const taken = ["172.29.0.2", "172.29.0.3"].map((address) => sandbox(address, address));

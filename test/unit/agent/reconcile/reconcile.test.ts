@@ -88,10 +88,11 @@ function brief(step: Step): string {
   if (step.do === "report")
     return `report ${step.report.state}${step.report.error === "" ? "" : `: ${step.report.error}`}`;
   if (step.do === "stop") return `stop ${step.graceMs}`;
+  if (step.do === "createSandbox" && step.sandbox.isClosed) return "createSandbox closed";
   return step.do;
 }
 
-const reported = { reported: "running", reportedPid: 42, isWired: true, hasRun: true };
+const reported = { reported: "running", reportedPid: 42, wired: "open", hasRun: true } as const;
 const exited = { phase: "exited", finishedAt: now - 1_000 } as const;
 const alone = { isManaged: false };
 const ending = task({ DesiredState: "shutdown" });
@@ -118,14 +119,21 @@ const rows: readonly Row[] = [
     task: task({ ...withFiles, DesiredState: "ready" }),
     files: ["secret/s1", "config/c1", "secret/other"],
     memory: { reported: "accepted" },
-    does: ["report preparing", "pull", "createSandbox", "provideFiles", "create", "report ready"],
+    does: [
+      "report preparing",
+      "pull",
+      "createSandbox closed",
+      "provideFiles",
+      "create",
+      "report ready",
+    ],
   },
   {
     name: "files that are in place are not made again, though they are held no more",
     task: task(withFiles),
     isProvided: true,
     memory: { reported: "preparing" },
-    does: ["pull", "createSandbox", "create", "report starting", "start"],
+    does: ["pull", "createSandbox closed", "create", "report starting", "start"],
   },
   {
     name: "after a reboot a container that was made gets its files again, once they have come",
@@ -133,7 +141,7 @@ const rows: readonly Row[] = [
     container: container({ phase: "created", pid: 0 }),
     files: ["secret/s1", "config/c1"],
     memory: { reported: "ready" },
-    does: ["createSandbox", "provideFiles", "report starting", "start"],
+    does: ["createSandbox closed", "provideFiles", "report starting", "start"],
   },
   {
     name: "and is not started without them",
@@ -172,7 +180,7 @@ const rows: readonly Row[] = [
       "report accepted",
       "report preparing",
       "pull",
-      "createSandbox",
+      "createSandbox closed",
       "create",
       "report starting",
       "start",
@@ -185,7 +193,7 @@ const rows: readonly Row[] = [
       "report accepted",
       "report preparing",
       "pull",
-      "createSandbox",
+      "createSandbox closed",
       "create",
       "report ready",
     ],
@@ -195,7 +203,7 @@ const rows: readonly Row[] = [
     container: container({ phase: "created", pid: 0 }),
     hasSandbox: true,
     memory: { reported: "ready" },
-    does: ["createSandbox", "report starting", "start"],
+    does: ["createSandbox closed", "report starting", "start"],
   },
   {
     name: "a prepared task that shall only be ready is left alone",
@@ -217,11 +225,11 @@ const rows: readonly Row[] = [
     does: [],
   },
   {
-    name: "a started container is reported running with its process",
+    name: "a started container is reported running with its process, once its own ports lead to it",
     container: container(),
     hasSandbox: true,
-    memory: { reported: "starting", isWired: true },
-    does: ["report running"],
+    memory: { reported: "starting", wired: "closed" },
+    does: ["createSandbox", "report running"],
   },
   {
     name: "what is reported is not reported again",
@@ -249,22 +257,36 @@ const rows: readonly Row[] = [
     name: "a container whose health is not known yet is starting",
     container: container({ health: "starting" }),
     hasSandbox: true,
-    memory: { reported: "starting", isWired: true },
+    memory: { reported: "starting", wired: "closed" },
     does: ["report starting"],
   },
   {
-    name: "a healthy one runs",
+    name: "a healthy one runs, and its own ports lead to it",
     container: container({ health: "healthy" }),
     hasSandbox: true,
-    memory: { reported: "starting", reportedPid: 42, isWired: true },
+    memory: { reported: "starting", reportedPid: 42, wired: "closed" },
+    does: ["createSandbox", "report running"],
+  },
+  {
+    name: "without ports of its own the network has nothing to hear when it is healthy",
+    task: task({ Ports: [] }),
+    container: container({ health: "healthy" }),
+    hasSandbox: true,
+    memory: { reported: "starting", reportedPid: 42, wired: "open" },
     does: ["report running"],
+  },
+  {
+    name: "a restarted agent opens no port to a container whose health is not known yet",
+    container: container({ health: "starting" }),
+    hasSandbox: true,
+    does: ["createSandbox closed", "report starting"],
   },
   {
     name: "an unhealthy one is stopped and has failed",
     container: container({ health: "unhealthy" }),
     hasSandbox: true,
     memory: reported,
-    does: ["stop 3000", "removeSandbox", "report failed: task: unhealthy container"],
+    does: ["drain", "stop 3000", "removeSandbox", "report failed: task: unhealthy container"],
   },
   {
     name: "a task that exits with 0 is complete",
@@ -304,7 +326,7 @@ const rows: readonly Row[] = [
     hasSandbox: true,
     memory: reported,
     circumstances: alone,
-    does: ["createSandbox", "restart"],
+    does: ["createSandbox closed", "restart"],
   },
   {
     name: "and not before",
@@ -355,6 +377,22 @@ const rows: readonly Row[] = [
     hasSandbox: true,
     memory: reported,
     does: ["drain", "stop 3000", "removeSandbox", "report shutdown"],
+  },
+  {
+    name: "a task without a network of the swarm is drained when a port of the node leads to it",
+    task: task({ DesiredState: "shutdown", NetworksAttachments: [] }),
+    container: container(),
+    hasSandbox: true,
+    memory: reported,
+    does: ["drain", "stop 3000", "removeSandbox", "report shutdown"],
+  },
+  {
+    name: "nothing is drained where nothing leads",
+    task: task({ DesiredState: "shutdown", NetworksAttachments: [], Ports: [] }),
+    container: container(),
+    hasSandbox: true,
+    memory: reported,
+    does: ["stop 3000", "removeSandbox", "report shutdown"],
   },
   {
     name: "a task that shall end and has not begun is over",
@@ -435,6 +473,7 @@ test("a sandbox holds the task's addresses without mask, its host ports and its 
       id: "t1",
       attachments: [{ networkId: "n1", addresses: ["10.1.0.5"] }],
       ports: [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }],
+      isClosed: true,
       upstreamNameServers: ["192.0.2.1:53"],
       searchDomains: ["example.com"],
     },
