@@ -13,6 +13,7 @@ import { type Log, openLog } from "../../proto/kit/log.ts";
 import { nameDigest } from "../../proto/kit/name-digest.ts";
 import { version } from "../../proto/kit/version.ts";
 import { Child } from "./child.ts";
+import { claimNetwork } from "./claim.ts";
 import { NameServer, type NameState } from "./dns.ts";
 import { openDoor } from "./door.ts";
 import { readJson, writeJson } from "./files.ts";
@@ -24,7 +25,7 @@ const saveDelayMs = 200;
 
 /**
  * Runs until `signal` aborts; then stops the agent, then the manager, and resolves. Containers go on. Rejects with
- * `conflict` when a daemon runs already, and with `unsupported` when the machine lacks what the agent needs.
+ * `conflict` when a daemon runs already, here or with this network, and with `unsupported` when the machine lacks what the agent needs.
  */
 export async function runKeeper(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   if (process.getuid?.() !== 0)
@@ -32,15 +33,20 @@ export async function runKeeper(config: DaemonConfig, signal: AbortSignal): Prom
   const log = openLog("keeper", config["log-level"]);
   const keeper = new KeeperProcess(config, log);
   const path = join(config["exec-root"], "keeper.sock");
-  const door = await openDoor(path, (request) => keeper.handle(request), log);
+  const claim = await claimNetwork(config["exec-root"]);
   try {
-    keeper.restore();
-    log.info({ version, pid: process.pid }, "keeper started");
-    await keeper.run(signal);
+    const door = await openDoor(path, (request) => keeper.handle(request), log);
+    try {
+      keeper.restore();
+      log.info({ version, pid: process.pid }, "keeper started");
+      await keeper.run(signal);
+    } finally {
+      await keeper.stop();
+      await door.close();
+      log.info("keeper stopped");
+    }
   } finally {
-    await keeper.stop();
-    await door.close();
-    log.info("keeper stopped");
+    await claim.release();
   }
 }
 

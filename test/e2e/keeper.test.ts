@@ -28,14 +28,15 @@ const startMsMax = 60_000;
 let folder = "";
 const keepers: ChildProcess[] = [];
 
-/** With a containerd that is not there: its agent looks for it for some seconds, which is all the time needed here. */
-function startKeeper(): ChildProcess {
+/** In a network of its own; with a containerd that is not there: its agent looks for it for some seconds, which is all the time needed here. */
+function startKeeper(execRoot = "run"): ChildProcess {
   const started = spawn(
-    process.execPath,
+    "nsenter",
     [
+      ...[`--net=${join(folder, "host")}`, process.execPath],
       program,
       "daemon",
-      ...["--exec-root", join(folder, "run")],
+      ...["--exec-root", join(folder, execRoot)],
       ...["--data-root", join(folder, "data")],
       ...["--containerd", join(folder, "containerd.sock")],
       ...["--host", `unix://${folder}/docker.sock`],
@@ -97,10 +98,11 @@ async function untilLogged(file: string, text: string): Promise<void> {
 
 before(() => {
   folder = mkdtempSync("/run/tsswarm-keeper-test-");
+  createNamespace(join(folder, "host"));
 });
 after(async () => {
   for (const keeper of keepers) await end(keeper, "SIGKILL");
-  removeNamespace(join(folder, "netns"));
+  for (const name of ["netns", "host"]) removeNamespace(join(folder, name));
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -161,7 +163,25 @@ test("a killed keeper's successor answers names and follows logs before any agen
 });
 
 test("a daemon whose machine has no containerd says so in one sentence and ends with 1", async () => {
-  const child = startKeeper();
+  assert.match(
+    await lastSentence(startKeeper()),
+    /containerd does not answer at .*containerd\.sock/,
+  );
+});
+
+test("a second daemon with the network of the first is refused with the first one's name, and disturbs nothing", async () => {
+  const first = startKeeper();
+  first.stderr?.resume();
+  const client = await connect();
+  const said = await lastSentence(startKeeper("elsewhere"));
+  assert.match(said, new RegExp(`process ${first.pid}, --exec-root ${join(folder, "run")}\\)`));
+  await client.ask({ do: "status" });
+  client.close();
+  await end(first, "SIGTERM");
+});
+
+/** Of a daemon that ends with 1 by itself: all it says but the log. */
+async function lastSentence(child: ChildProcess): Promise<string> {
   let said = "";
   child.stderr?.on("data", (chunk) => {
     said += String(chunk);
@@ -170,8 +190,8 @@ test("a daemon whose machine has no containerd says so in one sentence and ends 
   assert.equal(child.exitCode, 1);
   const plain = said.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
   assert.equal(plain.length, 1);
-  assert.match(plain[0] ?? "", /containerd does not answer at .*containerd\.sock/);
-});
+  return plain[0] ?? "";
+}
 
 test("an agent that has run before and lacks something now is started again and again", async () => {
   const child = startKeeper();
