@@ -7,7 +7,9 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { pack } from "tar-stream";
 import { z } from "zod";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { registryHost } from "../../proto/kit/reference.ts";
 import { applyChanges } from "../build/config.ts";
+import { type BuildEvent, linesOf } from "../build/events.ts";
 import { parseGitAddress } from "../build/git.ts";
 import { BuildError, type BuildRequest } from "../build/request.ts";
 import type { ContainerDefaults } from "../build/types.ts";
@@ -53,9 +55,10 @@ export function addBuild(app: FastifyInstance, context: ApiContext): void {
     await progressing(reply, async (report, out) => {
       const wanted = await buildRequest(request, query, out.gone);
       let hasBegun = false;
-      const told: Progress = (line) => {
+      const told = (event: BuildEvent) => {
+        if (isQuiet) return;
         hasBegun = true;
-        report(line);
+        for (const line of linesOf(event)) report(line);
       };
       try {
         const id = await builder.build(wanted, told, out.gone);
@@ -120,6 +123,7 @@ async function buildRequest(
 ): Promise<BuildRequest> {
   if (query.flag("squash")) throw notYet("squashing an image's layers");
   const remote = query.text("remote");
+  const secrets = secretsOf(request.headers);
   return {
     context: remote === "" ? bodyOf(request) : await remoteContext(remote, gone),
     dockerfile: remoteDockerfile(remote, query.text("dockerfile")),
@@ -132,10 +136,17 @@ async function buildRequest(
     isPulling: query.flag("pull"),
     network: query.text("networkmode"),
     platform: query.text("platform"),
-    isQuiet: query.flag("q"),
     host: hostOf(query),
-    auths: authsOf(request.headers),
-    secrets: secretsOf(request.headers),
+    authOf: authIn(authsOf(request.headers)),
+    secret: async (id) => secrets[id] ?? null,
+  };
+}
+
+/** By the domain, the registry's host, or as `docker login` has called it. */
+function authIn(auths: Readonly<Record<string, RegistryAuth>>): BuildRequest["authOf"] {
+  return async (domain) => {
+    const login = domain === "docker.io" ? "https://index.docker.io/v1/" : `https://${domain}`;
+    return auths[domain] ?? auths[registryHost(domain)] ?? auths[login] ?? null;
   };
 }
 

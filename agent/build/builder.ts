@@ -2,9 +2,8 @@
 
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { fullName, parseReference, registryHost } from "../../proto/kit/reference.ts";
+import { fullName, parseReference } from "../../proto/kit/reference.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { withScratch } from "../engine/archive-files.ts";
 import type { Progress } from "../engine/image-types.ts";
@@ -12,19 +11,18 @@ import type { OciImage } from "../engine/make-image.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { keyOf, pruneSteps, StepCache } from "./cache.ts";
 import { KnownContents } from "./contents.ts";
-import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
-import { fetchRepository } from "./git.ts";
+import { type Place, placesIn, type TellBuild } from "./events.ts";
 import type { BuildGround } from "./ground.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { Builder, BuildRequest } from "./request.ts";
 import { buildLabel, secretsPrefix } from "./run.ts";
+import { openSource, pathsOf } from "./source.ts";
 import { StageBuild, type StageParts } from "./stage.ts";
 import { divide, neededStages, predefinedArgs, stageNamed, targetOf } from "./stages.ts";
 import { Trees } from "./trees.ts";
 import type { BuiltImage, StageText } from "./types.ts";
 
 const buildsMax = 8;
-const shortLength = 12;
 
 /** Removes what builds of an earlier process left. */
 export async function openBuilder(ground: BuildGround): Promise<Builder> {
@@ -47,7 +45,7 @@ class LocalBuilder implements Builder {
     this.#contents = contents;
   }
 
-  async build(request: BuildRequest, report: Progress, signal: AbortSignal): Promise<string> {
+  async build(request: BuildRequest, tell: TellBuild, signal: AbortSignal): Promise<string> {
     const { runtime, scratch } = this.#ground;
     for (const name of request.names) parseReference(name);
     if (this.#running >= buildsMax)
@@ -56,7 +54,7 @@ class LocalBuilder implements Builder {
     try {
       const id = await withScratch(scratch, (folder) =>
         runtime.underLease("build", (leased) =>
-          new Build(this.#ground, leased, folder, this.#contents, request, report, signal).run(),
+          new Build(this.#ground, leased, folder, this.#contents, request, tell, signal).run(),
         ),
       );
       this.#contents.save();
@@ -76,7 +74,7 @@ class Build {
   readonly #runtime: Runtime;
   readonly #scratch: string;
   readonly #request: BuildRequest;
-  readonly #report: Progress;
+  readonly #tell: TellBuild;
   readonly #signal: AbortSignal;
   readonly #cache: StepCache;
   readonly #trees: Trees;
@@ -91,7 +89,7 @@ class Build {
     scratch: string,
     contents: KnownContents,
     request: BuildRequest,
-    report: Progress,
+    tell: TellBuild,
     signal: AbortSignal,
   ) {
     this.#ground = ground;
@@ -99,7 +97,7 @@ class Build {
     this.#scratch = scratch;
     this.#contents = contents;
     this.#request = request;
-    this.#report = request.isQuiet ? () => {} : report;
+    this.#tell = tell;
     this.#signal = signal;
     this.#cache = new StepCache(ground, runtime);
     this.#trees = new Trees(ground.libc, runtime, scratch);
@@ -114,15 +112,9 @@ class Build {
   }
 
   async #build(): Promise<string> {
-    const { args, target, labels, context } = this.#request;
-    const root =
-      context instanceof Readable
-        ? await unpackContext(context, this.#scratch, this.#signal)
-        : await fetchRepository(context, this.#scratch, this.#signal);
-    const dockerfile = this.#request.dockerfile || "Dockerfile";
-    const text = await readDockerfile(root, dockerfile);
-    const isIgnored = await readIgnore(root, dockerfile);
-    const { instructions, escapeMark } = parseDockerfile(text);
+    const { args, target, labels } = this.#request;
+    const source = await openSource(this.#request, this.#scratch, this.#signal);
+    const { instructions, escapeMark } = parseDockerfile(source.text);
     const platform = this.#request.platform || this.#ground.platform;
     const divided = divide(instructions, escapeMark, args, platform);
     const request = { ...this.#request, isWithoutCache: await this.#isWithoutCache() };
@@ -131,9 +123,17 @@ class Build {
     const needed = neededStages(stages, wanted);
     this.#steps = needed.reduce((sum, at) => sum + 1 + (stages[at]?.instructions.length ?? 0), 0);
     const usedArgs = new Set<string>(predefinedArgs);
+    const named = pathsOf(
+      needed.flatMap((at) => stages[at] ?? []),
+      escapeMark,
+    );
     for (const at of needed) {
       const stage = stages[at];
       if (stage === undefined) continue;
+      const isOnImage = stage.base !== "scratch" && stageNamed(stages, stage.base, at) < 0;
+      const placeOf = placesIn(stages, at, isOnImage);
+      const begin = (shown: string, keyword: string, isTrigger: boolean) =>
+        this.#begin(shown, placeOf(keyword, isTrigger));
       const parts: StageParts = {
         ground: this.#ground,
         runtime: this.#runtime,
@@ -143,16 +143,17 @@ class Build {
         request,
         globals: divided.globals,
         escapeMark,
-        report: this.#report,
+        tell: this.#tell,
         signal: this.#signal,
-        isIgnored,
-        begin: (shown) => this.#begin(shown),
-        filesOf: (from) => (from === "" ? Promise.resolve(root) : this.#filesOf(stages, from, at)),
+        isIgnored: source.isIgnored,
+        begin,
+        filesOf: (from, paths) =>
+          from === "" ? source.files([...named, ...paths]) : this.#filesOf(stages, from, at),
         keepOf: (from) => (from === "" ? Promise.resolve("") : this.#idOf(stages, from, at)),
         usedArgs,
         trees: this.#trees,
       };
-      const base = await this.#base(stages, stage, at);
+      const base = await this.#base(stages, stage, at, begin);
       this.#built.set(at, await new StageBuild(parts, base).run(stage.instructions));
     }
     return this.#finish(wanted, usedArgs);
@@ -163,50 +164,52 @@ class Build {
     if (built === undefined || built.id === "")
       throw new SwarmError("invalid", "No image was generated. Is your Dockerfile empty?");
     const unused = Object.keys(this.#request.args).filter((name) => !usedArgs.has(name));
-    if (unused.length > 0)
-      this.#say(`[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n`);
+    if (unused.length > 0) {
+      const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed`;
+      this.#tell({ tell: "note", text });
+    }
     const { images, engine } = this.#ground;
     const image = await images.find(built.id);
     for (const name of this.#request.names)
       await images.put(fullName(parseReference(name)), image.record.target, this.#runtime);
     if (this.#request.names.length === 0)
       await images.putNameless(image.record.target, this.#runtime);
-    this.#report({ aux: { ID: built.id } });
-    this.#say(`Successfully built ${short(built.id)}\n`);
-    for (const name of this.#request.names) {
-      const { tag } = parseReference(name);
-      this.#say(`Successfully tagged ${/[:@][^/]+$/.test(name) ? name : `${name}:${tag}`}\n`);
+    const names = this.#request.names.map((name) =>
+      /[:@][^/]+$/.test(name) ? name : `${name}:${parseReference(name).tag}`,
+    );
+    this.#tell({ tell: "built", id: built.id, names });
+    for (const name of this.#request.names)
       engine.tell({ kind: "image", action: "tag", id: built.id, attributes: { name } });
-    }
     await this.#cache.trim();
     return built.id;
   }
 
-  #begin(shown: string): void {
+  #begin(shown: string, place: Place | null): void {
     this.#signal.throwIfAborted();
     this.#step++;
-    this.#say(`Step ${this.#step}/${this.#steps} : ${shown}\n`);
-  }
-
-  #say(stream: string): void {
-    this.#report({ stream });
+    this.#tell({ tell: "step", shown, number: this.#step, total: this.#steps, place });
   }
 
   /** The image a stage starts from, and the instructions it leaves for those who build on it. */
-  async #base(stages: readonly StageText[], stage: StageText, at: number): Promise<BuiltImage> {
+  async #base(
+    stages: readonly StageText[],
+    stage: StageText,
+    at: number,
+    begin: StageParts["begin"],
+  ): Promise<BuiltImage> {
     const { base, name } = stage;
-    this.#begin(`FROM ${base}${name === "" ? "" : ` AS ${name}`}`);
+    begin(`FROM ${base}${name === "" ? "" : ` AS ${name}`}`, "FROM", false);
     const earlier = this.#built.get(stageNamed(stages, base, at));
     if (earlier !== undefined) {
-      if (earlier.id !== "") this.#say(` ---> ${short(earlier.id)}\n`);
+      if (earlier.id !== "") this.#tell({ tell: "image", id: earlier.id });
       return earlier;
     }
     if (base === "scratch") {
-      this.#say(" --->\n");
+      this.#tell({ tell: "image", id: "" });
       return scratchImage(this.#ground.platform, timestamp(this.#ground.now()));
     }
     const image = await this.#image(base, stage.platform || this.#request.platform);
-    this.#say(` ---> ${short(image.id)}\n`);
+    this.#tell({ tell: "image", id: image.id });
     return this.#cache.open(image, keyOf("from", [image.id]));
   }
 
@@ -224,10 +227,9 @@ class Build {
     const fits = platform === "" || platform === this.#ground.platform;
     if (here !== null && (fits || `${here.config.os}/${here.config.architecture}` === platform))
       return here;
-    const { domain } = parseReference(name);
-    const { auths } = this.#request;
-    const auth = auths[domain] ?? auths[registryHost(domain)] ?? auths[hubKey(domain)] ?? null;
-    await engine.pull(name, auth, this.#report, this.#signal, platform);
+    const auth = await this.#request.authOf(parseReference(name).domain);
+    const told: Progress = (line) => this.#tell({ tell: "pull", line });
+    await engine.pull(name, auth, told, this.#signal, platform);
     return images.find(name);
   }
 
@@ -276,12 +278,4 @@ function scratchImage(platform: string, created: string): BuiltImage {
     history: [],
   };
   return { id: "", image, layers: [], chainId: "", key: keyOf("scratch", [platform]) };
-}
-
-function hubKey(domain: string): string {
-  return domain === "docker.io" ? "https://index.docker.io/v1/" : `https://${domain}`;
-}
-
-export function short(id: string): string {
-  return id.replace(/^sha256:/, "").slice(0, shortLength);
 }

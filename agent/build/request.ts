@@ -1,14 +1,15 @@
-// What a build is asked for, and what it says.
+// What a build is asked for, and what it asks in turn.
 
 import type { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "../engine/container-types.ts";
-import type { Progress, RegistryAuth } from "../engine/image-types.ts";
+import type { RegistryAuth } from "../engine/image-types.ts";
+import type { TellBuild } from "./events.ts";
 import type { GitAddress } from "./git.ts";
 
 export interface BuildRequest {
-  /** The context as a tar, or a git repository that has it. */
-  readonly context: Readable | GitAddress;
+  /** The context as a tar, a git repository that has it, or a client that gives what of it is needed. */
+  readonly context: Readable | GitAddress | ClientContext;
   /** In the context; "" is Dockerfile. */
   readonly dockerfile: string;
   readonly names: readonly string[];
@@ -22,18 +23,34 @@ export interface BuildRequest {
   /** "", default, host, none, container:ID, or a network's name. */
   readonly network: string;
   readonly platform: string;
-  readonly isQuiet: boolean;
   /** Limits of the steps' containers. */
   readonly host: HostConfig;
-  /** By registry host. */
-  readonly auths: Readonly<Record<string, RegistryAuth>>;
+  /** For a registry, by the domain of images' names. */
+  readonly authOf: (domain: string) => Promise<RegistryAuth | null>;
   /** By id; never kept. */
-  readonly secrets: Readonly<Record<string, Buffer>>;
+  readonly secret: (id: string) => Promise<Buffer | null>;
+}
+
+/** Someone who has the context and is asked for it while the build goes on. */
+export interface ClientContext {
+  /** A folder with the Dockerfile in it, and the lines of what the context is to be without. `scratch` is the build's own. */
+  definition(name: string, scratch: string, signal: AbortSignal): Promise<Definition>;
+  /**
+   * The folder where these of the context's paths are, and all that is below them; patterns and links are followed, and what is
+   * not there is left out. "" is everything. One call at a time.
+   */
+  files(paths: readonly string[], scratch: string, signal: AbortSignal): Promise<string>;
+}
+
+export interface Definition {
+  readonly folder: string;
+  /** Of .dockerignore. */
+  readonly ignore: string;
 }
 
 export interface Builder {
   /** The image's id. Throws `BuildError` when a command fails, `invalid`, `not_found`. */
-  build(request: BuildRequest, report: Progress, signal: AbortSignal): Promise<string>;
+  build(request: BuildRequest, tell: TellBuild, signal: AbortSignal): Promise<string>;
   /** Forgets all steps; bytes freed. */
   prune(): Promise<{ readonly deleted: readonly string[]; readonly bytes: number }>;
 }

@@ -9,9 +9,9 @@ import { StringDecoder } from "node:string_decoder";
 import type { Mount } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { CreateContainer, HostConfig } from "../engine/container-types.ts";
-import type { Progress } from "../engine/image-types.ts";
 import { insideRoot } from "../engine/rootfs.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
+import type { TellBuild } from "./events.ts";
 import type { BuildGround } from "./ground.ts";
 import { type Change, keepChange } from "./layers.ts";
 import { BuildError } from "./request.ts";
@@ -38,10 +38,10 @@ export interface RunParts {
   readonly network: string;
   readonly host: HostConfig;
   readonly args: ReadonlyMap<string, string>;
-  readonly secrets: Readonly<Record<string, Buffer>>;
-  /** The files of the context (""), an earlier stage or an image. */
-  readonly filesOf: (from: string) => Promise<string>;
-  readonly report: Progress;
+  readonly secret: (id: string) => Promise<Buffer | null>;
+  /** The files of the context (""), of which these paths are looked at; of an earlier stage or an image. */
+  readonly filesOf: (from: string, paths: readonly string[]) => Promise<string>;
+  readonly tell: TellBuild;
 }
 
 /** Throws `BuildError` with the command's exit code. */
@@ -80,9 +80,9 @@ async function runIn(
   parts: RunParts,
   signal: AbortSignal,
 ): Promise<Change> {
-  const { ground, runtime, report } = parts;
+  const { ground, runtime, tell } = parts;
   try {
-    report({ stream: ` ---> Running in ${id.slice(0, 12)}\n` });
+    tell({ tell: "running", container: id });
     const { exitCode } = await follow(id, parts, signal);
     if (exitCode !== 0)
       throw new BuildError(
@@ -94,26 +94,27 @@ async function runIn(
     return await keepChange(runtime, id, before, signal);
   } finally {
     await ground.engine.remove(id, { force: true, volumes: true }).catch(() => {});
-    report({ stream: ` ---> Removed intermediate container ${id.slice(0, 12)}\n` });
+    tell({ tell: "removed", container: id });
   }
 }
 
 async function follow(
   id: string,
-  { ground: { engine }, report }: RunParts,
+  { ground: { engine }, tell }: RunParts,
   signal: AbortSignal,
 ): Promise<{ readonly exitCode: number }> {
   const streams = await engine.attach(id, { stdin: false, stdout: true, stderr: true });
-  const copy = async (from: Readable | null, dress = (text: string) => text) => {
+  const copy = async (from: Readable | null, stream: 1 | 2) => {
     const decoder = new StringDecoder("utf8");
-    for await (const part of from ?? []) report({ stream: dress(decoder.write(part as Buffer)) });
+    for await (const part of from ?? [])
+      tell({ tell: "output", stream, text: decoder.write(part as Buffer) });
   };
   const stop = () => {
     engine.kill(id, "SIGKILL").catch(() => {});
   };
   signal.addEventListener("abort", stop, { once: true });
   try {
-    const copied = Promise.all([copy(streams.stdout), copy(streams.stderr, inRed)]);
+    const copied = Promise.all([copy(streams.stdout, 1), copy(streams.stderr, 2)]);
     copied.catch(() => {});
     await engine.start(id);
     const ended = await engine.wait(id, signal);
@@ -123,11 +124,6 @@ async function follow(
     signal.removeEventListener("abort", stop);
     streams.close();
   }
-}
-
-/** As Docker shows what a step writes to its standard error. */
-function inRed(text: string): string {
-  return `\x1b[91m${text}\x1b[0m`;
 }
 
 interface Prepared {
@@ -151,15 +147,15 @@ async function prepareMounts(
     if (mount.type === "tmpfs")
       tmpfs[mount.target] = mount.size > 0 ? `exec,size=${mount.size}` : "exec";
     else if (mount.type === "secret") {
-      const secret = parts.secrets[mount.id];
-      if (secret === undefined && mount.isRequired)
+      const secret = await parts.secret(mount.id);
+      if (secret === null && mount.isRequired)
         throw new SwarmError("not_found", `secret ${mount.id}: not found: give it with --secret`);
-      if (secret === undefined) continue;
+      if (secret === null) continue;
       if (mount.env !== "") env.push(`${mount.env}=${secret.toString("utf8")}`);
       else mounts.push(await secretMount(mount, secret, secrets));
     } else if (mount.type === "cache") mounts.push(await cacheMount(mount, parts));
     else {
-      const root = await parts.filesOf(mount.from);
+      const root = await parts.filesOf(mount.from, [mount.source]);
       const source = await insideRoot(root, mount.source);
       mounts.push(bind(source, mount.target, mount.isReadonly));
     }

@@ -5,7 +5,6 @@ import { lstat } from "node:fs/promises";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
 import { pathDefault } from "../engine/defaults.ts";
-import type { Progress } from "../engine/image-types.ts";
 import type { HistoryEntry, OciImage } from "../engine/make-image.ts";
 import { insideRoot, withRootfs } from "../engine/rootfs.ts";
 import type { Layer, Runtime } from "../runtime/types.ts";
@@ -13,6 +12,7 @@ import { keyOf, type StepCache } from "./cache.ts";
 import { environmentOf, ownCmd } from "./config.ts";
 import type { KnownContents } from "./contents.ts";
 import { CopyFiles, copyFiles } from "./copy.ts";
+import type { TellBuild } from "./events.ts";
 import { findSources, hashSource, makeFolders } from "./files.ts";
 import type { BuildGround } from "./ground.ts";
 import { type Change, keepChange } from "./layers.ts";
@@ -34,13 +34,13 @@ export interface StageParts {
   readonly request: BuildRequest;
   readonly globals: ReadonlyMap<string, string>;
   readonly escapeMark: string;
-  readonly report: Progress;
+  readonly tell: TellBuild;
   readonly signal: AbortSignal;
   readonly isIgnored: (path: string) => boolean;
   /** Says which step comes now. */
-  readonly begin: (shown: string) => void;
-  /** The files of the context (""), an earlier stage or an image. */
-  readonly filesOf: (from: string) => Promise<string>;
+  readonly begin: (shown: string, keyword: string, isTrigger: boolean) => void;
+  /** The files of the context (""), of which these paths are looked at; of an earlier stage or an image. */
+  readonly filesOf: (from: string, paths: readonly string[]) => Promise<string>;
   /** What these files are the content of. */
   readonly keepOf: (from: string) => Promise<string>;
   readonly contents: KnownContents;
@@ -79,20 +79,21 @@ export class StageBuild {
     const { OnBuild, ...config } = this.#config;
     if (OnBuild?.length) {
       this.#config = config;
-      this.#parts.report({ stream: `# Executing ${OnBuild.length} build triggers\n` });
+      this.#parts.tell({ tell: "note", text: `# Executing ${OnBuild.length} build triggers` });
       for (const text of OnBuild)
-        for (const instruction of parseDockerfile(text).instructions) await this.#do(instruction);
+        for (const instruction of parseDockerfile(text).instructions)
+          await this.#do(instruction, true);
     }
     for (const instruction of instructions) await this.#do(instruction);
     return this.#now;
   }
 
-  async #do(instruction: Instruction): Promise<void> {
-    const { begin, report } = this.#parts;
-    begin(shownOf(instruction));
+  async #do(instruction: Instruction, isTrigger = false): Promise<void> {
+    const { begin, tell } = this.#parts;
+    begin(shownOf(instruction), instruction.keyword, isTrigger);
     if (instruction.keyword === "ARG") this.#declare(instruction);
     else await this.#step(instruction);
-    if (this.#now.id !== "") report({ stream: ` ---> ${this.#now.id.slice(7, 19)}\n` });
+    if (this.#now.id !== "") tell({ tell: "image", id: this.#now.id });
   }
 
   #declare({ text }: Instruction): void {
@@ -108,13 +109,13 @@ export class StageBuild {
   }
 
   async #step(instruction: Instruction): Promise<void> {
-    const { cache, request, report, escapeMark, signal } = this.#parts;
+    const { cache, request, tell, escapeMark, signal } = this.#parts;
     const step = stepOf(instruction, { config: this.#config, args: this.#args, escapeMark });
     const files = step.do === "copy" ? this.#filesOf(step) : null;
     const key = keyOf(this.#now.key, await this.#facts(instruction, step, files));
     const known = request.isWithoutCache ? null : await cache.find(key);
     if (known !== null) {
-      report({ stream: " ---> Using cache\n" });
+      tell({ tell: "cached" });
       this.#now = known;
       this.#config = marked(
         (known.image.config ?? {}) as ContainerDefaults,
@@ -188,14 +189,15 @@ export class StageBuild {
   async #contentOf({ from, source }: { from: string; source: string }): Promise<string> {
     const { keepOf, filesOf, isIgnored } = this.#parts;
     if (from !== "") return keepOf(from);
-    const [found] = await findSources(await filesOf(""), source || "/", isIgnored);
+    const [found] = await findSources(await filesOf("", [source]), source || "/", isIgnored);
     return found === undefined ? "" : hashSource(found, isIgnored);
   }
 
   #filesOf(step: CopyStep): CopyFiles {
     const { filesOf, isIgnored, scratch, signal } = this.#parts;
     const ignored = step.from === "" ? isIgnored : () => false;
-    return new CopyFiles(step, () => filesOf(step.from), ignored, scratch, signal);
+    const root = () => filesOf(step.from, step.sources);
+    return new CopyFiles(step, root, ignored, scratch, signal);
   }
 
   /** The hash of what is copied. What is in an image never changes: it is read once. */
@@ -208,7 +210,7 @@ export class StageBuild {
   }
 
   async #perform(step: Step, files: CopyFiles | null): Promise<Outcome> {
-    const { ground, runtime, scratch, request, report, filesOf, signal } = this.#parts;
+    const { ground, runtime, scratch, request, tell, filesOf, signal } = this.#parts;
     const same = { layer: null, chainId: this.#now.chainId, config: this.#config };
     switch (step.do) {
       case "config":
@@ -227,8 +229,8 @@ export class StageBuild {
           step,
           this.#now,
           {
-            ...{ ground, runtime, scratch, report, filesOf },
-            ...{ network: request.network, host: request.host, secrets: request.secrets },
+            ...{ ground, runtime, scratch, tell, filesOf },
+            ...{ network: request.network, host: request.host, secret: request.secret },
             args: this.#args,
           },
           signal,

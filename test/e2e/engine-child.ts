@@ -61,8 +61,8 @@ async function again(what: string): Promise<never> {
   });
   const request = {
     ...{ dockerfile: "", names: ["made:1"], target: "", args: {}, labels: {}, network: "host" },
-    ...{ isWithoutCache: true, isPulling: false, platform: "", isQuiet: false, host: {} },
-    ...{ auths: {}, secrets: {} },
+    ...{ isWithoutCache: true, isPulling: false, platform: "", host: {} },
+    ...{ authOf: async () => null, secret: async () => null },
   };
   const actions: Readonly<Record<string, () => Promise<unknown>>> = {
     pull: async () => {

@@ -143,9 +143,10 @@ export async function startFakeDaemon(
   const context: ApiContext = {
     engine,
     builder: {
-      build: async ({ names }, report) => {
-        report({ stream: `Successfully tagged ${names.join()}\n` });
-        return `sha256:${"b".repeat(64)}`;
+      build: async ({ names }, tell) => {
+        const id = `sha256:${"b".repeat(64)}`;
+        tell({ tell: "built", id, names });
+        return id;
       },
       prune: async () => ({ deleted: ["sha256:step"], bytes: 7 }),
     },
