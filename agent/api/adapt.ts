@@ -106,9 +106,12 @@ export function serviceJson(service: Service): Json {
 function specJson(spec: ServiceSpec | undefined): Json {
   if (spec === undefined) return { Labels: {}, TaskTemplate: {}, Mode: {} };
   const json = dockerJson("ServiceSpec", spec);
+  const { Networks, ...template } = (json["TaskTemplate"] ?? {}) as Json;
+  // Shown where they were given: above, as older clients give them, or in the template.
+  const isAbove = spec.Networks.length > 0 || Networks === undefined;
   return {
     ...json,
-    TaskTemplate: { ForceUpdate: 0, ...(json["TaskTemplate"] as Json | undefined) },
+    TaskTemplate: { ForceUpdate: 0, ...template, ...(isAbove ? {} : { Networks }) },
     Mode: json["Mode"] ?? {},
   };
 }

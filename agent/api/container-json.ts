@@ -213,11 +213,12 @@ function taskAddresses({ IPAddress, GlobalIPv6Address }: Container["networks"][s
 }
 
 function ipam(container: Container, name: string): Json | null {
-  const { address = "", address6 = "" } = container.local?.endpoints[name] ?? {};
-  if (address === "" && address6 === "") return null;
+  const { address = "", address6 = "", linkLocal } = container.local?.endpoints[name] ?? {};
+  if (address === "" && address6 === "" && linkLocal === undefined) return null;
   return {
     ...(address === "" ? {} : { IPv4Address: address }),
     ...(address6 === "" ? {} : { IPv6Address: address6 }),
+    ...(linkLocal === undefined ? {} : { LinkLocalIPs: linkLocal }),
   };
 }
 

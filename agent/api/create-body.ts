@@ -24,7 +24,7 @@ const list = z
 const binding = z.object({ HostIp: text, HostPort: text });
 
 export const endpointBody = z.object({
-  IPAMConfig: z.object({ IPv4Address: text, IPv6Address: text }).nullish(),
+  IPAMConfig: z.object({ IPv4Address: text, IPv6Address: text, LinkLocalIPs: texts }).nullish(),
   Aliases: texts,
   Links: texts,
   MacAddress: text,

@@ -1,7 +1,7 @@
 // From the body of POST /containers/create to what the engine makes: defaults, checks in Docker's sentences, and a clear
 // refusal of what cannot be. Pure.
 
-import { isIPv4, isIPv6 } from "node:net";
+import { isIP, isIPv4, isIPv6 } from "node:net";
 import { codec } from "../../proto/codec.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { ipBytes, ipText } from "../../proto/kit/ip.ts";
@@ -242,7 +242,11 @@ export function endpointWish(
     readonly GwPriority?: number;
     readonly DriverOpts?: Readonly<Record<string, string>>;
     readonly IPAMConfig?:
-      | { readonly IPv4Address: string; readonly IPv6Address: string }
+      | {
+          readonly IPv4Address: string;
+          readonly IPv6Address: string;
+          readonly LinkLocalIPs: readonly string[];
+        }
       | null
       | undefined;
   },
@@ -264,6 +268,10 @@ export function endpointWish(
     throw new SwarmError("invalid", `invalid IPv4 address: ${address}`);
   if (address6 !== "" && !isIPv6(address6))
     throw new SwarmError("invalid", `invalid IPv6 address: ${address6}`);
+  const linkLocal = asked.IPAMConfig?.LinkLocalIPs ?? [];
+  for (const each of linkLocal)
+    if (isIP(each) === 0 || ["0.0.0.0", "::"].includes(each))
+      throw new SwarmError("invalid", `invalid link-local IP address: ${each}`);
   const mac = (asked.MacAddress ?? "").toLowerCase();
   if (mac !== "" && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac))
     throw new SwarmError("invalid", `invalid MAC address: ${mac}`);
@@ -274,6 +282,7 @@ export function endpointWish(
     ...{ aliases, address },
     ...(address6 === "" ? {} : { address6: ipText(ipBytes(address6)) }),
     ...(mac === "" ? {} : { mac }),
+    ...(linkLocal.length === 0 ? {} : { linkLocal }),
     ...(Object.keys(driverOptions).length === 0 ? {} : { driverOptions }),
     ...(priority === 0 ? {} : { gatewayPriority: priority }),
     ...(links.length === 0 ? {} : { links }),

@@ -124,7 +124,7 @@ async function prune({ engine, log }: ApiContext, filters: Filters): Promise<Jso
 export function imageJson(image: ImageSummary): Json {
   return {
     Id: image.id,
-    ParentId: "",
+    ParentId: image.parent,
     RepoTags: image.repoTags,
     RepoDigests: image.repoDigests,
     Created: Math.max(0, Math.floor(Date.parse(image.created) / 1000)) || 0,

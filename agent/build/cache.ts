@@ -52,9 +52,10 @@ export class StepCache {
     layers: readonly Layer[],
     chainId: string,
     key: string,
+    parent: string,
     signal: AbortSignal,
   ): Promise<BuiltImage> {
-    const made: MadeImage = await makeImage(this.#runtime, image, layers, signal);
+    const made: MadeImage = await makeImage(this.#runtime, image, layers, signal, parent);
     await this.#runtime.putImage(`${cachePrefix}${key}`, made.target);
     return { key, id: made.id, image, layers, chainId };
   }

@@ -128,7 +128,7 @@ export class StageBuild {
     const layers = layer === null ? this.#now.layers : [...this.#now.layers, layer];
     const { [ownCmd]: _, ...written } = config;
     const image = this.#image(instruction, step, written, layers, layer === null, author);
-    this.#now = await cache.keep(image, layers, chainId, key, signal);
+    this.#now = await cache.keep(image, layers, chainId, key, this.#now.id, signal);
     this.#config = config;
   }
 

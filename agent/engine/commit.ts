@@ -36,6 +36,7 @@ export async function commitContainer(
     },
     layers,
     signal,
+    base.id,
   );
 }
 

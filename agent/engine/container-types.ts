@@ -121,6 +121,8 @@ export interface EndpointWish {
   readonly address6?: string;
   /** Absent: one that follows from the address. */
   readonly mac?: string;
+  /** Further addresses of its device. */
+  readonly linkLocal?: readonly string[];
   /** Of the driver; shown, and here without a meaning. */
   readonly driverOptions?: Readonly<Record<string, string>>;
   /** The default route leads through the network with the highest; absent: 0. */

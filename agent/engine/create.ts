@@ -17,13 +17,13 @@ import type { ContainerConfig, CreateContainer, HostConfig } from "./container-t
 import { commandOf, mergeConfig, processEnv } from "./defaults.ts";
 import { findDevices, type GivenDevices } from "./devices.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
-import type { Image, Images } from "./images.ts";
+import type { Images } from "./images.ts";
 import type { Libc } from "./libc.ts";
 import { fillVolume, prepareMounts, tmpfsMounts } from "./mounts.ts";
+import { nobody, type OwnUsers } from "./own-user.ts";
 import type { ContainerFile, Records } from "./records.ts";
-import { readInside, withRootfs } from "./rootfs.ts";
+import { withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
-import { findUser } from "./users.ts";
 import type { Volumes } from "./volumes.ts";
 
 export interface CreatorParts {
@@ -31,6 +31,7 @@ export interface CreatorParts {
   readonly images: Images;
   readonly records: Records;
   readonly volumes: Volumes;
+  readonly users: OwnUsers;
   readonly host: HostFacts;
   readonly libc: Libc;
   readonly config: DaemonConfig;
@@ -45,12 +46,9 @@ const initPaths = [
   "/usr/bin/tini",
 ];
 const initTarget = "/sbin/docker-init";
-const usersMax = 1_000;
 
 export class Creator {
   readonly #parts: CreatorParts;
-  /** Who a user of an image is never changes: looked up once. */
-  readonly #users = new Map<string, SpecUser>();
 
   constructor(parts: CreatorParts) {
     this.#parts = parts;
@@ -77,7 +75,8 @@ export class Creator {
         ),
         this.#etcFiles(id, wanted, config),
       );
-      const user = await this.#user(wanted, config, image, snapshot, directory);
+      const container = { id, config, host: wanted.host };
+      const user = await this.#parts.users.ofImage(image.chainId, container, snapshot);
       if (prepared.fresh.length > 0)
         await withRootfs(this.#parts.libc, directory, snapshot, async (root) => {
           for (const fresh of prepared.fresh) await fillVolume(fresh, root);
@@ -86,7 +85,7 @@ export class Creator {
       const mounts = [...etc, ...init, ...ipcMounts(wanted.host), ...prepared.mounts];
       mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}), ...fileMounts(wanted.files ?? []));
       const devices = await findDevices(wanted.host);
-      const spec = this.#spec(wanted, config, user, mounts, devices, id);
+      const spec = this.#spec(wanted, config, user ?? nobody, mounts, devices, id);
       await runtime.createContainer({
         id,
         image: image.record.name,
@@ -122,6 +121,7 @@ export class Creator {
           ? {}
           : { local: { ...wanted.local, isStoppedByHand: false, restartCount: 0 } }),
         process: spec.process,
+        ...(user === null ? { isUserUnknown: true } : {}),
         anonymousVolumes: anonymous,
       };
       await records.save(record);
@@ -181,28 +181,6 @@ export class Creator {
     );
     for (const warning of warnings) this.#parts.log.warn({ container: id }, warning);
     return spec;
-  }
-
-  async #user(
-    wanted: CreateContainer,
-    config: ContainerConfig,
-    image: Image,
-    snapshot: readonly SnapshotMount[],
-    directory: string,
-  ): Promise<SpecUser> {
-    const groups = wanted.host.GroupAdd ?? [];
-    const key = JSON.stringify([image.chainId, config.User, groups]);
-    const known = this.#users.get(key);
-    if (known !== undefined) return known;
-    const user = await withRootfs(this.#parts.libc, directory, snapshot, async (root) =>
-      findUser(config.User ?? "", groups, {
-        passwd: await readInside(root, "/etc/passwd"),
-        group: await readInside(root, "/etc/group"),
-      }),
-    );
-    if (this.#users.size >= usersMax) this.#users.clear();
-    this.#users.set(key, user);
-    return user;
   }
 
   async #etcFiles(

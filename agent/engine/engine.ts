@@ -35,6 +35,7 @@ import { readLogs } from "./logs.ts";
 import { memoryFolder, openMemory } from "./memory.ts";
 import { Operations } from "./operations.ts";
 import type { OverlayDoor } from "./overlay.ts";
+import { OwnUsers } from "./own-user.ts";
 import { Puller } from "./pull.ts";
 import { Pusher } from "./push.ts";
 import { Records } from "./records.ts";
@@ -131,6 +132,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     images,
     records,
     volumes,
+    users: new OwnUsers({ libc, records, runtime }),
     host,
     libc,
     config,

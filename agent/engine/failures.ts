@@ -12,6 +12,12 @@ export function startFailure(
   error: unknown,
 ): { readonly exitCode: number; readonly error: SwarmError } {
   const { code } = asSwarmError(error);
+  // No fault of the request's, and said as Docker says it.
+  if (isNobody(messageOf(error)))
+    return {
+      exitCode: otherwise,
+      error: new SwarmError("internal", messageOf(error), { cause: error }),
+    };
   const message = `cannot start ${what}: ${messageOf(error)}`;
   const exitCode = exitCodeOf(message);
   const kept = code === "unavailable" || code === "not_found" || code === "conflict";
@@ -23,11 +29,14 @@ export function startFailure(
 export function execFailure(error: unknown): ReturnType<typeof startFailure> {
   const { exitCode, error: failure } = startFailure("exec", error);
   const message = messageOf(error);
-  const isNobody = /unable to find (user|group)/i.test(message);
   return {
-    exitCode: isNobody ? notExecutable : exitCode,
-    error: new SwarmError(failure.code, message, { cause: error }),
+    exitCode: isNobody(message) ? notExecutable : exitCode,
+    error: new SwarmError(isNobody(message) ? "invalid" : failure.code, message, { cause: error }),
   };
+}
+
+function isNobody(message: string): boolean {
+  return /^unable to find (user|group)/i.test(message);
 }
 
 function exitCodeOf(message: string): number {

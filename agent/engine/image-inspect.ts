@@ -14,7 +14,7 @@ export async function inspectImage(
     Id: image.id,
     RepoTags: repoTags,
     RepoDigests: repoDigests,
-    Parent: "",
+    Parent: image.parent,
     Comment: commentOf(image),
     Created: config.created,
     Author: config.author,

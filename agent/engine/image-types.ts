@@ -3,6 +3,8 @@
 export interface ImageSummary {
   /** sha256:… of the image's config. */
   readonly id: string;
+  /** The id of the image it was made from here; "" for one that came from elsewhere. */
+  readonly parent: string;
   readonly repoTags: readonly string[];
   readonly repoDigests: readonly string[];
   readonly created: string;

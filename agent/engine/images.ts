@@ -34,6 +34,8 @@ export interface Image {
   readonly source: Descriptor;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
+  /** The id of the image it was made from here; "" for one that came from elsewhere. */
+  readonly parent: string;
   /** The snapshot to start containers from; "" for an image without layers. */
   readonly chainId: string;
 }
@@ -41,6 +43,8 @@ export interface Image {
 /** containerd keeps what a record names: these stand for images without a name, and for steps of builds. */
 const namelessPrefix = "tsswarm-nameless@";
 export const cachePrefix = "tsswarm-build@";
+/** Of an image's configuration. */
+export const parentLabel = "tsswarm.parent";
 const contentsMax = 4_000;
 const emptyStep = { id: "<missing>", tags: [] } as const;
 const historyEntry = z.object({
@@ -134,6 +138,7 @@ export class Images {
       if (first === undefined) continue;
       summaries.push({
         id: first.id,
+        parent: first.parent,
         ...namesOf(images),
         created: first.config.created,
         ...(await this.#sizes(first)),
@@ -233,6 +238,7 @@ async function readImage(
     source,
     manifest,
     config,
+    parent: (await runtime.blobLabels(manifest.config.digest))?.[parentLabel] ?? "",
     chainId: chainIds(config.diffIds).at(-1) ?? "",
   };
 }

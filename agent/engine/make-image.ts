@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import type { Descriptor, Layer, Runtime } from "../runtime/types.ts";
-import { chainIds } from "./images.ts";
+import { chainIds, parentLabel } from "./images.ts";
 import type { ImageConfig, Manifest } from "./manifest.ts";
 
 /** An image's configuration as the OCI image specification has it; what we do not know is kept. */
@@ -36,16 +36,23 @@ export interface MadeImage {
 const manifestType = "application/vnd.oci.image.manifest.v1+json";
 const configType = "application/vnd.oci.image.config.v1+json";
 
-/** `layers`: bottom to top, as many as the configuration has. Under a lease, until it has a name. */
+/**
+ * `layers`: bottom to top, as many as the configuration has. Under a lease, until it has a name. `parent`: the image it was
+ * made from here.
+ */
 export async function makeImage(
   runtime: Runtime,
   image: OciImage | Buffer,
   layers: readonly Layer[],
   signal: AbortSignal,
+  parent = "",
 ): Promise<MadeImage> {
   const bytes = Buffer.isBuffer(image) ? image : Buffer.from(JSON.stringify(image));
   const chainId = await unpackLayers(runtime, layers, signal);
-  const config = await putBytes(runtime, bytes, signal, snapshotLabel(runtime, chainId));
+  const config = await putBytes(runtime, bytes, signal, {
+    ...snapshotLabel(runtime, chainId),
+    ...(parent === "" ? {} : { [parentLabel]: parent }),
+  });
   const manifest = {
     schemaVersion: 2,
     mediaType: manifestType,

@@ -281,6 +281,8 @@ export class OneContainer {
       const stdio = await this.#parts.pipes.open(this.#record);
       await attachments.connect(id);
       this.#mounts ??= await runtime.snapshotMounts(id);
+      if (this.#record.isUserUnknown === true)
+        this.#record = await this.#parts.users.atStart(this.#record, this.#mounts);
       const shim = shimOf(this.#record.host);
       const pid = await runtime.createTask(id, this.#mounts, stdio, shim);
       // The wait is under way before the start, so that no exit is missed.

@@ -13,6 +13,8 @@ export interface ContainerFile extends Container {
   readonly format: 1;
   /** As it runs: what an exec starts from. */
   readonly process: SpecProcess;
+  /** Its image does not know its user: looked up once more at its start. */
+  readonly isUserUnknown?: boolean;
   readonly anonymousVolumes: readonly string[];
 }
 

@@ -426,11 +426,12 @@ function withPriorities(
   attachments: readonly Attachment[],
 ): readonly Attachment[] {
   return attachments.map((attachment, i) => {
-    const { gatewayPriority, mac } = local?.endpoints[places[i]?.name ?? ""] ?? {};
+    const { gatewayPriority, mac, linkLocal } = local?.endpoints[places[i]?.name ?? ""] ?? {};
     return {
       ...attachment,
       ...(gatewayPriority === undefined ? {} : { gatewayPriority }),
       ...(mac === undefined ? {} : { mac }),
+      ...(linkLocal === undefined ? {} : { linkLocal }),
     };
   });
 }

@@ -150,6 +150,8 @@ export function otherPeers(view: ClusterView): ClusterView["peers"] {
   return view.peers.filter((peer) => peer.NodeID !== view.self.nodeId && peer.DataPathAddr !== "");
 }
 
+const linkLocalPrefix = { 4: 16, 6: 64 } as const;
+
 /** What a container's own namespace holds. Networks that are not known are left out. */
 export function sandboxObjects(
   sandbox: Sandbox,
@@ -158,12 +160,18 @@ export function sandboxObjects(
   return sandbox.attachments.flatMap((attachment, i) => {
     const network = networks.get(attachment.networkId);
     if (network === undefined) return [];
-    return familiesOf(network).flatMap((family) => {
+    const link = deviceOf(attachment, i);
+    const objects = familiesOf(network).flatMap((family) => {
       const address = ofFamily(attachment.addresses, family);
       if (address === undefined) return [];
       const isExit = exitNetwork(sandbox, networks, family) === network;
-      return attachmentObjects(network, deviceOf(attachment, i), address, isExit);
+      return attachmentObjects(network, link, address, isExit);
     });
+    for (const address of attachment.linkLocal ?? []) {
+      const prefix = linkLocalPrefix[familyOf(address)];
+      objects.push({ kind: "address", link, address, prefix, bare: true });
+    }
+    return objects;
   });
 }
 

@@ -15,6 +15,7 @@ const record = z.object({
       gatewayPriority: z.int().exactOptional(),
       device: z.string().exactOptional(),
       mac: z.string().exactOptional(),
+      linkLocal: z.array(z.string()).exactOptional(),
       names: z.array(z.string()).exactOptional(),
     }),
   ),

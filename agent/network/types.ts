@@ -31,6 +31,8 @@ export interface Attachment {
   readonly device?: string;
   /** On a network of this node; absent: one that follows from the address. */
   readonly mac?: string;
+  /** Further addresses of its device (Docker's link-local ones): nothing leads there from elsewhere. */
+  readonly linkLocal?: readonly string[];
   /** By which others on a network of this node find it. */
   readonly names?: readonly string[];
 }

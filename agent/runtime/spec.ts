@@ -174,6 +174,15 @@ function processOf(input: SpecInput, host: HostFacts, warnings: string[]): SpecP
   };
 }
 
+/** The same process as somebody else. */
+export function withUser(process: SpecProcess, user: SpecUser): SpecProcess {
+  return {
+    ...process,
+    user,
+    capabilities: capabilitySets(process.capabilities.bounding, user),
+  };
+}
+
 /** Only root has them in effect; other users may regain them through set-user-id programs. */
 function capabilitySets(names: readonly string[], user: SpecUser): SpecCapabilities {
   const effective = user.uid === 0 ? names : [];

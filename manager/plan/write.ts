@@ -202,10 +202,14 @@ export function ingressOf(state: State): Network {
   throw new SwarmError("invalid", "cannot publish ports: there is no ingress network");
 }
 
-/** The spec with its networks under TaskTemplate, each by id, or by name if every node has it. Throws `not_found`, `invalid`. */
+/**
+ * The spec with its networks under TaskTemplate, each by id, or by name if every node has it; also where older clients
+ * look for them, when they were given there alone. Throws `not_found`, `invalid`.
+ */
 function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
   const template = spec.TaskTemplate;
-  const wanted = template?.Networks.length ? template.Networks : spec.Networks;
+  const isOfTemplate = template !== undefined && template.Networks.length > 0;
+  const wanted = isOfTemplate ? template.Networks : spec.Networks;
   if (template === undefined || wanted.length === 0) return spec;
   const seen = new Set<string>();
   const Networks: NetworkAttachmentConfig[] = [];
@@ -214,7 +218,8 @@ function resolveNetworks(state: State, spec: ServiceSpec): ServiceSpec {
     if (!seen.has(Target)) Networks.push({ ...one, Target });
     seen.add(Target);
   }
-  return { ...spec, Networks: [], TaskTemplate: { ...template, Networks } };
+  const above = isOfTemplate ? [] : Networks;
+  return { ...spec, Networks: above, TaskTemplate: { ...template, Networks } };
 }
 
 function overlayId(state: State, target: string): string {

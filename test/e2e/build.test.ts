@@ -326,8 +326,8 @@ test("docker commit and export", async () => {
   assert.equal(await run("committed:1"), "done");
   assert.equal(await run("committed:1", "sh", "-c", "echo $X; ls /data"), "y");
   assert.equal(
-    await door.docker("inspect", "-f", "{{.Comment}} {{.Author}}", "committed:1"),
-    "by hand me",
+    await door.docker("inspect", "-f", "{{.Comment}} {{.Author}} {{.Parent}}", "committed:1"),
+    `by hand me ${await door.docker("inspect", "-f", "{{.Id}}", "base:1")}`,
   );
   const file = join(ground.directory, "exported.tar");
   await door.docker("export", "-o", file, "work");

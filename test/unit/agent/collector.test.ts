@@ -94,6 +94,7 @@ class Shelf {
     [...this.names].map((id) => ({
       ...{
         id,
+        parent: "",
         repoTags: [id],
         repoDigests: [],
         created: "",

@@ -118,12 +118,14 @@ test("networks: aliases, fixed addresses, several at once", () => {
       EndpointsConfig: {
         front: { Aliases: ["www"], IPAMConfig: { IPv4Address: "10.1.0.9" } },
         back: null,
+        side: { IPAMConfig: { LinkLocalIPs: ["169.254.8.8", "fe80::8"] } },
       },
     },
   };
   assert.deepEqual(made(body, { NetworkMode: "front" }).local?.endpoints, {
     front: { aliases: ["www"], address: "10.1.0.9" },
     back: { aliases: [], address: "" },
+    side: { aliases: [], address: "", linkLocal: ["169.254.8.8", "fe80::8"] },
   });
 });
 
@@ -136,8 +138,7 @@ test("a log driver is one there is, with options of its own", () => {
   assert.equal(drive("").LogDriver, undefined);
   assert.throws(() => drive("gelf"), {
     code: "invalid",
-    message:
-      "logger: no log driver named 'gelf' is registered: this node has json-file, local, none",
+    message: "logger: no log driver named 'gelf' is registered",
   });
   assert.throws(() => drive("none", { "max-size": "1m" }), /unknown log opt 'max-size' for none/);
   assert.throws(() => drive("json-file", { compress: "true" }), { code: "unsupported" });
@@ -280,6 +281,13 @@ const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
     {},
     400,
     /user specified IP address is supported on user defined networks only/,
+  ],
+  [
+    "a link-local address that is none",
+    { NetworkingConfig: { EndpointsConfig: { a: { IPAMConfig: { LinkLocalIPs: ["::"] } } } } },
+    {},
+    400,
+    /invalid link-local IP address: ::/,
   ],
   [
     "a name in another's network namespace",

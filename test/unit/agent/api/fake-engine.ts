@@ -87,6 +87,7 @@ export class FakeEngine implements Engine {
   images: Engine["images"] = async () => [
     {
       id: `sha256:${"a".repeat(64)}`,
+      parent: "",
       repoTags: ["registry.lab:5000/whoami:latest"],
       repoDigests: [`registry.lab:5000/whoami@sha256:${"d".repeat(64)}`],
       created: timestamp(Date.now() - 3_600_000 * 50),

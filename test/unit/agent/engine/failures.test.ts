@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { execFailure } from "../../../../agent/engine/failures.ts";
+import { execFailure, startFailure } from "../../../../agent/engine/failures.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 
 const cases = [
@@ -14,3 +14,9 @@ for (const { words, exitCode } of cases)
     const failure = execFailure(new SwarmError("internal", words));
     assert.deepEqual([failure.exitCode, failure.error.message], [exitCode, words]);
   });
+
+test("a container whose user its image does not know fails at its start in just these words, and by no fault of the request", () => {
+  const words = "unable to find user nobody2: no matching entries in passwd file";
+  const { exitCode, error } = startFailure("container web", new SwarmError("invalid", words));
+  assert.deepEqual([exitCode, error.code, error.message], [128, "internal", words]);
+});

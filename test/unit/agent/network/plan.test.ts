@@ -116,6 +116,17 @@ test("a network with two subnets has both behind the same router", () => {
   ]);
 });
 
+test("further addresses of a container's device lead nowhere", () => {
+  const attachments = [
+    { networkId: "int", addresses: ["10.0.9.5"], linkLocal: ["169.254.8.8", "fe80::8"] },
+  ];
+  const inside = sandboxObjects(sandbox("t", "", { attachments }), known).map(describe);
+  assert.deepEqual(
+    inside.filter((each) => /169\.254|fe80/.test(each)),
+    ["address eth0 169.254.8.8/16 bare", "address eth0 fe80::8/64 bare"],
+  );
+});
+
 const both = [
   { networkId: "int", addresses: ["10.0.9.5"] },
   { networkId: "net", addresses: ["10.0.1.5"] },

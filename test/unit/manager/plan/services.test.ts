@@ -41,14 +41,16 @@ test("an unknown network is not found, the ingress network is not for services t
   assert.throws(() => sim.service("web", on("ingress")), { code: "invalid" });
 });
 
-test("networks in the old place of the spec count, and become ids", () => {
+test("networks in the old place of the spec count, become ids, and stay there for who looks there", () => {
   const sim = new Sim(1);
   const id = sim.network("front");
-  const service = sim.service("web", { Networks: [{ Target: "front", Aliases: ["w"] }] });
-  assert.deepEqual(service.Spec?.TaskTemplate?.Networks, [
-    { Target: id, Aliases: ["w"], DriverOpts: {} },
-  ]);
-  assert.deepEqual(service.Spec?.Networks, []);
+  const networks = [{ Target: id, Aliases: ["w"], DriverOpts: {} }];
+  const wanted = [{ Target: "front", Aliases: ["w"] }];
+  const { Spec: old } = sim.service("web", { Networks: wanted });
+  assert.deepEqual([old?.Networks, old?.TaskTemplate?.Networks], [networks, networks]);
+  const TaskTemplate = { ContainerSpec: { Image: "i" }, Networks: wanted };
+  const { Spec: both } = sim.service("api", { Networks: wanted, TaskTemplate });
+  assert.deepEqual([both?.Networks, both?.TaskTemplate?.Networks], [[], networks]);
 });
 
 test("the mode and the name of a service do not change", () => {
