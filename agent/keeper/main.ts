@@ -9,7 +9,7 @@ import {
   type KeeperStatus,
   keeperProtocol,
 } from "../../proto/kit/keeper.ts";
-import { type Log, openLog } from "../../proto/kit/log.ts";
+import { LastLines, type Log, openLog } from "../../proto/kit/log.ts";
 import { nameDigest } from "../../proto/kit/name-digest.ts";
 import { version } from "../../proto/kit/version.ts";
 import { Child } from "./child.ts";
@@ -30,8 +30,9 @@ const saveDelayMs = 200;
 export async function runKeeper(config: DaemonConfig, signal: AbortSignal): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new SwarmError("unsupported", "the tsswarm daemon has to be run as root");
-  const log = openLog("keeper", config["log-level"]);
-  const keeper = new KeeperProcess(config, log);
+  const lines = new LastLines();
+  const log = openLog("keeper", config["log-level"], lines);
+  const keeper = new KeeperProcess(config, log, lines);
   const path = join(config["exec-root"], "keeper.sock");
   const claim = await claimNetwork(config["exec-root"]);
   try {
@@ -52,6 +53,7 @@ export async function runKeeper(config: DaemonConfig, signal: AbortSignal): Prom
 
 class KeeperProcess {
   readonly #log: Log;
+  readonly #lines: LastLines;
   readonly #logs: LogBook;
   readonly #names: NameServer;
   readonly #agent: Child;
@@ -64,8 +66,9 @@ class KeeperProcess {
   #managerChange: Promise<void> = Promise.resolve();
   #fail: (error: SwarmError) => void = () => {};
 
-  constructor(config: DaemonConfig, log: Log) {
+  constructor(config: DaemonConfig, log: Log, lines: LastLines) {
     this.#log = log;
+    this.#lines = lines;
     this.#logs = new LogBook(log, Date.now);
     this.#names = new NameServer(namespaceSockets, Math.random, log);
     this.#statePath = join(config["exec-root"], "keeper-state.json");
@@ -156,6 +159,8 @@ class KeeperProcess {
         return { ok: true, keys: this.#heldKeys };
       case "status":
         return { ok: true, status: this.#status() };
+      case "ownLog":
+        return { ok: true, lines: this.#lines.text };
     }
     this.#save();
     return { ok: true };

@@ -56,6 +56,7 @@ export function parseRequest(json: unknown): KeeperRequest {
       return { do: what, keys: texts(request["keys"], "keys").slice(0, heldKeysMax) };
     case "heldKeys":
     case "status":
+    case "ownLog":
       return { do: what };
     default:
       throw new SwarmError("unsupported", `this keeper cannot do ${JSON.stringify(what)}`);

@@ -4,17 +4,19 @@ import { readFile } from "node:fs/promises";
 import { release, uptime } from "node:os";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
-import type { ListRequest, LocalMetrics } from "../../proto/gen/types.ts";
+import type { Event, ListRequest, LocalMetrics } from "../../proto/gen/types.ts";
 import { heapOf } from "../../proto/kit/heap.ts";
 import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { LastLines } from "../../proto/kit/log.ts";
 import { version } from "../../proto/kit/version.ts";
+import { timestamp } from "../../proto/kit/world.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import type { Engine } from "../engine/types.ts";
 import type { NodeView } from "../node-view.ts";
 import { kernelSettings, networkState } from "./machine.ts";
 import {
   containerPage,
+  eventPage,
   nodePage,
   servicePage,
   sessionPage,
@@ -25,6 +27,7 @@ import type { Recent } from "./recent.ts";
 import type { Page } from "./report.ts";
 
 const listMsMax = 5_000;
+const eventsMax = 500;
 const everything: ListRequest = { Filters: {}, Status: false };
 
 export interface NodeReportParts {
@@ -68,7 +71,17 @@ export function nodePages(parts: NodeReportParts): readonly Page[] {
     },
     { name: "doctor.json", what: "what `tsswarm doctor` finds", make: examine },
     { name: "events.json", what: "the engine's last events", make: () => recent.events },
+    {
+      name: "swarm-events.json",
+      what: "the swarm's last events, asked of a manager",
+      make: (signal) => swarmEvents(control(), signal),
+    },
     { name: "agent.log", what: "the agent's last lines", make: () => lines.text },
+    {
+      name: "keeper.log",
+      what: "the keeper's last lines",
+      make: async () => (await keeper.ask({ do: "ownLog" })).lines ?? "",
+    },
     { name: "manager.log", what: "the manager's last lines", make: () => ofManager("Log") },
     {
       name: "containers.json",
@@ -102,6 +115,21 @@ export function nodePages(parts: NodeReportParts): readonly Page[] {
       make: (signal) => networkState(join(config["exec-root"], "netns"), signal),
     },
   ];
+}
+
+/** Those a manager remembers, of which the newest are kept. */
+async function swarmEvents(
+  control: Client<"Control">,
+  signal: AbortSignal,
+): Promise<readonly unknown[]> {
+  const events: Event[] = [];
+  const beginning = { After: 0, Ordinal: 0, Since: timestamp(0) };
+  for await (const event of control.download("Events", beginning, { signal })) {
+    if (event.Type === "") break;
+    events.push(event);
+    if (events.length > eventsMax) events.shift();
+  }
+  return events.map(eventPage);
 }
 
 async function versions(engine: Pick<Engine, "info">) {

@@ -2,7 +2,7 @@
 // registries' accounts) never gets into it. Pure.
 
 import type { DaemonConfig } from "../../proto/config.ts";
-import type { Node, Service, Task } from "../../proto/gen/types.ts";
+import type { Event, Node, Service, Task } from "../../proto/gen/types.ts";
 import type { Container } from "../engine/container-types.ts";
 import type { NodeView } from "../node-view.ts";
 
@@ -53,6 +53,23 @@ export function taskPage({ ID, ServiceID, NodeID, Slot, DesiredState, Status }: 
     error: Status?.Err,
     exitCode: Status?.ContainerStatus?.ExitCode,
   };
+}
+
+/** What has become of something: nobody's own words. */
+const eventAttributes = [
+  ...["service.id", "node.id", "container.id", "exitCode", "generation"],
+  ...["state", "availability", "role", "updatestate", "replicas"].flatMap((what) => [
+    `${what}.old`,
+    `${what}.new`,
+  ]),
+];
+
+export function eventPage({ Time, Type, Action, ID, Name, Attributes, Index }: Event) {
+  const attributes = eventAttributes.flatMap((key) => {
+    const value = Attributes[key];
+    return value === undefined ? [] : [[key, value]];
+  });
+  return { Time, Type, Action, ID, Name, Index, ...Object.fromEntries(attributes) };
 }
 
 export function nodePage({ ID, CreatedAt, Spec, Description, Status, ManagerStatus }: Node) {

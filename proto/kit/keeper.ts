@@ -98,6 +98,10 @@ export interface GetHeldKeys {
 export interface GetStatus {
   readonly do: "status";
 }
+/** The keeper's own last lines. */
+export interface GetOwnLog {
+  readonly do: "ownLog";
+}
 
 export type KeeperRequest =
   | OpenLogs
@@ -111,7 +115,8 @@ export type KeeperRequest =
   | CannotRun
   | HoldKeys
   | GetHeldKeys
-  | GetStatus;
+  | GetStatus
+  | GetOwnLog;
 
 export interface KeeperStatus {
   readonly protocol: number;
@@ -126,7 +131,12 @@ export interface KeeperStatus {
 }
 
 export type KeeperResponse =
-  | { readonly ok: true; readonly status?: KeeperStatus; readonly keys?: readonly string[] }
+  | {
+      readonly ok: true;
+      readonly status?: KeeperStatus;
+      readonly keys?: readonly string[];
+      readonly lines?: string;
+    }
   | { readonly ok: false; readonly message: string };
 
 /** What the rooms that need the keeper see of it. */

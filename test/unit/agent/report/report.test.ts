@@ -139,7 +139,17 @@ test("a node's report has no environment, argument, label, token or key of it or
     ListTasks: [codec("Task").parse({ ID: "t1", ServiceID: "s1", Spec: spec.TaskTemplate })],
     ListNodes: [codec("Node").parse({ ID: "n1", Spec: { Labels: { note: secret } } })],
   };
-  const control = { unary: async (method: string) => ({ Items: lists[method] }) };
+  const event = { ID: "t1", Name: "web.1.t1", Time: "", Index: 7, Ordinal: 1 };
+  const Attributes = { "state.new": "failed", exitCode: "3", note: secret };
+  const control = {
+    unary: async (method: string) => ({ Items: lists[method] }),
+    download: async function* () {
+      for (let i = 0; i < 600; i++)
+        yield { ...event, Index: i, Type: "task", Action: "update", Attributes };
+      yield { ...event, Type: "", Action: "", Attributes: {} };
+      throw new Error("what comes after is waited for");
+    },
+  };
   const lines = new LastLines();
   lines.add(`{"msg":"joining with SWMTKN-1-${secret}-x"}\n`);
   const pages = nodePages({
@@ -148,7 +158,7 @@ test("a node's report has no environment, argument, label, token or key of it or
       "a test",
     ),
     engine,
-    keeper: { ask: async () => ({ ok: true }) },
+    keeper: { ask: async ({ do: what }) => ({ ok: true, lines: `${what} SWMKEY-1-${secret}\n` }) },
     recent: new Recent(),
     lines,
     examine: async () => ({ Findings: [] }),
@@ -163,6 +173,10 @@ test("a node's report has no environment, argument, label, token or key of it or
   assert.match(page("services.json"), /"image": "app"/);
   assert.match(page("tasks.json"), /"ID": "t1"/);
   assert.match(page("agent.log"), /joining with \[left out\]/);
+  assert.equal(page("keeper.log"), "ownLog [left out]\n");
+  const events = JSON.parse(page("swarm-events.json"));
+  assert.deepEqual([events.length, events[0].Index, events.at(-1).Index], [500, 100, 599]);
+  assert.deepEqual([events[0]["state.new"], events[0].exitCode], ["failed", "3"]);
 });
 
 test("an engine's events are remembered without their attributes, also after a reader was cut off", async () => {
