@@ -116,6 +116,15 @@ export const families: readonly Family[] = [
       (await import("./volume.ts")).addVolumeCommands(program, open),
   },
   {
+    words: ["search"],
+    add: async ({ program, open }) => (await import("./search.ts")).addSearchCommand(program, open),
+  },
+  {
+    words: ["plugin"],
+    add: async ({ program, open }) =>
+      (await import("./plugin.ts")).addPluginCommands(program, open),
+  },
+  {
     words: ["system", "events", "builder"],
     add: async ({ program, open }) =>
       (await import("./system-group.ts")).addSystemGroup(program, open),
