@@ -5,7 +5,7 @@ import grpc from "@grpc/grpc-js";
 import { messageOf, SwarmError } from "./kit/errors.ts";
 import {
   drained,
-  type Encoded,
+  Encoded,
   type MethodShape,
   type Methods,
   readable,
@@ -13,8 +13,12 @@ import {
   type Shape,
   serviceDefinition,
   textsOf,
+  written,
 } from "./rpc.ts";
 import { fromStatus, toStatus } from "./rpc-status.ts";
+
+/** Of messages of this size one at a time is on its way on a stream; of smaller ones as many as grpc-js takes. */
+const largeBytesMin = 64 * 1024;
 
 /** Who calls, as the server sees it. */
 export interface Caller {
@@ -117,7 +121,9 @@ function adapt(
         readable(input);
         for await (const message of handle(input, caller) as AsyncIterable<unknown>) {
           if (caller.signal.aborted) break;
-          if (!call.write(message)) await drained(call, caller.signal);
+          if (message instanceof Encoded && message.bytes.length >= largeBytesMin)
+            await written(call, message, caller.signal);
+          else if (!call.write(message)) await drained(call, caller.signal);
         }
         call.end();
       } catch (error) {

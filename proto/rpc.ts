@@ -106,3 +106,22 @@ export async function drained(call: NodeJS.EventEmitter, signal: AbortSignal): P
     if (!signal.aborted) throw error;
   });
 }
+
+/** Resolves when the other end has taken it, as far as the transport knows. */
+export async function written(
+  call: NodeJS.WritableStream,
+  message: unknown,
+  signal: AbortSignal,
+): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    signal.addEventListener("abort", done, { once: true });
+    (call as NodeJS.WritableStream & { write(message: unknown, done: () => void): boolean }).write(
+      message,
+      done,
+    );
+  });
+}

@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
 import { codec } from "../../proto/codec.ts";
 import type {
   Assignment,
@@ -33,7 +34,6 @@ const retryMsMax = 2_000;
 const startsPerSecond = 250;
 
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as FakeAgentsSetting;
-const forever = new AbortController().signal;
 const heard = new Map<string, number>();
 const packedProbes = new Map<string, readonly string[]>();
 
@@ -52,11 +52,7 @@ class FakeAgent {
     this.#index = index;
   }
 
-  get running(): number {
-    let count = 0;
-    for (const state of this.#tasks.values()) if (state === "running") count++;
-    return count;
-  }
+  running = 0;
 
   /** To one manager after the other, for ever. */
   async run(): Promise<void> {
@@ -64,7 +60,7 @@ class FakeAgent {
       const address = setting.addresses[attempt % setting.addresses.length] ?? "";
       await this.#session(address).catch(() => {});
       this.isOpen = false;
-      await realWorld.sleep(Math.random() * retryMsMax, forever);
+      await pause(Math.random() * retryMsMax);
     }
   }
 
@@ -78,7 +74,7 @@ class FakeAgent {
     const { clusterId, rootCA, key } = setting;
     const identity = { rootCA, key, certificate: agent.certificate };
     const client = new Client("Dispatch", address, toManager(identity, clusterId));
-    const outgoing = new Queue<FromAgent>(queueMax, forever);
+    const outgoing = new Queue<FromAgent>(queueMax);
     outgoing.push(said({ Hello: this.#hello(agent.id) }));
     try {
       for await (const message of client.duplex("Session", outgoing, {})) {
@@ -122,9 +118,10 @@ class FakeAgent {
     if (message.Complete) {
       this.#networks.clear();
       this.#tasks.clear();
+      this.running = 0;
     }
     for (const { Kind, ID } of message.Remove) {
-      if (Kind === "task") this.#tasks.delete(ID);
+      if (Kind === "task") this.#note(ID, null);
       if (Kind === "network") this.#networks.delete(ID);
     }
     for (const bytes of message.Packed) for (const name of probesIn(bytes)) this.#hearOf(name);
@@ -141,8 +138,15 @@ class FakeAgent {
     if (Task === undefined) return [];
     const isUp = Task.DesiredState === "running" || Task.DesiredState === "ready";
     const state = isUp ? Task.DesiredState : "shutdown";
-    this.#tasks.set(Task.ID, state);
+    this.#note(Task.ID, state);
     return state === Task.Status?.State ? [] : [{ ID: Task.ID, Status: statusOf(state) }];
+  }
+
+  #note(taskId: string, state: string | null): void {
+    if (this.#tasks.get(taskId) === "running") this.running -= 1;
+    if (state === "running") this.running += 1;
+    if (state === null) this.#tasks.delete(taskId);
+    else this.#tasks.set(taskId, state);
   }
 
   #hearOf(probe: string): void {

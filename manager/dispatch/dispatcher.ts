@@ -18,19 +18,12 @@ import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
-import {
-  infoOf,
-  isMeasured,
-  isSameInfo,
-  isSameNodeInfo,
-  keyOf,
-  managersOf,
-  peerOf,
-} from "./assign.ts";
+import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf, managersOf } from "./assign.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
 import { NodeSession, type Resumed, type Surroundings } from "./session.ts";
+import { Turns } from "./turns.ts";
 import type { Downward, Upward } from "./upward.ts";
 import { missedSince } from "./versions.ts";
 
@@ -70,12 +63,14 @@ export class Dispatcher implements Downward {
     this.#options = options;
     this.#state = store.state;
     this.#aloneSince = world.monotonic();
+    const turns = new Turns(() => world.monotonic());
     this.#names = new Names({
       world,
       log,
       signal,
       state: () => this.#state,
       sessions: this.#sessions,
+      turns,
       updateNodes: (nodeIds) => this.#update(nodeIds),
       withdrawn: (taskIds) => this.#leader?.withdrawn(taskIds),
     });
@@ -87,8 +82,10 @@ export class Dispatcher implements Downward {
       },
       isHeld: (taskId) => names.isHeld(taskId),
       feedOf: (networkId) => names.feedOf(networkId),
+      peers: () => names.peers,
       toldIndex: () => names.toldIndex,
       epoch: options.epoch,
+      turns,
     };
   }
 
@@ -228,18 +225,15 @@ export class Dispatcher implements Downward {
   }
 
   #routeNode(id: string, before: Node | undefined, after: Node | undefined): void {
+    if (before === undefined || after === undefined || !isSamePeer(before, after))
+      this.#names.peerChanged(id);
     if (after === undefined) {
       this.#sessions
         .get(id)
         ?.outgoing.fail(new SwarmError("denied", `node ${id} was removed from the swarm`));
       this.#sessions.delete(id);
-      for (const session of this.#sessions.values()) session.sendDelta([], [keyOf("peer", id)]);
       return;
     }
-    if (before === undefined || !isSamePeer(before, after))
-      for (const session of this.#sessions.values())
-        if (session.nodeId !== id)
-          session.sendDelta([{ Key: keyOf("peer", id), Peer: peerOf(after) }], []);
     if (before?.ManagerStatus?.Addr !== after.ManagerStatus?.Addr) this.#sendInfo();
     else if (before === undefined || !isSameNodeInfo(before, after))
       this.send(id, { Info: infoOf(this.#state, after) });
@@ -316,7 +310,8 @@ export class Dispatcher implements Downward {
 
   #resumed({ Have, Networks }: Hello): Resumed | null {
     const changed = missedSince(Have, this.#options.epoch, this.#state.index, this.#history);
-    return changed === null ? null : { networks: new Set(Networks), changed };
+    if (changed === null || changed.after < this.#names.peers.from) return null;
+    return { networks: new Set(Networks), changed };
   }
 
   async #read(messages: AsyncIterator<FromAgent>, session: NodeSession): Promise<void> {
@@ -382,7 +377,7 @@ export class Dispatcher implements Downward {
       if (this.#state.table("task").get(ID) === undefined) unknown.push(keyOf("task", ID));
       else if (Status !== undefined) this.#outbox.task(this.#state, session.nodeId, ID, Status);
     }
-    session.sendDelta([], unknown);
+    session.forget(unknown);
   }
 
   #close(session: NodeSession): void {

@@ -7,13 +7,11 @@ import type {
   Assignment,
   AssignmentKey,
   Network,
-  Node,
   SessionInfo,
   Task,
   ToAgent,
 } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
-import { Queue } from "../../proto/kit/queue.ts";
 import { Encoded } from "../../proto/rpc.ts";
 import { isFinal } from "../../proto/states.ts";
 import type { State } from "../store/types.ts";
@@ -22,16 +20,16 @@ import {
   filesOfNode,
   keyOf,
   networksOfNode,
-  peerOf,
   taskAssignment,
   tasksFor,
 } from "./assign.ts";
-import type { Feed, FeedPart } from "./feed.ts";
+import type { Feed } from "./feed.ts";
 import type { Changed } from "./history.ts";
+import type { Journal, Part } from "./journal.ts";
+import { Outgoing } from "./outgoing.ts";
+import type { Turns } from "./turns.ts";
 import { versionText } from "./versions.ts";
 
-/** An agent further behind is cut off; it comes back and gets everything at once. */
-const outgoingMax = 2048;
 /** Secrets and configs in one message, unless one alone is larger. */
 const filesBytesMax = 1024 * 1024;
 
@@ -51,10 +49,15 @@ const empty: ToAgent = {
 export interface Surroundings {
   readonly state: State;
   readonly isHeld: (taskId: string) => boolean;
-  readonly feedOf: (networkId: string) => Pick<Feed, "all" | "keys" | "missed">;
+  readonly feedOf: (
+    networkId: string,
+  ) => Pick<Feed, "after" | "from" | "keys" | "missed" | "through">;
+  /** All nodes. */
+  readonly peers: () => Pick<Journal, "after" | "through">;
   /** Sessions that are up to date have been told everything through this index. */
   readonly toldIndex: () => number;
   readonly epoch: number;
+  readonly turns: Turns;
 }
 
 /** What an agent has already that had a session before, here or with another manager. */
@@ -65,16 +68,27 @@ export interface Resumed {
   readonly changed: Changed;
 }
 
+interface Beginning {
+  readonly info: SessionInfo;
+  readonly resumed: Resumed | null;
+}
+
+interface Known {
+  readonly network: Network;
+  /** The index through which its names and addresses have been told. */
+  readonly told: number;
+}
+
 interface Difference {
   readonly set: Assignment[];
   readonly remove: AssignmentKey[];
-  readonly parts: FeedPart[];
+  readonly parts: Part[];
 }
 
 export class NodeSession {
   readonly id = newId();
   readonly nodeId: string;
-  readonly outgoing: Queue<ToAgent | Encoded>;
+  readonly outgoing: Outgoing<ToAgent | Encoded>;
   /** Of the last message with assignments. */
   version = 0;
   /** Monotonic ms of the agent's last word. */
@@ -82,8 +96,14 @@ export class NodeSession {
   /** What its last beat told: node ids whose routers do not answer, ports it cannot publish. null before the first. */
   troubles: readonly string[] | null = null;
   #isBeatAnswered = false;
+  /** Until the first message has been composed. */
+  #beginning: Beginning | null = null;
   readonly #tasks = new Map<string, Task>();
-  readonly #networks = new Map<string, Network>();
+  readonly #networks = new Map<string, Known>();
+  /** The index through which it has been told of its peers. */
+  #peersTold = -1;
+  /** Tasks that it has and no manager knows. */
+  #unknown: AssignmentKey[] = [];
   /** Secrets and configs it has been sent, by `kind/id`. */
   readonly #files = new Map<string, AssignmentKey>();
 
@@ -95,11 +115,15 @@ export class NodeSession {
     this.nodeId = nodeId;
     this.#unpacks = unpacks;
     this.#around = around;
-    this.outgoing = new Queue(outgoingMax, signal);
+    const { turns } = around;
+    this.outgoing = new Outgoing({ compose: () => this.compose(), turns, signal });
   }
 
+  /** Or had it in a session before. */
   hasNetwork(networkId: string): boolean {
-    return this.#networks.has(networkId);
+    return (
+      this.#networks.has(networkId) || this.#beginning?.resumed?.networks.has(networkId) === true
+    );
   }
 
   networks(): Iterable<string> {
@@ -107,13 +131,13 @@ export class NodeSession {
   }
 
   send(message: Partial<ToAgent>): void {
-    this.outgoing.push({ ...empty, ...message });
+    this.outgoing.say({ ...empty, ...message });
   }
 
   /** Every other one: an agent needs to know that we live less often than we that its host does. */
   answerBeat(): void {
     this.#isBeatAnswered = !this.#isBeatAnswered;
-    if (this.#isBeatAnswered) this.send({ Beat: true });
+    if (this.#isBeatAnswered) this.outgoing.beat({ ...empty, Beat: true });
   }
 
   /**
@@ -122,79 +146,60 @@ export class NodeSession {
    */
   begin(info: SessionInfo, resumed: Resumed | null, held: readonly AssignmentKey[]): void {
     for (const key of held) this.#files.set(fileKey(key.Kind, key.ID), key);
-    const around = this.#around;
-    const { set, remove, parts } = this.#difference(around, resumed);
-    const nodes = around.state.table("node");
-    for (const node of resumed === null ? nodes.values() : []) this.#addPeer(node, set);
-    for (const id of resumed?.changed.nodes ?? []) {
-      const node = nodes.get(id);
-      if (node === undefined) remove.push(keyOf("peer", id));
-      else this.#addPeer(node, set);
-    }
-    const Complete = resumed === null;
-    this.#sendVersion({ Complete, Set: set, Remove: remove, Info: info }, parts);
-    this.#sendFiles();
+    this.#beginning = { info, resumed };
+    this.outgoing.stale();
   }
 
-  #addPeer(node: Node, set: Assignment[]): void {
-    if (node.ID !== this.nodeId) set.push({ Key: keyOf("peer", node.ID), Peer: peerOf(node) });
-  }
-
-  /** Sends what has changed in this node's tasks and networks since the last time; nothing when nothing has. */
+  /** What has changed in this node's tasks and networks, and in names and peers, will be sent; nothing when nothing has. */
   update(): void {
-    // Before the tasks that name them, so that these need not wait.
-    this.#sendFiles();
-    const { set, remove, parts } = this.#difference(this.#around, null);
-    if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, parts);
+    this.outgoing.stale();
   }
 
-  #sendFiles(): void {
-    const { state } = this.#around;
-    const wanted = filesOfNode(state, this.nodeId);
-    const remove = [...this.#files].filter(([name]) => !wanted.has(name));
-    for (const [name] of remove) this.#files.delete(name);
-    this.sendDelta(
-      [],
-      remove.map(([, key]) => key),
-    );
-    let set: Assignment[] = [];
-    let bytes = 0;
-    for (const [name, key] of wanted) {
-      if (this.#files.has(name)) continue;
-      this.#files.set(name, key);
-      const file = fileAssignment(state, key);
-      const size = (file.Secret ?? file.Config)?.Spec?.Data.length ?? 0;
-      if (set.length > 0 && bytes + size > filesBytesMax) {
-        this.sendDelta(set, []);
-        set = [];
-        bytes = 0;
-      }
-      set.push(file);
-      bytes += size;
+  /** It is to forget these tasks. */
+  forget(keys: readonly AssignmentKey[]): void {
+    if (keys.length === 0) return;
+    this.#unknown.push(...keys);
+    this.outgoing.stale();
+  }
+
+  /** The version with which all has been told that is known of these networks. */
+  versionWith(networkIds: readonly string[]): number {
+    if (this.#beginning !== null) return this.version + 1;
+    const isBehind = networkIds.some((id) => {
+      const told = this.#networks.get(id)?.told;
+      return told !== undefined && told < this.#around.feedOf(id).through;
+    });
+    return isBehind ? this.version + 1 : this.version;
+  }
+
+  /** Messages with all that this node has not been told yet. The first has what has changed in names and addresses. */
+  compose(): readonly (ToAgent | Encoded)[] {
+    const beginning = this.#beginning;
+    this.#beginning = null;
+    const names = this.#differenceOfNames(beginning?.resumed ?? null);
+    const files = this.#differenceOfFiles();
+    const tasks: Difference = { set: [], remove: this.#unknown, parts: [] };
+    this.#unknown = [];
+    this.#differenceOfTasks(this.#around, tasks);
+    if (beginning !== null) {
+      const { info, resumed } = beginning;
+      if (resumed !== null) this.#tasksGone(resumed, tasks);
+      const first = { ...together(names, tasks), Complete: resumed === null, Info: info };
+      return [this.#message(first), ...files.map((one) => this.#message(one))];
     }
-    this.sendDelta(set, []);
+    // Files before the tasks that name them, so that these need not wait.
+    const messages = files.length > 0 ? [names, ...files, tasks] : [together(names, tasks)];
+    return messages.filter(isAny).map((one) => this.#message(one));
   }
 
-  sendDelta(set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
-    if (set.length > 0 || remove.length > 0) this.#sendVersion({ Set: set, Remove: remove }, []);
-  }
-
-  sendParts(parts: readonly FeedPart[]): void {
-    if (parts.length > 0) this.#sendVersion({}, parts);
-  }
-
-  #sendVersion(own: Partial<ToAgent>, parts: readonly FeedPart[]): void {
+  #message({ set, remove, parts, ...others }: Difference & Partial<ToAgent>): ToAgent | Encoded {
     this.version += 1;
     const { epoch, toldIndex } = this.#around;
     const Version = versionText(this.id, this.version, epoch, toldIndex());
-    const message = { ...empty, ...own, Version };
-    if (parts.length === 0) this.outgoing.push(message);
-    else {
-      const bytes = codec("ToAgent").encode(message);
-      this.outgoing.push(
-        new Encoded([bytes, ...parts.map((part) => (this.#unpacks ? part.packed : part.bytes))]),
-      );
-    }
+    const message = { ...empty, ...others, Set: set, Remove: remove, Version };
+    if (parts.length === 0) return message;
+    const bytes = codec("ToAgent").encode(message);
+    return new Encoded([bytes, ...parts.map((part) => (this.#unpacks ? part.packed : part.bytes))]);
   }
 
   /** The number within a version text of this session; null for another's. */
@@ -203,53 +208,76 @@ export class NodeSession {
     return id === this.id && number !== undefined ? Number(number) : null;
   }
 
-  /** `resumed`: with the first message, what the agent has already. Its own tasks and networks are few and go whole. */
-  #difference(around: Surroundings, resumed: Resumed | null): Difference {
+  /** In pieces. */
+  #differenceOfFiles(): readonly Difference[] {
+    const { state } = this.#around;
+    const wanted = filesOfNode(state, this.nodeId);
+    const gone = [...this.#files].filter(([name]) => !wanted.has(name));
+    for (const [name] of gone) this.#files.delete(name);
+    const pieces: Difference[] = [{ set: [], remove: gone.map(([, key]) => key), parts: [] }];
+    let bytes = 0;
+    for (const [name, key] of wanted) {
+      if (this.#files.has(name)) continue;
+      this.#files.set(name, key);
+      const file = fileAssignment(state, key);
+      const size = (file.Secret ?? file.Config)?.Spec?.Data.length ?? 0;
+      if (bytes > 0 && bytes + size > filesBytesMax) {
+        pieces.push({ set: [], remove: [], parts: [] });
+        bytes = 0;
+      }
+      pieces.at(-1)?.set.push(file);
+      bytes += size;
+    }
+    return pieces.filter(isAny);
+  }
+
+  /** Networks, names and addresses, and peers. `resumed`: with the first message, what the agent has already. */
+  #differenceOfNames(resumed: Resumed | null): Difference {
+    const around = this.#around;
     const difference: Difference = { set: [], remove: [], parts: [] };
-    this.#differenceOfNetworks(around, difference, resumed);
-    this.#differenceOfTasks(around, difference);
-    if (resumed !== null) this.#whatIsGone(around, difference, resumed);
+    const { set, remove, parts } = difference;
+    const peers = around.peers();
+    const peersTold = resumed?.changed.after ?? this.#peersTold;
+    // Most are told more often of names than of peers.
+    if (peersTold < peers.through)
+      parts.push(...peers.after(peersTold, keyOf("peer", this.nodeId)));
+    this.#peersTold = peers.through;
+    const wanted = networksOfNode(around.state, this.nodeId);
+    for (const [id, { told }] of [...this.#networks]) {
+      if (wanted.has(id)) continue;
+      remove.push(...around.feedOf(id).keys(told), keyOf("network", id));
+      this.#networks.delete(id);
+    }
+    for (const [id, network] of wanted) {
+      const known = this.#networks.get(id);
+      const feed = around.feedOf(id);
+      if (known?.network !== network) set.push({ Key: keyOf("network", id), Network: network });
+      if (resumed?.networks.has(id) === true) parts.push(...missedOf(feed, id, resumed.changed));
+      else if (known === undefined || known.told < feed.through)
+        parts.push(...feed.after(known?.told ?? -1));
+      this.#networks.set(id, { network, told: feed.through });
+    }
+    for (const id of resumed?.networks ?? [])
+      if (!wanted.has(id)) remove.push(...this.#networkGone(id, resumed?.changed));
     return difference;
   }
 
-  /** What the agent may still have of networks and tasks that are its own no longer. */
-  #whatIsGone(around: Surroundings, { remove }: Difference, { networks, changed }: Resumed): void {
-    for (const id of networks) {
-      if (this.#networks.has(id)) continue;
-      const feed = around.feedOf(id);
-      const tasks = changed.tasksOfNetwork.get(id) ?? [];
-      const services = changed.servicesOfNetwork.get(id) ?? [];
-      for (const task of tasks) remove.push(keyOf("endpoint", `${id}/${task}`));
-      for (const service of services) remove.push(keyOf("service", `${id}/${service}`));
-      remove.push(...feed.keys(), keyOf("network", id));
-    }
-    for (const id of changed.tasksOfNode.get(this.nodeId) ?? [])
-      if (!this.#tasks.has(id)) remove.push(keyOf("task", id));
+  /** What the agent may still have of a network that is its own no longer. */
+  #networkGone(id: string, changed: Changed | undefined): readonly AssignmentKey[] {
+    const tasks = [...(changed?.tasksOfNetwork.get(id) ?? [])];
+    const services = [...(changed?.servicesOfNetwork.get(id) ?? [])];
+    return [
+      ...tasks.map((task) => keyOf("endpoint", `${id}/${task}`)),
+      ...services.map((service) => keyOf("service", `${id}/${service}`)),
+      ...this.#around.feedOf(id).keys(changed?.after ?? -1),
+      keyOf("network", id),
+    ];
   }
 
-  #differenceOfNetworks(
-    around: Surroundings,
-    { set, remove, parts }: Difference,
-    resumed: Resumed | null,
-  ): void {
-    const wanted = networksOfNode(around.state, this.nodeId);
-    for (const [id, network] of wanted) {
-      const known = this.#networks.get(id);
-      if (known === network) continue;
-      set.push({ Key: keyOf("network", id), Network: network });
-      if (resumed?.networks.has(id) === true) {
-        const tasks = resumed.changed.tasksOfNetwork.get(id) ?? [];
-        parts.push(
-          around.feedOf(id).missed(tasks, resumed.changed.servicesOfNetwork.get(id) ?? []),
-        );
-      } else if (known === undefined) parts.push(around.feedOf(id).all());
-      this.#networks.set(id, network);
-    }
-    for (const id of [...this.#networks.keys()]) {
-      if (wanted.has(id)) continue;
-      remove.push(...around.feedOf(id).keys(), keyOf("network", id));
-      this.#networks.delete(id);
-    }
+  /** What the agent may still have of tasks that are its own no longer. */
+  #tasksGone({ changed }: Resumed, { remove }: Difference): void {
+    for (const id of changed.tasksOfNode.get(this.nodeId) ?? [])
+      if (!this.#tasks.has(id)) remove.push(keyOf("task", id));
   }
 
   #differenceOfTasks(around: Surroundings, { set, remove }: Difference): void {
@@ -276,6 +304,28 @@ export class NodeSession {
       this.#tasks.delete(id);
     }
   }
+}
+
+function isAny({ set, remove, parts }: Difference): boolean {
+  return set.length + remove.length + parts.length > 0;
+}
+
+function together(a: Difference, b: Difference): Difference {
+  return {
+    set: [...a.set, ...b.set],
+    remove: [...a.remove, ...b.remove],
+    parts: [...a.parts, ...b.parts],
+  };
+}
+
+/** Of a network that the agent knows from before. */
+function missedOf(
+  feed: Pick<Feed, "after" | "from" | "missed">,
+  id: string,
+  { after, tasksOfNetwork, servicesOfNetwork }: Changed,
+): readonly Part[] {
+  if (after >= feed.from) return feed.after(after);
+  return feed.missed(tasksOfNetwork.get(id) ?? [], servicesOfNetwork.get(id) ?? []);
 }
 
 /**

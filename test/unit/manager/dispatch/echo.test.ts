@@ -21,13 +21,13 @@ async function told() {
   const store = await memoryStore([{ op: "put", kind: "task", object: assigned }]);
   const session = sessionOf(store, "n1");
   session.begin(info, null, []);
-  await sent(session);
+  sent(session);
   const change = async (next: (task: Task) => Task | null) => {
     const object = next(store.state.table("task").get("t1") ?? assert.fail("gone"));
     assert.ok(object !== null);
     await store.write([{ op: "put", kind: "task", object }], forever);
     session.update();
-    const messages = await sent(session);
+    const messages = sent(session);
     return messages.flatMap((message) => message.Set.map(({ Key }) => Key?.ID));
   };
   return change;

@@ -103,7 +103,7 @@ for (const row of rows)
     for (const node of ["n1", "n2", "n3"]) {
       const session = sessionOf(store, node);
       session.begin(info, null, []);
-      const got = files(names(await sent(session)));
+      const got = files(names(sent(session)));
       const wanted = { n1: row.gets ? ["secret/mine"] : [], n2: ["secret/theirs"], n3: [] }[node];
       assert.deepEqual(got, { set: wanted, remove: [] }, node);
     }
@@ -117,7 +117,7 @@ test("a node that says it has another's secret is told to drop it and gets nothi
     { Kind: "secret", ID: "theirs" },
     { Kind: "secret", ID: "made-up" },
   ]);
-  assert.deepEqual(files(names(await sent(session))), {
+  assert.deepEqual(files(names(sent(session))), {
     set: [],
     remove: ["secret/made-up", "secret/theirs"],
   });
@@ -127,11 +127,11 @@ test("a secret comes before the first task that names it, and goes with the last
   const store = await memoryStore([...base]);
   const session = sessionOf(store, "n1");
   session.begin(info, null, []);
-  await sent(session);
+  sent(session);
   const write = async (...changes: readonly Change[]) => {
     await store.write(changes, forever);
     session.update();
-    return names(await sent(session));
+    return names(sent(session));
   };
   const known = (id: string) => store.state.table("task").get(id);
   assert.deepEqual(await write(task("t1", "web", "n1", "assigned")), {
@@ -154,7 +154,7 @@ test("of a secret that is gone its node hears that it is", async () => {
   const store = await memoryStore([revision("web", ["gone"]), task("t1", "web", "n1", "assigned")]);
   const session = sessionOf(store, "n1");
   session.begin(info, null, []);
-  const set = (await sent(session)).flatMap((message) => message.Set);
+  const set = sent(session).flatMap((message) => message.Set);
   const found = set.find(({ Key }) => Key?.Kind === "secret");
   assert.equal(found?.Secret?.ID, "gone");
   assert.equal(found?.Secret?.Spec, undefined);
@@ -166,7 +166,7 @@ test("many large configs go in messages of a size that an agent takes", async ()
   for (const id of ids) await store.write([config(id, 1000 * 1024 - 1)], forever);
   const session = sessionOf(store, "n1");
   session.begin(info, null, []);
-  const messages = await sent(session);
+  const messages = sent(session);
   assert.equal(files(names(messages)).set.length, 40);
   for (const message of messages)
     assert.ok(codec("ToAgent").encode(message).length < 2 * 1024 * 1024);
@@ -189,7 +189,7 @@ test("a service's registry credentials reach the nodes that run it, as a secret,
   const got = async (node: string) => {
     const session = sessionOf(store, node);
     session.begin(info, null, []);
-    const messages = await sent(session);
+    const messages = sent(session);
     return messages.flatMap(({ Set: set }) => set.filter(({ Key }) => Key?.ID === "auth1"));
   };
   const [first] = await got("n1");

@@ -1,7 +1,9 @@
 // A session of one node over a store, and what it has been sent.
 
 import assert from "node:assert/strict";
+import { Journal } from "../../../../manager/dispatch/journal.ts";
 import { NodeSession } from "../../../../manager/dispatch/session.ts";
+import { Turns } from "../../../../manager/dispatch/turns.ts";
 import type { State, Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { SessionInfo, ToAgent } from "../../../../proto/gen/types.ts";
@@ -20,25 +22,20 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
         return store.state;
       },
       isHeld: () => false,
-      feedOf: () => ({ all: none, keys: none, missed: none }),
+      feedOf: none,
+      peers: () => new Journal(0, []),
       toldIndex: () => store.state.index,
       epoch: 1,
+      turns: new Turns(() => 0),
     },
     forever,
   );
 }
 
-/** What it has been sent since the last time. */
-export async function sent(session: NodeSession): Promise<readonly ToAgent[]> {
-  session.send({ Beat: true });
-  const reader = readers.get(session) ?? session.outgoing[Symbol.asyncIterator]();
-  readers.set(session, reader);
-  const messages: ToAgent[] = [];
-  for (;;) {
-    const { value: message } = await reader.next();
-    assert.ok(message !== undefined && !(message instanceof Encoded));
-    if (message.Beat) return messages;
-    messages.push(message);
-  }
+/** What it is sent since the last time. */
+export function sent(session: NodeSession): readonly ToAgent[] {
+  return session.compose().map((message) => {
+    assert.ok(!(message instanceof Encoded));
+    return message;
+  });
 }
-const readers = new WeakMap<NodeSession, AsyncIterator<ToAgent | Encoded>>();

@@ -1,0 +1,108 @@
+// What goes to one agent, one message after the other as it takes them. What has changed meanwhile becomes one message: nothing piles up.
+
+import { SwarmError } from "../../proto/kit/errors.ts";
+import type { Turns } from "./turns.ts";
+
+/** Said by others, and not yet taken: an agent further behind is cut off; it comes back and is told what it has missed. */
+const saidMax = 2048;
+
+export interface OutgoingOptions<T> {
+  /** Called once the agent takes what `stale` was called for. */
+  readonly compose: () => readonly T[];
+  readonly turns: Turns;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+}
+
+export class Outgoing<T> implements AsyncIterable<T> {
+  readonly #options: OutgoingOptions<T>;
+  #beat: T | null = null;
+  readonly #said: T[] = [];
+  #isStale = false;
+  /** It is this one's turn. */
+  #mayCompose = false;
+  #hasEnded = false;
+  #failure: unknown = null;
+  #wake: (() => void) | null = null;
+
+  constructor(options: OutgoingOptions<T>) {
+    this.#options = options;
+    const { signal } = options;
+    if (signal.aborted) this.#hasEnded = true;
+    else signal.addEventListener("abort", () => this.end(), { once: true });
+  }
+
+  /** Goes before all else that waits. */
+  beat(message: T): void {
+    this.#beat = message;
+    this.#notify();
+  }
+
+  say(message: T): void {
+    if (this.#hasEnded) return;
+    if (this.#said.length >= saidMax) {
+      this.fail(new SwarmError("exhausted", `the agent is more than ${saidMax} messages behind`));
+      return;
+    }
+    this.#said.push(message);
+    this.#notify();
+  }
+
+  /** There is something to compose. */
+  stale(): void {
+    if (this.#isStale || this.#hasEnded) return;
+    this.#isStale = true;
+    this.#options.turns.request(() => {
+      this.#mayCompose = true;
+      this.#notify();
+    });
+  }
+
+  /** After what has been said. */
+  end(): void {
+    this.#hasEnded = true;
+    this.#notify();
+  }
+
+  fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#said.length = 0;
+    this.end();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, void> {
+    try {
+      for (;;) {
+        const next = this.#next();
+        if (next !== undefined) yield next;
+        else if (this.#failure !== null) throw this.#failure;
+        else if (this.#hasEnded) return;
+        else
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve;
+          });
+      }
+    } finally {
+      this.#hasEnded = true;
+      this.#said.length = 0;
+    }
+  }
+
+  #next(): T | undefined {
+    const beat = this.#beat;
+    this.#beat = null;
+    if (beat !== null) return beat;
+    if (this.#said.length === 0 && this.#mayCompose && !this.#hasEnded) {
+      this.#isStale = false;
+      this.#mayCompose = false;
+      this.#said.push(...this.#options.compose());
+    }
+    return this.#said.shift();
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = null;
+    wake?.();
+  }
+}
