@@ -163,7 +163,7 @@ function hostOf(body: CreateBody): HostConfig {
     DeviceCgroupRules: host.DeviceCgroupRules,
     PidMode: host.PidMode,
     ...(host.VolumesFrom.length === 0 ? {} : { VolumesFrom: host.VolumesFrom }),
-    IpcMode: host.IpcMode === "host" ? "host" : "",
+    IpcMode: host.IpcMode === "private" ? "" : host.IpcMode,
     UTSMode: host.UTSMode,
     CgroupnsMode: host.CgroupnsMode,
     ...logSettings(host.LogConfig?.Type ?? "", host.LogConfig?.Config ?? {}),
@@ -312,12 +312,17 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
   refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
-  refuse(!["", "host"].includes(host.UsernsMode), `user namespace mode ${host.UsernsMode}`);
   refuse(!["", "runc"].includes(host.Runtime), `runtime ${host.Runtime}: only runc`);
-  if (!/^(|host|container:.+)$/.test(host.PidMode))
-    throw new SwarmError("invalid", `invalid PID mode: ${host.PidMode}`);
-  refuse(host.IpcMode.startsWith("container:"), `IPC mode ${host.IpcMode}`);
-  refuse(!["", "host"].includes(host.UTSMode), `UTS mode ${host.UTSMode}: only host`);
+  const { PidMode, IpcMode, UTSMode, UsernsMode } = host;
+  const modes: readonly (readonly [string, string, RegExp])[] = [
+    ["PID mode", PidMode, /^(|host|container:.+)$/],
+    ["IPC mode", IpcMode, /^(|none|private|shareable|host|container:.+)$/],
+    ["UTS mode", UTSMode, /^(|host)$/],
+    // There is none but the host's.
+    ["user namespace mode", UsernsMode, /^(|host)$/],
+  ];
+  for (const [what, mode, known] of modes)
+    if (!known.test(mode)) throw new SwarmError("invalid", `invalid ${what}: ${mode}`);
   refuse(host.BlkioWeight > 0, "block I/O weight");
   const blkio = [
     ...host.BlkioWeightDevice,

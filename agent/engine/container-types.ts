@@ -96,7 +96,7 @@ export interface HostConfig {
   readonly PidMode?: string;
   /** `name[:ro|rw]`: containers whose volumes and binds it gets too. */
   readonly VolumesFrom?: readonly string[];
-  /** "" its own, host, none. */
+  /** "" or private its own; shareable: others may join it; container:ID, host; none: its own without shared memory. */
   readonly IpcMode?: string;
   /** "" its own, or host. */
   readonly UTSMode?: string;

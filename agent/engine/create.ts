@@ -24,6 +24,7 @@ import { nobody, type OwnUsers } from "./own-user.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { withRootfs } from "./rootfs.ts";
 import { parseSecurity } from "./security.ts";
+import { shmMounts } from "./sharing.ts";
 import type { Volumes } from "./volumes.ts";
 
 export interface CreatorParts {
@@ -81,8 +82,9 @@ export class Creator {
         await withRootfs(this.#parts.libc, directory, snapshot, async (root) => {
           for (const fresh of prepared.fresh) await fillVolume(fresh, root);
         });
+      const execRoot = this.#parts.config["exec-root"];
       const init = wanted.host.Init === true ? [await initMount()] : [];
-      const mounts = [...etc, ...init, ...ipcMounts(wanted.host), ...prepared.mounts];
+      const mounts = [...etc, ...init, ...shmMounts(wanted.host, execRoot, id), ...prepared.mounts];
       mounts.push(...tmpfsMounts(wanted.host.Tmpfs ?? {}), ...fileMounts(wanted.files ?? []));
       const devices = await findDevices(wanted.host);
       const spec = this.#spec(wanted, config, user ?? nobody, mounts, devices, id);
@@ -165,7 +167,7 @@ export class Creator {
         ulimits: (host.Ulimits ?? []).map((u) => ({ name: u.Name, hard: u.Hard, soft: u.Soft })),
         oomScoreAdj: host.OomScoreAdj ?? 0,
         ...limitsOf(host),
-        shmBytes: host.ShmSize ?? 0,
+        shmBytes: host.IpcMode === "none" ? null : (host.ShmSize ?? 0),
         devices: devices.nodes,
         deviceRules: devices.rules,
         namespaces: {
@@ -237,12 +239,6 @@ function fileMounts(files: NonNullable<CreateContainer["files"]>): readonly Spec
     source,
     options,
   }));
-}
-
-function ipcMounts(host: HostConfig): readonly SpecMount[] {
-  if (host.IpcMode !== "host") return [];
-  const options = ["rbind", "rprivate", "rw"];
-  return [{ destination: "/dev/shm", type: "bind", source: "/dev/shm", options }];
 }
 
 /** The limits of a container, as its specification has them. */

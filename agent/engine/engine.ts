@@ -115,7 +115,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   });
   await wiring.announce();
   const locals = new Locals({
-    ...{ wiring, runtime, execRoot, scope, world, log },
+    ...{ wiring, runtime, libc, execRoot, scope, world, log },
     containers: () => containers,
   });
   const imageWork = new ImageOperations({

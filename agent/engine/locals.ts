@@ -11,16 +11,19 @@ import type { CreateContainer, HostConfig, LocalSettings } from "./container-typ
 import type { Containers } from "./containers.ts";
 import { zeroTime } from "./create.ts";
 import { mergeEnv } from "./defaults.ts";
+import type { Libc } from "./libc.ts";
 import { type Linked, linkEnvironment } from "./link-environment.ts";
 import type { LocalHooks } from "./one-container.ts";
 import type { ContainerFile } from "./records.ts";
 import { isRestarted, isRevived, restartWaitMs } from "./restarts.ts";
+import { otherOf, Sharing } from "./sharing.ts";
 import type { Wiring } from "./wiring.ts";
 
 export interface LocalsParts {
   readonly containers: () => Containers;
   readonly wiring: Wiring;
   readonly runtime: Runtime;
+  readonly libc: Libc;
   readonly execRoot: string;
   readonly scope: Scope;
   readonly world: World;
@@ -29,6 +32,7 @@ export interface LocalsParts {
 
 export class Locals implements LocalHooks {
   readonly #parts: LocalsParts;
+  readonly #sharing: Sharing;
   /** By container: its last wait, and how to end one that is under way. */
   readonly #waits = new Map<string, { readonly ms: number; readonly stop: AbortController }>();
   /** Ended while nobody watched: decided about once the engine is open. */
@@ -36,6 +40,7 @@ export class Locals implements LocalHooks {
 
   constructor(parts: LocalsParts) {
     this.#parts = parts;
+    this.#sharing = new Sharing({ ...parts, find: (text) => this.#joined(text) });
   }
 
   place(asked: CreateContainer, id: string): CreateContainer {
@@ -43,7 +48,7 @@ export class Locals implements LocalHooks {
     if (local === undefined) return asked;
     const wanted = { ...asked, host: this.#withOthers(asked.host) };
     const { networkMode } = local;
-    const other = /^container:(.+)$/.exec(networkMode)?.[1];
+    const other = otherOf(networkMode);
     if (networkMode === "host") return { ...wanted, networkNamespace: "", networks: {} };
     if (other !== undefined) {
       const target = this.#joined(other);
@@ -61,11 +66,9 @@ export class Locals implements LocalHooks {
     };
   }
 
-  /** What it has of other containers: their volumes, and by id the one whose processes it sees. */
+  /** What it has of other containers: their volumes, and by id whom it shares something with. */
   #withOthers(host: HostConfig): HostConfig {
-    const { VolumesFrom: from = [], PidMode = "", ...rest } = host;
-    const seen = /^container:(.+)$/.exec(PidMode)?.[1];
-    const mode = seen === undefined ? PidMode : `container:${this.#joined(seen).id}`;
+    const { VolumesFrom: from = [], ...rest } = host;
     const mounts = new Map((host.Mounts ?? []).map((mount) => [mount.Target, mount]));
     for (const text of from) {
       const [name = "", access = "rw"] = text.split(":");
@@ -75,7 +78,7 @@ export class Locals implements LocalHooks {
         if (!mounts.has(mount.Target) && mount.Type !== "tmpfs")
           mounts.set(mount.Target, { ...mount, ReadOnly: mount.ReadOnly || access === "ro" });
     }
-    return { ...rest, PidMode: mode, Mounts: [...mounts.values()] };
+    return { ...rest, ...this.#sharing.byId(host), Mounts: [...mounts.values()] };
   }
 
   /** Not `not_found`: for clients that would mean the image. */
@@ -89,8 +92,7 @@ export class Locals implements LocalHooks {
   }
 
   async wire(record: ContainerFile): Promise<ContainerFile> {
-    const seen = /^container:(.+)$/.exec(record.host.PidMode ?? "")?.[1];
-    if (seen !== undefined) await this.#seeProcesses(record.id, seen);
+    await this.#sharing.atStart(record);
     const wired = await this.#parts.wiring.wire(record);
     const links = this.#parts.wiring.linkedOn(wired);
     if (links.length > 0) await this.#tellLinks(wired, links);
@@ -123,24 +125,9 @@ export class Locals implements LocalHooks {
     });
   }
 
-  /** Where the other's processes are numbered is known only while it runs. */
-  async #seeProcesses(id: string, other: string): Promise<void> {
-    const { runtime } = this.#parts;
-    const { Pid, Status } = this.#joined(other).state;
-    if (Status !== "running")
-      throw new SwarmError(
-        "conflict",
-        `cannot join the PID namespace of a non running container: ${other}`,
-      );
-    const spec = await runtime.containerSpec(id);
-    const namespaces = spec.linux.namespaces.map((each) =>
-      each.type === "pid" ? { ...each, path: `/proc/${Pid}/ns/pid` } : each,
-    );
-    await runtime.putContainerSpec(id, { ...spec, linux: { ...spec.linux, namespaces } });
-  }
-
   async unwire(id: string): Promise<void> {
     await this.#parts.wiring.unwire(id);
+    await this.#sharing.atEnd(id);
   }
 
   restarts(record: ContainerFile, exitCode: number): boolean {

@@ -50,7 +50,8 @@ export interface SpecInput {
   /** 1e9 is one core. 0: no limit. */
   readonly nanoCpus: number;
   readonly pidsMax: number;
-  readonly shmBytes: number;
+  /** 0: the usual; null: no shared memory. */
+  readonly shmBytes: number | null;
   readonly cpu?: {
     readonly shares?: number;
     readonly periodUs?: number;
@@ -76,7 +77,7 @@ export interface SpecInput {
 }
 
 export const appArmorProfile = "tsswarm-default";
-const shmBytesDefault = 64 * 1024 * 1024;
+export const shmBytesDefault = 64 * 1024 * 1024;
 const cpuPeriodUs = 100_000;
 const cpuQuotaUsMin = 1_000;
 
@@ -320,7 +321,7 @@ function resourcesOf(input: SpecInput): SpecResources {
 }
 
 function baseMounts(input: SpecInput, host: HostFacts): readonly SpecMount[] {
-  const shmBytes = input.shmBytes > 0 ? input.shmBytes : shmBytesDefault;
+  const shmBytes = input.shmBytes || shmBytesDefault;
   const sys = input.privileged ? "rw" : "ro";
   const quiet = ["nosuid", "noexec", "nodev"];
   return [
@@ -337,12 +338,16 @@ function baseMounts(input: SpecInput, host: HostFacts): readonly SpecMount[] {
       source: "devpts",
       options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
-    {
-      destination: "/dev/shm",
-      type: "tmpfs",
-      source: "shm",
-      options: [...quiet, "mode=1777", `size=${shmBytes}`],
-    },
+    ...(input.shmBytes === null
+      ? []
+      : [
+          {
+            destination: "/dev/shm",
+            type: "tmpfs",
+            source: "shm",
+            options: [...quiet, "mode=1777", `size=${shmBytes}`],
+          },
+        ]),
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: quiet },
     { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, sys] },
     {

@@ -79,6 +79,28 @@ test("docker run gives the command's output and exit code, and --rm leaves nothi
   assert.equal(await docker(host, "ps", "-aq", "--filter", "label=run-test"), "");
 });
 
+test("shared memory is of those who are let in, and a user nobody knows is told at the start", async () => {
+  await start("run-donor", "--ipc", "shareable", image, "sleep", "60");
+  const joined = await run(
+    "--ipc",
+    "container:run-donor",
+    image,
+    "sh",
+    "-c",
+    "echo hi > /dev/shm/x",
+  );
+  assert.equal(joined.code, 0, joined.stderr);
+  assert.equal(await docker(host, "exec", "run-donor", "cat", "/dev/shm/x"), "hi");
+  assert.equal((await run("--ipc", "none", image, "ls", "/dev/shm")).code, 1);
+  const name = "run-nobody";
+  await docker(host, "create", "--label", "run-test", "--name", name, "-u", "xyz", image, "true");
+  const started = await attemptDocker(host, "start", name);
+  assert.match(
+    started.stderr,
+    /daemon: unable to find user xyz: no matching entries in passwd file$/m,
+  );
+});
+
 test("what is typed reaches the container, whole, and its end too", async () => {
   const input = "x".repeat(1_000_000);
   const args = ["run", "-i", "--rm", "--label", "run-test", image, "sh", "-c", "wc -c; echo done"];

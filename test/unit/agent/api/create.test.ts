@@ -330,6 +330,9 @@ const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
   ["a link to nothing", {}, { Links: [":b"] }, 400, /bad format for links/],
   ["GPUs", {}, { DeviceRequests: [{ Count: -1 }] }, 501, /--gpus/],
   ["another runtime", {}, { Runtime: "kata" }, 501, /runtime kata/],
+  ["an IPC mode there is not", {}, { IpcMode: "mine" }, 400, /invalid IPC mode: mine/],
+  ["a UTS mode there is not", {}, { UTSMode: "private" }, 400, /invalid UTS mode: private/],
+  ["users of its own", {}, { UsernsMode: "private" }, 400, /invalid user namespace mode: private/],
   ["nobody's processes", {}, { PidMode: "container:" }, 400, /invalid PID mode: container:/],
 ];
 for (const [name, body, host, status, sentence] of wrong)
