@@ -16,7 +16,7 @@ import {
 import { historyNeeded, restartAfter } from "./restart.ts";
 import { orphan, promote } from "./settle.ts";
 import { Slot } from "./slot.ts";
-import { hasEnded, isOfExecution, isWanted, stateOf } from "./tasks.ts";
+import { endedAt, hasEnded, isOfExecution, isWanted, stateOf } from "./tasks.ts";
 
 /** Where a slot is in the newest execution. given-up: its restart policy starts it no more. */
 type Standing = "idle" | "active" | "done" | "given-up";
@@ -150,13 +150,20 @@ function coverNodes(context: Context, standings: ReadonlyMap<Slot, Standing>): r
     if (!context.isEligible(node.ID)) continue;
     const slot = byNode.get(node.ID) ?? new Slot({ nodeId: node.ID }, []);
     byNode.set(node.ID, slot);
-    const newest = current(context, slot).at(-1);
-    // A node that was away when it should have run is back.
-    const isLeftOut = newest === undefined || ["orphaned", "shutdown"].includes(stateOf(newest));
-    if (isLeftOut && !slot.wanted.some((task) => !hasEnded(task)))
+    if (isLeftOut(context, slot) && !slot.wanted.some((task) => !hasEnded(task)))
       start(context, slot, context.now);
   }
   return [...byNode.values()];
+}
+
+/** Its node was away when the job should have run there, or run again. */
+function isLeftOut(context: Context, slot: Slot): boolean {
+  const tasks = current(context, slot);
+  const newest = tasks.at(-1);
+  if (newest === undefined || ["orphaned", "shutdown"].includes(stateOf(newest))) return true;
+  if (isWanted(newest) || tasks.some(isComplete)) return false;
+  // What its restart policy gave up when it ended stays so.
+  return restartAfter(newest, context.restart, tasks, endedAt(newest), false).kind === "restart";
 }
 
 /** What this execution has completed stays; of the rest the newest, as many as the history holds. */

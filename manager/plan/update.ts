@@ -46,14 +46,24 @@ function isPaused(status: UpdateStatus | undefined): boolean {
   return status?.State === "paused" || status?.State === "rollback_paused";
 }
 
-/** Once a task runs what the spec says, those beside it (start-first, or what a rollback left) end. */
+/**
+ * Once a task runs what the spec says, those beside it (start-first, or what a rollback left) end. Where none is to run that (the
+ * spec was changed again under way) one is enough: else each change would leave more of them than the update may add.
+ */
 function retireOthers(context: Context, slot: Slot): void {
   if (slot.wanted.length < 2) return;
+  const staying = slot.wanted.some((task) => context.isCurrent(task))
+    ? servingOf(context, slot)
+    : (slot.wanted.findLast(isRunning) ?? slot.wanted.at(-1));
+  if (staying === undefined) return;
+  for (const task of slot.wanted) if (task.ID !== staying.ID) slot.stop(task, "shutdown");
+}
+
+function servingOf(context: Context, slot: Slot): Task | undefined {
   const serves = (task: Task) =>
     context.isCurrent(task) && isRunning(task) && context.standing(task) === "ok";
   const serving = slot.moved ?? slot.wanted.find(serves);
-  if (serving === undefined || !serves(serving)) return;
-  for (const task of slot.wanted) if (task.ID !== serving.ID) slot.stop(task, "shutdown");
+  return serving !== undefined && serves(serving) ? serving : undefined;
 }
 
 /** It runs, or last ran, something else than the spec says, and nothing new is on its way. */

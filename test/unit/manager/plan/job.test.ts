@@ -137,6 +137,29 @@ test("a global job runs once on each node, also on one that comes later", () => 
   assert.deepEqual([RunningTasks, DesiredTasks, CompletedTasks], [1, 1, 2]);
 });
 
+for (const { condition, again } of [
+  { condition: "any", again: ["n1"] },
+  { condition: "none", again: [] },
+])
+  test(`a global job's task that failed on a node which then left is ${again.length === 0 ? "not " : ""}started again there (restart ${condition})`, () => {
+    const sim = new Sim(1);
+    const RestartPolicy = { Condition: condition, Delay: second };
+    const TaskTemplate = { ContainerSpec: { Image: "i" }, RestartPolicy };
+    sim.service("job", { Mode: { GlobalJob: {} }, TaskTemplate });
+    sim.settle();
+    const [task] = active(sim);
+    sim.setNode("n1", { availability: "drain" });
+    sim.report(task ?? assert.fail("no task"), "failed");
+    sim.settle();
+    assert.equal(active(sim).length, 0);
+    sim.setNode("n1", { availability: "active" });
+    sim.pass(60_000);
+    assert.deepEqual(
+      active(sim).map(({ NodeID }) => NodeID),
+      again,
+    );
+  });
+
 test("a removed job leaves nothing", () => {
   const sim = job({ MaxConcurrent: 2, TotalCompletions: 3 });
   finish(sim);

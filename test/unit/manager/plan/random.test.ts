@@ -77,7 +77,10 @@ class Chaos {
       () => this.sim.service("job", this.#job()),
       () => this.#recreate(),
       () => this.#replaceNode(),
-      () => this.sim.planAll(),
+      () => {
+        this.sim.planAll();
+        assert.equal(this.sim.planAll(), 0, "planning twice changes nothing");
+      },
     ];
     this.#pick(events)();
     this.#check();

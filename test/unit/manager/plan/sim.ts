@@ -26,8 +26,11 @@ export class Sim {
   readonly gone = new Set<string>();
   #ids = 0;
   readonly #made = new Map<string, number>();
+  readonly #resources: object;
 
-  constructor(nodes = 3) {
+  /** `resources`: what each node has beyond two cores and a gibibyte. */
+  constructor(nodes = 3, resources: object = {}) {
+    this.#resources = resources;
     const cluster = codec("Cluster").parse({ ID: "cluster", NextVNI: 4097, FeatureLevel: 3 });
     const ingress = newNetwork(this.facts, cluster, ingressSpec, { id: "ingress", vni: 4096 });
     this.write([
@@ -62,7 +65,7 @@ export class Sim {
       Description: {
         Hostname: id,
         Platform: { OS: "linux", Architecture: "x86_64" },
-        Resources: { NanoCPUs: 2e9, MemoryBytes: 1 << 30 },
+        Resources: { NanoCPUs: 2e9, MemoryBytes: 1 << 30, ...this.#resources },
         Engine: {},
       },
       Index: this.facts.index + 1,
