@@ -1,6 +1,8 @@
-// What tasks use, of services that are scaled by it: measured now and then, and told once, with a beat.
+// What tasks use, of services that are scaled by it: measured now and then, and told once, with a beat. What a task waits for a
+// core on a busy node counts as used, up to its limit: else a service would never grow where it is starved.
 
-import type { TaskUsage } from "../proto/gen/types.ts";
+import { cpus } from "node:os";
+import type { Task, TaskUsage } from "../proto/gen/types.ts";
 import { messageOf } from "../proto/kit/errors.ts";
 import type { Log } from "../proto/kit/log.ts";
 import type { World } from "../proto/kit/world.ts";
@@ -8,6 +10,7 @@ import type { OpenEngine } from "./engine/engine.ts";
 import type { ContainerStats } from "./engine/stats.ts";
 import { taskLabel } from "./perform.ts";
 import type { Wanted } from "./session/types.ts";
+import { readWaits, type Waits, waitedSince } from "./waits.ts";
 
 const measureMs = 10_000;
 /** Of a node; a beat stays small. */
@@ -15,14 +18,16 @@ const tasksMax = 500;
 const nsPerMs = 1_000_000;
 
 export interface UsageMeterOptions {
-  readonly engine: Pick<OpenEngine, "list" | "stats">;
+  readonly engine: Pick<OpenEngine, "list" | "stats" | "pids">;
   readonly wanted: () => Wanted | null;
   readonly world: World;
   readonly log: Log;
+  readonly waitsOf?: (pids: readonly number[]) => Promise<Waits>;
 }
 
 interface Reading {
   readonly cpuNs: number;
+  readonly waits: Waits;
   readonly at: number;
 }
 
@@ -58,7 +63,7 @@ export class UsageMeter {
 
   /** One look at all tasks that are to be measured. */
   async measure(): Promise<void> {
-    const { engine, world, wanted } = this.#options;
+    const { engine, world, wanted, waitsOf = readWaits } = this.#options;
     const now = wanted();
     const services = new Set(now?.info.Measured);
     const last = this.#last;
@@ -73,14 +78,22 @@ export class UsageMeter {
       if (stats === null) continue;
       const at = world.monotonic();
       const before = last.get(id);
-      this.#last.set(id, { cpuNs: stats.cpuNs, at });
+      const waits = await waitsOf(await engine.pids(id).catch(() => []));
+      this.#last.set(id, { cpuNs: stats.cpuNs, waits, at });
       // The first look only begins the interval.
       if (before === undefined || at <= before.at) continue;
-      const cores = Math.max(0, stats.cpuNs - before.cpuNs) / nsPerMs / (at - before.at);
+      const perCore = (at - before.at) * nsPerMs;
+      const used = Math.max(0, stats.cpuNs - before.cpuNs) / perCore;
+      const asked = used + waitedSince(before.waits, waits) / perCore;
+      const cores = Math.max(used, Math.min(asked, coresMaxOf(task)));
       usage.push({ ID: task.ID, CPU: Math.round(cores * 1000), Memory: memoryOf(stats) });
     }
     this.#untold = usage;
   }
+}
+
+function coresMaxOf(task: Task): number {
+  return (task.Spec?.Resources?.Limits?.NanoCPUs || 0) / 1e9 || cpus().length;
 }
 
 /** Without the files that the kernel keeps in memory and can drop, as `docker stats` shows it. */

@@ -1,4 +1,4 @@
-// What goes beyond Docker's services, on real containers: jobs at times, tasks that move to a node that returns.
+// What goes beyond Docker's services, on real containers: jobs at times, tasks that move to a node that returns, as many as are needed.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -113,5 +113,18 @@ describe("policies", { concurrency: true }, () => {
       const counts = hosts.map((host) => tasks.filter(({ node }) => node === host).length);
       return counts.every((count) => count === 2) ? true : undefined;
     });
+  });
+
+  test("busy tasks become more, idle ones fewer, within the bounds, and the service says why", async () => {
+    // A little of a core: a busy machine gives so much too.
+    const bounds = ["--limit-cpu", "0.05", "--autoscale", "min=1,max=2,cpu=50,window=10s"];
+    const spin = "while [ ! -e /idle ]; do :; done; exec sleep 1d";
+    await create("pol-scale", ...steady, ...bounds, busybox, "sh", "-c", spin);
+    const grown = await untilRunning(manager, "pol-scale", 2, msMax);
+    assert.match(await tsswarm(manager, "service", "explain", "pol-scale"), /from 1 to 2: CPU/);
+    for (const { node, container } of grown)
+      await docker(node, "exec", container, "touch", "/idle");
+    await untilRunning(manager, "pol-scale", 1, msMax);
+    assert.match(await tsswarm(manager, "service", "explain", "pol-scale"), /from 2 to 1: CPU/);
   });
 });

@@ -10,8 +10,10 @@ import { realWorld } from "../../../proto/kit/world.ts";
 
 const used = { cpuNs: 0, memoryBytes: 50_000_000 };
 
-function meter(measured: readonly string[], memoryStats: Record<string, number>) {
+function meter(measured: readonly string[], memoryStats: Record<string, number>, limit?: number) {
   let now = 0;
+  let waitedNs = 0;
+  const Spec = limit === undefined ? {} : { Resources: { Limits: { NanoCPUs: limit * 1e9 } } };
   const stats = new Map([
     ["c1", { ...used }],
     ["c2", { ...used }],
@@ -21,21 +23,24 @@ function meter(measured: readonly string[], memoryStats: Record<string, number>)
   );
   const wanted = {
     info: { Measured: measured },
-    tasks: new Map(["1", "2"].map((n) => [`t${n}`, { ID: `t${n}`, ServiceID: `s${n}` }])),
+    tasks: new Map(["1", "2"].map((n) => [`t${n}`, { ID: `t${n}`, ServiceID: `s${n}`, Spec }])),
   } as unknown as Wanted;
   const under = new UsageMeter({
     engine: {
       list: () => containers,
+      pids: async () => [7],
       stats: async (id) => ({ ...stats.get(id), memoryStats }) as unknown as ContainerStats,
     },
     wanted: () => wanted,
     world: { ...realWorld, monotonic: () => now },
     log: silentLog,
+    waitsOf: async (pids) => new Map(pids.map((pid) => [`${pid}`, waitedNs])),
   });
   return {
     under,
-    pass: (ms: number, cpuNs: number) => {
+    pass: (ms: number, cpuNs: number, waited = 0) => {
       now += ms;
+      waitedNs += waited;
       for (const one of stats.values()) one.cpuNs += cpuNs;
     },
   };
@@ -70,3 +75,18 @@ test("a container that started anew is no negative use; nothing is measured when
   await unasked.under.measure();
   assert.deepEqual(unasked.under.take(), []);
 });
+
+for (const { name, limit, waited, cpu } of [
+  { name: "up to its limit", limit: 0.5, waited: 9, cpu: 500 },
+  { name: "as long as it waited", limit: 0.5, waited: 1, cpu: 200 },
+])
+  test(`a task that waits for a core on a busy node counts as using it: ${name}`, async () => {
+    const { under, pass } = meter(["s1"], {}, limit);
+    await under.measure();
+    pass(10_000, 1e9, waited * 1e9);
+    await under.measure();
+    assert.deepEqual(
+      under.take().map(({ CPU }) => CPU),
+      [cpu],
+    );
+  });
