@@ -1,4 +1,4 @@
-// Swarm's templates in a task's environment, host name and mounts: {{.Task.Slot}} and its kin. Pure.
+// Templates of Go's, as Swarm has them in a task's environment, host name and mounts ({{.Task.Slot}}), and Docker in tags of logs. Pure.
 
 import { SwarmError } from "./kit/errors.ts";
 
@@ -17,13 +17,13 @@ export interface TemplateFacts {
 }
 
 /** Fields, and `index .Service.Labels "key"`. Throws `invalid` naming what it does not know. */
-export function expandTemplate(text: string, facts: TemplateFacts): string {
+export function expandTemplate(text: string, facts: object): string {
   if (/\{\{(?!.*\}\})/s.test(text))
     throw new SwarmError("invalid", `a template in "${text}" is not closed with }}`);
   return text.replace(/\{\{-?\s*(.*?)\s*-?\}\}/gs, (_, action: string) => evaluate(action, facts));
 }
 
-function evaluate(action: string, facts: TemplateFacts): string {
+function evaluate(action: string, facts: object): string {
   const indexed = /^index\s+(\.[\w.]+)\s+"((?:[^"\\]|\\.)*)"$/.exec(action);
   if (indexed !== null) {
     const map = look(indexed[1] ?? "", facts);
@@ -37,8 +37,8 @@ function evaluate(action: string, facts: TemplateFacts): string {
 
 type Facts = string | { readonly [key: string]: Facts };
 
-function look(path: string, facts: TemplateFacts): Facts | undefined {
-  let at: Facts | undefined = facts as unknown as Facts;
+function look(path: string, facts: object): Facts | undefined {
+  let at: Facts | undefined = facts as Facts;
   for (const part of path.slice(1).split("."))
     at = typeof at === "object" && Object.hasOwn(at, part) ? at[part] : undefined;
   return at;

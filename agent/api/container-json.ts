@@ -35,7 +35,14 @@ export function containerJson(
   execs: readonly string[],
 ): Json {
   const { state, config } = container;
-  const { PublishedPorts: _, Tmpfs: _tmpfs, LogLimits: _log, LogDriver, ...host } = container.host;
+  const {
+    PublishedPorts: _,
+    Tmpfs: _tmpfs,
+    LogLimits: _log,
+    LogAttributes: _with,
+    LogDriver,
+    ...host
+  } = container.host;
   const files = `${dataRoot}/containers/${container.id}`;
   const [path = "", ...args] = commandOf(container);
   const running = ["running", "paused", "restarting"].includes(state.Status);

@@ -65,9 +65,19 @@ export async function streamContainerLogs(
   await answerLogs(reply, tty, async (write, gone) => {
     for await (const record of context.engine.logs(container.id, options, gone)) {
       const head = options.timestamps ? `${record.time} ` : "";
-      await write(record.stream, options.details ? `${head} ` : head, record.data);
+      const details = options.details ? `${detailsOf(record.attributes)} ` : "";
+      await write(record.stream, `${head}${details}`, record.data);
     }
   });
+}
+
+/** As Docker shows them: in order, and nothing in them that would end them. */
+function detailsOf(attributes: Readonly<Record<string, string>> = {}): string {
+  const escaped = (text: string) => encodeURIComponent(text).replaceAll("%20", "+");
+  return Object.entries(attributes)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `${escaped(key)}=${escaped(value)}`)
+    .join(",");
 }
 
 /** Lines of one service or task from all nodes that run it. */

@@ -83,7 +83,17 @@ export interface HostConfig {
   /** Absent: the daemon's, and once it is made never. */
   readonly LogDriver?: LogDriver;
   /** In place of the daemon's own limits of a log. */
-  readonly LogLimits?: { readonly bytesMax?: number; readonly filesMax?: number };
+  readonly LogLimits?: {
+    readonly bytesMax?: number;
+    readonly filesMax?: number;
+    readonly isCompressed?: boolean;
+    /** Beyond what waits in so many bytes lines are lost; absent: the container waits for its log. */
+    readonly bufferBytesMax?: number;
+  };
+  /** What stands with each line, as Docker's log options say it. */
+  readonly LogAttributes?: Readonly<
+    Partial<Record<"tag" | "labels" | "labels-regex" | "env" | "env-regex", string>>
+  >;
   /** Devices of this machine, under a name of the container's own. */
   readonly Devices?: readonly {
     readonly PathOnHost: string;

@@ -1,11 +1,14 @@
 // The log files the keeper writes, as a reader has them: `current.log` and its older siblings `current.log.1`, `.2` …, each held open
 // from when it is seen, so that rotation takes nothing from a reader who is behind.
 
-import { type FileHandle, open, readdir, stat } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
 import { errnoOf } from "../../proto/kit/errors.ts";
+import { markOf, parseLogName } from "../../proto/kit/log-names.ts";
 
-const currentName = "current.log";
 const chunkBytes = 64 * 1024;
 /** A line is never longer: the keeper cuts at 16 KiB of output, which JSON may write sixfold. */
 const lineBytesMax = 256 * 1024;
@@ -13,7 +16,11 @@ const lineBytesMax = 256 * 1024;
 interface HeldFile {
   /** Nobody else gets the number while the file is held. */
   readonly inode: number;
-  readonly handle: FileHandle;
+  /** Of gzip, what it was made of; "" for what can be read as it is. */
+  readonly mark: string;
+  handle: FileHandle;
+  /** It is to be unpacked before it is read. */
+  isPacked: boolean;
   /** Of the next line to be read. */
   offset: number;
 }
@@ -55,7 +62,7 @@ export class LogFiles {
       if (file === undefined) return;
       // Asked before reading: what a file gets before it is rotated is read after it.
       const isNewest = file === this.#held.at(-1);
-      for await (const [line, end] of linesOf(file)) {
+      for await (const [line, end] of this.#linesOf(file)) {
         file.offset = end;
         yield line;
       }
@@ -71,7 +78,7 @@ export class LogFiles {
     for (const file of [...this.#held].reverse()) {
       const offsets: number[] = [];
       let end = 0;
-      for await (const [line, after] of linesOf(file)) {
+      for await (const [line, after] of this.#linesOf(file)) {
         if (isWanted(line)) {
           offsets.push(end);
           if (offsets.length > missing) offsets.shift();
@@ -87,6 +94,16 @@ export class LogFiles {
     }
   }
 
+  async *#linesOf(file: HeldFile): AsyncGenerator<readonly [string, number], void, void> {
+    if (file.isPacked) {
+      const packed = file.handle;
+      file.handle = await unpacked(packed, this.#directory);
+      file.isPacked = false;
+      await packed.close();
+    }
+    yield* linesOf(file);
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#looking.catch(() => {});
@@ -97,13 +114,14 @@ export class LogFiles {
     const seen = new Set<number>();
     const fresh: HeldFile[] = [];
     // The newest first: names go to older ones, so none slips past.
-    for (const name of await namesIn(this.#directory)) {
+    for (const { name, mark } of await namesIn(this.#directory)) {
       const path = join(this.#directory, name);
       const inode = await stat(path).then(({ ino }) => ino, ifThere);
       if (inode === undefined || seen.has(inode)) continue;
-      if (this.#held.some((file) => file.inode === inode)) seen.add(inode);
+      const known = await sameOf([...fresh, ...this.#held], inode, mark);
+      if (known !== undefined) seen.add(known.inode);
       else {
-        const file = await hold(path);
+        const file = await hold(path, mark);
         if (file === undefined) continue;
         if (seen.has(file.inode) || this.#held.some(({ inode }) => inode === file.inode))
           await file.handle.close();
@@ -131,31 +149,63 @@ export class LogFiles {
   }
 }
 
-/** Newest first. */
-async function namesIn(directory: string): Promise<readonly string[]> {
+/** The one that is held already: under this name, or as it was before it was packed. */
+async function sameOf(
+  held: readonly HeldFile[],
+  inode: number,
+  mark: string,
+): Promise<HeldFile | undefined> {
+  for (const file of held) {
+    if (file.inode === inode || (mark !== "" && file.mark === mark)) return file;
+    if (
+      mark !== "" &&
+      file.mark === "" &&
+      markOf(await file.handle.stat({ bigint: true })) === mark
+    )
+      return file;
+  }
+  return undefined;
+}
+
+/** Newest first; where one is being packed, as it was before that. */
+async function namesIn(
+  directory: string,
+): Promise<readonly { readonly name: string; readonly mark: string }[]> {
   const names = await readdir(directory).catch(() => []);
   return names
-    .map((name) => ({ name, age: ageOf(name) }))
-    .filter(({ age }) => age >= 0)
-    .sort((a, b) => a.age - b.age)
-    .map(({ name }) => name);
+    .flatMap((name) => {
+      const parsed = parseLogName(name);
+      return parsed === null ? [] : { name, ...parsed };
+    })
+    .sort((a, b) => a.age - b.age || a.mark.length - b.mark.length);
 }
 
-function ageOf(name: string): number {
-  if (name === currentName) return 0;
-  const age = /^current\.log\.(\d+)$/.exec(name)?.[1];
-  return age === undefined ? -1 : Number(age);
-}
-
-async function hold(path: string): Promise<HeldFile | undefined> {
+async function hold(path: string, mark: string): Promise<HeldFile | undefined> {
   const handle = await open(path, "r").catch(ifThere);
   if (handle === undefined) return undefined;
   const { ino } = await handle.stat();
-  return { inode: ino, handle, offset: 0 };
+  return { inode: ino, mark, handle, isPacked: mark !== "", offset: 0 };
 }
 
 function ifThere(error: unknown): undefined {
   if (errnoOf(error) !== "ENOENT") throw error;
+}
+
+/** Its content in a file of no name, as long as that is open. */
+async function unpacked(packed: FileHandle, directory: string): Promise<FileHandle> {
+  const path = join(directory, `unpacked-${randomBytes(8).toString("hex")}`);
+  const handle = await open(path, "wx+", 0o600);
+  try {
+    await rm(path);
+    const source = packed.createReadStream({ autoClose: false, start: 0 });
+    await pipeline(source, createGunzip(), async (parts: AsyncIterable<Buffer>) => {
+      for await (const part of parts) await handle.writeFile(part);
+    });
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 
 /** Whole lines from where the reader is, with the offset behind each. */

@@ -1,37 +1,70 @@
-// Whether a container's log is kept, and how much of it, as Docker's drivers json-file, local and none are told. Pure.
+// Whether a container's log is kept, how much of it and with what, as Docker's drivers json-file, local and none are told. Pure.
 
 import { type LogDriver, logDrivers } from "../../proto/config.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "./container-types.ts";
+import { checkAttributes } from "./log-attributes.ts";
 
 const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
 
 /** local's own, as Docker has them. json-file has the daemon's. */
-const localLimits = { bytesMax: 20 * 1024 ** 2, filesMax: 5 };
+const localLimits = { bytesMax: 20 * 1024 ** 2, filesMax: 5, isCompressed: true };
 
-/**
- * A driver and its options; "" is the daemon's. Throws `invalid` for a driver or an option that is not there, `unsupported` for what Docker's
- * have beyond max-size and max-file.
- */
+const bufferBytesDefault = 1024 ** 2;
+/** What stands with each line; of json-file alone. */
+const attributeOptions = ["tag", "labels", "labels-regex", "env", "env-regex"] as const;
+
+/** A driver and its options; "" is the daemon's. Throws `invalid` for a driver or an option that is not there. */
 export function logSettings(
   driver: string,
   options: Readonly<Record<string, string>>,
-): Pick<HostConfig, "LogLimits" | "LogDriver"> {
+): Pick<HostConfig, "LogLimits" | "LogDriver" | "LogAttributes"> {
   const name = driverOf(driver);
-  if (name === "none") {
-    const [option] = Object.keys(options);
-    if (option === undefined) return { LogDriver: "none" };
-    throw new SwarmError("invalid", `unknown log opt '${option}' for none log driver`);
-  }
-  const { LogLimits } = logLimits(options);
+  const { mode, "max-buffer-size": buffer, ...others } = options;
+  const known = optionsOf(name ?? "json-file");
+  for (const option of Object.keys(others))
+    if (!known.includes(option))
+      throw new SwarmError(
+        "invalid",
+        name === "none"
+          ? `unknown log opt '${option}' for none log driver`
+          : `unknown log opt '${option}' for ${name ?? "json-file"} log driver`,
+      );
+  const limits = {
+    ...(name === "local" ? localLimits : {}),
+    ...logLimits(others),
+    ...bufferOf(mode ?? "", buffer),
+  };
+  const attributes = Object.fromEntries(
+    attributeOptions.flatMap((key) => (others[key] ? [[key, others[key]]] : [])),
+  );
+  checkAttributes(attributes);
   return {
     ...(name === null ? {} : { LogDriver: name }),
-    ...(name === "local"
-      ? { LogLimits: { ...localLimits, ...LogLimits } }
-      : LogLimits === undefined
-        ? {}
-        : { LogLimits }),
+    ...(Object.keys(limits).length === 0 ? {} : { LogLimits: limits }),
+    ...(Object.keys(attributes).length === 0 ? {} : { LogAttributes: attributes }),
   };
+}
+
+function optionsOf(driver: LogDriver): readonly string[] {
+  if (driver === "none") return [];
+  const limits = ["max-size", "max-file", "compress"];
+  return driver === "local" ? limits : [...limits, ...attributeOptions];
+}
+
+/** Docker's modes: in the other one the container never waits for its log. */
+function bufferOf(mode: string, size: string | undefined): HostConfig["LogLimits"] {
+  if (!["", "blocking", "non-blocking"].includes(mode))
+    throw new SwarmError("invalid", `logger: logging mode not supported: ${mode}`);
+  if (mode === "non-blocking")
+    return {
+      bufferBytesMax: size === undefined ? bufferBytesDefault : sizeOf(size, "max-buffer-size"),
+    };
+  if (size === undefined) return {};
+  throw new SwarmError(
+    "invalid",
+    "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+  );
 }
 
 /** Throws `unsupported` in Docker's words where nothing is kept. */
@@ -47,30 +80,34 @@ function driverOf(name: string): LogDriver | null {
   throw new SwarmError("invalid", `logger: no log driver named '${name}' is registered`);
 }
 
-function logLimits(options: Readonly<Record<string, string>>): Pick<HostConfig, "LogLimits"> {
-  const { "max-size": size, "max-file": files, compress, ...others } = options;
-  const [other] = [...Object.keys(others), ...(isOff(compress) ? [] : ["compress"])];
-  if (other !== undefined)
-    throw new SwarmError(
-      "unsupported",
-      `the log option ${other} is not available in this version of tsswarm`,
-    );
-  if (size === undefined && files === undefined) return {};
-  const [, digits = "", unit = ""] = /^(\d+)([kmg]?)b?$/i.exec(size ?? "0") ?? [];
-  const bytesMax = Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);
-  if (size !== undefined && !(bytesMax > 0))
-    throw new SwarmError("invalid", `invalid value for max-size: ${size}`);
+function logLimits(options: Readonly<Record<string, string>>): HostConfig["LogLimits"] {
+  const { "max-size": size, "max-file": files, compress } = options;
   const filesMax = Number(files ?? 1);
   if (!Number.isInteger(filesMax) || filesMax < 1)
     throw new SwarmError("invalid", `invalid value for max-file: ${files}`);
+  const isCompressed = flagOf(compress);
+  if (isCompressed && files === "1")
+    throw new SwarmError(
+      "invalid",
+      "compress cannot be true when max-file is less than 2 or max-size is not set",
+    );
   return {
-    LogLimits: {
-      ...(size === undefined ? {} : { bytesMax }),
-      ...(files === undefined ? {} : { filesMax }),
-    },
+    ...(size === undefined ? {} : { bytesMax: sizeOf(size, "max-size") }),
+    ...(files === undefined ? {} : { filesMax }),
+    ...(compress === undefined ? {} : { isCompressed }),
   };
 }
 
-function isOff(flag: string | undefined): boolean {
-  return flag === undefined || flag === "false";
+/** Bytes, at least one. */
+function sizeOf(text: string, option: string): number {
+  const [, digits = "", unit = ""] = /^(\d+)([kmg]?)b?$/i.exec(text) ?? [];
+  const bytes = Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);
+  if (!(bytes > 0)) throw new SwarmError("invalid", `invalid value for ${option}: ${text}`);
+  return bytes;
+}
+
+function flagOf(text = "false"): boolean {
+  if (["true", "1", "t"].includes(text.toLowerCase())) return true;
+  if (["false", "0", "f"].includes(text.toLowerCase())) return false;
+  throw new SwarmError("invalid", `invalid value for compress: ${text}`);
 }

@@ -56,9 +56,12 @@ function isAfter(record: LogRecord, until: number | undefined): boolean {
 
 function parseLine(line: string): LogRecord | null {
   try {
-    const { log, stream, time } = JSON.parse(line) as Record<string, unknown>;
+    const { log, stream, time, attrs } = JSON.parse(line) as Record<string, unknown>;
     if (typeof log !== "string" || typeof time !== "string") return null;
-    return { stream: stream === "stderr" ? "stderr" : "stdout", time, data: Buffer.from(log) };
+    return {
+      ...{ stream: stream === "stderr" ? "stderr" : "stdout", time, data: Buffer.from(log) },
+      ...(attrs === undefined ? {} : { attributes: attrs as Readonly<Record<string, string>> }),
+    };
   } catch {
     return null;
   }

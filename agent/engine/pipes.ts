@@ -8,6 +8,7 @@ import type { Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Stdio } from "../runtime/types.ts";
 import type { Libc } from "./libc.ts";
+import { logAttributes } from "./log-attributes.ts";
 import type { ContainerFile, Records } from "./records.ts";
 
 export interface LogPipesParts {
@@ -28,7 +29,8 @@ export class LogPipes {
   }
 
   /** Makes them where they are not there yet. They have a reader when this resolves. Throws `unavailable`. */
-  async open({ id, config, host }: ContainerFile): Promise<Stdio> {
+  async open(record: ContainerFile): Promise<Stdio> {
+    const { id, config, host } = record;
     const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
     const directory = this.#directory(id);
     const terminal = config.Tty === true;
@@ -48,6 +50,13 @@ export class LogPipes {
       fileBytesMax: host.LogLimits?.bytesMax ?? logBytesMax,
       filesMax: host.LogLimits?.filesMax ?? logFilesMax,
       ...(host.LogDriver === "none" ? { discards: true } : {}),
+      ...(host.LogLimits?.isCompressed === true ? { compresses: true } : {}),
+      ...(host.LogLimits?.bufferBytesMax === undefined
+        ? {}
+        : { bufferBytesMax: host.LogLimits.bufferBytesMax }),
+      ...(host.LogAttributes === undefined
+        ? {}
+        : { attributes: logAttributes(record, host.LogAttributes) }),
     });
     return { stdin, stdout, stderr, terminal };
   }

@@ -18,6 +18,8 @@ export interface LogRecord {
   /** RFC 3339 with nanoseconds. */
   readonly time: string;
   readonly data: Buffer;
+  /** What stands with each line of its container. */
+  readonly attributes?: Readonly<Record<string, string>>;
 }
 
 /** A client's ends of a container's own input and output. */

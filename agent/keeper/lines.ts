@@ -50,9 +50,14 @@ function wholeCharacters(data: Buffer, length: number): number {
   return length;
 }
 
-/** One line of the file. Bytes that are not UTF-8 become U+FFFD, as Docker's do. */
-export function encodeLine(line: Buffer, stream: StreamName, time: string): string {
-  return `{"log":${JSON.stringify(line.toString("utf8"))},"stream":"${stream}","time":"${time}"}\n`;
+/** One line of the file. Bytes that are not UTF-8 become U+FFFD, as Docker's do. `marks`: see `encodeMarks`. */
+export function encodeLine(line: Buffer, stream: StreamName, time: string, marks = ""): string {
+  return `{"log":${JSON.stringify(line.toString("utf8"))},"stream":"${stream}"${marks},"time":"${time}"}\n`;
+}
+
+/** What stands with every line of a container. */
+export function encodeMarks(attributes: Readonly<Record<string, string>> = {}): string {
+  return Object.keys(attributes).length === 0 ? "" : `,"attrs":${JSON.stringify(attributes)}`;
 }
 
 /** Times in RFC 3339 with nanoseconds, each later than the one before, so that lines sort as they came. */

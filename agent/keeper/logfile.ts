@@ -1,14 +1,22 @@
 // A container's log on disk: current.log and its older siblings, rotated by size.
 
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { createReadStream, createWriteStream } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
 import { errnoOf } from "../../proto/kit/errors.ts";
+import { currentName, logName, markOf, rotation } from "../../proto/kit/log-names.ts";
+
+const unfinishedName = "compressing";
 
 export interface RotationLimits {
   /** Bytes after which a new file is begun. */
   readonly fileBytesMax: number;
   /** Files kept, the current one counted; ≥ 1. */
   readonly filesMax: number;
+  /** Older files are kept as gzip. */
+  readonly compresses?: boolean;
 }
 
 /** Appends to `directory`/current.log. One caller at a time. */
@@ -17,6 +25,8 @@ export class LogFile {
   readonly #limits: RotationLimits;
   #handle: FileHandle | null = null;
   #bytes = 0;
+  /** Of the file before, as its next turn waits for it. */
+  #compressing: Promise<void> = Promise.resolve();
 
   constructor(directory: string, limits: RotationLimits) {
     this.#directory = directory;
@@ -43,11 +53,12 @@ export class LogFile {
     const handle = this.#handle;
     this.#handle = null;
     await handle?.close();
+    await this.#compressing;
   }
 
   async #open(): Promise<FileHandle> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const handle = await open(this.#path(0), "a+", 0o600);
+    const handle = await open(this.#path(currentName), "a+", 0o600);
     this.#handle = handle;
     this.#bytes = (await handle.stat()).size;
     await this.#endTornLine(handle);
@@ -66,14 +77,32 @@ export class LogFile {
 
   async #rotate(): Promise<void> {
     await this.close();
-    const oldest = this.#limits.filesMax - 1;
-    await rm(this.#path(oldest), { force: true });
-    for (let index = oldest - 1; index >= 0; index--)
-      await renameIfThere(this.#path(index), this.#path(index + 1));
+    const { removed, renamed } = rotation(await readdir(this.#directory), this.#limits.filesMax);
+    for (const name of removed) await rm(this.#path(name), { force: true });
+    for (const [from, to] of renamed) await renameIfThere(this.#path(from), this.#path(to));
+    if (this.#limits.compresses === true && this.#limits.filesMax > 1)
+      this.#compressing = this.#compress(logName({ age: 1, mark: "" }));
   }
 
-  #path(index: number): string {
-    return join(this.#directory, index === 0 ? "current.log" : `current.log.${index}`);
+  /** Aside, while the next file is written. One that fails, or that a kill cuts off, leaves the file as it was. */
+  async #compress(name: string): Promise<void> {
+    const [path, unfinished] = [this.#path(name), this.#path(unfinishedName)];
+    try {
+      const mark = markOf(await stat(path, { bigint: true }));
+      await pipeline(
+        createReadStream(path),
+        createGzip(),
+        createWriteStream(unfinished, { mode: 0o600 }),
+      );
+      await rename(unfinished, this.#path(logName({ age: 1, mark })));
+      await rm(path);
+    } catch {
+      await rm(unfinished, { force: true }).catch(() => {});
+    }
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name);
   }
 }
 

@@ -4,7 +4,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { OpenLogs, TeeLogs } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { FifoReader } from "./fifo.ts";
-import { encodeLine, LineSplitter, Stamps, type StreamName } from "./lines.ts";
+import { encodeLine, encodeMarks, LineSplitter, Stamps, type StreamName } from "./lines.ts";
 import { LogFile } from "./logfile.ts";
 import { Tee } from "./tee.ts";
 
@@ -66,11 +66,16 @@ class Followed {
   readonly #log: Log;
   #writing: Promise<void> = Promise.resolve();
   #failedWrites = 0;
+  readonly #marks: string;
+  /** What waits to be written, where the container does not wait for it. */
+  #waitingBytes = 0;
+  #lostLines = 0;
 
   constructor(request: OpenLogs, now: () => number, log: Log) {
     this.request = request;
     this.#log = log;
     this.#stamps = new Stamps(now);
+    this.#marks = encodeMarks(request.attributes);
     this.#file = new LogFile(request.directory, request);
     try {
       if (request.stdout !== undefined) this.#follow(request.stdout, "stdout");
@@ -99,6 +104,11 @@ class Followed {
     for (const tee of this.#tees) tee.end();
     await this.#writing;
     await this.#file.close().catch(() => {});
+    if (this.#lostLines > 0)
+      this.#log.warn(
+        { container: this.request.container, lines: this.#lostLines },
+        "lines of a log were lost: its buffer was full",
+      );
   }
 
   #follow(path: string, stream: StreamName): void {
@@ -122,9 +132,32 @@ class Followed {
   /** Both streams go into one file, one batch after the other. A full disk costs lines, never the container. */
   #write(lines: readonly Buffer[], stream: StreamName): Promise<void> {
     if (lines.length === 0 || this.request.discards === true) return Promise.resolve();
-    const text = lines.map((line) => encodeLine(line, stream, this.#stamps.next())).join("");
-    this.#writing = this.#writing.then(() => this.#file.append(text)).catch(this.#failed);
-    return this.#writing;
+    const { bufferBytesMax = 0 } = this.request;
+    if (bufferBytesMax > 0 && this.#waitingBytes > bufferBytesMax) {
+      this.#lost(lines.length);
+      return Promise.resolve();
+    }
+    const text = lines
+      .map((line) => encodeLine(line, stream, this.#stamps.next(), this.#marks))
+      .join("");
+    const bytes = text.length;
+    this.#waitingBytes += bytes;
+    this.#writing = this.#writing
+      .then(() => this.#file.append(text))
+      .catch(this.#failed)
+      .finally(() => {
+        this.#waitingBytes -= bytes;
+      });
+    return bufferBytesMax > 0 ? Promise.resolve() : this.#writing;
+  }
+
+  #lost(lines: number): void {
+    if (this.#lostLines === 0)
+      this.#log.warn(
+        { container: this.request.container },
+        "a log's buffer is full: lines are lost",
+      );
+    this.#lostLines += lines;
   }
 
   readonly #failed = async (error: unknown): Promise<void> => {

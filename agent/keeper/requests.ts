@@ -22,6 +22,13 @@ export function parseRequest(json: unknown): KeeperRequest {
         ...optionalText(request, "stdout"),
         ...optionalText(request, "stderr"),
         ...(request["discards"] === true ? { discards: true } : {}),
+        ...(request["compresses"] === true ? { compresses: true } : {}),
+        ...(request["attributes"] === undefined
+          ? {}
+          : { attributes: mapped(request["attributes"], "attributes", anyText) }),
+        ...(request["bufferBytesMax"] === undefined
+          ? {}
+          : { bufferBytesMax: positive(request, "bufferBytesMax") }),
       };
     case "closeLogs":
       return { do: what, container: text(request, "container") };
@@ -111,6 +118,10 @@ function aText(value: unknown, where: string): string {
   if (typeof value !== "string" || value === "")
     throw new SwarmError("invalid", `${where}: a text is expected`);
   return value;
+}
+
+function anyText(value: unknown, where: string): string {
+  return value === "" ? "" : aText(value, where);
 }
 
 function text(from: Fields, name: string): string {

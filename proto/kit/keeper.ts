@@ -16,6 +16,12 @@ export interface OpenLogs {
   readonly filesMax: number;
   /** The output is read, and given to who is attached; nothing of it is kept. */
   readonly discards?: boolean;
+  /** Older files are kept as gzip. */
+  readonly compresses?: boolean;
+  /** Stand with every line. */
+  readonly attributes?: Readonly<Record<string, string>>;
+  /** So much may wait for the disk; lines beyond are lost, and the container waits for nothing. Absent: it waits. */
+  readonly bufferBytesMax?: number;
 }
 /** Stop following once what is in the FIFOs has been read. The files stay. */
 export interface CloseLogs {

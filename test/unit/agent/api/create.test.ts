@@ -132,8 +132,15 @@ test("networks: aliases, fixed addresses, several at once", () => {
 test("a log driver is one there is, with options of its own", () => {
   const drive = (Type: string, Config: Readonly<Record<string, string>> = {}) =>
     made({}, { LogConfig: { Type, Config } }).host;
-  const { LogDriver, LogLimits } = drive("local", { "max-file": "2", compress: "false" });
-  assert.deepEqual([LogDriver, LogLimits], ["local", { bytesMax: 20 * 1024 * 1024, filesMax: 2 }]);
+  const local = drive("local", { "max-file": "2", compress: "false" });
+  const limits = { bytesMax: 20 * 1024 * 1024, filesMax: 2, isCompressed: false };
+  assert.deepEqual([local.LogDriver, local.LogLimits], ["local", limits]);
+  assert.equal(drive("local").LogLimits?.isCompressed, true);
+  assert.equal(drive("json-file").LogLimits, undefined);
+  assert.deepEqual(drive("", { mode: "non-blocking" }).LogLimits, { bufferBytesMax: 1024 * 1024 });
+  const marked = drive("json-file", { tag: "{{.Name}}", env: "A,B", "max-file": "3" });
+  assert.deepEqual(marked.LogAttributes, { tag: "{{.Name}}", env: "A,B" });
+  assert.deepEqual(marked.LogLimits, { filesMax: 3 });
   assert.equal(drive("none").LogDriver, "none");
   assert.equal(drive("").LogDriver, undefined);
   assert.throws(() => drive("gelf"), {
@@ -141,7 +148,7 @@ test("a log driver is one there is, with options of its own", () => {
     message: "logger: no log driver named 'gelf' is registered",
   });
   assert.throws(() => drive("none", { "max-size": "1m" }), /unknown log opt 'max-size' for none/);
-  assert.throws(() => drive("json-file", { compress: "true" }), { code: "unsupported" });
+  assert.throws(() => drive("local", { tag: "x" }), /unknown log opt 'tag' for local log driver/);
 });
 
 test("a container may have its own limits of its log", () => {
@@ -160,7 +167,8 @@ test("what inspect shows is what was sent, with Docker's defaults", () => {
   );
 });
 
-const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
+type Wrong = readonly [string, object, object, number, RegExp];
+const wrong: readonly Wrong[] = [
   ["no image", { Image: "" }, {}, 400, /no image specified/],
   ["a number for an image", { Image: 7 }, {}, 400, /^Image: .*string/],
   ["a list for labels", { Labels: ["a"] }, {}, 400, /^Labels: /],
@@ -326,7 +334,24 @@ const wrong: readonly (readonly [string, object, object, number, RegExp])[] = [
     400,
     /invalid value for max-file: 0/,
   ],
-  ["a log option", {}, { LogConfig: { Config: { tag: "x" } } }, 501, /the log option tag/],
+  ...(
+    [
+      ["there is not", { gelf: "x" }, /unknown log opt 'gelf' for json-file log driver/],
+      ["of one compressed file", { compress: "true", "max-file": "1" }, /compress cannot be true/],
+      ["of no template", { tag: "{{.Nothing}}" }, /unknown template \{\{\.Nothing\}\}/],
+      ["of no pattern", { "env-regex": "(" }, /pattern cannot be read: \(/],
+      ["of no mode", { mode: "fast" }, /logging mode not supported: fast/],
+      ["of a buffer nobody needs", { "max-buffer-size": "4m" }, /only supported with 'mode=non-b/],
+    ] as const
+  ).map(
+    ([name, Config, words]): Wrong => [
+      `a log option ${name}`,
+      {},
+      { LogConfig: { Config } },
+      400,
+      words,
+    ],
+  ),
   ["a link to nothing", {}, { Links: [":b"] }, 400, /bad format for links/],
   ["GPUs", {}, { DeviceRequests: [{ Count: -1 }] }, 501, /--gpus/],
   ["another runtime", {}, { Runtime: "kata" }, 501, /runtime kata/],

@@ -1,11 +1,22 @@
 import assert from "node:assert/strict";
-import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { LogFiles } from "../../../../agent/engine/log-files.ts";
 import { readLogs } from "../../../../agent/engine/logs.ts";
 import type { LogQuery } from "../../../../agent/engine/stream-types.ts";
+import { markOf } from "../../../../proto/kit/log-names.ts";
 
 const all: LogQuery = { stdout: true, stderr: true, follow: false, tail: -1 };
 const over = Promise.resolve();
@@ -110,6 +121,47 @@ test("a follower reads on over rotations, each line once, until the container ha
       }
     }
     assert.deepEqual(seen, range(15, 20));
+  }));
+
+/** As the keeper packs one that is not written to any more. */
+function pack(directory: string, age: number): void {
+  const path = join(directory, `current.log.${age}`);
+  const mark = markOf(statSync(path, { bigint: true }));
+  writeFileSync(`${path}.${mark}.gz`, gzipSync(readFileSync(path)));
+  rmSync(path);
+}
+
+for (const row of rows)
+  test(`packed logs: ${row.name}`, () =>
+    withFiles(async (directory) => {
+      pack(directory, 2);
+      pack(directory, 1);
+      assert.deepEqual(await read(directory, row.query), row.expected);
+      assert.ok(!readdirSync(directory).some((name) => name.startsWith("unpacked")));
+    }));
+
+test("a file that is packed while it is read, or before, is read once", () =>
+  withFiles(async (directory) => {
+    pack(directory, 2);
+    const files = new LogFiles(directory);
+    const seen: number[] = [];
+    for await (const text of files.lines()) {
+      const number = Number(JSON.parse(text).log);
+      seen.push(number);
+      if (number === 2) pack(directory, 1);
+      if (number === 8) await files.look();
+      if (number === 12) {
+        rmSync(join(directory, readdirSync(directory).find((name) => /log\.2\./.test(name)) ?? ""));
+        const [packed = ""] = readdirSync(directory).filter((name) => /log\.1\./.test(name));
+        renameSync(join(directory, packed), join(directory, packed.replace(".1.", ".2.")));
+        renameSync(join(directory, "current.log"), join(directory, "current.log.1"));
+        pack(directory, 1);
+        writeFileSync(join(directory, "current.log"), lines(16, 17));
+      }
+    }
+    for await (const text of files.lines()) seen.push(Number(JSON.parse(text).log));
+    assert.deepEqual(seen, range(1, 17));
+    await files.close();
   }));
 
 test("a follower who is slow loses nothing to rotation, up to a limit", () =>

@@ -5,6 +5,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -15,7 +16,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, test } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { LogFile } from "../../../../agent/keeper/logfile.ts";
 import { LogBook } from "../../../../agent/keeper/logs.ts";
 import { silentLog } from "../../../../proto/kit/log.ts";
@@ -88,6 +91,63 @@ test("where no log is kept the output is read all the same, and nothing is writt
   await book.close("c1");
   assert.equal(code, 0);
   assert.equal(existsSync(join(folder, "logs")), false);
+});
+
+test("each line has with it what its container's log was asked to have", async () => {
+  const stdout = fifo("stdout");
+  fifo("stderr");
+  const book = new LogBook(silentLog, Date.now);
+  book.open({ ...request(), attributes: { tag: 'a"b', LEVEL: "" } });
+  const out = openSync(stdout, "w");
+  writeSync(out, "one\ntwo\n");
+  closeSync(out);
+  await book.close("c1");
+  const found = linesOf() as readonly (Line & { readonly attrs: object })[];
+  assert.deepEqual(
+    found.map(({ log, attrs }) => [log, attrs]),
+    ["one\n", "two\n"].map((log) => [log, { tag: 'a"b', LEVEL: "" }]),
+  );
+});
+
+test("a container that may lose lines does not wait for a disk that stands still", async () => {
+  const stdout = fifo("stdout");
+  fifo("stderr");
+  // A pipe that nobody reads takes 64 KiB, and no more.
+  mkdirSync(join(folder, "logs"));
+  const current = fifo("logs/current.log");
+  const book = new LogBook(silentLog, Date.now);
+  const limits = { fileBytesMax: 1_000_000_000, filesMax: 1 };
+  book.open({ ...request(limits), bufferBytesMax: 100_000 });
+  const writer = spawn("sh", ["-c", `yes 0123456789 | head -c 3300000 > ${stdout}`]);
+  const [code] = (await once(writer, "close")) as [number];
+  assert.equal(code, 0);
+  const reader = spawn("cat", [current], { stdio: ["ignore", "pipe", "ignore"] });
+  const read = text(reader.stdout);
+  await book.close("c1");
+  const lines = (await read).trim().split("\n");
+  assert.ok(lines.length > 500 && lines.length < 100_000, `${lines.length} of 300000 lines`);
+  for (const line of lines) assert.equal(JSON.parse(line).log, "0123456789\n");
+});
+
+test("older files are packed, each whole, and moved as they are", async () => {
+  const limits = { fileBytesMax: 10, filesMax: 3, compresses: true };
+  const file = new LogFile(join(folder, "logs"), limits);
+  for (const name of ["a", "b", "c", "d"]) await file.append(`${name.repeat(10)}\n`);
+  await file.append("e\n");
+  await file.close();
+  const names = readdirSync(join(folder, "logs")).sort();
+  const unpacked = names.map((name) => {
+    const bytes = readFileSync(join(folder, "logs", name));
+    return [
+      name.replace(/\d+-\d+/, "MARK"),
+      String(name.endsWith(".gz") ? gunzipSync(bytes) : bytes),
+    ];
+  });
+  assert.deepEqual(unpacked, [
+    ["current.log", "e\n"],
+    ["current.log.1.MARK.gz", "dddddddddd\n"],
+    ["current.log.2.MARK.gz", "cccccccccc\n"],
+  ]);
 });
 
 test("a container that is started again is followed again", async () => {
