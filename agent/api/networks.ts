@@ -139,8 +139,10 @@ function networkName(context: ApiContext, id: string): string {
 /** Docker's create body is not the spec itself: some names and the driver's place differ. */
 function networkSpec(json: unknown): NetworkSpec {
   const spec = codec("NetworkSpec").parse(json);
-  const configOnly = (json as Json)["ConfigOnly"] === true;
-  if (configOnly) throw notYet("a config-only network");
+  const { ConfigOnly, ConfigFrom } = json as Json;
+  const from = (ConfigFrom as { readonly Network?: string } | null | undefined)?.Network ?? "";
+  if (ConfigOnly === true) throw notYet("a config-only network");
+  if (from !== "") throw notYet(`a network configured by another (${from})`);
   if (spec.Name === "") throw new SwarmError("invalid", "network name cannot be empty");
   return { ...spec, Driver: spec.Driver || "bridge", Scope: spec.Scope || "swarm" };
 }

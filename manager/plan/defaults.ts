@@ -5,7 +5,7 @@ import type { Cluster, ServiceSpec, UpdateConfig } from "../../proto/gen/types.t
 const second = 1_000_000_000;
 const nsPerMs = 1_000_000;
 
-const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0, Window: 0 };
+const restartDefaults = { Condition: "any", Delay: 5 * second, MaxAttempts: 0 };
 const restartDelayMax = 60 * second;
 export const rollbackDefaults = {
   Parallelism: 1,
@@ -42,7 +42,7 @@ export function restartRules(spec: ServiceSpec | undefined): RestartRules {
     delayMs: delay / nsPerMs,
     delayMsMax: Math.max(delay, delayMax) / nsPerMs,
     attemptsMax: policy?.MaxAttempts ?? restartDefaults.MaxAttempts,
-    windowMs: (policy?.Window ?? restartDefaults.Window) / nsPerMs,
+    windowMs: (policy?.Window ?? 0) / nsPerMs,
   };
 }
 
@@ -99,6 +99,7 @@ export function withDefaults(spec: ServiceSpec): ServiceSpec {
               : {
                   ContainerSpec: {
                     ...template.ContainerSpec,
+                    Isolation: template.ContainerSpec.Isolation || "default",
                     StopGracePeriod:
                       template.ContainerSpec.StopGracePeriod ?? stopGracePeriodDefault,
                   },

@@ -74,7 +74,6 @@ test("defaults fill what the spec leaves open and nothing else", () => {
     Condition: "none",
     Delay: 5_000_000_000,
     MaxAttempts: 0,
-    Window: 0,
   });
   const rollback = {
     Parallelism: 1,
@@ -87,4 +86,5 @@ test("defaults fill what the spec leaves open and nothing else", () => {
   assert.deepEqual(filled.UpdateConfig, { ...rollback, Parallelism: 0, FailureAction: "rollback" });
   assert.deepEqual(filled.RollbackConfig, rollback);
   assert.equal(filled.EndpointSpec?.Mode, "vip");
+  assert.equal(filled.TaskTemplate?.ContainerSpec?.Isolation, "default");
 });
