@@ -25,17 +25,17 @@ import type { FakeAgentsSetting, Report } from "./setting.ts";
 const beatMs = 500;
 /** So many parts of all agents beat one after the other. */
 const beatParts = 20;
-const reportMs = 25;
+const reportMs = 50;
 const queueMax = 10_000;
 /** Of what all are told alike the newest. */
-const packedMax = 64;
+const packedMax = 256;
 const retryMsMax = 2_000;
 /** A real node starts its agent when it boots; not all at once. */
 const startsPerSecond = 250;
 
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as FakeAgentsSetting;
 const heard = new Map<string, number>();
-const packedProbes = new Map<string, readonly string[]>();
+const packedProbes: { readonly bytes: Uint8Array; readonly probes: readonly string[] }[] = [];
 
 class FakeAgent {
   silentMsMax = 0;
@@ -161,16 +161,15 @@ function probeOf({ Names: [name = ""], State }: Endpoint): readonly string[] {
   return name.startsWith("probe") && State === "serving" ? [name] : [];
 }
 
-function probesIn(packed: Uint8Array): readonly string[] {
-  const key = Buffer.from(packed).toString("latin1");
-  let probes = packedProbes.get(key);
-  if (probes === undefined) {
-    const told = unpacked({ ...codec("ToAgent").parse({}), Packed: [packed] });
-    probes = told.Set.flatMap(({ Endpoint }) => (Endpoint === undefined ? [] : probeOf(Endpoint)));
-    for (const oldest of [...packedProbes.keys()].slice(0, packedProbes.size + 1 - packedMax))
-      packedProbes.delete(oldest);
-    packedProbes.set(key, probes);
-  }
+function probesIn(bytes: Uint8Array): readonly string[] {
+  const known = packedProbes.find((one) => Buffer.compare(one.bytes, bytes) === 0);
+  if (known !== undefined) return known.probes;
+  const told = unpacked({ ...codec("ToAgent").parse({}), Packed: [bytes] });
+  const probes = told.Set.flatMap(({ Endpoint }) =>
+    Endpoint === undefined ? [] : probeOf(Endpoint),
+  );
+  packedProbes.unshift({ bytes, probes });
+  packedProbes.length = Math.min(packedProbes.length, packedMax);
   return probes;
 }
 

@@ -25,14 +25,19 @@ export class Feed {
     return this.#journal.from;
   }
 
-  /** The index of its last change. */
-  get through(): number {
-    return this.#journal.through;
+  /** Of a session that has been told all, or all through an index of the state that is not before `from`. */
+  positionAt(index = Number.POSITIVE_INFINITY): number {
+    return this.#journal.positionAt(index);
   }
 
-  /** For a session that has all of this network through an index; -1 for nothing. */
-  after(index: number): readonly Part[] {
-    return this.#journal.after(index);
+  /** Encodes a piece of what comes after that position; false when all is. */
+  prepare(position: number): boolean {
+    return this.#journal.prepare(position);
+  }
+
+  /** For a session that has all of this network through a position; 0 for nothing. */
+  after(position: number): readonly Part[] {
+    return this.#journal.after(position);
   }
 
   /** For a session that has all of this network but what has become of these tasks and services. */
@@ -51,7 +56,7 @@ export class Feed {
     return keys.length === 0 ? [] : [partOf(set, remove)];
   }
 
-  /** For a session that leaves the network, of which it has been told through that index. */
+  /** For a session that leaves the network, of which it has been told through that position. */
   keys(told: number): readonly AssignmentKey[] {
     return this.#journal.keys(told);
   }

@@ -19,6 +19,8 @@ export interface Part {
 }
 
 interface Stretch {
+  /** Stretches are counted; of some that were put together, the last one's. */
+  readonly position: number;
   /** The state's index that it leads to. */
   readonly through: number;
   /** Of what it has set, also what has been set again or removed since. */
@@ -38,7 +40,7 @@ interface Entry {
 }
 
 /**
- * Who knows all through an index is told all by what comes `after` it. Old stretches lose what has changed again, and are put
+ * Who knows all through a position is told all by what comes `after` it. Old stretches lose what has changed again, and are put
  * together: it holds little more than there is.
  */
 export class Journal {
@@ -58,36 +60,53 @@ export class Journal {
     return this.#from;
   }
 
-  /** The index of the last change; the first when there was none. */
-  get through(): number {
-    return this.#stretches.at(-1)?.through ?? this.#from;
+  /** Of who knows all. */
+  get position(): number {
+    return this.#stretches.at(-1)?.position ?? 0;
+  }
+
+  /** Of who knows all through that index of the state, which is not before `from`. */
+  positionAt(index: number): number {
+    return this.#stretches.findLast(({ through }) => through <= index)?.position ?? 0;
   }
 
   get(key: AssignmentKey): Assignment | undefined {
     return this.#entries.get(textOf(key))?.assignment;
   }
 
-  /** All that somebody may have who knew all through that index. */
-  keys(index: number): readonly AssignmentKey[] {
+  /** All that somebody may have who knew all through that position. */
+  keys(position: number): readonly AssignmentKey[] {
     const set = [...this.#entries.values()].flatMap(({ assignment }) => assignment.Key ?? []);
-    const newer = this.#stretches.filter(({ through }) => through > index);
+    const newer = this.#stretches.filter((stretch) => stretch.position > position);
     return [...set, ...newer.flatMap(({ removed }) => [...removed.values()])];
   }
 
-  /** What has changed; no key is in both. The index is higher than before. */
+  /** What has changed; no key is in both. The index is not lower than before. */
   append(index: number, set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
     if (set.length + remove.length === 0) return;
     this.#push(index, set, remove);
     this.#tidy();
   }
 
-  /** For who knows all through that index, -1 for nothing: in this order, as one message. `but` is left out. */
-  after(index: number, but: AssignmentKey | null = null): readonly Part[] {
+  /** Encodes one of the stretches after that position that is not; false when none is left. To encode all at once may take long. */
+  prepare(position: number): boolean {
+    for (let at = this.#stretches.length - 1; at >= 0; at--) {
+      const stretch = this.#stretches[at];
+      if (stretch === undefined || stretch.position <= position) break;
+      if (stretch.part !== null) continue;
+      stretch.part = this.#encoded(stretch, null);
+      return true;
+    }
+    return false;
+  }
+
+  /** For who knows all through that position, 0 for nothing: in this order, as one message. `but` is left out. */
+  after(position: number, but: AssignmentKey | null = null): readonly Part[] {
     const parts: Part[] = [];
     const without = but === null ? undefined : this.#entries.get(textOf(but));
     for (let at = this.#stretches.length - 1; at >= 0; at--) {
       const stretch = this.#stretches[at];
-      if (stretch === undefined || stretch.through <= index) break;
+      if (stretch === undefined || stretch.position <= position) break;
       if (without?.stretch === stretch || without?.earlier.includes(stretch) === true)
         parts.push(this.#encoded(stretch, without.assignment));
       else {
@@ -107,7 +126,9 @@ export class Journal {
   #pushOne(index: number, set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
     const keys = set.map(({ Key }) => textOf(Key));
     const removed = new Map(remove.map((key) => [textOf(key), key]));
-    const stretch: Stretch = { through: index, keys, removed, live: keys.length, part: null };
+    const position = this.position + 1;
+    const live = keys.length;
+    const stretch: Stretch = { position, through: index, keys, removed, live, part: null };
     for (const key of removed.keys()) this.#remove(key);
     set.forEach((assignment, at) => {
       const key = keys[at] ?? "";
@@ -154,7 +175,8 @@ export class Journal {
     );
     const removed = new Map([...before.removed, ...it.removed]);
     this.#removedCount += removed.size - before.removed.size - it.removed.size;
-    const both = { through: it.through, keys, removed, live: keys.length, part: null };
+    const { position, through } = it;
+    const both = { position, through, keys, removed, live: keys.length, part: null };
     for (const key of keys) {
       const entry = this.#entries.get(key);
       if (entry !== undefined) this.#entries.set(key, { ...entry, stretch: both });

@@ -25,6 +25,9 @@ const shareBurstMax = 1 / 5;
 const pauseMsMax = 2_000;
 /** While sessions still are told of the last changes, the next wait. */
 const lookAgainMs = 20;
+/** So long, and so many tasks at a time, are looked at before others get their turn. */
+const sliceMs = 8;
+const sliceTasks = 250;
 /** What is known of a network outlives its last session by so much: agents that have lost this manager come back. */
 const unusedMsMax = 60_000;
 
@@ -53,7 +56,7 @@ interface Dirty {
 export class Names {
   readonly #options: NamesOptions;
   readonly #holds = new Holds();
-  readonly #feeds = new Map<string, Feed>();
+  #feeds = new Map<string, Feed>();
   /** Network → when a session was last told of it. */
   readonly #usedAt = new Map<string, number>();
   /** Network → what to look at again. */
@@ -65,6 +68,7 @@ export class Names {
   readonly #holdAlarm: Alarm;
   #flushedAt = Number.NEGATIVE_INFINITY;
   #isBurst = false;
+  #isFlushing = false;
   #flushedIndex = 0;
   /** A manager that just started has no sessions to ask: what should stop then simply waits until it would have them. */
   #settledAt = Number.POSITIVE_INFINITY;
@@ -80,7 +84,7 @@ export class Names {
   /** Everything anew, from a state of which no changes are known. */
   begin(): void {
     const { world, state } = this.#options;
-    this.#feeds.clear();
+    this.#feeds = new Map();
     this.#usedAt.clear();
     this.#dirty.clear();
     this.#dirtyNodes.clear();
@@ -109,7 +113,8 @@ export class Names {
 
   /** The index of the state through which all sessions have been told of all names and addresses. */
   get toldIndex(): number {
-    return this.#isClean ? this.#options.state().index : this.#flushedIndex;
+    const isTold = this.#isClean && !this.#isFlushing;
+    return isTold ? this.#options.state().index : this.#flushedIndex;
   }
 
   /**
@@ -118,13 +123,13 @@ export class Names {
    */
   flushSoon(): void {
     this.#holdAlarm.set(this.#holds.expiresAt());
-    if (this.#isClean) return;
+    if (this.#isClean || this.#isFlushing) return;
     const isPatient = this.#isBurst && !this.#holds.hasUnsent();
     const at = this.#flushedAt + (isPatient ? this.#burstMs : this.#pauseMs);
     const now = this.#options.world.monotonic();
     // Who is told now is told the newest; those who were before it would be told twice.
     if (this.#options.turns.isBusy) this.#flushAlarm.set(Math.max(at, now + lookAgainMs));
-    else if (at <= now) this.#flush();
+    else if (at <= now) void this.#flush();
     else this.#flushAlarm.set(at);
   }
 
@@ -163,11 +168,11 @@ export class Names {
   }
 
   acknowledged(sessionId: string, version: number): void {
-    this.#tell(this.#holds.acknowledged(sessionId, version));
+    this.#tellWithdrawn(this.#holds.acknowledged(sessionId, version));
   }
 
   sessionGone(sessionId: string): void {
-    this.#tell(this.#holds.gone(sessionId));
+    this.#tellWithdrawn(this.#holds.gone(sessionId));
   }
 
   /** No manager's sessions use these tasks any more. */
@@ -200,16 +205,38 @@ export class Names {
     return dirty;
   }
 
-  #flush(): void {
-    const { state: current, sessions, world } = this.#options;
-    const state = current();
-    this.#flushedIndex = state.index;
-    const changed = new Set<string>();
-    for (const [networkId, { tasks, services }] of this.#dirty)
-      if (this.#feeds.get(networkId)?.refresh(state, tasks, services) === true)
-        changed.add(networkId);
+  /** What has changed until now; what changes meanwhile is for the next time. */
+  async #flush(): Promise<void> {
+    const { world, state, signal } = this.#options;
+    const { index } = state();
+    const feeds = this.#feeds;
+    const unsent = this.#holds.unsent();
+    const dirty = [...this.#dirty];
     this.#dirty.clear();
-    const concernsAll = this.#refreshPeers(state);
+    this.#isFlushing = true;
+    const changed = new Set<string>();
+    let began = world.monotonic();
+    for (const [networkId, { tasks, services }] of dirty)
+      for (const { someTasks, someServices } of pieces(tasks, services)) {
+        if (feeds.get(networkId)?.refresh(state(), someTasks, someServices) === true)
+          changed.add(networkId);
+        if (world.monotonic() - began < sliceMs) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        began = world.monotonic();
+      }
+    this.#isFlushing = false;
+    // All is new: others have begun meanwhile.
+    if (feeds !== this.#feeds || signal.aborted) return;
+    this.#tell(index, changed);
+    this.#waitForAcknowledgements(unsent);
+    this.flushSoon();
+  }
+
+  /** All through that index is in the feeds. */
+  #tell(index: number, changed: ReadonlySet<string>): void {
+    const { state, sessions, world } = this.#options;
+    this.#flushedIndex = index;
+    const concernsAll = this.#refreshPeers(state());
     // What tells nobody anything does not make the next wait.
     const now = world.monotonic();
     if (changed.size > 0 || concernsAll) {
@@ -229,7 +256,6 @@ export class Names {
         this.#feeds.delete(networkId);
         this.#usedAt.delete(networkId);
       }
-    this.#waitForAcknowledgements(state);
   }
 
   /** Whether any has become different. */
@@ -249,16 +275,16 @@ export class Names {
   }
 
   /** What is draining goes out with the next version of every session that has not been told yet. */
-  #waitForAcknowledgements(state: State): void {
+  #waitForAcknowledgements(taskIds: readonly string[]): void {
     if (this.#options.world.monotonic() < this.#settledAt) return;
-    for (const taskId of this.#holds.unsent()) {
-      const task = state.table("task").get(taskId);
+    for (const taskId of taskIds) {
+      const task = this.#options.state().table("task").get(taskId);
       const networks = task === undefined ? [] : networksOfTask(task);
       const versions = new Map<string, number>();
       for (const session of this.#options.sessions.values())
         if (networks.some((networkId) => session.hasNetwork(networkId)))
           versions.set(session.id, session.versionWith(networks));
-      this.#tell(this.#holds.sent(taskId, versions));
+      this.#tellWithdrawn(this.#holds.sent(taskId, versions));
     }
   }
 
@@ -270,12 +296,12 @@ export class Names {
     const isSilent = (id: string) => now - (heardAt.get(id) ?? 0) >= silentMsMax;
     const { late, withdrawn } = this.#holds.expire(now, isSilent);
     if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");
-    this.#tell(withdrawn);
+    this.#tellWithdrawn(withdrawn);
     this.#free(late);
     this.#holdAlarm.set(this.#holds.expiresAt());
   }
 
-  #tell(taskIds: readonly string[]): void {
+  #tellWithdrawn(taskIds: readonly string[]): void {
     if (taskIds.length > 0) this.#options.withdrawn(taskIds);
   }
 
@@ -284,6 +310,16 @@ export class Names {
     const tasks = this.#options.state().table("task");
     this.#options.updateNodes(new Set(taskIds.map((id) => tasks.get(id)?.NodeID ?? "")));
   }
+}
+
+function* pieces(
+  tasks: ReadonlySet<string>,
+  services: ReadonlySet<string>,
+): Generator<{ readonly someTasks: readonly string[]; readonly someServices: Iterable<string> }> {
+  const all = [...tasks];
+  yield { someTasks: all.slice(0, sliceTasks), someServices: services };
+  for (let at = sliceTasks; at < all.length; at += sliceTasks)
+    yield { someTasks: all.slice(at, at + sliceTasks), someServices: [] };
 }
 
 function peersOf(state: State): Journal {

@@ -7,8 +7,8 @@ import type { Turns } from "./turns.ts";
 const saidMax = 2048;
 
 export interface OutgoingOptions<T> {
-  /** Called once the agent takes what `stale` was called for. */
-  readonly compose: () => readonly T[];
+  /** Called once the agent takes what `stale` was called for. null: not ready, to be called again in a later turn. */
+  readonly compose: () => readonly T[] | null;
   readonly turns: Turns;
   /** Ends it. */
   readonly signal: AbortSignal;
@@ -52,6 +52,10 @@ export class Outgoing<T> implements AsyncIterable<T> {
   stale(): void {
     if (this.#isStale || this.#hasEnded) return;
     this.#isStale = true;
+    this.#request();
+  }
+
+  #request(): void {
     this.#options.turns.request(() => {
       this.#mayCompose = true;
       this.#notify();
@@ -92,10 +96,12 @@ export class Outgoing<T> implements AsyncIterable<T> {
     const beat = this.#beat;
     this.#beat = null;
     if (beat !== null) return beat;
-    if (this.#said.length === 0 && this.#mayCompose && !this.#hasEnded) {
-      this.#isStale = false;
+    while (this.#said.length === 0 && this.#mayCompose && !this.#hasEnded) {
       this.#mayCompose = false;
-      this.#said.push(...this.#options.compose());
+      const composed = this.#options.compose();
+      if (composed === null) this.#request();
+      else this.#isStale = false;
+      this.#said.push(...(composed ?? []));
     }
     return this.#said.shift();
   }

@@ -51,9 +51,9 @@ export interface Surroundings {
   readonly isHeld: (taskId: string) => boolean;
   readonly feedOf: (
     networkId: string,
-  ) => Pick<Feed, "after" | "from" | "keys" | "missed" | "through">;
+  ) => Pick<Feed, "after" | "from" | "keys" | "missed" | "positionAt" | "prepare">;
   /** All nodes. */
-  readonly peers: () => Pick<Journal, "after" | "through">;
+  readonly peers: () => Pick<Journal, "after" | "position" | "positionAt" | "prepare">;
   /** Sessions that are up to date have been told everything through this index. */
   readonly toldIndex: () => number;
   readonly epoch: number;
@@ -75,7 +75,7 @@ interface Beginning {
 
 interface Known {
   readonly network: Network;
-  /** The index through which its names and addresses have been told. */
+  /** Through where its names and addresses have been told. */
   readonly told: number;
 }
 
@@ -100,8 +100,8 @@ export class NodeSession {
   #beginning: Beginning | null = null;
   readonly #tasks = new Map<string, Task>();
   readonly #networks = new Map<string, Known>();
-  /** The index through which it has been told of its peers. */
-  #peersTold = -1;
+  /** Through where it has been told of its peers. */
+  #peersTold = 0;
   /** Tasks that it has and no manager knows. */
   #unknown: AssignmentKey[] = [];
   /** Secrets and configs it has been sent, by `kind/id`. */
@@ -167,13 +167,17 @@ export class NodeSession {
     if (this.#beginning !== null) return this.version + 1;
     const isBehind = networkIds.some((id) => {
       const told = this.#networks.get(id)?.told;
-      return told !== undefined && told < this.#around.feedOf(id).through;
+      return told !== undefined && told < this.#around.feedOf(id).positionAt();
     });
     return isBehind ? this.version + 1 : this.version;
   }
 
-  /** Messages with all that this node has not been told yet. The first has what has changed in names and addresses. */
-  compose(): readonly (ToAgent | Encoded)[] {
+  /**
+   * Messages with all that this node has not been told yet. The first has what has changed in names and addresses. null: it is not
+   * encoded yet; it has been gone on with, and is to be asked for again.
+   */
+  compose(): readonly (ToAgent | Encoded)[] | null {
+    if (this.#isPreparing()) return null;
     const beginning = this.#beginning;
     this.#beginning = null;
     const names = this.#differenceOfNames(beginning?.resumed ?? null);
@@ -190,6 +194,21 @@ export class NodeSession {
     // Files before the tasks that name them, so that these need not wait.
     const messages = files.length > 0 ? [names, ...files, tasks] : [together(names, tasks)];
     return messages.filter(isAny).map((one) => this.#message(one));
+  }
+
+  /** Encodes a piece of what it will be told, if there is one to encode. */
+  #isPreparing(): boolean {
+    const { state, feedOf, peers } = this.#around;
+    const resumed = this.#beginning?.resumed ?? null;
+    const peersTold =
+      resumed === null ? this.#peersTold : peers().positionAt(resumed.changed.after);
+    if (peers().prepare(peersTold)) return true;
+    for (const id of networksOfNode(state, this.nodeId).keys()) {
+      const feed = feedOf(id);
+      const told = this.#networks.get(id)?.told ?? toldOf(feed, id, resumed);
+      if (told !== null && feed.prepare(told)) return true;
+    }
+    return false;
   }
 
   #message({ set, remove, parts, ...others }: Difference & Partial<ToAgent>): ToAgent | Encoded {
@@ -237,11 +256,11 @@ export class NodeSession {
     const difference: Difference = { set: [], remove: [], parts: [] };
     const { set, remove, parts } = difference;
     const peers = around.peers();
-    const peersTold = resumed?.changed.after ?? this.#peersTold;
+    if (resumed !== null) this.#peersTold = peers.positionAt(resumed.changed.after);
     // Most are told more often of names than of peers.
-    if (peersTold < peers.through)
-      parts.push(...peers.after(peersTold, keyOf("peer", this.nodeId)));
-    this.#peersTold = peers.through;
+    if (this.#peersTold < peers.position)
+      parts.push(...peers.after(this.#peersTold, keyOf("peer", this.nodeId)));
+    this.#peersTold = peers.position;
     const wanted = networksOfNode(around.state, this.nodeId);
     for (const [id, { told }] of [...this.#networks]) {
       if (wanted.has(id)) continue;
@@ -252,10 +271,10 @@ export class NodeSession {
       const known = this.#networks.get(id);
       const feed = around.feedOf(id);
       if (known?.network !== network) set.push({ Key: keyOf("network", id), Network: network });
-      if (resumed?.networks.has(id) === true) parts.push(...missedOf(feed, id, resumed.changed));
-      else if (known === undefined || known.told < feed.through)
-        parts.push(...feed.after(known?.told ?? -1));
-      this.#networks.set(id, { network, told: feed.through });
+      const told = known?.told ?? toldOf(feed, id, resumed);
+      if (told === null && resumed !== null) parts.push(...missedOf(feed, id, resumed.changed));
+      else if (told === null || told < feed.positionAt()) parts.push(...feed.after(told ?? 0));
+      this.#networks.set(id, { network, told: feed.positionAt() });
     }
     for (const id of resumed?.networks ?? [])
       if (!wanted.has(id)) remove.push(...this.#networkGone(id, resumed?.changed));
@@ -269,7 +288,7 @@ export class NodeSession {
     return [
       ...tasks.map((task) => keyOf("endpoint", `${id}/${task}`)),
       ...services.map((service) => keyOf("service", `${id}/${service}`)),
-      ...this.#around.feedOf(id).keys(changed?.after ?? -1),
+      ...this.#around.feedOf(id).keys(Number.POSITIVE_INFINITY),
       keyOf("network", id),
     ];
   }
@@ -318,13 +337,22 @@ function together(a: Difference, b: Difference): Difference {
   };
 }
 
-/** Of a network that the agent knows from before. */
-function missedOf(
-  feed: Pick<Feed, "after" | "from" | "missed">,
+/** Through where the agent knows this network from before, 0 for not at all; null: that can not be told by positions. */
+function toldOf(
+  feed: Pick<Feed, "from" | "positionAt">,
   id: string,
-  { after, tasksOfNetwork, servicesOfNetwork }: Changed,
+  resumed: Resumed | null,
+): number | null {
+  if (resumed?.networks.has(id) !== true) return 0;
+  const { after } = resumed.changed;
+  return after < feed.from ? null : feed.positionAt(after);
+}
+
+function missedOf(
+  feed: Pick<Feed, "missed">,
+  id: string,
+  { tasksOfNetwork, servicesOfNetwork }: Changed,
 ): readonly Part[] {
-  if (after >= feed.from) return feed.after(after);
   return feed.missed(tasksOfNetwork.get(id) ?? [], servicesOfNetwork.get(id) ?? []);
 }
 

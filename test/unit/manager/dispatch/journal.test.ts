@@ -47,7 +47,7 @@ test("who is told all, or what has changed since it was told last, knows what th
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const there = new Map<string, number>([["first", 0]]);
       const journal = new Journal(1, [peer("first", 0)]);
-      const readers = [0, 1, 2, 3].map(() => ({ wanted: null as Wanted | null, through: -1 }));
+      const readers = [0, 1, 2, 3].map(() => ({ wanted: null as Wanted | null, through: 0 }));
       steps.forEach(({ set, remove, readers: looking }, at) => {
         const ids = set.map((n) => `n${n}`);
         const gone = remove.map((n) => `n${n}`).filter((id) => there.has(id) && !ids.includes(id));
@@ -62,11 +62,11 @@ test("who is told all, or what has changed since it was told last, knows what th
           const reader = readers[n] ?? assert.fail();
           const isNew = reader.wanted === null;
           reader.wanted = told(reader.wanted, journal.after(reader.through), isNew);
-          reader.through = journal.through;
+          reader.through = journal.position;
           assert.deepEqual(valuesOf(reader.wanted), Object.fromEntries([...there].sort()));
         }
       });
-      const whole = told(null, journal.after(-1), true);
+      const whole = told(null, journal.after(0), true);
       assert.deepEqual(valuesOf(whole), Object.fromEntries([...there].sort()));
     }),
   );
@@ -79,8 +79,8 @@ test("who is up to date is told only what has changed since", () => {
   );
   for (let index = 2; index < 100; index++) {
     journal.append(index, [peer(`n${index}`, index)], []);
-    assert.equal(sizeOf(journal.after(index - 1)), 1);
-    assert.equal(sizeOf(journal.after(index)), 0);
+    assert.equal(sizeOf(journal.after(journal.positionAt(index - 1))), 1);
+    assert.equal(sizeOf(journal.after(journal.positionAt(index))), 0);
   }
 });
 
@@ -92,19 +92,19 @@ test("what changes again and again does not make it grow, nor what comes and goe
       [peer(`n${index % 10}`, index), peer(`passing${index}`, 0)],
       index === 2 ? [] : [keyOf("peer", `passing${index - 1}`)],
     );
-  assert.ok(sizeOf(journal.after(-1)) < 100);
-  const removed = journal.keys(journal.from).length;
+  assert.ok(sizeOf(journal.after(0)) < 100);
+  const removed = journal.keys(0).length;
   assert.ok(removed < 25_000, `${removed} removals are remembered`);
 });
 
 test("what is the same for all is encoded once; one that is left out costs only its stretch", () => {
   const all = Array.from({ length: 3_000 }, (_, n) => peer(`n${n}`, 0));
   const journal = new Journal(1, all);
-  const [first, second] = [journal.after(-1), journal.after(-1)];
+  const [first, second] = [journal.after(0), journal.after(0)];
   first.forEach((part, at) => {
     assert.equal(part, second[at]);
   });
-  const without = journal.after(-1, keyOf("peer", "n7"));
+  const without = journal.after(0, keyOf("peer", "n7"));
   assert.equal(without.filter((part) => !first.includes(part)).length, 1);
   assert.equal(sizeOf(without), 2_999);
   assert.equal(valuesOf(told(null, without, true))["n7"], undefined);
@@ -112,8 +112,8 @@ test("what is the same for all is encoded once; one that is left out costs only 
 
 test("one that is left out is left out with its older values too", () => {
   const journal = new Journal(1, [peer("a", 0), peer("b", 0)]);
-  journal.after(-1);
+  journal.after(0);
   journal.append(2, [peer("a", 1)], []);
-  const values = valuesOf(told(null, journal.after(-1, keyOf("peer", "a")), true));
+  const values = valuesOf(told(null, journal.after(0, keyOf("peer", "a")), true));
   assert.deepEqual(values, { b: 0 });
 });

@@ -14,6 +14,7 @@ export const info = codec("SessionInfo").parse({ NodeID: "n1" }) as SessionInfo;
 
 export function sessionOf(store: Store, nodeId: string): NodeSession {
   const none = () => assert.fail("no network");
+  const peers = new Journal(0, []);
   return new NodeSession(
     nodeId,
     true,
@@ -23,7 +24,7 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
       },
       isHeld: () => false,
       feedOf: none,
-      peers: () => new Journal(0, []),
+      peers: () => peers,
       toldIndex: () => store.state.index,
       epoch: 1,
       turns: new Turns(() => 0),
@@ -34,7 +35,9 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
 
 /** What it is sent since the last time. */
 export function sent(session: NodeSession): readonly ToAgent[] {
-  return session.compose().map((message) => {
+  let composed = session.compose();
+  while (composed === null) composed = session.compose();
+  return composed.map((message) => {
     assert.ok(!(message instanceof Encoded));
     return message;
   });
