@@ -1,7 +1,7 @@
 // What this machine tells the managers about itself.
 
 import { availableParallelism, hostname, machine, totalmem } from "node:os";
-import type { DaemonConfig } from "../proto/config.ts";
+import { type DaemonConfig, logDrivers } from "../proto/config.ts";
 import type { GenericResource, NodeDescription } from "../proto/gen/types.ts";
 import { version } from "../proto/kit/version.ts";
 import type { Identity } from "../proto/tls.ts";
@@ -24,7 +24,7 @@ export function describeNode(
       EngineVersion: version,
       Labels: Object.fromEntries(config.labels.map(splitLabel)),
       Plugins: [
-        { Type: "Log", Name: "json-file" },
+        ...logDrivers.map((Name) => ({ Type: "Log", Name })),
         { Type: "Network", Name: "overlay" },
         { Type: "Volume", Name: "local" },
       ],

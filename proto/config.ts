@@ -8,8 +8,8 @@ const host = z
   .string()
   .regex(/^(unix:\/\/\/|tcp:\/\/)/, "unix:///path or tcp://host:port is expected");
 
-/** local: Docker's other limits; none: nothing is kept. */
-export const logDrivers = ["json-file", "local", "none"] as const;
+/** local: Docker's other limits; journald: systemd's journal; none: nothing is kept. */
+export const logDrivers = ["json-file", "local", "journald", "none"] as const;
 export type LogDriver = (typeof logDrivers)[number];
 
 /** Keys are those of Docker's daemon.json where Docker has them. */

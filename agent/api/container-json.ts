@@ -69,7 +69,7 @@ export function containerJson(
     ResolvConfPath: `${files}/resolv.conf`,
     HostnamePath: `${files}/hostname`,
     HostsPath: `${files}/hosts`,
-    LogPath: LogDriver === "none" ? "" : `${files}/current.log`,
+    LogPath: LogDriver === "none" || LogDriver === "journald" ? "" : `${files}/current.log`,
     Name: `/${container.name}`,
     RestartCount: container.local?.restartCount ?? 0,
     Driver: "overlayfs",

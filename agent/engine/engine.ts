@@ -27,6 +27,7 @@ import { Hub } from "./hub.ts";
 import { inspectImage } from "./image-inspect.ts";
 import { ImageOperations } from "./image-operations.ts";
 import { Images } from "./images.ts";
+import { readJournal } from "./journal-logs.ts";
 import { type Libc, openLibc } from "./libc.ts";
 import { LocalNetworks } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
@@ -313,6 +314,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       checkReadable(record.host);
       const ended = containers.wait(record.id, signal);
       ended.catch(() => {});
+      if (record.host.LogDriver === "journald") return readJournal(record.id, query, ended, signal);
       return readLogs(records.logs(record.id), query, ended, signal);
     },
     createExec: async (id, exec) => execs.create(id, exec),

@@ -11,7 +11,7 @@ const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
 const localLimits = { bytesMax: 20 * 1024 ** 2, filesMax: 5, isCompressed: true };
 
 const bufferBytesDefault = 1024 ** 2;
-/** What stands with each line; of json-file alone. */
+/** What stands with each line; of json-file and journald. */
 const attributeOptions = ["tag", "labels", "labels-regex", "env", "env-regex"] as const;
 
 /** A driver and its options; "" is the daemon's. Throws `invalid` for a driver or an option that is not there. */
@@ -48,6 +48,7 @@ export function logSettings(
 
 function optionsOf(driver: LogDriver): readonly string[] {
   if (driver === "none") return [];
+  if (driver === "journald") return attributeOptions;
   const limits = ["max-size", "max-file", "compress"];
   return driver === "local" ? limits : [...limits, ...attributeOptions];
 }

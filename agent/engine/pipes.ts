@@ -1,12 +1,14 @@
 // The FIFOs of a container's output, and telling the keeper to follow them.
 
+import { existsSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
-import { messageOf } from "../../proto/kit/errors.ts";
-import type { Keeper } from "../../proto/kit/keeper.ts";
+import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { journalSocket, type Keeper } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Stdio } from "../runtime/types.ts";
+import { journalFields } from "./journal-logs.ts";
 import type { Libc } from "./libc.ts";
 import { logAttributes } from "./log-attributes.ts";
 import type { ContainerFile, Records } from "./records.ts";
@@ -31,6 +33,11 @@ export class LogPipes {
   /** Makes them where they are not there yet. They have a reader when this resolves. Throws `unavailable`. */
   async open(record: ContainerFile): Promise<Stdio> {
     const { id, config, host } = record;
+    if (host.LogDriver === "journald" && !existsSync(journalSocket))
+      throw new SwarmError(
+        "internal",
+        "failed to initialize logging driver: journald is not enabled on this host",
+      );
     const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
     const directory = this.#directory(id);
     const terminal = config.Tty === true;
@@ -54,6 +61,7 @@ export class LogPipes {
       ...(host.LogLimits?.bufferBytesMax === undefined
         ? {}
         : { bufferBytesMax: host.LogLimits.bufferBytesMax }),
+      ...(host.LogDriver === "journald" ? { journal: journalFields(record) } : {}),
       ...(host.LogAttributes === undefined
         ? {}
         : { attributes: logAttributes(record, host.LogAttributes) }),

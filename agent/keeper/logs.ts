@@ -4,6 +4,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { OpenLogs, TeeLogs } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { FifoReader } from "./fifo.ts";
+import { encodeEntry, encodeFields, Journal } from "./journal.ts";
 import { encodeLine, encodeMarks, LineSplitter, Stamps, type StreamName } from "./lines.ts";
 import { LogFile } from "./logfile.ts";
 import { Tee } from "./tee.ts";
@@ -17,10 +18,12 @@ export class LogBook {
   readonly #followed = new Map<string, Followed>();
   readonly #log: Log;
   readonly #now: () => number;
+  readonly #journal: Journal;
 
-  constructor(log: Log, now: () => number) {
+  constructor(log: Log, now: () => number, journal = new Journal()) {
     this.#log = log;
     this.#now = now;
+    this.#journal = journal;
   }
 
   /** Opening twice is opening once. Throws `not_found` when a FIFO is not there. */
@@ -28,7 +31,10 @@ export class LogBook {
     if (this.#followed.has(request.container)) return;
     if (this.#followed.size >= containersMax)
       throw new SwarmError("exhausted", `more than ${containersMax} containers' logs are open`);
-    this.#followed.set(request.container, new Followed(request, this.#now, this.#log));
+    this.#followed.set(
+      request.container,
+      new Followed(request, this.#now, this.#log, this.#journal),
+    );
   }
 
   /** Resolves once what was in the FIFOs is in the file. */
@@ -54,6 +60,7 @@ export class LogBook {
 
   async stop(): Promise<void> {
     await Promise.all([...this.#followed.keys()].map((container) => this.close(container)));
+    await this.#journal.close();
   }
 }
 
@@ -67,12 +74,16 @@ class Followed {
   #writing: Promise<void> = Promise.resolve();
   #failedWrites = 0;
   readonly #marks: string;
+  readonly #journal: Journal;
+  readonly #fields: Buffer;
   /** What waits to be written, where the container does not wait for it. */
   #waitingBytes = 0;
   #lostLines = 0;
 
-  constructor(request: OpenLogs, now: () => number, log: Log) {
+  constructor(request: OpenLogs, now: () => number, log: Log, journal: Journal) {
     this.request = request;
+    this.#journal = journal;
+    this.#fields = encodeFields(request.journal ?? {});
     this.#log = log;
     this.#stamps = new Stamps(now);
     this.#marks = encodeMarks(request.attributes);
@@ -137,18 +148,36 @@ class Followed {
       this.#lost(lines.length);
       return Promise.resolve();
     }
-    const text = lines
-      .map((line) => encodeLine(line, stream, this.#stamps.next(), this.#marks))
-      .join("");
-    const bytes = text.length;
+    const { bytes, keep } = this.#kept(lines, stream);
     this.#waitingBytes += bytes;
     this.#writing = this.#writing
-      .then(() => this.#file.append(text))
+      .then(keep)
       .catch(this.#failed)
       .finally(() => {
         this.#waitingBytes -= bytes;
       });
     return bufferBytesMax > 0 ? Promise.resolve() : this.#writing;
+  }
+
+  /** Their size as they are kept, and how they are. */
+  #kept(
+    lines: readonly Buffer[],
+    stream: StreamName,
+  ): { readonly bytes: number; readonly keep: () => Promise<void> } {
+    if (this.request.journal !== undefined) {
+      const entries = lines.map((line) =>
+        encodeEntry(this.#fields, line, stream, this.#stamps.next()),
+      );
+      const keep = async () => {
+        const lost = await this.#journal.write(entries);
+        if (lost > 0) throw new SwarmError("unavailable", `the journal did not take ${lost} lines`);
+      };
+      return { bytes: entries.reduce((sum, { length }) => sum + length, 0), keep };
+    }
+    const text = lines
+      .map((line) => encodeLine(line, stream, this.#stamps.next(), this.#marks))
+      .join("");
+    return { bytes: text.length, keep: () => this.#file.append(text) };
   }
 
   #lost(lines: number): void {

@@ -26,6 +26,9 @@ export function parseRequest(json: unknown): KeeperRequest {
         ...(request["attributes"] === undefined
           ? {}
           : { attributes: mapped(request["attributes"], "attributes", anyText) }),
+        ...(request["journal"] === undefined
+          ? {}
+          : { journal: mapped(request["journal"], "journal", anyText) }),
         ...(request["bufferBytesMax"] === undefined
           ? {}
           : { bufferBytesMax: positive(request, "bufferBytesMax") }),

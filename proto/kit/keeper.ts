@@ -3,6 +3,9 @@
 
 export const keeperProtocol = 1;
 
+/** Where systemd's journal listens. */
+export const journalSocket = "/run/systemd/journal/socket";
+
 /** Follow a container's output FIFOs into rotated files until `closeLogs`. Opening twice is opening once. */
 export interface OpenLogs {
   readonly do: "openLogs";
@@ -20,6 +23,8 @@ export interface OpenLogs {
   readonly compresses?: boolean;
   /** Stand with every line. */
   readonly attributes?: Readonly<Record<string, string>>;
+  /** The output goes to systemd's journal, with these fields, and into no file. */
+  readonly journal?: Readonly<Record<string, string>>;
   /** So much may wait for the disk; lines beyond are lost, and the container waits for nothing. Absent: it waits. */
   readonly bufferBytesMax?: number;
 }
