@@ -90,10 +90,7 @@ async function putBytes(
   labels: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly digest: string; readonly size: number }> {
   const blob = { digest: digestOf(bytes), size: bytes.length };
-  const source = async function* (offset: number) {
-    yield bytes.subarray(offset);
-  };
-  await runtime.writeBlob({ ...blob, labels }, source, signal);
+  await runtime.writeBlob({ ...blob, labels }, bytes, signal);
   // One that was there already keeps the labels it had.
   if (Object.keys(labels).length > 0) await runtime.labelBlob(blob.digest, labels);
   return blob;

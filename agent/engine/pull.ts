@@ -68,14 +68,15 @@ export class Puller {
     if (this.#running >= pullsMax)
       throw new SwarmError("exhausted", `${pullsMax} images are being pulled already: try again`);
     this.#running++;
+    const registry = new Registry(this.#options, auth);
     try {
       const reference = parseReference(text);
-      return await this.#runtime.underLease("pull", (runtime) => {
-        const registry = new Registry(this.#options, auth);
-        return this.#pull({ reference, registry, runtime, platform, report, signal });
-      });
+      return await this.#runtime.underLease("pull", (runtime) =>
+        this.#pull({ reference, registry, runtime, platform, report, signal }),
+      );
     } finally {
       this.#running--;
+      registry.close();
     }
   }
 
@@ -160,12 +161,9 @@ export class Puller {
 
   async #storeManifest(job: Job, { descriptor, bytes }: FetchedManifest): Promise<void> {
     const { digest, size } = descriptor;
-    const source = async function* (offset: number) {
-      yield bytes.subarray(offset);
-    };
     await this.#once(`fetch ${digest}`, () =>
       this.#patiently(job, () =>
-        job.runtime.writeBlob({ digest, size, labels: {} }, source, job.signal),
+        job.runtime.writeBlob({ digest, size, labels: {} }, bytes, job.signal),
       ),
     );
   }

@@ -1,10 +1,12 @@
 // The Docker Registry HTTP API v2, as a client: reading, and the requests that pushing is made of (upload.ts).
 
 import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
 import { errnoOf, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { hubDomain, type Reference, registryHost } from "../../proto/kit/reference.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Descriptor } from "../runtime/types.ts";
+import { Downloader } from "./download.ts";
 import type { RegistryAuth } from "./image-types.ts";
 import { indexTypes, manifestBytesMax, manifestTypes } from "./manifest.ts";
 import { manyTimes, pauseAfter } from "./retry.ts";
@@ -33,10 +35,10 @@ export interface RegistryRequest {
 
 /** Docker's registry searches under another name. */
 const hubIndex = "https://index.docker.io";
+const agentName = "tsswarm";
 const tagsAtOnce = 1_000;
 const tagPagesMax = 100;
 const answerTimeoutMs = 30_000;
-const stallMsMax = 60_000;
 const tokenBytesMax = 1024 * 1024;
 const tokenSecondsDefault = 60;
 
@@ -45,10 +47,16 @@ export class Registry {
   readonly #options: RegistryOptions;
   readonly #auth: RegistryAuth | null;
   readonly #headers = new Map<string, { readonly value: string; readonly untilMs: number }>();
+  readonly #downloads = new Downloader();
 
   constructor(options: RegistryOptions, auth: RegistryAuth | null) {
     this.#options = options;
     this.#auth = auth;
+  }
+
+  /** Of connections that are kept for another blob. */
+  close(): void {
+    this.#downloads.close();
   }
 
   /** By digest when the reference has one, else by tag. Throws `not_found`, `denied`, `unavailable`, `invalid`. */
@@ -171,12 +179,24 @@ export class Registry {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, void> {
     const range: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-    const response = await this.#get(reference, `blobs/${descriptor.digest}`, range, signal);
+    let body: AsyncIterable<Uint8Array> = Readable.from([]);
+    const response = await this.#get(
+      reference,
+      `blobs/${descriptor.digest}`,
+      range,
+      signal,
+      async (url, headers) => {
+        const download = await this.#asked(url, signal, answerTimeoutMs, (until) =>
+          this.#downloads.get(url, { "user-agent": agentName, ...headers }, until),
+        );
+        body = download.body;
+        return download.response;
+      },
+    );
     // A registry that knows no ranges starts over: skip what we have.
     let skip = response.status === 206 ? 0 : offset;
-    if (response.body === null) return;
     try {
-      for await (const chunk of stallGuard(response.body, signal)) {
+      for await (const chunk of body) {
         const fresh = chunk.subarray(skip);
         skip -= chunk.length - fresh.length;
         if (fresh.length > 0) yield fresh;
@@ -196,11 +216,12 @@ export class Registry {
     path: string,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
+    send = (url: string, sent: Readonly<Record<string, string>>) => this.#fetch(url, sent, signal),
   ): Promise<Response> {
     let failure: unknown = null;
     for (const base of this.#bases(reference.domain)) {
       try {
-        return await this.#getFrom(base, reference, path, headers, signal);
+        return await this.#getFrom(base, reference, path, headers, signal, send);
       } catch (error) {
         failure = error;
         if (signal.aborted) break;
@@ -222,14 +243,15 @@ export class Registry {
     path: string,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
+    send: (url: string, headers: Readonly<Record<string, string>>) => Promise<Response>,
   ): Promise<Response> {
     const url = `${base}/v2/${reference.path}/${path}`;
-    const first = await this.#fetch(url, { ...headers, ...this.#authorization(base) }, signal);
+    const first = await send(url, { ...headers, ...this.#authorization(base) });
     if (first.status !== 401) return checked(first, reference, path);
     await first.body?.cancel();
     const challenge = first.headers.get("www-authenticate") ?? "";
     await this.#authorize(base, challenge, reference, signal);
-    const second = await this.#fetch(url, { ...headers, ...this.#authorization(base) }, signal);
+    const second = await send(url, { ...headers, ...this.#authorization(base) });
     if (second.status === 401) throw await this.#refused(reference, second);
     return checked(second, reference, path);
   }
@@ -336,27 +358,40 @@ export class Registry {
     return this.#fetch(realm, {}, signal, { method: "POST", body: () => body });
   }
 
-  async #fetch(
+  #fetch(
     url: string,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
     init: Omit<RegistryRequest, "headers"> = { method: "GET" },
   ): Promise<Response> {
+    return this.#asked(url, signal, init.answerMsMax ?? answerTimeoutMs, (until) =>
+      fetch(url, {
+        headers: { "user-agent": agentName, ...headers },
+        signal: until,
+        method: init.method,
+        ...(init.body === undefined ? {} : { body: init.body(), duplex: "half" }),
+      }),
+    );
+  }
+
+  /** Says in people's words why there is no answer. */
+  async #asked<T>(
+    url: string,
+    signal: AbortSignal,
+    answerMsMax: number,
+    send: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const { host } = new URL(url);
     const slow = new AbortController();
     const timer = setTimeout(
       () => slow.abort(new SwarmError("unavailable", `${host} does not answer`)),
-      init.answerMsMax ?? answerTimeoutMs,
+      answerMsMax,
     );
     try {
-      return await fetch(url, {
-        headers: { "user-agent": "tsswarm", ...headers },
-        signal: AbortSignal.any([signal, slow.signal]),
-        method: init.method,
-        ...(init.body === undefined ? {} : { body: init.body(), duplex: "half" }),
-      });
+      return await send(AbortSignal.any([signal, slow.signal]));
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      if (slow.signal.aborted) throw slow.signal.reason;
       if (error instanceof SwarmError) throw error;
       const why = error instanceof Error && error.cause !== undefined ? error.cause : error;
       const sentence =
@@ -455,31 +490,4 @@ async function readAll(response: Response, bytesMax: number, what: string): Prom
       parts.push(chunk);
     }
   return Buffer.concat(parts);
-}
-
-/** Ends a body that sends nothing for a while. */
-async function* stallGuard(
-  body: ReadableStream<Uint8Array>,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array, void, void> {
-  const reader = body.getReader();
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    for (;;) {
-      const stalled = new Promise<never>((_, reject) => {
-        timer = setTimeout(
-          () => reject(new SwarmError("unavailable", "the registry sent nothing for a minute")),
-          stallMsMax,
-        );
-      });
-      const next = await Promise.race([reader.read(), stalled]);
-      clearTimeout(timer);
-      signal.throwIfAborted();
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    clearTimeout(timer);
-    await reader.cancel().catch(() => {});
-  }
 }

@@ -8,6 +8,7 @@ import type { Messages, Services } from "../../proto/gen/containerd-types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { channelOptions, definitionOf } from "../../proto/rpc.ts";
 import { fromStatus } from "../../proto/rpc-status.ts";
+import { FramedCall } from "./framed-call.ts";
 
 export type ServiceName = keyof Services & string;
 type Shape<S extends ServiceName, M extends keyof Services[S]> = Services[S][M] extends {
@@ -37,9 +38,11 @@ export interface CallSettings {
   readonly timeoutMs?: number;
 }
 
-/** A call that is written to and answered in turn. */
+/** A call of which each message is answered, in turn. `more`: further fields of the message, encoded. */
 export interface Exchange<Q, R> {
-  ask(request: Loose<Q>): Promise<R>;
+  ask(request: Loose<Q>, more?: readonly Uint8Array[]): Promise<R>;
+  /** Nobody wants to see the answer. What is in `more` may be used again when it resolves. */
+  send(request: Loose<Q>, more: readonly Uint8Array[]): Promise<void>;
   close(): void;
 }
 
@@ -65,10 +68,16 @@ export function codecOfMessage<N extends keyof Messages & string>(name: N): Code
 
 export class Calls {
   readonly #client: grpc.Client;
+  readonly #address: string;
   readonly #metadata: Readonly<Record<string, string>>;
 
-  private constructor(client: grpc.Client, metadata: Readonly<Record<string, string>>) {
+  private constructor(
+    client: grpc.Client,
+    address: string,
+    metadata: Readonly<Record<string, string>>,
+  ) {
     this.#client = client;
+    this.#address = address;
     this.#metadata = metadata;
   }
 
@@ -77,12 +86,12 @@ export class Calls {
       ...channelOptions,
       "grpc.max_reconnect_backoff_ms": 500,
     });
-    return new Calls(client, { "containerd-namespace": namespace });
+    return new Calls(client, address, { "containerd-namespace": namespace });
   }
 
   /** The same channel with one more metadata entry. */
   with(key: string, value: string): Calls {
-    return new Calls(this.#client, { ...this.#metadata, [key]: value });
+    return new Calls(this.#client, this.#address, { ...this.#metadata, [key]: value });
   }
 
   close(): void {
@@ -148,50 +157,21 @@ export class Calls {
     }
   }
 
-  exchange<S extends ServiceName, M extends OfKind<S, "duplex">>(
+  /** Sent and received by hand (framed-call.ts). Waits for a server that is being restarted. */
+  async exchange<S extends ServiceName, M extends OfKind<S, "duplex">>(
     service: S,
     method: M,
-    settings: CallSettings = {},
-  ): Exchange<Shape<S, M>["request"], Shape<S, M>["response"]> {
+    signal: AbortSignal,
+  ): Promise<Exchange<Shape<S, M>["request"], Shape<S, M>["response"]>> {
     const shape = methodOf(service, method);
-    const call = this.#client.makeBidiStreamRequest(
-      shape.path,
-      shape.requestSerialize,
-      shape.responseDeserialize,
-      this.#headers(),
-    );
-    const cancel = () => call.cancel();
-    settings.signal?.addEventListener("abort", cancel, { once: true });
-    let failure: unknown = null;
-    let waiting: { resolve: (value: unknown) => void; reject: (error: unknown) => void } | null =
-      null;
-    const fail = (error: unknown) => {
-      failure ??= settings.signal?.aborted === true ? settings.signal.reason : fromStatus(error);
-      waiting?.reject(failure);
-      waiting = null;
-    };
-    call.on("data", (message: unknown) => {
-      waiting?.resolve(message);
-      waiting = null;
-    });
-    call.on("error", fail);
-    call.on("end", () => fail(new SwarmError("unavailable", `${method} ended early`)));
+    const call = await FramedCall.open(this.#address, shape.path, this.#metadata, signal);
     return {
-      ask: (request) =>
-        new Promise((resolve, reject) => {
-          if (failure !== null) {
-            reject(failure);
-            return;
-          }
-          waiting = { resolve: resolve as (value: unknown) => void, reject };
-          call.write(request);
-        }),
-      close: () => {
-        settings.signal?.removeEventListener("abort", cancel);
-        failure ??= new SwarmError("cancelled", `${method} was closed`);
-        call.end();
-        call.cancel();
-      },
+      ask: async (request, more = []) =>
+        shape.responseDeserialize(
+          await call.ask([shape.requestSerialize(request), ...more]),
+        ) as Shape<S, M>["response"],
+      send: (request, more) => call.send([shape.requestSerialize(request), ...more]),
+      close: () => call.close(),
     };
   }
 

@@ -61,7 +61,7 @@ export class ContainerdImages implements ImageStore {
 
   writeBlob(
     blob: { digest: string; size: number; labels: Readonly<Record<string, string>> },
-    source: BlobSource,
+    source: BlobSource | Uint8Array,
     signal: AbortSignal,
   ): Promise<void> {
     return writeBlob(this.calls, blob, source, signal);

@@ -92,7 +92,7 @@ export interface ImageStore {
       readonly size: number;
       readonly labels: Readonly<Record<string, string>>;
     },
-    source: BlobSource,
+    source: BlobSource | Uint8Array,
     signal: AbortSignal,
   ): Promise<void>;
   /** Adds or replaces labels of a blob. */

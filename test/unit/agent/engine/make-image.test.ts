@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Images } from "../../../../agent/engine/images.ts";
 import { makeImage } from "../../../../agent/engine/make-image.ts";
-import type { BlobSource, ImageRecord, Runtime } from "../../../../agent/runtime/types.ts";
+import type { ImageRecord, Runtime } from "../../../../agent/runtime/types.ts";
 
 /** A content store in memory, and one image's record. */
 function store(): { runtime: Runtime; name: (target: ImageRecord["target"]) => void } {
@@ -11,10 +11,8 @@ function store(): { runtime: Runtime; name: (target: ImageRecord["target"]) => v
   const runtime = {
     snapshotter: "fake",
     images: async () => records,
-    writeBlob: async ({ digest }: { digest: string }, source: BlobSource, signal: AbortSignal) => {
-      const parts: Uint8Array[] = [];
-      for await (const part of source(0, signal)) parts.push(part);
-      blobs.set(digest, { bytes: Buffer.concat(parts), labels: {} });
+    writeBlob: async ({ digest }: { digest: string }, bytes: Uint8Array) => {
+      blobs.set(digest, { bytes: Buffer.from(bytes), labels: {} });
     },
     labelBlob: async (digest: string, labels: Record<string, string>) => {
       Object.assign(blobs.get(digest)?.labels ?? {}, labels);

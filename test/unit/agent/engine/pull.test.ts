@@ -43,7 +43,7 @@ class FakeRuntime {
   }
   async writeBlob(
     blob: { digest: string; labels: Record<string, string> },
-    source: BlobSource,
+    source: BlobSource | Uint8Array,
     stop: AbortSignal,
   ): Promise<void> {
     if (this.blobs.has(blob.digest)) return;
@@ -54,7 +54,8 @@ class FakeRuntime {
     try {
       await new Promise((resolve) => setImmediate(resolve));
       let text = "";
-      for await (const chunk of source(0, stop)) text += Buffer.from(chunk).toString();
+      const parts = source instanceof Uint8Array ? [source] : source(0, stop);
+      for await (const chunk of parts) text += Buffer.from(chunk).toString();
       if (digestOf(text) !== blob.digest) throw new SwarmError("invalid", "wrong digest");
       this.blobs.set(blob.digest, { text, labels: { ...blob.labels } });
     } finally {
