@@ -13,6 +13,7 @@ import { realWorld } from "../proto/kit/world.ts";
 import { openApi } from "./api/server.ts";
 import { openBuilder } from "./build/builder.ts";
 import type { Builder } from "./build/request.ts";
+import { BuildKit } from "./buildkit/buildkit.ts";
 import { checkMachine } from "./checks.ts";
 import { ImageCollector } from "./collector.ts";
 import { NodeDoctor } from "./doctor.ts";
@@ -141,6 +142,7 @@ async function serve(
     {
       engine,
       builder: await openNodeBuilder(engine, config["data-root"]),
+      buildKit: new BuildKit(join(config["data-root"], "build-cache/contexts"), realWorld.now),
       membership,
       doctor,
       report: (stop) => report(pages, realWorld, stop),

@@ -1,6 +1,6 @@
 // Turns the .proto files of this folder into TypeScript: proto/gen/types.ts (plain readonly interfaces and
 // the map of services) and proto/gen/schema.ts (the same as a protobufjs JSON descriptor).
-// Messages of proto/containerd/ become proto/gen/containerd.ts and proto/gen/containerd-types.ts in the same way.
+// Messages of proto/containerd/ and proto/buildkit/ become proto/gen/containerd-schema.ts, proto/gen/containerd-types.ts … in the same way.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,12 +13,11 @@ const out = join(here, "gen");
 mkdirSync(out, { recursive: true });
 
 emit({ files: protoFiles(here), schema: "schema.ts", types: "types.ts", strict: true });
-const containerd = join(here, "containerd");
-if (existsSync(containerd))
+for (const other of ["containerd", "buildkit"])
   emit({
-    files: protoFiles(containerd),
-    schema: "containerd-schema.ts",
-    types: "containerd-types.ts",
+    files: protoFiles(join(here, other)),
+    schema: `${other}-schema.ts`,
+    types: `${other}-types.ts`,
     strict: false,
   });
 

@@ -82,13 +82,6 @@ export function sayUpgraded(taken: Taken, contentType: string, protocol = "tcp")
   else writeHead(taken.socket, 200, "OK", { ...headers, Connection: "close" });
 }
 
-/** What a client of BuildKit offers beside its build; nothing of it is asked for, and it ends it. */
-export function holdSession(taken: Taken): void {
-  sayUpgraded(taken, "application/vnd.docker.raw-stream", "h2c");
-  taken.socket.once("end", () => taken.socket.end());
-  taken.socket.resume();
-}
-
 /** An ordinary error answer on a connection that asked for more. */
 export function refuse(
   socket: Duplex,

@@ -20,7 +20,7 @@ import { toAnswer } from "./errors.ts";
 import { addEvents } from "./events.ts";
 import { addExec, startUpgraded } from "./exec.ts";
 import { addFiles } from "./files.ts";
-import { holdSession, refuse, take } from "./hijack.ts";
+import { refuse, sayUpgraded, take } from "./hijack.ts";
 import { addImageTransfers } from "./image-transfers.ts";
 import { addImages } from "./images.ts";
 import { addLater } from "./later.ts";
@@ -254,11 +254,15 @@ function serveUpgrades(
         await startUpgraded(context, taken, exec);
       else if (request.method === "POST" && container !== undefined)
         await attachUpgraded(context, taken, decodeURIComponent(container));
-      else if (request.method === "POST" && /^\/session(\?|$)/.test(path)) holdSession(taken);
+      else if (request.method === "POST" && /^\/session(\?|$)/.test(path))
+        context.buildKit.sessions.open(request.headers, () => {
+          sayUpgraded(taken, "application/vnd.docker.raw-stream", "h2c");
+          return taken.socket;
+        });
       else
         throw new SwarmError(
           "unsupported",
-          "only attach and the start of an exec can take over a connection",
+          "only attach, the start of an exec and a session of a build can take over a connection",
         );
     };
     answer().catch((error: unknown) => refuse(socket, headers, error));

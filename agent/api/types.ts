@@ -6,6 +6,7 @@ import type { Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import type { Builder } from "../build/request.ts";
+import type { BuildKit } from "../buildkit/buildkit.ts";
 import type { Engine } from "../engine/types.ts";
 
 export interface SwarmInit {
@@ -88,6 +89,7 @@ export interface ImageCollection {
 export interface ApiContext {
   readonly engine: Engine;
   readonly builder: Builder;
+  readonly buildKit: BuildKit;
   readonly membership: Membership;
   readonly doctor: Doctor;
   /** The cluster's objects; throws `not_manager` with Docker's sentence when no manager runs here. */

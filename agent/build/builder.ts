@@ -168,8 +168,16 @@ class Build {
       const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed`;
       this.#tell({ tell: "note", text });
     }
+    if (this.#request.take !== undefined)
+      await this.#request.take(await this.#trees.open(built.chainId), this.#signal);
+    else await this.#name(built.id);
+    await this.#cache.trim();
+    return built.id;
+  }
+
+  async #name(id: string): Promise<void> {
     const { images, engine } = this.#ground;
-    const image = await images.find(built.id);
+    const image = await images.find(id);
     for (const name of this.#request.names)
       await images.put(fullName(parseReference(name)), image.record.target, this.#runtime);
     if (this.#request.names.length === 0)
@@ -177,11 +185,9 @@ class Build {
     const names = this.#request.names.map((name) =>
       /[:@][^/]+$/.test(name) ? name : `${name}:${parseReference(name).tag}`,
     );
-    this.#tell({ tell: "built", id: built.id, names });
+    this.#tell({ tell: "built", id: id, names });
     for (const name of this.#request.names)
-      engine.tell({ kind: "image", action: "tag", id: built.id, attributes: { name } });
-    await this.#cache.trim();
-    return built.id;
+      engine.tell({ kind: "image", action: "tag", id: id, attributes: { name } });
   }
 
   #begin(shown: string, place: Place | null): void {

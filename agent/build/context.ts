@@ -6,7 +6,6 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
-import { ignoring } from "../../proto/kit/patterns.ts";
 import { decompressed } from "../engine/compression.ts";
 import { insideRoot } from "../engine/rootfs.ts";
 
@@ -56,16 +55,13 @@ export async function readDockerfile(root: string, name: string): Promise<string
   return readFile(place, "utf8");
 }
 
-/** By the context's own .dockerignore, or the Dockerfile's, which comes first. */
-export async function readIgnore(
-  root: string,
-  dockerfile: string,
-): Promise<(path: string) => boolean> {
+/** The lines of the Dockerfile's own .dockerignore, or else the context's. */
+export async function readIgnore(root: string, dockerfile: string): Promise<string> {
   for (const name of [`${dockerfile}.dockerignore`, ".dockerignore"]) {
     const place = await insideRoot(root, name);
     const facts = await lstat(place).catch(() => null);
     if (facts?.isFile() === true && facts.size <= dockerfileBytesMax)
-      return ignoring(await readFile(place, "utf8"));
+      return readFile(place, "utf8");
   }
-  return () => false;
+  return "";
 }

@@ -27,6 +27,8 @@ export interface BuildRequest {
   readonly host: HostConfig;
   /** For a registry, by the domain of images' names. */
   readonly authOf: (domain: string) => Promise<RegistryAuth | null>;
+  /** Takes the image's files, mounted until it is done; then the image gets no name. */
+  readonly take?: (root: string, signal: AbortSignal) => Promise<void>;
   /** By id; never kept. */
   readonly secret: (id: string) => Promise<Buffer | null>;
 }

@@ -48,7 +48,7 @@ export async function openSource(
       : await fetchRepository(context, scratch, signal);
   return {
     text: await readDockerfile(root, dockerfile),
-    isIgnored: await readIgnore(root, dockerfile),
+    isIgnored: ignoring(await readIgnore(root, dockerfile)),
     files: async () => root,
   };
 }

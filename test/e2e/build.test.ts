@@ -1,8 +1,8 @@
 // docker build, commit and export with the unmodified docker command, on a real containerd.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -351,4 +351,169 @@ test("docker builder prune forgets all steps, and what was copied is found again
   assert.equal(await run("pruned:1", "cat", "/copied"), "made");
   assert.match(await door.docker("inspect", "-f", "{{.Config.Env}}", "pruned:1"), /PATH=.*\/bin/);
   rmSync(folder, { recursive: true });
+});
+
+/** The last docker command with BuildKit's client inside, which is Debian 12's; null where there is none. */
+const withBuildKit = ["docker", "/usr/bin/docker"].find((program) => {
+  const { stdout } = spawnSync(program, ["--version"]);
+  return /^Docker version (19|20)\./.test(stdout?.toString() ?? "");
+});
+const sessions = { skip: withBuildKit === undefined && "no docker command from before 23 is here" };
+
+function buildBySession(
+  folder: string,
+  args: readonly string[],
+  options: { readonly input?: Buffer } = {},
+): Promise<Ran> {
+  return door.attempt(["build", "--network", "host", "--progress", "plain", ...args, folder], {
+    ...options,
+    program: [withBuildKit ?? ""],
+    environment: { DOCKER_BUILDKIT: "1" },
+  });
+}
+
+async function builtBySession(folder: string, ...args: readonly string[]): Promise<string> {
+  const ran = await buildBySession(folder, args);
+  assert.equal(ran.code, 0, `${ran.stdout}\n${ran.stderr}`);
+  return ran.stderr;
+}
+
+test(
+  "a client of BuildKit is asked for what the build needs, and shows how it goes",
+  sessions,
+  async () => {
+    const folder = contextOf({
+      Dockerfile: [
+        "FROM base:1 AS made",
+        "COPY sub/ *.txt /files/",
+        "RUN --mount=type=secret,id=word cat /run/secrets/word > /said && echo spoken",
+        "FROM base:1",
+        "ENV A=b",
+        "COPY --from=made /said /files /",
+        "COPY . /all/",
+      ].join("\n"),
+      ".dockerignore": "*.log\nDockerfile\n",
+      "a.txt": "a\n",
+      "ä.txt": "umlaut\n",
+      "sub/deep/b.txt": "b\n",
+      "big.bin": Buffer.alloc(3_000_000, 7),
+      "left.log": "never",
+    });
+    symlinkSync("a.txt", join(folder, "link"));
+    const word = join(ground.directory, "word");
+    writeFileSync(word, "hush");
+    const args = ["-t", "session:1", "--secret", `id=word,src=${word}`, "--iidfile", `${word}.id`];
+    const first = await builtBySession(folder, ...args);
+    for (const line of [
+      /^#\d+ \[internal\] load build definition from Dockerfile$/m,
+      /^#\d+ \[internal\] load build context$/m,
+      /^#\d+ \[made 1\/3\] FROM base:1$/m,
+      /^#\d+ \[made 3\/3\] RUN --mount=type=secret,id=word cat/m,
+      /^#\d+ [\d.]+ spoken$/m,
+      /^#\d+ \[stage-1 3\/3\] COPY \. \/all\/$/m,
+      /^#\d+ naming to session:1 done$/m,
+    ])
+      assert.match(first, line);
+    assert.doesNotMatch(first, /CACHED/);
+    const ask =
+      "cd /all; ls -A | busybox grep -v '[?][?].txt'; cat link sub/deep/b.txt ä.txt /said; busybox wc -c < big.bin";
+    assert.deepEqual((await run("session:1", "sh", "-c", ask)).split(/\s+/), [
+      ...[".dockerignore", "a.txt", "big.bin", "link", "sub"],
+      ...["a", "b", "umlaut", "hush3000000"],
+    ]);
+    const id = await door.docker("inspect", "-f", "{{.Id}}", "session:1");
+    assert.equal(readFileSync(`${word}.id`, "utf8"), id);
+    // What has been sent and done is not sent or done again, and is the first builder's as well.
+    const again = await builtBySession(folder, ...args);
+    assert.match(again, /COPY \. \/all\/\n(#.*\n)*#\d+ CACHED/);
+    assert.doesNotMatch(again, /context: \d+(\.\d+)?MB/);
+    assert.equal(await door.docker("inspect", "-f", "{{.Id}}", "session:1"), id);
+    const secret = await build(folder, "-t", "session:2");
+    assert.equal(secret.code, 0, secret.stderr);
+    assert.equal(await door.docker("inspect", "-f", "{{.Id}}", "session:2"), id);
+    // Changed, gone, and new.
+    writeFileSync(join(folder, "a.txt"), "changed\n");
+    rmSync(join(folder, "sub"), { recursive: true });
+    writeFileSync(join(folder, "sub"), "now a file");
+    await builtBySession(folder, ...args);
+    assert.equal(await run("session:1", "cat", "/all/link", "/all/sub"), "changed\nnow a file");
+    await door.docker("rmi", "session:1", "session:2");
+  },
+);
+
+test("a client of BuildKit says why a build has failed", sessions, async () => {
+  const failed = await buildBySession(
+    contextOf({ Dockerfile: "FROM base:1\nRUN echo before; nothing-called-so" }),
+    [],
+  );
+  assert.equal(failed.code, 1);
+  assert.match(failed.stderr, /^#\d+ ERROR: The command .* returned a non-zero code: 127$/m);
+  assert.match(failed.stderr, /^#\d+ [\d.]+ before$/m);
+  assert.match(failed.stderr, /^#\d+ [\d.]+ .*nothing-called-so: not found$/m);
+  const wrong = await buildBySession(contextOf({ Dockerfile: "FROM base:1\nBOGUS x" }), []);
+  assert.match(wrong.stderr, /line 2: unknown instruction: BOGUS/);
+  const missing = await buildBySession(
+    contextOf({ Dockerfile: "FROM base:1\nCOPY x.log /", ".dockerignore": "*.log", "x.log": "" }),
+    [],
+  );
+  assert.match(missing.stderr, /x\.log: no such file or directory/);
+  const secret = await buildBySession(
+    contextOf({ Dockerfile: "FROM base:1\nRUN --mount=type=secret,id=s,required=true true" }),
+    [],
+  );
+  assert.match(secret.stderr, /secret s: not found/);
+});
+
+test(
+  "a client of BuildKit may send a tar, ask for the id alone, or go away",
+  sessions,
+  async () => {
+    const folder = contextOf({ Dockerfile: "FROM base:1\nCOPY x /", x: "tarred" });
+    const input = execFileSync("tar", ["-c", "-C", folder, "."]);
+    const sent = await buildBySession("-", ["-t", "tarred:1"], { input });
+    assert.equal(sent.code, 0, sent.stderr);
+    assert.equal(await run("tarred:1", "cat", "/x"), "tarred");
+    const quiet = await buildBySession(folder, ["-q"]);
+    assert.match(quiet.stdout, /^sha256:[0-9a-f]{64}\n$/);
+    assert.equal(quiet.stdout.trim(), await door.docker("inspect", "-f", "{{.Id}}", "tarred:1"));
+    const before = (await runtime.snapshots()).length;
+    for (const signal of ["SIGINT", "SIGKILL"] as const) {
+      const endless = contextOf({ Dockerfile: "FROM base:1\nRUN echo waiting; sleep 1000" });
+      const { child, output } = door.spawn(["build", "--network", "host", endless], {
+        program: [withBuildKit ?? ""],
+        environment: { DOCKER_BUILDKIT: "1" },
+      });
+      child.stdin?.end();
+      await until("the step runs", () =>
+        engine.list().some(({ state }) => state.Status === "running"),
+      );
+      child.kill(signal);
+      assert.notEqual((await output).code, 0);
+      await until("its container is gone", () => engine.list().length === 0);
+    }
+    await until("its snapshots are gone", async () => (await runtime.snapshots()).length <= before);
+    await door.docker("rmi", "tarred:1");
+  },
+);
+
+test("a client of BuildKit may have the image's files as a folder or a tar", sessions, async () => {
+  const folder = contextOf({
+    Dockerfile: "FROM scratch\nCOPY --chmod=640 x /deep/x\nCOPY tree/ /",
+    x: "in x",
+    "tree/y": Buffer.alloc(200_000, "y"),
+  });
+  symlinkSync("deep/x", join(folder, "tree/link"));
+  const before = await door.docker("images", "-qa");
+  const out = join(ground.directory, "out");
+  const log = await builtBySession(folder, "-o", out);
+  assert.match(log, /^#\d+ exporting to client$/m);
+  assert.equal(readFileSync(join(out, "link"), "utf8"), "in x");
+  assert.equal(readFileSync(join(out, "y")).length, 200_000);
+  assert.equal(lstatSync(join(out, "deep/x")).mode & 0o777, 0o640);
+  await builtBySession(folder, "-o", `type=tar,dest=${out}.tar`);
+  const names = execFileSync("tar", ["-tf", `${out}.tar`]).toString();
+  assert.equal(names, "deep/\ndeep/x\nlink\ny\n");
+  assert.equal(await door.docker("images", "-qa"), before);
+  const oci = await buildBySession(folder, ["-o", "type=oci,dest=x"]);
+  assert.match(oci.stderr, /type=oci is not available/);
 });

@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openApi } from "../../agent/api/server.ts";
 import { openBuilder } from "../../agent/build/builder.ts";
+import { BuildKit } from "../../agent/buildkit/buildkit.ts";
 import type { OpenEngine } from "../../agent/engine/engine.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { silentLog } from "../../proto/kit/log.ts";
@@ -35,6 +36,7 @@ export class Door {
           caches: join(ground.directory, "data/build-cache"),
           now: () => Date.now(),
         }),
+        buildKit: new BuildKit(join(ground.directory, "data/build-cache/contexts"), Date.now),
         membership: {
           local: () => ({
             ...{ state: "inactive", error: "", nodeId: "", nodeAddr: "", clusterId: "" },

@@ -10,6 +10,7 @@ import { Duplex } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import { openApi } from "../../../../agent/api/server.ts";
 import type { ApiContext, Finding, LocalNode, Membership } from "../../../../agent/api/types.ts";
+import { BuildKit } from "../../../../agent/buildkit/buildkit.ts";
 import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
@@ -150,6 +151,7 @@ export async function startFakeDaemon(
       },
       prune: async () => ({ deleted: ["sha256:step"], bytes: 7 }),
     },
+    buildKit: new BuildKit("/nowhere/contexts", Date.now),
     membership,
     doctor: {
       examine: async ({ repair }) => ({
