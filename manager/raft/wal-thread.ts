@@ -1,10 +1,15 @@
-// The log as seen from the loop: a request goes to the log's thread, a promise comes back. First come, first served.
+// The log as seen from the loop: a request goes to the log's thread, a promise comes back. First come, first served. A write is waited
+// for right here while the disk is fast, within a limit.
 
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, SwarmError } from "../../proto/kit/errors.ts";
 import type { DataKeys } from "../../proto/kit/seal.ts";
+import { HandOver } from "./hand-over.ts";
 import type { WalContent, WalOptions } from "./wal.ts";
-import type { WalRequest, WalResponse } from "./wal-worker.ts";
+import type { WalRequest, WalResponse, WalWork } from "./wal-worker.ts";
+
+/** The loop stands still for a write for at most so long, and not at all when the one before took longer. */
+const standstillMsMax = 2;
 
 interface Waiter {
   readonly resolve: (response: WalResponse & { readonly kind: "done" | "opened" }) => void;
@@ -16,12 +21,16 @@ export class WalThread {
   readonly #worker: Worker;
   readonly #waiters: Waiter[] = [];
   readonly #exited: Promise<void>;
+  readonly #handOver: HandOver;
+  #isFast = true;
   #failure: SwarmError | null = null;
   #closing: Promise<void> | null = null;
 
   private constructor(options: WalOptions) {
+    const shared = HandOver.shared();
+    this.#handOver = new HandOver(shared);
     this.#worker = new Worker(new URL("./wal-worker.js", import.meta.url), {
-      workerData: options,
+      workerData: { options, shared } satisfies WalWork,
       resourceLimits: { maxOldGenerationSizeMb: 256 },
     });
     this.#worker.on("message", (response: WalResponse) => this.#receive(response));
@@ -49,7 +58,16 @@ export class WalThread {
 
   /** Takes the bytes over: the caller must not use them again. Resolves, when they are durable, with the bytes left free. */
   async append(records: Uint8Array): Promise<number> {
-    return freeBytesOf(await this.#ask({ do: "append", records }));
+    const started = performance.now();
+    const isAwaited = this.#isFast && this.#waiters.length === 0;
+    this.#handOver.begin(isAwaited);
+    const told = this.#ask({ do: "append", records });
+    const freeBytes = isAwaited ? this.#handOver.outcome(standstillMsMax) : null;
+    // Nobody has asked for anything since.
+    if (freeBytes !== null) this.#waiters.pop();
+    const answer = freeBytes ?? freeBytesOf(await told);
+    this.#isFast = performance.now() - started <= standstillMsMax;
+    return answer;
   }
 
   async compact(index: number): Promise<void> {
@@ -81,6 +99,7 @@ export class WalThread {
     const answer = this.#expect();
     const transfer = request.do === "append" ? [request.records.buffer as ArrayBuffer] : [];
     this.#worker.postMessage(request, transfer);
+    this.#handOver.wake();
     return answer;
   }
 

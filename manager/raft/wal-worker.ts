@@ -1,9 +1,17 @@
-// The thread that owns the log's files: a slow disk stops this thread and nothing else.
+// The thread that owns the log's files: a slow disk stops this thread and nothing else. Between requests it sleeps where a request
+// wakes it sooner than an event loop would (hand-over.ts).
 
-import { parentPort, workerData } from "node:worker_threads";
+import {
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from "node:worker_threads";
+import { unreachable } from "../../proto/kit/assert.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { DataKeys } from "../../proto/kit/seal.ts";
 import { isOutOfSpace, realDisk } from "./disk.ts";
+import { HandOver } from "./hand-over.ts";
 import { Wal, type WalContent, type WalOptions } from "./wal.ts";
 
 export type WalRequest =
@@ -18,55 +26,82 @@ export type WalResponse =
   | { readonly kind: "done"; readonly freeBytes: number | null }
   | { readonly kind: "failed"; readonly code: string; readonly message: string };
 
-const port = parentPort;
-if (port !== null) serve(workerData as WalOptions, (response) => port.postMessage(response));
-
-function serve(options: WalOptions, answer: (response: WalResponse) => void): void {
-  const fail = (error: unknown) => {
-    const code = error instanceof SwarmError ? error.code : "internal";
-    answer({ kind: "failed", code, message: messageOf(error) });
-    port?.close();
-  };
-  let wal: Wal;
-  try {
-    const opened = Wal.open(realDisk, options);
-    wal = opened.wal;
-    answer({ kind: "opened", content: opened.content, freeBytes: wal.freeBytes });
-  } catch (error) {
-    fail(error);
-    return;
-  }
-  let preparing: NodeJS.Immediate | null = null;
-  const prepare = () => {
-    preparing = null;
-    try {
-      if (wal.prepare()) preparing = setImmediate(prepare);
-    } catch (error) {
-      // Without room for a spare now, rotation tries again, and refusing proposals keeps what is left.
-      if (!isOutOfSpace(error)) fail(error);
-    }
-  };
-  port?.on("message", (request: WalRequest) => {
-    try {
-      perform(wal, request, answer);
-      if (request.do === "close") {
-        if (preparing !== null) clearImmediate(preparing);
-        port?.close();
-      } else if (request.do === "append") preparing ??= setImmediate(prepare);
-    } catch (error) {
-      fail(error);
-    }
-  });
+export interface WalWork {
+  readonly options: WalOptions;
+  readonly shared: SharedArrayBuffer;
 }
 
-function perform(wal: Wal, request: WalRequest, answer: (response: WalResponse) => void): void {
-  let freeBytes: number | null = null;
-  if (request.do === "append") {
-    wal.append(request.records);
-    freeBytes = wal.freeBytes;
-  } else if (request.do === "compact") wal.compact(request.index);
-  else if (request.do === "useKeys") wal.useKeys(request.keys);
-  else if (request.do === "space") freeBytes = wal.freeBytes;
-  else wal.close();
-  answer({ kind: "done", freeBytes });
+if (parentPort !== null) serve(parentPort, workerData as WalWork);
+
+function serve(port: MessagePort, { options, shared }: WalWork): void {
+  const answer = (response: WalResponse) => port.postMessage(response);
+  const handOver = new HandOver(shared);
+  try {
+    const { wal, content } = Wal.open(realDisk, options);
+    answer({ kind: "opened", content, freeBytes: wal.freeBytes });
+    work(wal, port, handOver, answer);
+  } catch (error) {
+    const code = error instanceof SwarmError ? error.code : "internal";
+    answer({ kind: "failed", code, message: messageOf(error) });
+  }
+  port.close();
+}
+
+/** Until it is told to close. What it throws ends it. */
+function work(
+  wal: Wal,
+  port: MessagePort,
+  handOver: HandOver,
+  answer: (response: WalResponse) => void,
+): void {
+  let prepares = false;
+  for (;;) {
+    const asked = handOver.asked;
+    const received = receiveMessageOnPort(port) as { readonly message: WalRequest } | undefined;
+    if (received === undefined) {
+      prepares = prepares && prepare(wal);
+      if (!prepares) handOver.sleep(asked);
+      continue;
+    }
+    const request = received.message;
+    const freeBytes = perform(wal, request);
+    // A part of the next segment with each write.
+    prepares ||= request.do === "append";
+    if (request.do !== "append" || !handOver.finish(freeBytes ?? 0))
+      answer({ kind: "done", freeBytes });
+    if (request.do === "close") return;
+  }
+}
+
+/** Says whether more is to be done. */
+function prepare(wal: Wal): boolean {
+  try {
+    return wal.prepare();
+  } catch (error) {
+    // Without room for a spare now, rotation tries again, and refusing proposals keeps what is left.
+    if (!isOutOfSpace(error)) throw error;
+    return false;
+  }
+}
+
+/** The bytes left free, where they were asked for. */
+function perform(wal: Wal, request: WalRequest): number | null {
+  switch (request.do) {
+    case "append":
+      wal.append(request.records);
+      return wal.freeBytes;
+    case "space":
+      return wal.freeBytes;
+    case "compact":
+      wal.compact(request.index);
+      return null;
+    case "useKeys":
+      wal.useKeys(request.keys);
+      return null;
+    case "close":
+      wal.close();
+      return null;
+    default:
+      return unreachable(request);
+  }
 }
