@@ -4,6 +4,7 @@ import protobuf from "protobufjs";
 import { schema } from "./gen/schema.ts";
 import type { Messages } from "./gen/types.ts";
 import { SwarmError } from "./kit/errors.ts";
+import { isPlain, readerOf } from "./plain.ts";
 
 type Name<Full extends string> = Full extends `tsswarm.${infer Short}` ? Short : never;
 export type MessageName = Name<keyof Messages & string>;
@@ -11,7 +12,7 @@ export type Message<N extends MessageName> = Messages[`tsswarm.${N}` & keyof Mes
 
 export interface Codec<T> {
   encode(value: T): Buffer;
-  /** Throws `invalid` when the bytes are not such a message. Absent lists and maps come back empty. */
+  /** Throws `invalid` when the bytes are not such a message. Absent lists and maps come back empty, and are not to be changed. */
   decode(bytes: Uint8Array): T;
   /**
    * From JSON: keys in any case as Go takes them, unknown ones are ignored, null counts as absent, a wrong type throws `invalid` naming the field.
@@ -36,14 +37,20 @@ export function codec<N extends MessageName>(name: N): Codec<Message<N>> {
 /** For a type of any schema; `codec` is the typed way to ours. */
 export function codecOf(type: protobuf.Type): Codec<unknown> {
   const plain = (message: protobuf.Message): unknown => type.toObject(message, plainly);
+  const isOrdinary = isPlain(type);
+  const read = isOrdinary ? readerOf(type) : (bytes: Uint8Array) => plain(type.decode(bytes));
+  // What has enums by their names has to be converted first.
+  const message = isOrdinary
+    ? (value: unknown) => value as Record<string, unknown>
+    : (value: unknown) => type.fromObject(value as Record<string, unknown>);
   return {
     encode: (value) => {
-      const bytes = type.encode(type.fromObject(value as Record<string, unknown>)).finish();
+      const bytes = type.encode(message(value)).finish();
       return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     },
     decode: (bytes) => {
       try {
-        return plain(type.decode(bytes));
+        return read(bytes);
       } catch (error) {
         throw new SwarmError("invalid", `not a valid ${type.name} message`, { cause: error });
       }
