@@ -1,9 +1,12 @@
 // Raft's messages as protobuf objects and back. What comes in is checked here, once: inside, types and numbers are true.
 
+import { root } from "../../proto/codec.ts";
 import type { RaftConfiguration, RaftEntry, RaftMessage } from "../../proto/gen/types.ts";
 import { unreachable } from "../../proto/kit/assert.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { Configuration, Entry, Message, SnapshotMark } from "../raft/types.ts";
+
+const { values: numberOf, valuesById: kindOf } = root.lookupEnum("tsswarm.RaftMessage.Kinds");
 
 /** Sender and receiver are the stream's. Fields that the kind does not have are left out: they cost nothing then. */
 export function toWire(message: Message): RaftMessage {
@@ -11,7 +14,7 @@ export function toWire(message: Message): RaftMessage {
 }
 
 function fieldsOf(message: Message): Partial<RaftMessage> {
-  const common = { Kind: message.kind, Term: message.term };
+  const common = { Kind: numberOf[message.kind] ?? 0, Term: message.term };
   switch (message.kind) {
     case "RequestPreVote":
     case "RequestVote": {
@@ -65,23 +68,24 @@ function fieldsOf(message: Message): Partial<RaftMessage> {
 /** Throws `invalid` for what no sender of ours makes. */
 export function fromWire(wire: RaftMessage, from: string, to: string): Message {
   const envelope = { from, to, term: number(wire.Term) };
-  switch (wire.Kind) {
+  const kind = kindOf[wire.Kind] as Message["kind"] | "None" | undefined;
+  switch (kind) {
     case "RequestPreVote":
     case "RequestVote":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         lastIndex: number(wire.LastIndex),
         lastTerm: number(wire.LastTerm),
         transfer: wire.Transfer,
       };
     case "RequestPreVoteReply":
     case "RequestVoteReply":
-      return { ...envelope, kind: wire.Kind, granted: wire.Granted };
+      return { ...envelope, kind, granted: wire.Granted };
     case "AppendEntries":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         prevIndex: number(wire.PrevIndex),
         prevTerm: number(wire.PrevTerm),
         entries: entriesFromWire(wire),
@@ -91,7 +95,7 @@ export function fromWire(wire: RaftMessage, from: string, to: string): Message {
     case "AppendEntriesReply":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         stream: number(wire.Stream),
         match: number(wire.Match),
         rejected: !wire.Rejected
@@ -105,34 +109,34 @@ export function fromWire(wire: RaftMessage, from: string, to: string): Message {
     case "Heartbeat":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         commit: number(wire.Commit),
         sequence: number(wire.Sequence),
       };
     case "HeartbeatReply":
-      return { ...envelope, kind: wire.Kind, sequence: number(wire.Sequence) };
+      return { ...envelope, kind, sequence: number(wire.Sequence) };
     case "InstallSnapshot":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         snapshot: markFromWire(wire),
         stream: number(wire.Stream),
       };
     case "InstallSnapshotReply":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         stream: number(wire.Stream),
         match: number(wire.Match),
       };
     case "TimeoutNow":
-      return { ...envelope, kind: wire.Kind };
+      return { ...envelope, kind };
     case "ReadIndex":
-      return { ...envelope, kind: wire.Kind, id: wire.ReadID };
+      return { ...envelope, kind, id: wire.ReadID };
     case "ReadIndexReply":
       return {
         ...envelope,
-        kind: wire.Kind,
+        kind,
         id: wire.ReadID,
         index: wire.Index === undefined ? null : number(wire.Index),
       };
