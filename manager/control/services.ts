@@ -44,7 +44,7 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
   return {
     CreateService: async (request, caller) => {
       const id = newId();
-      const auth = credentialsOf(request, newId());
+      const auth = credentialsOf(request);
       return change(context, caller, (state) => {
         const now = context.world.now();
         const written = writeService(state, undefined, specOf(request), { id, now });
@@ -55,7 +55,7 @@ export function serviceHandlers(context: ControlContext): ServiceHandlers {
       });
     },
     UpdateService: async (request, caller) => {
-      const auth = credentialsOf(request, newId());
+      const auth = credentialsOf(request);
       return change(context, caller, (state) => {
         const before = find(state, "service", request.ID);
         const changes = withCredentials(
@@ -153,10 +153,11 @@ const credentialsBytesMax = 64 * 1024;
 const secretFields = ["password", "identitytoken", "registrytoken"];
 
 /** Null: none were given, or as in Docker none that can be read. Throws `too_large`. */
-function credentialsOf(
-  { RegistryAuth }: { readonly RegistryAuth: string },
-  ID: string,
-): RegistryCredentials | null {
+function credentialsOf({
+  RegistryAuth,
+}: {
+  readonly RegistryAuth: string;
+}): RegistryCredentials | null {
   if (RegistryAuth.length > credentialsBytesMax)
     throw new SwarmError("too_large", "the registry credentials are too long");
   const Data = Buffer.from(RegistryAuth, "base64url");
@@ -165,7 +166,7 @@ function credentialsOf(
     const json: unknown = JSON.parse(Data.toString("utf8"));
     const fields = typeof json === "object" && json !== null ? Object.entries(json) : [];
     const hasSecret = fields.some(([name, value]) => secretFields.includes(name) && value !== "");
-    return hasSecret ? { ID, Data } : null;
+    return hasSecret ? { ID: newId(), Data } : null;
   } catch {
     return null;
   }

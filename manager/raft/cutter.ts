@@ -2,6 +2,7 @@
 
 import type { Log } from "../../proto/kit/log.ts";
 import { coreLimits, type RaftCore } from "./core.ts";
+import { crc32 } from "./crc.ts";
 import { isOutOfSpace } from "./disk.ts";
 import type { Entry } from "./messages.ts";
 import type { RaftLimits } from "./options.ts";
@@ -14,8 +15,13 @@ const patience = 4;
 const entryBytes = 2048;
 /** How long a replay may be, measured by the state: so that what snapshots cost stays in proportion to what is written. */
 const replayPerState = 4;
+/** Members take theirs at up to so much longer a log, each at another: not all stand still at the same entry. */
+const spread = 0.5;
+const spreadSteps = 64;
 
 export interface CutterOptions {
+  /** This member's. */
+  readonly id: string;
   readonly core: RaftCore;
   readonly storage: Storage;
   readonly stateMachine: StateMachine;
@@ -33,9 +39,11 @@ export class Cutter {
   /** Of the newest snapshot; 0 until one was taken here. */
   #stateBytes = 0;
   #isCutting = false;
+  readonly #factor: number;
 
   constructor(options: CutterOptions) {
     this.#options = options;
+    this.#factor = 1 + ((crc32(Buffer.from(options.id), 0) % spreadSteps) / spreadSteps) * spread;
   }
 
   /** An entry was applied. */
@@ -47,8 +55,9 @@ export class Cutter {
   /** Begins a snapshot of what is applied now, if one is due and there is room for it. Null: none; else when it is done. */
   cutIfDue(applied: number, freeBytes: number): Promise<void> | null {
     const { core, limits } = this.#options;
-    if (this.#isCutting || !this.#isDue(1) || freeBytes < limits.freeBytesMin) return null;
-    if (this.#isSomebodyBehind(applied) && !this.#isDue(patience)) return null;
+    const factor = this.#factor;
+    if (this.#isCutting || !this.#isDue(factor) || freeBytes < limits.freeBytesMin) return null;
+    if (this.#isSomebodyBehind(applied) && !this.#isDue(factor * patience)) return null;
     if (applied < core.status().base.index) return null; // a snapshot is being installed
     this.#isCutting = true;
     this.#entries = 0;

@@ -84,7 +84,7 @@ export class RaftNode implements Raft {
       freeBytesMin: limits.freeBytesMin,
     });
     const isSending = () => this.#exchange.isSending;
-    const cutter = new Cutter({ core, storage, stateMachine, limits, log, isSending, signal });
+    const cutter = new Cutter({ id, core, storage, stateMachine, limits, log, isSending, signal });
     this.#cutter = cutter;
     this.#writer = new Writer(storage, limits, options);
     this.#applier = new Applier({
@@ -296,7 +296,8 @@ export class RaftNode implements Raft {
     if (this.#ending.isOver) return;
     this.#core.persisted(persist.sequence);
     this.#send(sendAfter);
-    this.#wake();
+    // Others have their turn between two writes: that this one is durable may be known without one.
+    this.#wake(setImmediate);
   }
 
   #send(messages: readonly Message[]): void {

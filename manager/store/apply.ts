@@ -92,11 +92,11 @@ function applyChange(draft: Draft, change: Change, at: string, index: number): A
   const id = idOf(change);
   const before = draft.get(change.kind, id);
   if (change.op === "delete") {
-    draft.set(change.kind, id, undefined);
+    draft.set(change.kind, id, undefined, before);
     return { kind: change.kind, id, before } as Applied;
   }
   const after = stamped(change.kind, change.object, before, at, index);
-  draft.set(change.kind, id, after);
+  draft.set(change.kind, id, after, before);
   return (before === undefined
     ? { kind: change.kind, id, after }
     : { kind: change.kind, id, before, after }) as unknown as Applied;

@@ -4,8 +4,11 @@ import { Draft, Facts, kinds } from "./state.ts";
 import type { Change } from "./types.ts";
 import { decodeBatch, encodeBatch, encodeTransaction, framingBytesMax } from "./wire.ts";
 
-/** Objects are gathered until a piece has this many bytes; the largest single one (1000 KiB) is a piece of its own. */
-const pieceBytesWanted = 256 << 10;
+/**
+ * Objects are gathered until a piece has this many bytes; the largest single one (1000 KiB) is a piece of its own. Between pieces others
+ * have their turn: writes wait no longer than it takes to encode one.
+ */
+const pieceBytesWanted = 64 << 10;
 
 /** Pieces of at most 1 MiB, sorted by kind and id; each object keeps its version and times. */
 export function* encodeSnapshot(state: Facts): Generator<Uint8Array, void, void> {

@@ -153,11 +153,14 @@ export class Draft {
     return this.#claims.get(claim);
   }
 
-  /** Puts an object, or deletes it with undefined. */
-  set<K extends Kind>(kind: K, id: string, after: Objects[K] | undefined): void {
-    const table = this.#table(kind);
-    const before = table.get(id);
-    table.set(id, after);
+  /** Puts an object, or deletes it with undefined. `before`: what is there, for who has looked. */
+  set<K extends Kind>(
+    kind: K,
+    id: string,
+    after: Objects[K] | undefined,
+    before: Objects[K] | undefined = this.get(kind, id),
+  ): void {
+    this.#table(kind).set(id, after, before);
     this.#claim(`${kind}/${id}`, before && claimsOf(kind, before), after && claimsOf(kind, after));
     this.#index(kind, before, after);
   }

@@ -10,8 +10,8 @@ interface Named {
   readonly Generation?: number;
 }
 
-/** So many created and deleted ids may wait until somebody asks for the order; more in a large table, whose order is dear. */
-const unsortedMax = 256;
+/** So many created and deleted ids may wait until somebody asks for the order; in a large table as many as are in order. */
+const unsortedMax = 1024;
 
 /** Ids that were created or deleted since the table was in order, newest first. */
 interface Unsorted {
@@ -82,7 +82,7 @@ export class PersistentTable<T extends Named> implements Table<T> {
     const size = (before?.size ?? 0) + reordered.size;
     const unsorted = reordered.size === 0 ? before : { ids: reordered, before, size };
     const next = new PersistentTable(byId, byName, this.#sorted, unsorted);
-    if (size > Math.max(unsortedMax, this.#sorted.length / 4)) void next.ids;
+    if (size > Math.max(unsortedMax, this.#sorted.length)) void next.ids;
     return next;
   }
 }
@@ -133,9 +133,9 @@ export class TableDraft<T extends Named> {
     return this.#byId.get(id);
   }
 
-  set(id: string, object: T | undefined): void {
+  /** `before`: what is there. */
+  set(id: string, object: T | undefined, before: T | undefined): void {
     this.#touched = true;
-    const before = this.#byId.get(id);
     if ((before === undefined) !== (object === undefined)) this.#reordered.add(id);
     if (this.#hasNames && before !== undefined) {
       const name = nameOf(before);
@@ -148,7 +148,8 @@ export class TableDraft<T extends Named> {
     this.#byId.set(id, object);
     if (!this.#hasNames) return;
     const name = nameOf(object);
-    const holder = this.#byId.get(this.#byName.get(name) ?? "");
+    const known = this.#byName.get(name);
+    const holder = known === undefined ? undefined : this.#byId.get(known);
     if ((holder?.Generation ?? 0) <= (object.Generation ?? 0)) this.#byName.set(name, id);
   }
 

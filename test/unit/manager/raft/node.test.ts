@@ -123,6 +123,44 @@ for (const { state, bytes, isEnough } of [
     assert.ok(isEnough(taken), `${taken} snapshots`);
   });
 
+test("members take their snapshots at different entries", async (t) => {
+  const taken: number[] = [];
+  for (const id of ["a", "b", "c"]) {
+    let applied = 0;
+    const raft = await openRaft({
+      ...{ directory: await folder(t), id, clusterId: "c", bootstrap: true },
+      ...{ world: realWorld, log: silentLog, limits: { snapshotEntries: 40 } },
+      stateMachine: {
+        apply: () => {
+          applied += 1;
+        },
+        snapshot: () => {
+          taken.push(applied);
+          return [];
+        },
+        restore: () => {},
+      },
+    });
+    closeAtEnd(t, raft);
+    for (let i = 0; i < 62; i++) await raft.propose(Buffer.from("x"), signal);
+  }
+  assert.equal(new Set(taken).size, 3, `${taken}`);
+  assert.ok(Math.min(...taken) >= 35 && Math.max(...taken) <= 60, `${taken}`);
+});
+
+test("between writes that follow each other at once others have their turn", async (t) => {
+  const { raft } = await open(t, await folder(t));
+  await raft.read(signal);
+  let turns = 0;
+  const others = setInterval(() => {
+    turns += 1;
+  });
+  for (const end = performance.now() + 100; performance.now() < end; )
+    await raft.propose(Buffer.from("x"), signal);
+  clearInterval(others);
+  assert.ok(turns > 0);
+});
+
 test("a log of another cluster is refused", async (t) => {
   const directory = await folder(t);
   const first = await open(t, directory);
