@@ -50,7 +50,7 @@ export function publishedPorts(
   networks: ReadonlyMap<string, NetworkFacts>,
   sandboxes: readonly Sandbox[],
 ): readonly PublishedPort[] {
-  const ports = [...meshPorts(view, networks)];
+  const own: PublishedPort[] = [];
   for (const sandbox of sandboxes) {
     for (const { targetPort, ...port } of sandboxPorts(sandbox)) {
       const exit = exitNetwork(sandbox, networks, port.family);
@@ -58,16 +58,27 @@ export function publishedPorts(
       const address = ofFamily(attachment?.addresses ?? [], port.family);
       if (exit === null || address === undefined) continue;
       const targets = sandbox.isClosed === true ? [] : [{ address, port: targetPort }];
-      ports.push({ ...port, networkId: exit.id, targets });
+      own.push({ ...port, networkId: exit.id, targets });
     }
   }
-  return ports.sort(
+  // A task that is prepared has the port of the one that it follows: as long as that one has it, it is not the next one's.
+  const served = new Set(own.filter(leadsSomewhere).map(placeOf));
+  const ports = own.filter((port) => leadsSomewhere(port) || !served.has(placeOf(port)));
+  return [...meshPorts(view, networks), ...ports].sort(
     (a, b) =>
       a.family - b.family ||
       compare(a.protocol, b.protocol) ||
       a.port - b.port ||
       compare(a.hostIP, b.hostIP),
   );
+}
+
+function leadsSomewhere({ targets }: PublishedPort): boolean {
+  return targets.length > 0;
+}
+
+function placeOf({ family, protocol, hostIP, port }: Port): string {
+  return [family, protocol, hostIP, port].join(" ");
 }
 
 function meshPorts(

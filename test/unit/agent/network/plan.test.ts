@@ -272,6 +272,24 @@ test("a container's port that is closed is taken all the same, and leads nowhere
   assert.deepEqual(targets(true), [[8080, []]]);
 });
 
+test("a port leads to the task that serves, though its successor is prepared beside it on another network", () => {
+  const ports = [{ protocol: "tcp", targetPort: 80, publishedPort: 8080 }];
+  const serving = sandbox("old", "10.0.1.5", { ports });
+  const attachments = [{ networkId: "ing", addresses: ["10.0.0.9"] }];
+  const next = sandbox("new", "", { attachments, ports, isClosed: true });
+  for (const both of [
+    [serving, next],
+    [next, serving],
+  ])
+    assert.deepEqual(
+      publishedPorts(clusterView(), known, both).map(({ networkId, targets }) => [
+        networkId,
+        targets[0]?.address,
+      ]),
+      [["net", "10.0.1.5"]],
+    );
+});
+
 const flows = [
   { target: "10.0.1.2", answerer: "10.0.1.6", stale: false, what: "to a task that serves" },
   { target: "10.0.1.2", answerer: "10.0.1.7", stale: true, what: "to a task that drains" },
