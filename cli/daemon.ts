@@ -22,6 +22,7 @@ export function addDaemonCommands(program: Command, doors: Doors): void {
     .option("--containerd <path>", "containerd's socket")
     .option("--containerd-namespace <name>", "the namespace used in containerd")
     .option("--cgroup-parent <path>", "the control group that containers are put into")
+    .option("--default-runtime <name>", "what runs containers that name no runtime: runc, crun")
     .option("-l, --log-level <level>", "trace | debug | info | warn | error")
     .option("--label <key=value>", "a label of this node's engine; repeatable", collect)
     .option(
@@ -65,6 +66,7 @@ export interface DaemonFlags {
   readonly containerd?: string;
   readonly containerdNamespace?: string;
   readonly cgroupParent?: string;
+  readonly defaultRuntime?: string;
   readonly logLevel?: string;
   readonly swarmDefaultAdvertiseAddr?: string;
   readonly mtu?: string;
@@ -118,6 +120,7 @@ function settingsOf(flags: DaemonFlags): Record<string, unknown> {
     containerd: flags.containerd,
     "containerd-namespace": flags.containerdNamespace,
     "cgroup-parent": flags.cgroupParent,
+    "default-runtime": flags.defaultRuntime,
     "log-level": flags.debug === true ? "debug" : flags.logLevel,
     "swarm-default-advertise-addr": flags.swarmDefaultAdvertiseAddr,
     mtu: flags.mtu === undefined ? undefined : Number(flags.mtu),

@@ -60,7 +60,7 @@ function addCommon(command: DockerCommand): DockerCommand {
     .option("--ipc <string>", "IPC namespace to use (private, host)")
     .option("--pid <string>", "PID namespace to use (host)")
     .option("--cgroup-parent <string>", "Parent control group of the containers")
-    .option("--runtime <string>", "Runtime of the containers (runc, io.containerd.NAME.v2)");
+    .option("--runtime <string>", "Runtime of the containers (runc, crun, io.containerd.NAME.v2)");
 }
 
 export function addHostCreateFlags(command: DockerCommand): DockerCommand {

@@ -16,6 +16,7 @@ const policyFile = "/usr/sbin/policy-rc.d";
 const programs = {
   containerd: "containerd",
   runc: "runc",
+  crun: "crun",
   nft: "nftables",
   ip: "iproute2",
   "docker-registry": "docker-registry",

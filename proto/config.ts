@@ -31,6 +31,22 @@ const daemonConfig = z.strictObject({
   containerd: absolute.default("/run/containerd/containerd.sock"),
   "containerd-namespace": z.string().min(1).default("tsswarm"),
   "cgroup-parent": z.string().default("/tsswarm"),
+  /** Programs that run containers, besides runc and crun. */
+  runtimes: z
+    .record(
+      z.string().regex(/^\w[\w.-]*$/, "a name of letters, digits, _, . and - is expected"),
+      z.union([
+        z.strictObject({ path: z.string().min(1) }),
+        z.strictObject({
+          runtimeType: z
+            .string()
+            .regex(/^io\.containerd\.[a-z0-9-]+\.v\d+$/, "io.containerd.NAME.v2 is expected"),
+        }),
+      ]),
+    )
+    .default({}),
+  /** "": crun where it can work, else runc. */
+  "default-runtime": z.string().default(""),
   "log-level": z.enum(["trace", "debug", "info", "warn", "error"]).default("info"),
   /** Of containers that ask for none. */
   "log-driver": z.enum(logDrivers).default("json-file"),

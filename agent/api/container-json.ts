@@ -91,6 +91,7 @@ export function containerJson(
       NanoCpus: host.NanoCpus ?? 0,
       // Of a container made by hand: as it was asked for.
       ...container.local?.shown,
+      Runtime: host.Runtime || "runc",
       LogConfig: { Type: LogDriver ?? "json-file", Config: logOptions(container) },
     },
     GraphDriver: { Name: "overlayfs", Data: null },

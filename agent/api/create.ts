@@ -139,6 +139,7 @@ function hostOf(body: CreateBody): HostConfig {
     );
   return {
     ...limits,
+    ...(host.Runtime === "" ? {} : { Runtime: host.Runtime }),
     ReadonlyRootfs: host.ReadonlyRootfs,
     Init: host.Init ?? false,
     CapAdd: host.CapAdd,
@@ -312,7 +313,6 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
   refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
-  refuse(!["", "runc"].includes(host.Runtime), `runtime ${host.Runtime}: only runc`);
   const { PidMode, IpcMode, UTSMode, UsernsMode } = host;
   const modes: readonly (readonly [string, string, RegExp])[] = [
     ["PID mode", PidMode, /^(|host|container:.+)$/],
@@ -370,7 +370,6 @@ function shownHost(host: HostBody, json: unknown, mode: string, restart: Restart
     IpcMode: host.IpcMode || "private",
     CgroupnsMode: host.CgroupnsMode || "host",
     ShmSize: host.ShmSize || 64 * 1024 * 1024,
-    Runtime: "runc",
     ConsoleSize: Array.isArray(sent["ConsoleSize"]) ? sent["ConsoleSize"] : [0, 0],
     PidsLimit: host.PidsLimit === 0 ? null : host.PidsLimit,
     MemorySwappiness: host.MemorySwappiness ?? null,

@@ -106,8 +106,13 @@ async function info(context: ApiContext, reply: FastifyReply): Promise<Json> {
     Labels: context.labels,
     ExperimentalBuild: false,
     ServerVersion: context.version,
-    Runtimes: { runc: { path: "runc" } },
-    DefaultRuntime: "runc",
+    Runtimes: Object.fromEntries(
+      Object.values(engine.ociRuntimes.known).map(({ name, shim, path }) => [
+        name,
+        path === "" ? { runtimeType: shim } : { path },
+      ]),
+    ),
+    DefaultRuntime: engine.ociRuntimes.byDefault,
     Swarm: await swarmInfo(context, reply),
     LiveRestoreEnabled: true,
     Isolation: "",

@@ -57,7 +57,7 @@ export interface HostConfig {
   readonly Mounts?: readonly Mount[];
   readonly ShmSize?: number;
   readonly CgroupParent?: string;
-  /** "" or runc; or a shim of containerd: io.containerd.NAME.v2. */
+  /** "": the default, in records of older versions runc; or a shim of containerd: io.containerd.NAME.v2. */
   readonly Runtime?: string;
   /** Ports of the host that lead to this container. Absent in records of older versions. */
   readonly PublishedPorts?: readonly {

@@ -9,6 +9,7 @@ import type { Log } from "../../proto/kit/log.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { HostFacts } from "../runtime/host.ts";
+import { findRuntime, type OciRuntimes } from "../runtime/oci-runtimes.ts";
 import { buildSpec, type limitsOfResources } from "../runtime/spec.ts";
 import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
@@ -34,6 +35,7 @@ export interface CreatorParts {
   readonly volumes: Volumes;
   readonly users: OwnUsers;
   readonly host: HostFacts;
+  readonly ociRuntimes: OciRuntimes;
   readonly libc: Libc;
   readonly config: DaemonConfig;
   readonly world: World;
@@ -61,6 +63,7 @@ export class Creator {
     id: string,
   ): Promise<{ readonly record: ContainerFile; readonly mounts: readonly SnapshotMount[] }> {
     const { runtime, images, records, volumes } = this.#parts;
+    const oci = findRuntime(this.#parts.ociRuntimes, wanted.host.Runtime ?? "");
     const image = await images.find(wanted.config.Image);
     const config = mergeConfig(withHostname(wanted), image.config, id);
     signalNumber(config.StopSignal ?? "");
@@ -94,7 +97,7 @@ export class Creator {
         labels: {},
         snapshotKey: id,
         spec,
-        shim: shimOf(wanted.host),
+        oci,
       });
       const record: ContainerFile = {
         format: 1,
@@ -106,6 +109,7 @@ export class Creator {
         host: {
           LogDriver: this.#parts.config["log-driver"],
           ...wanted.host,
+          Runtime: oci.name,
           Mounts: prepared.resolved,
         },
         networks: wanted.networks,
@@ -212,11 +216,6 @@ export class Creator {
       await writeFile(join(directory, name), content, { mode: 0o644 });
     return etcMounts(directory);
   }
-}
-
-/** "" is runc's. */
-export function shimOf({ Runtime = "" }: HostConfig): string {
-  return Runtime === "runc" ? "" : Runtime;
 }
 
 const etcNames = ["hosts", "hostname", "resolv.conf"];

@@ -1,9 +1,7 @@
 // Puts the engine together: images, containers, execs, health checks and logs over one runtime and one keeper.
 
-import { execFile } from "node:child_process";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import type { DaemonConfig } from "../../proto/config.ts";
 import { messageOf } from "../../proto/kit/errors.ts";
 import type { Keeper } from "../../proto/kit/keeper.ts";
@@ -13,6 +11,7 @@ import { Scope } from "../../proto/kit/scope.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import { loadAppArmorProfile } from "../runtime/apparmor.ts";
 import { type HostFacts, missingFacts, readHostFacts } from "../runtime/host.ts";
+import { chooseRuntimes, programVersion, readOciFacts } from "../runtime/oci-runtimes.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { Attachments } from "./attach.ts";
 import { cgroupPath } from "./cgroup.ts";
@@ -74,8 +73,6 @@ export interface OpenEngine extends Engine {
   close(): Promise<void>;
 }
 
-const run = promisify(execFile);
-const versionMsMax = 5_000;
 /** What an agent that died may have left in the middle. */
 const leasePurposes = ["pull", "load", "import", "commit", "build"];
 
@@ -86,6 +83,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const execRoot = config["exec-root"];
   await mkdir(join(execRoot, "fifo"), { recursive: true, mode: 0o700 });
   const host = await examineHost(log);
+  const oci = await readOciFacts();
+  const ociRuntimes = chooseRuntimes(oci, config.runtimes, config["default-runtime"]);
   const libc = openLibc();
   const scope = new Scope("engine");
   const hub = new ContainerHub(world);
@@ -135,6 +134,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     volumes,
     users: new OwnUsers({ libc, records, runtime }),
     host,
+    ociRuntimes,
     libc,
     config,
     world,
@@ -336,6 +336,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
         stopped: states.length - running - paused,
         images: images.count,
         ...versions,
+        ociRuntimes,
       };
     },
     close: () => scope.close(),
@@ -361,9 +362,5 @@ function parseSize(text: string): number {
 async function readVersions(
   runtime: Runtime,
 ): Promise<{ readonly containerdVersion: string; readonly runcVersion: string }> {
-  const runc = await run("runc", ["--version"], { timeout: versionMsMax }).then(
-    ({ stdout }) => /version (\S+)/.exec(stdout)?.[1] ?? "",
-    () => "",
-  );
-  return { containerdVersion: await runtime.version(), runcVersion: runc };
+  return { containerdVersion: await runtime.version(), runcVersion: await programVersion("runc") };
 }

@@ -18,7 +18,7 @@ export function startFailure(
       exitCode: otherwise,
       error: new SwarmError("internal", messageOf(error), { cause: error }),
     };
-  const message = `cannot start ${what}: ${messageOf(error)}`;
+  const message = `cannot start ${what}: ${inRuncWords(messageOf(error))}`;
   const exitCode = exitCodeOf(message);
   const kept = code === "unavailable" || code === "not_found" || code === "conflict";
   const wrapped = new SwarmError(kept ? code : "invalid", message, { cause: error });
@@ -28,7 +28,7 @@ export function startFailure(
 /** As `startFailure`, in the runtime's own words: they are the output of the command that could not run. */
 export function execFailure(error: unknown): ReturnType<typeof startFailure> {
   const { exitCode, error: failure } = startFailure("exec", error);
-  const message = messageOf(error);
+  const message = inRuncWords(messageOf(error));
   return {
     exitCode: isNobody(message) ? notExecutable : exitCode,
     error: new SwarmError(isNobody(message) ? "invalid" : failure.code, message, { cause: error }),
@@ -37,6 +37,27 @@ export function execFailure(error: unknown): ReturnType<typeof startFailure> {
 
 function isNobody(message: string): boolean {
   return /^unable to find (user|group)/i.test(message);
+}
+
+/** Docker's clients know runc's words for what cannot be started, and tell their exit code by them; crun has others. */
+function inRuncWords(message: string): string {
+  const prefix = "unable to start container process: exec";
+  return message
+    .replace(
+      /executable file `([^`]*)` not found( in \$PATH)?: No such file or directory/,
+      (_, program: string, inPath: string | undefined) =>
+        inPath === undefined
+          ? `${prefix}: "${program}": stat ${program}: no such file or directory`
+          : `${prefix}: "${program}": executable file not found in $PATH`,
+    )
+    .replace(
+      /open executable: (Permission denied|Operation not permitted)/,
+      `${prefix}: permission denied`,
+    )
+    .replace(
+      /: (No such file or directory|Permission denied|Not a directory|Is a directory)/g,
+      (words) => words.toLowerCase(),
+    );
 }
 
 function exitCodeOf(message: string): number {

@@ -5,12 +5,13 @@ import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import type { Scope } from "../../proto/kit/scope.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp } from "../../proto/kit/world.ts";
+import { findRuntime } from "../runtime/oci-runtimes.ts";
 import type { Exit, Runtime, SnapshotMount } from "../runtime/types.ts";
 import type { Attachments } from "./attach.ts";
 import { cgroupPath, hasRunOutOfMemory } from "./cgroup.ts";
 import type { ContainerHub } from "./container-hub.ts";
 import type { Container, CreateContainer, WaitCondition } from "./container-types.ts";
-import { type CreatorParts, shimOf } from "./create.ts";
+import type { CreatorParts } from "./create.ts";
 import { startFailure } from "./failures.ts";
 import { probeCommand, unknownYet } from "./health.ts";
 import type { LogPipes } from "./pipes.ts";
@@ -283,8 +284,8 @@ export class OneContainer {
       this.#mounts ??= await runtime.snapshotMounts(id);
       if (this.#record.isUserUnknown === true)
         this.#record = await this.#parts.users.atStart(this.#record, this.#mounts);
-      const shim = shimOf(this.#record.host);
-      const pid = await runtime.createTask(id, this.#mounts, stdio, shim);
+      const oci = findRuntime(this.#parts.ociRuntimes, this.#record.host.Runtime || "runc");
+      const pid = await runtime.createTask(id, this.#mounts, stdio, oci);
       // The wait is under way before the start, so that no exit is missed.
       this.#watch();
       await runtime.startTask(id);

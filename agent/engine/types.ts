@@ -1,6 +1,7 @@
 // Local containers, images, networks and volumes as Docker means them: all that the rest of the agent asks of the engine.
 
 import type { Readable } from "node:stream";
+import type { OciRuntimes } from "../runtime/oci-runtimes.ts";
 import type {
   CommitContainer,
   Container,
@@ -279,5 +280,6 @@ export interface Engine {
     readonly images: number;
     readonly containerdVersion: string;
     readonly runcVersion: string;
+    readonly ociRuntimes: OciRuntimes;
   };
 }

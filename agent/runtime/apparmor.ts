@@ -20,6 +20,7 @@ profile ${appArmorProfile} flags=(attach_disconnected,mediate_deleted) {
   umount,
   signal (receive) peer=unconfined,
   signal (receive) peer=runc,
+  signal (receive) peer=crun,
   signal (send, receive) peer=${appArmorProfile},
   ptrace (read, readby, trace, tracedby) peer=${appArmorProfile},
 

@@ -5,7 +5,8 @@ import { asSwarmError, messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { realWorld, type World } from "../../proto/kit/world.ts";
 import { Calls } from "./calls.ts";
 import { ContainerdImages } from "./containerd-images.ts";
-import { anyOf, ignore, oomOf, oomTopic, processOf, timeOf } from "./convert.ts";
+import { anyOf, ignore, oomOf, oomTopic, processOf, runtimeTo, timeOf } from "./convert.ts";
+import { type OciRuntime, runcShim } from "./oci-runtimes.ts";
 import { ProcessHandle } from "./process-handle.ts";
 import { endShim, findShims, type Shim } from "./shims.ts";
 import type { RuntimeSpec, SpecProcess, SpecResources } from "./spec-types.ts";
@@ -19,7 +20,6 @@ import type {
   Stdio,
 } from "./types.ts";
 
-const runtimeName = "io.containerd.runc.v2";
 const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -126,14 +126,14 @@ class Containerd extends ContainerdImages implements Runtime {
     labels: Readonly<Record<string, string>>;
     snapshotKey: string;
     spec: RuntimeSpec;
-    shim?: string;
+    oci: OciRuntime;
   }): Promise<void> {
     await this.calls.unary(containersService, "Create", {
       container: {
         id: container.id,
         image: container.image,
         labels: container.labels,
-        runtime: { name: container.shim || runtimeName },
+        runtime: runtimeTo(container.oci),
         snapshotter: this.snapshotter,
         snapshot_key: container.snapshotKey,
         spec: anyOf(specType, container.spec),
@@ -189,7 +189,7 @@ class Containerd extends ContainerdImages implements Runtime {
     id: string,
     rootfs: readonly SnapshotMount[],
     stdio: Stdio,
-    shim = "",
+    oci: OciRuntime,
   ): Promise<number> {
     const answer = await this.calls.unary(
       tasksService,
@@ -198,7 +198,7 @@ class Containerd extends ContainerdImages implements Runtime {
       { timeoutMs: taskTimeoutMs },
     );
     // What other runtimes call the process is not the one in the container.
-    const handle = shim === "" ? await ProcessHandle.open(answer.pid, id) : null;
+    const handle = oci.shim === runcShim ? await ProcessHandle.open(answer.pid, id) : null;
     // One that is there already is of a process whose shim was lost.
     this.#release(id);
     if (handle !== null) this.#handles.set(id, handle);

@@ -3,8 +3,10 @@
 import type { Messages } from "../../proto/gen/containerd-types.ts";
 import { asSwarmError, type SwarmError } from "../../proto/kit/errors.ts";
 import { codecOfMessage } from "./calls.ts";
+import type { OciRuntime } from "./oci-runtimes.ts";
 import type { Descriptor, ImageRecord, Process } from "./types.ts";
 
+const runcOptions = codecOfMessage("containerd.runc.v1.Options");
 const oomEvent = codecOfMessage("containerd.events.TaskOOM");
 export const oomTopic = "/tasks/oom";
 
@@ -23,6 +25,16 @@ export function ignore(code: SwarmError["code"]): (error: unknown) => undefined 
 
 export function anyOf(type: string, body: unknown): { type_url: string; value: Uint8Array } {
   return { type_url: type, value: Buffer.from(JSON.stringify(body)) };
+}
+
+/** A container's runtime as containerd keeps it. */
+export function runtimeTo({ shim, path }: OciRuntime) {
+  if (path === "") return { name: shim };
+  const options = {
+    type_url: "containerd.runc.v1.Options",
+    value: runcOptions.encode({ binary_name: path }),
+  };
+  return { name: shim, options };
 }
 
 export function descriptorTo(descriptor: Descriptor) {

@@ -48,8 +48,10 @@ export function shimOf(
 /** Ends the container (with its control groups) and the shim, and takes away what was mounted for it. */
 export async function endShim(shim: Shim, address: string, namespace: string): Promise<void> {
   const bundle = await readlink(`/proc/${shim.pid}/cwd`).catch(() => "");
-  const runc = ["--root", join(runcRoot, namespace), "delete", "--force", shim.id];
-  await run("runc", runc, { timeout: runMsMax }).catch(() => {});
+  // containerd notes there which program the shim calls; nothing: runc.
+  const program = (await readFile(join(bundle, "runtime"), "utf8").catch(() => "")).trim();
+  const words = ["--root", join(runcRoot, namespace), "delete", "--force", shim.id];
+  await run(program || "runc", words, { timeout: runMsMax }).catch(() => {});
   // The number may have been given to somebody else meanwhile.
   if (shimOf(await readArguments(String(shim.pid)), address, namespace) === shim.id)
     process.kill(shim.pid, sigkill);

@@ -1,5 +1,6 @@
 // What the engine needs of a container runtime: blobs, images, snapshots, containers and their processes.
 
+import type { OciRuntime } from "./oci-runtimes.ts";
 import type { RuntimeSpec, SpecProcess, SpecResources } from "./spec-types.ts";
 
 /** A blob by its digest, as registries and containerd name it. */
@@ -155,8 +156,7 @@ export interface Runtime extends ImageStore {
     readonly labels: Readonly<Record<string, string>>;
     readonly snapshotKey: string;
     readonly spec: RuntimeSpec;
-    /** "" or absent: runc's. */
-    readonly shim?: string;
+    readonly oci: OciRuntime;
   }): Promise<void>;
   containers(): Promise<readonly ContainerRecord[]>;
   deleteContainer(id: string): Promise<void>;
@@ -174,7 +174,7 @@ export interface Runtime extends ImageStore {
     id: string,
     rootfs: readonly SnapshotMount[],
     stdio: Stdio,
-    shim?: string,
+    oci: OciRuntime,
   ): Promise<number>;
   startTask(id: string): Promise<void>;
   tasks(): Promise<readonly Process[]>;

@@ -33,6 +33,8 @@ mount -n -t sysfs sysfs /sys
 mount -n --rbind "$run/cgroup" /sys/fs/cgroup
 umount -n -R -l "$run/cgroup"
 rmdir "$run/cgroup"
+# A machine has controllers of version 1 or of version 2: crun refuses a mix of both.
+[ ! -e /sys/fs/cgroup/unified ] || umount -n -l /sys/fs/cgroup/unified
 mount -n -t securityfs securityfs /sys/kernel/security 2>/dev/null || true
 
 mount -n -t overlay overlay -o "lowerdir=/etc,upperdir=$run/etc/upper,workdir=$run/etc/work" /etc

@@ -33,8 +33,11 @@ export function validateHost(host: HostOptions | undefined, cluster: Cluster | u
     throw invalid(`invalid PID mode "${host.PidMode}": host is expected`);
   if (/(^|\/)\.\.(\/|$)/.test(host.CgroupParent))
     throw invalid(`invalid cgroup parent "${host.CgroupParent}": it leads upwards`);
-  if (!/^(runc|io\.containerd\.[a-z0-9-]+\.v\d+)?$/.test(host.Runtime))
-    throw invalid(`unknown runtime "${host.Runtime}": runc or io.containerd.NAME.v2 is expected`);
+  // Which there are each node knows for itself.
+  if (!/^(\w[\w.-]*)?$/.test(host.Runtime))
+    throw invalid(
+      `runtime "${host.Runtime}": a name such as runc or io.containerd.NAME.v2 is expected`,
+    );
   const [option] = Object.keys(host.StorageOpt);
   if (option !== undefined)
     throw new SwarmError(

@@ -11,6 +11,7 @@ import type {
   ObjectEvent,
   VolumeObject,
 } from "../../../../agent/engine/types.ts";
+import { chooseRuntimes } from "../../../../agent/runtime/oci-runtimes.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { Queue } from "../../../../proto/kit/queue.ts";
 import { timestamp } from "../../../../proto/kit/world.ts";
@@ -355,5 +356,6 @@ export class FakeEngine implements Engine {
     images: 1,
     containerdVersion: "1.6.20",
     runcVersion: "1.1.5",
+    ociRuntimes: chooseRuntimes({ crunVersion: "1.8.1", cgroups: "v1" }, {}, ""),
   });
 }
