@@ -1,8 +1,9 @@
 // Many agents in one process: `node fake-agents.js SETTING-FILE`. Each has a real session with a manager and a runtime that only
 // says it does as it is told. What all of them are told alike is read once. Prints a Report as JSON, a line at a time; told "reset"
-// it forgets the longest silence.
+// it forgets the longest silence and delay.
 
 import { readFileSync } from "node:fs";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 import { codec } from "../../proto/codec.ts";
@@ -84,6 +85,7 @@ class FakeAgent {
         this.#take(message, outgoing);
       }
     } finally {
+      if (this.isOpen) ended += 1;
       this.#outgoing = null;
       outgoing.end();
       client.close();
@@ -181,6 +183,9 @@ function statusOf(State: string): TaskStatus {
   return { Timestamp: timestamp(realWorld.now()), State, Message: State, Err: "" };
 }
 
+let ended = 0;
+const delay = monitorEventLoopDelay({ resolution: 5 });
+delay.enable();
 const agents = setting.agents.map((_, index) => new FakeAgent(index));
 for (const [index, agent] of agents.entries())
   setTimeout(() => void agent.run(), (index / startsPerSecond) * 1000);
@@ -197,6 +202,8 @@ setInterval(() => {
     open: agents.filter(({ isOpen }) => isOpen).length,
     running: agents.reduce((sum, agent) => sum + agent.running, 0),
     silentMsMax: Math.max(...agents.map(({ silentMsMax }) => silentMsMax)),
+    loopMsMax: delay.max / 1e6,
+    ended,
     cpuSeconds: (user + system) / 1e6,
     heard: Object.fromEntries(heard),
   };
@@ -206,5 +213,6 @@ setInterval(() => {
 createInterface({ input: process.stdin })
   .on("line", () => {
     for (const agent of agents) agent.silentMsMax = 0;
+    delay.reset();
   })
   .on("close", () => process.exit(0));

@@ -59,6 +59,7 @@ class World {
   readonly #controls: readonly Client<"Control">[];
   #asked = 0;
   #agentsCpuSeconds = 0;
+  #ended = 0;
 
   constructor(cluster: OurCluster, folder: string, agents: number, signal: AbortSignal) {
     this.#cluster = cluster;
@@ -221,6 +222,8 @@ class World {
       running: sum(({ running }) => running),
       cpuSeconds: sum(({ cpuSeconds }) => cpuSeconds),
       silentMsMax: Math.max(...all.map((report) => report?.silentMsMax ?? 0)),
+      loopMsMax: Math.max(...all.map((report) => report?.loopMsMax ?? 0)),
+      ended: sum(({ ended }) => ended),
       heard: Object.fromEntries(
         [...names].map((name) => [name, sum(({ heard }) => heard[name] ?? 0)]),
       ),
@@ -266,10 +269,13 @@ class World {
     );
     const cpu = all.map(({ cpuSeconds }) => cpuSeconds);
     this.#figure(`${phase}: CPU of the three managers`, "s", sumOf(cpu));
-    const { cpuSeconds, silentMsMax } = this.#report();
+    const { cpuSeconds, silentMsMax, loopMsMax, ended } = this.#report();
     this.#figure(`${phase}: CPU of the agents`, "s", cpuSeconds - this.#agentsCpuSeconds);
     this.#agentsCpuSeconds = cpuSeconds;
     this.#figure(`${phase}: longest that an agent heard nothing`, "ms", silentMsMax);
+    this.#figure(`${phase}: longest loop delay of the agents' processes`, "ms", loopMsMax);
+    this.#figure(`${phase}: sessions that broke`, "agents", ended - this.#ended);
+    this.#ended = ended;
     for (const child of this.#processes) child.tell("reset");
   }
 

@@ -24,6 +24,10 @@ export interface Report {
   readonly cpuSeconds: number;
   /** The longest that any of them has heard nothing from its manager. */
   readonly silentMsMax: number;
+  /** The longest that this process stood still, in which its agents heard nothing either. */
+  readonly loopMsMax: number;
+  /** Sessions that have ended. */
+  readonly ended: number;
   /** How many agents know the endpoint, by the name of a task of a service probe…. */
   readonly heard: Readonly<Record<string, number>>;
 }
