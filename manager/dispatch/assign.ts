@@ -122,21 +122,28 @@ function measuredServices(state: State): readonly string[] {
   return ids;
 }
 
-/** `managers`: where they are, for who makes many of these at a time. */
-export function infoOf(state: State, node: Node, managers = managersOf(state)): SessionInfo {
+export function infoOf(state: State, node: Node): SessionInfo {
   return {
     ...ofCluster(state.cluster),
     ...ofNode(node),
     NodeID: node.ID,
     Index: node.Index,
-    Managers: managers,
+    Managers: managersOf(state),
     Measured: measuredServices(state),
   };
 }
 
+/** By each version of the table of nodes: many sessions that begin together ask for the same. */
+const managers = new WeakMap<object, readonly string[]>();
+
 /** host:port of each. */
 export function managersOf(state: State): readonly string[] {
-  return managerAddresses(state).map(({ Addr }) => Addr);
+  const nodes = state.table("node");
+  const known = managers.get(nodes);
+  if (known !== undefined) return known;
+  const found = managerAddresses(state).map(({ Addr }) => Addr);
+  managers.set(nodes, found);
+  return found;
 }
 
 function ofCluster(cluster: Cluster | undefined) {

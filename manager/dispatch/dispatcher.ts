@@ -18,7 +18,7 @@ import type { Caller, Handlers } from "../../proto/rpc-server.ts";
 import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts";
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
-import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf, managersOf } from "./assign.ts";
+import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf } from "./assign.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
@@ -240,10 +240,9 @@ export class Dispatcher implements Downward {
   }
 
   #sendInfo(): void {
-    const managers = managersOf(this.#state);
     for (const session of this.#sessions.values()) {
       const node = this.#state.table("node").get(session.nodeId);
-      if (node !== undefined) session.send({ Info: infoOf(this.#state, node, managers) });
+      if (node !== undefined) session.send({ Info: infoOf(this.#state, node) });
     }
   }
 
