@@ -149,6 +149,7 @@ class Build {
         begin,
         filesOf: (from, paths) =>
           from === "" ? source.files([...named, ...paths]) : this.#filesOf(stages, from, at),
+        hashOf: source.hash,
         keepOf: (from) => (from === "" ? Promise.resolve("") : this.#idOf(stages, from, at)),
         usedArgs,
         trees: this.#trees,
@@ -168,6 +169,7 @@ class Build {
       const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed`;
       this.#tell({ tell: "note", text });
     }
+    await this.#cache.hold(built);
     if (this.#request.take !== undefined)
       await this.#request.take(await this.#trees.open(built.chainId), this.#signal);
     else await this.#name(built.id);

@@ -1,6 +1,7 @@
 // Steps that were done before: each is an image of containerd's under a name made of all that led to it.
 
 import { createHash } from "node:crypto";
+import { SwarmError } from "../../proto/kit/errors.ts";
 import { cachePrefix, layersOf } from "../engine/images.ts";
 import { type MadeImage, makeImage, type OciImage } from "../engine/make-image.ts";
 import { configBytesMax } from "../engine/manifest.ts";
@@ -9,6 +10,7 @@ import type { BuildGround, Image } from "./ground.ts";
 import type { BuiltImage } from "./types.ts";
 
 const stepsMax = 2_000;
+const freshMs = 10 * 60_000;
 
 /** `parts`: what was asked for and the content it was asked of. */
 export function keyOf(before: string, parts: readonly unknown[]): string {
@@ -28,15 +30,24 @@ export class StepCache {
     this.#runtime = runtime;
   }
 
+  /** Kept from the garbage collector by the step's own record; what is built on it needs `hold`. */
   async find(key: string): Promise<BuiltImage | null> {
-    const record = await this.#runtime.image(`${cachePrefix}${key}`);
+    const { images, runtime, now } = this.#ground;
+    const record = await runtime.image(`${cachePrefix}${key}`);
     if (record === null) return null;
-    const image = await this.#ground.images.read(record).catch(() => null);
+    const image = await images.read(record).catch(() => null);
     if (image === null) return null;
-    if (image.chainId !== "" && !(await this.#runtime.hasSnapshot(image.chainId))) return null;
-    // Used now: it is not the next to go.
-    await this.#runtime.putImage(record.name, record.target);
+    if (image.chainId !== "" && !(await runtime.hasSnapshot(image.chainId))) return null;
+    // Used now: it is not the next to go. A write costs more than all else here, so not each time.
+    if (now() - Date.parse(record.updatedAt) > freshMs)
+      await this.#runtime.putImage(record.name, record.target);
     return this.open(image, key);
+  }
+
+  /** Under the build's lease from now on, whoever forgets the step. Throws `conflict` where it has just been forgotten. */
+  async hold({ chainId }: BuiltImage): Promise<void> {
+    if (chainId !== "" && !(await this.#runtime.hasSnapshot(chainId)))
+      throw new SwarmError("conflict", "steps of this build were pruned meanwhile: build again");
   }
 
   async open(image: Image, key: string): Promise<BuiltImage> {

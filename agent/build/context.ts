@@ -1,6 +1,7 @@
-// The build context: a tar from the client, unpacked into a folder of its own, and the Dockerfile in it.
+// The build context: a tar from the client, unpacked into a folder of its own once its files are needed, and the Dockerfile in it.
 
 import { spawn } from "node:child_process";
+import { createReadStream, createWriteStream } from "node:fs";
 import { lstat, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -8,9 +9,44 @@ import { pipeline } from "node:stream/promises";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
 import { decompressed } from "../engine/compression.ts";
 import { insideRoot } from "../engine/rootfs.ts";
+import { type ContextIndex, ContextIndexer } from "./context-index.ts";
 
 const dockerfileBytesMax = 1024 * 1024;
 const closedEarly = ["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE"];
+
+export interface Context {
+  /** Null where it takes the files to know what is in it. */
+  readonly index: ContextIndex | null;
+  /** Unpacked when it is first asked for. */
+  folder(): Promise<string>;
+}
+
+/** Throws `invalid` for what is no tar. `texts`: files the index keeps the text of. */
+export async function openContext(
+  tar: Readable,
+  scratch: string,
+  texts: readonly string[],
+  signal: AbortSignal,
+): Promise<Context> {
+  const place = join(scratch, "context.tar");
+  const indexer = new ContextIndexer(texts);
+  const indexed = async function* (parts: AsyncIterable<Uint8Array>) {
+    for await (const part of parts) {
+      await indexer.take(part);
+      yield part;
+    }
+  };
+  const file = createWriteStream(place, { mode: 0o600 });
+  await pipeline(await decompressed(tar), indexed, file, { signal });
+  const index = await indexer.end();
+  let unpacked: Promise<string> | null = null;
+  const folder = () => {
+    unpacked ??= unpackContext(createReadStream(place), scratch, signal);
+    return unpacked;
+  };
+  if (index === null) await folder();
+  return { index, folder };
+}
 
 /**
  * GNU tar keeps every name below the folder, and makes links that lead elsewhere only when all else is written.

@@ -94,9 +94,8 @@ export async function hashSource(
       : facts.isSymbolicLink()
         ? await readlink(at)
         : "";
-    const kind = facts.mode & constants.S_IFMT;
     const mode = facts.isSymbolicLink() ? 0 : facts.mode & 0o7777;
-    hash.update(JSON.stringify([name, kind, mode, facts.uid, facts.gid, content]));
+    hash.update(recordOf(name, facts.mode & constants.S_IFMT, mode, facts, content));
   };
   // A folder's own name does not come along, a file's does.
   await add(isFolder ? "" : basename(path), place, await lstat(place));
@@ -109,6 +108,17 @@ export async function hashSource(
         await add(name, join(place, name), facts);
     }
   return hash.digest("hex");
+}
+
+/** One of a source's files in its hash. `content`: a file's own hash, or where a link leads. */
+export function recordOf(
+  name: string,
+  kind: number,
+  mode: number,
+  { uid, gid }: { readonly uid: number; readonly gid: number },
+  content: string,
+): string {
+  return JSON.stringify([name, kind, mode, uid, gid, content]);
 }
 
 export async function hashFile(place: string): Promise<string> {

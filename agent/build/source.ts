@@ -3,7 +3,7 @@
 import { posix } from "node:path";
 import { Readable } from "node:stream";
 import { ignoring } from "../../proto/kit/patterns.ts";
-import { readDockerfile, readIgnore, unpackContext } from "./context.ts";
+import { openContext, readDockerfile, readIgnore } from "./context.ts";
 import { fetchRepository } from "./git.ts";
 import type { BuildRequest } from "./request.ts";
 import type { StageText } from "./types.ts";
@@ -15,6 +15,8 @@ export interface Source {
   readonly isIgnored: (path: string) => boolean;
   /** The context's folder, with at least these paths in it as far as they exist. */
   files(paths: readonly string[]): Promise<string>;
+  /** What hashing these files would come to; null where it takes the files themselves. */
+  hash(patterns: readonly string[], isLeft: (path: string) => boolean): string | null;
 }
 
 /** Throws `not_found` where no Dockerfile is. */
@@ -40,16 +42,39 @@ export async function openSource(
       last = more(paths);
       return last;
     };
-    return { text, isIgnored: ignoring(ignore), files };
+    return { text, isIgnored: ignoring(ignore), files, hash: () => null };
   }
-  const root =
-    context instanceof Readable
-      ? await unpackContext(context, scratch, signal)
-      : await fetchRepository(context, scratch, signal);
+  if (context instanceof Readable) return tarSource(context, dockerfile, scratch, signal);
+  const root = await fetchRepository(context, scratch, signal);
   return {
     text: await readDockerfile(root, dockerfile),
     isIgnored: ignoring(await readIgnore(root, dockerfile)),
     files: async () => root,
+    hash: () => null,
+  };
+}
+
+/** Its files are made when a step needs more than to know what is in them. */
+async function tarSource(
+  tar: Readable,
+  dockerfile: string,
+  scratch: string,
+  signal: AbortSignal,
+): Promise<Source> {
+  const main = plainPath(dockerfile);
+  const ignores = [`${main}.dockerignore`, ".dockerignore"];
+  const { index, folder } = await openContext(tar, scratch, [main, ...ignores], signal);
+  const ignore = ignores.find((name) => index?.has(name));
+  const rules = ignore === undefined ? "" : index?.text(ignore);
+  return {
+    text: index?.text(main) ?? (await readDockerfile(await folder(), dockerfile)),
+    isIgnored: ignoring(
+      index === null || typeof rules !== "string"
+        ? await readIgnore(await folder(), dockerfile)
+        : rules,
+    ),
+    files: folder,
+    hash: (patterns, isLeft) => index?.hash(patterns, isLeft) ?? null,
   };
 }
 

@@ -41,6 +41,11 @@ export interface StageParts {
   readonly begin: (shown: string, keyword: string, isTrigger: boolean) => void;
   /** The files of the context (""), of which these paths are looked at; of an earlier stage or an image. */
   readonly filesOf: (from: string, paths: readonly string[]) => Promise<string>;
+  /** Of the context's: what hashing them would come to, or null. */
+  readonly hashOf: (
+    patterns: readonly string[],
+    isLeft: (path: string) => boolean,
+  ) => string | null;
   /** What these files are the content of. */
   readonly keepOf: (from: string) => Promise<string>;
   readonly contents: KnownContents;
@@ -124,6 +129,7 @@ export class StageBuild {
       );
       return;
     }
+    await cache.hold(this.#now);
     const { layer, chainId, config, author } = await this.#perform(step, files);
     const layers = layer === null ? this.#now.layers : [...this.#now.layers, layer];
     const { [ownCmd]: _, ...written } = config;
@@ -187,8 +193,10 @@ export class StageBuild {
   }
 
   async #contentOf({ from, source }: { from: string; source: string }): Promise<string> {
-    const { keepOf, filesOf, isIgnored } = this.#parts;
+    const { keepOf, filesOf, hashOf, isIgnored } = this.#parts;
     if (from !== "") return keepOf(from);
+    const known = hashOf([source || "/"], isIgnored);
+    if (known !== null) return known;
     const [found] = await findSources(await filesOf("", [source]), source || "/", isIgnored);
     return found === undefined ? "" : hashSource(found, isIgnored);
   }
@@ -202,9 +210,10 @@ export class StageBuild {
 
   /** The hash of what is copied. What is in an image never changes: it is read once. */
   async #copied(step: CopyStep, files: CopyFiles): Promise<string> {
-    const { keepOf, contents } = this.#parts;
+    const { keepOf, contents, hashOf } = this.#parts;
     const { from, inline, sources, exclude } = step;
-    if (from === "" || inline.length > 0) return files.hash();
+    if (inline.length > 0) return files.hash();
+    if (from === "") return hashOf(sources, files.isLeft) ?? files.hash();
     const key = keyOf("content", [await keepOf(from), sources, exclude]);
     return contents.get(key) ?? contents.put(key, await files.hash());
   }

@@ -16,6 +16,7 @@ export function ignoring(text: string): (path: string) => boolean {
       const pattern = (isException ? line.slice(1) : line).trim();
       return { isException, matches: matcher(cleaned(pattern)) };
     });
+  if (rules.length === 0) return () => false;
   return (path) => {
     let isIgnored = false;
     const parts = cleaned(path).split("/");
