@@ -342,7 +342,9 @@ test("users, limits and confinement are what Docker gives", async () => {
   assert.match(confined.text, /CapEff:\t00000000a80405fb|CapEff:\t00000000a80425fb/);
   assert.match(confined.text, /Seccomp:\t2/);
   assert.match(confined.text, /\n1\n/);
-  await assert.rejects(create({ User: "nobody-here" }), /unable to find user nobody-here/);
+  const strange = await create({ User: "nobody-here" });
+  await assert.rejects(engine.start(strange), /unable to find user nobody-here/);
+  await engine.remove(strange, { force: false, volumes: true });
   const id = await create({ Cmd: ["/no/such/program"] });
   await assert.rejects(engine.start(id), /no such file/);
   assert.equal(engine.inspect(id).state.ExitCode, 127);
