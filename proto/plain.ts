@@ -117,7 +117,7 @@ function generate(type: protobuf.Type): Read {
     var l=r.len;
     if(e>l)fail("a message ends behind what holds it");
     r.len=e;
-    if(m===undefined)m={${initials.join()}};
+    if(m==null)m={${initials.join()}};
     while(r.pos<e){
       var t=r.uint32();
       switch(t){${cases.join("\n")}}

@@ -2,12 +2,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import protobuf from "protobufjs";
 import { codecOf, root } from "../../../proto/codec.ts";
+import { schema as buildKit } from "../../../proto/gen/buildkit-schema.ts";
+import { schema as containerd } from "../../../proto/gen/containerd-schema.ts";
 import { isPlain, readerOf } from "../../../proto/plain.ts";
 import { seeded } from "../manager/raft/cluster.ts";
 
 const conversion = { longs: Number, enums: String, defaults: true, arrays: true, objects: true };
 
-function everyType(within: protobuf.NamespaceBase = root): protobuf.Type[] {
+/** Ours, and those of others that we call, whose fields of messages are not always optional. */
+const roots = [
+  root,
+  ...[containerd, buildKit].map((schema) =>
+    protobuf.Root.fromJSON(schema as unknown as protobuf.INamespace),
+  ),
+];
+
+function everyType(within: protobuf.NamespaceBase): protobuf.Type[] {
   return within.nestedArray.flatMap((one) => [
     ...(one instanceof protobuf.Type ? [one] : []),
     ...(one instanceof protobuf.Namespace ? everyType(one) : []),
@@ -42,10 +52,10 @@ function someOf(type: protobuf.Type, random: () => number, depth: number): Recor
   return message;
 }
 
-test("every type of ours is read and written as protobufjs reads and writes it", () => {
+test("every type is read and written as protobufjs reads and writes it", () => {
   const random = seeded(1);
   let compared = 0;
-  for (const type of everyType().filter((one) => isPlain(one)))
+  for (const type of roots.flatMap(everyType).filter((one) => isPlain(one)))
     for (let i = 0; i < 20; i++) {
       const message = someOf(type, random, 0);
       const bytes = type.encode(type.fromObject(message)).finish();
