@@ -6,9 +6,9 @@ import { connect as connectPlain, isIP, type OnReadOpts, type Socket } from "nod
 import { connect as connectSecure } from "node:tls";
 import { SwarmError } from "../../proto/kit/errors.ts";
 
-const readBytesMax = 1024 * 1024;
+const readBytesMax = 512 * 1024;
 /** TLS hands over all it has deciphered, 64 KiB at the most, whether its reader wants it or not. */
-const readBytesMin = 256 * 1024;
+const readBytesMin = 128 * 1024;
 const headBytesMax = 64 * 1024;
 const refusalBytesMax = 1024 * 1024;
 const redirectsMax = 10;
