@@ -45,6 +45,7 @@ export function buildRequest(request: FastifyRequest, query: Query): Omit<BuildR
     network: query.text("networkmode"),
     platform: query.text("platform"),
     host: hostOf(query),
+    keepsFailed: query.text("version") !== "2" && !query.flag("forcerm"),
     authOf: authIn(authsOf(request.headers)),
     secret: async (id) => secrets[id] ?? null,
   };

@@ -25,6 +25,8 @@ export interface BuildRequest {
   readonly platform: string;
   /** Limits of the steps' containers. */
   readonly host: HostConfig;
+  /** The container of a command that fails stays, as Docker's first builder leaves it. */
+  readonly keepsFailed?: boolean;
   /** For a registry, by the domain of images' names. */
   readonly authOf: (domain: string) => Promise<RegistryAuth | null>;
   /** Takes the image's files, mounted until it is done; then the image gets no name. */

@@ -37,6 +37,8 @@ export interface RunParts {
   readonly scratch: string;
   readonly network: string;
   readonly host: HostConfig;
+  /** The container of a command that fails stays. */
+  readonly keepsFailed: boolean;
   readonly args: ReadonlyMap<string, string>;
   readonly secret: (id: string) => Promise<Buffer | null>;
   /** The files of the context (""), of which these paths are looked at; of an earlier stage or an image. */
@@ -81,20 +83,26 @@ async function runIn(
   signal: AbortSignal,
 ): Promise<Change> {
   const { ground, runtime, tell } = parts;
+  let isKept = false;
   try {
     tell({ tell: "running", container: id });
     const { exitCode } = await follow(id, parts, signal);
-    if (exitCode !== 0)
+    if (exitCode !== 0) {
+      // For who wants to look at it. A secret may stand in its environment.
+      isKept = parts.keepsFailed && !step.mounts.some(({ type }) => type === "secret");
       throw new BuildError(
         exitCode,
         `The command '${step.shown.trim()}' returned a non-zero code: ${exitCode}`,
       );
+    }
     const mounts = await runtime.snapshotMounts(id);
     await removeStubs(mounts, [...stubs, ...prepared.targets]);
     return await keepChange(runtime, id, before, signal);
   } finally {
-    await ground.engine.remove(id, { force: true, volumes: true }).catch(() => {});
-    tell({ tell: "removed", container: id });
+    if (!isKept) {
+      await ground.engine.remove(id, { force: true, volumes: true }).catch(() => {});
+      tell({ tell: "removed", container: id });
+    }
   }
 }
 

@@ -240,6 +240,7 @@ export class StageBuild {
           {
             ...{ ground, runtime, scratch, tell, filesOf },
             ...{ network: request.network, host: request.host, secret: request.secret },
+            keepsFailed: request.keepsFailed === true,
             args: this.#args,
           },
           signal,
