@@ -22,8 +22,8 @@ export async function lastWords(
   let text = "";
   try {
     const ends = AbortSignal.any([signal, AbortSignal.timeout(readMsMax)]);
-    for await (const { data } of engine.logs(container.id, query, ends))
-      text += `${Buffer.from(data).toString("utf8")}\n`;
+    for await (const records of engine.logs(container.id, query, ends))
+      for (const { data } of records) text += `${Buffer.from(data).toString("utf8")}\n`;
   } catch (error) {
     log.debug({ container: container.id, reason: messageOf(error) }, "no last words");
   }

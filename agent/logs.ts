@@ -52,17 +52,16 @@ async function read(
 ): Promise<void> {
   const labels = container.config.Labels ?? {};
   try {
-    for await (const record of options.engine.logs(container.id, queryOf(subscription), signal)) {
-      if (signal.aborted) return;
-      await gathered.put({
-        TaskID: labels[taskLabel] ?? "",
-        NodeID: options.nodeId,
-        ServiceID: labels["com.docker.swarm.service.id"] ?? "",
-        Time: record.time,
-        Stream: record.stream,
-        Data: record.data,
-      });
-    }
+    const of = {
+      TaskID: labels[taskLabel] ?? "",
+      NodeID: options.nodeId,
+      ServiceID: labels["com.docker.swarm.service.id"] ?? "",
+    };
+    for await (const records of options.engine.logs(container.id, queryOf(subscription), signal))
+      for (const { time, stream, data } of records) {
+        if (signal.aborted) return;
+        await gathered.put({ ...of, Time: time, Stream: stream, Data: data });
+      }
   } catch (error) {
     if (signal.aborted) return;
     options.log.warn({ container: container.id, reason: messageOf(error) }, "logs cannot be read");

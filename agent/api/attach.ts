@@ -122,6 +122,8 @@ export async function writePast(
 ): Promise<void> {
   if (!logs) return;
   const query = { stdout, stderr, follow: false, tail: -1 };
-  for await (const record of context.engine.logs(container.id, query, gone))
-    await write(isRaw ? record.data : frame(record.stream, record.data));
+  for await (const records of context.engine.logs(container.id, query, gone))
+    await write(
+      Buffer.concat(records.map(({ stream, data }) => (isRaw ? data : frame(stream, data)))),
+    );
 }

@@ -63,11 +63,14 @@ export async function streamContainerLogs(
   checkReadable(container.host);
   const tty = container.config.Tty === true;
   await answerLogs(reply, tty, async (write, gone) => {
-    for await (const record of context.engine.logs(container.id, options, gone)) {
-      const head = options.timestamps ? `${record.time} ` : "";
-      const details = options.details ? `${detailsOf(record.attributes)} ` : "";
-      await write(record.stream, `${head}${details}`, record.data);
-    }
+    for await (const records of context.engine.logs(container.id, options, gone))
+      await write(
+        records.map(({ stream, time, data, attributes }) => {
+          const head = options.timestamps ? `${time} ` : "";
+          const details = options.details ? `${detailsOf(attributes)} ` : "";
+          return { stream, head: `${head}${details}`, data };
+        }),
+      );
   });
 }
 
@@ -105,10 +108,13 @@ export async function streamServiceLogs(
     const download = (request: ServiceLogsRequest) =>
       control.download("ServiceLogs", request, { signal: gone });
     for await (const message of serviceLogs(download, asked, realWorld, gone)) {
-      for (const line of message.Lines) {
-        const stream = line.Stream === "stderr" ? "stderr" : "stdout";
-        await write(stream, headOf(line, options), Buffer.from(line.Data));
-      }
+      await write(
+        message.Lines.map((line) => ({
+          stream: line.Stream === "stderr" ? "stderr" : "stdout",
+          head: headOf(line, options),
+          data: Buffer.from(line.Data),
+        })),
+      );
       const { Err, NodeID, TaskID } = message;
       if (Err === "") continue;
       if (options.follow) {
@@ -118,7 +124,8 @@ export async function streamServiceLogs(
           ServiceID: of.ServiceID ?? "",
           Time: timestamp(realWorld.now()),
         };
-        await write("stderr", headOf(about, options), Buffer.from(`${Err}\n`));
+        const data = Buffer.from(`${Err}\n`);
+        await write([{ stream: "stderr", head: headOf(about, options), data }]);
       } else if (missing.size < missingMax) missing.add(Err);
     }
     if (missing.size > 0)
@@ -141,21 +148,29 @@ function headOf(
   return `${time}${of.join(",")} `;
 }
 
-type WriteLine = (stream: "stdout" | "stderr", head: string, data: Buffer) => Promise<void>;
+interface ShownLine {
+  readonly stream: "stdout" | "stderr";
+  readonly head: string;
+  readonly data: Buffer;
+}
+type WriteLines = (lines: readonly ShownLine[]) => Promise<void>;
 
 async function answerLogs(
   reply: FastifyReply,
   tty: boolean,
-  body: (write: WriteLine, gone: AbortSignal) => Promise<void>,
+  body: (write: WriteLines, gone: AbortSignal) => Promise<void>,
 ): Promise<void> {
   await outflow(
     reply,
     tty ? rawStream : multiplexedStream,
     async (out) => {
       out.open();
-      await body(async (stream, head, data) => {
-        const line = head === "" ? data : Buffer.concat([Buffer.from(head), data]);
-        await out.write(tty ? line : frame(stream, line));
+      await body(async (lines) => {
+        const shown = lines.map(({ stream, head, data }) => {
+          const line = head === "" ? data : Buffer.concat([Buffer.from(head), data]);
+          return tty ? line : frame(stream, line);
+        });
+        if (shown.length > 0) await out.write(Buffer.concat(shown));
       }, out.gone);
     },
     (message) => {

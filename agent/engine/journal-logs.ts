@@ -94,7 +94,7 @@ export async function* readJournal(
   query: LogQuery,
   ended: Promise<unknown>,
   signal: AbortSignal,
-): AsyncGenerator<LogRecord, void, void> {
+): AsyncGenerator<readonly LogRecord[], void, void> {
   let cursor = "";
   const stop = new AbortController();
   const over = () => stop.abort();
@@ -103,7 +103,7 @@ export async function* readJournal(
       const entry = parseEntry(line);
       if (entry === null) continue;
       cursor = entry.cursor;
-      yield entry.record;
+      yield [entry.record];
     }
   };
   if (query.follow) {

@@ -9,7 +9,7 @@ import { createGunzip } from "node:zlib";
 import { errnoOf } from "../../proto/kit/errors.ts";
 import { markOf, parseLogName } from "../../proto/kit/log-names.ts";
 
-const chunkBytes = 64 * 1024;
+const chunkBytes = 128 * 1024;
 /** A line is never longer: the keeper cuts at 16 KiB of output, which JSON may write sixfold. */
 const lineBytesMax = 256 * 1024;
 
@@ -54,17 +54,17 @@ export class LogFiles {
     return this.#next;
   }
 
-  /** To the end of the newest file; called again it goes on from there. A last line without its end is left for then. */
-  async *lines(): AsyncGenerator<string, void, void> {
+  /** To the end of the newest file, many at once; called again it goes on from there. A last line without its end is left for then. */
+  async *lines(): AsyncGenerator<readonly string[], void, void> {
     for (;;) {
       await this.look();
       const file = this.#held[this.#at];
       if (file === undefined) return;
       // Asked before reading: what a file gets before it is rotated is read after it.
       const isNewest = file === this.#held.at(-1);
-      for await (const [line, end] of this.#linesOf(file)) {
+      for await (const { lines, end } of piecesOf(await this.#readable(file))) {
         file.offset = end;
-        yield line;
+        yield lines;
       }
       if (isNewest) return;
       this.#at = this.#held.indexOf(file) + 1;
@@ -78,12 +78,13 @@ export class LogFiles {
     for (const file of [...this.#held].reverse()) {
       const offsets: number[] = [];
       let end = 0;
-      for await (const [line, after] of this.#linesOf(file)) {
-        if (isWanted(line)) {
-          offsets.push(end);
-          if (offsets.length > missing) offsets.shift();
-        }
-        end = after;
+      for await (const piece of piecesOf(await this.#readable(file))) {
+        for (const [at, line] of piece.lines.entries())
+          if (isWanted(line)) {
+            offsets.push(piece.starts[at] ?? 0);
+            if (offsets.length > missing) offsets.shift();
+          }
+        end = piece.end;
       }
       if (offsets.length === missing) {
         file.offset = offsets[0] ?? end;
@@ -94,14 +95,13 @@ export class LogFiles {
     }
   }
 
-  async *#linesOf(file: HeldFile): AsyncGenerator<readonly [string, number], void, void> {
-    if (file.isPacked) {
-      const packed = file.handle;
-      file.handle = await unpacked(packed, this.#directory);
-      file.isPacked = false;
-      await packed.close();
-    }
-    yield* linesOf(file);
+  async #readable(file: HeldFile): Promise<HeldFile> {
+    if (!file.isPacked) return file;
+    const packed = file.handle;
+    file.handle = await unpacked(packed, this.#directory);
+    file.isPacked = false;
+    await packed.close();
+    return file;
   }
 
   async close(): Promise<void> {
@@ -208,11 +208,16 @@ async function unpacked(packed: FileHandle, directory: string): Promise<FileHand
   }
 }
 
-/** Whole lines from where the reader is, with the offset behind each. */
-async function* linesOf({
-  handle,
-  offset: start,
-}: HeldFile): AsyncGenerator<readonly [string, number], void, void> {
+interface Piece {
+  readonly lines: readonly string[];
+  /** Where each of them begins. */
+  readonly starts: readonly number[];
+  /** Where the next one will. */
+  readonly end: number;
+}
+
+/** Whole lines from where the reader is, as many at once as are read at once. */
+async function* piecesOf({ handle, offset: start }: HeldFile): AsyncGenerator<Piece, void, void> {
   const buffer = Buffer.alloc(chunkBytes);
   let rest: Buffer = Buffer.alloc(0);
   let offset = start;
@@ -221,16 +226,18 @@ async function* linesOf({
     const { bytesRead } = await handle.read(buffer, 0, chunkBytes, position);
     if (bytesRead === 0) return;
     position += bytesRead;
-    let data = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
-    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10)) {
-      offset += end + 1;
-      yield [data.toString("utf8", 0, end), offset];
-      data = data.subarray(end + 1);
+    const read = buffer.subarray(0, bytesRead);
+    const data = rest.length === 0 ? read : Buffer.concat([rest, read]);
+    const starts: number[] = [];
+    let at = 0;
+    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, at)) {
+      starts.push(offset + at);
+      at = end + 1;
     }
-    if (data.length > lineBytesMax) {
-      offset += data.length;
-      data = Buffer.alloc(0);
-    }
-    rest = Buffer.from(data);
+    offset += at;
+    const isTooLong = data.length - at > lineBytesMax;
+    if (isTooLong) offset += data.length - at;
+    rest = isTooLong ? Buffer.alloc(0) : Buffer.from(data.subarray(at));
+    if (at > 0) yield { lines: data.toString("utf8", 0, at - 1).split("\n"), starts, end: offset };
   }
 }

@@ -5,7 +5,7 @@ import { LogFiles } from "./log-files.ts";
 import type { LogQuery, LogRecord } from "./stream-types.ts";
 
 /**
- * Oldest first. With `follow` it goes on until `ended` has resolved and all is read, or the signal aborts; without,
+ * Oldest first, many at once. With `follow` it goes on until `ended` has resolved and all is read, or the signal aborts; without,
  * until what is there has been read.
  */
 export async function* readLogs(
@@ -13,7 +13,7 @@ export async function* readLogs(
   query: LogQuery,
   ended: Promise<unknown>,
   signal: AbortSignal,
-): AsyncGenerator<LogRecord, void, void> {
+): AsyncGenerator<readonly LogRecord[], void, void> {
   const files = new LogFiles(directory);
   const change = query.follow ? new Change(directory, files, ended, signal) : null;
   try {
@@ -23,17 +23,17 @@ export async function* readLogs(
     for (;;) {
       // Asked before reading: what is written before the end is read after it.
       const isLast = change === null || change.isOver;
-      for await (const line of files.lines()) {
-        if (signal.aborted || left === 0) return;
-        const record = parseLine(line);
-        if (record === null) continue;
-        if (isAfter(record, query.until)) {
-          if (query.follow) return;
-          continue;
-        }
-        if (!isWanted(record, query)) continue;
-        left--;
-        yield record;
+      for await (const lines of files.lines()) {
+        const parsed = lines.flatMap((line) => parseLine(line) ?? []);
+        const past = parsed.findIndex((record) => isAfter(record, query.until));
+        // What comes behind may still be from before, but for who follows.
+        const isOver = query.follow && past >= 0;
+        const records = (isOver ? parsed.slice(0, past) : parsed)
+          .filter((record) => isWanted(record, query) && !isAfter(record, query.until))
+          .slice(0, left);
+        left -= records.length;
+        if (records.length > 0) yield records;
+        if (isOver || left === 0 || signal.aborted) return;
       }
       if (isLast || signal.aborted) return;
       await change.next();

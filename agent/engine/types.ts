@@ -234,7 +234,8 @@ export interface Engine {
   changes(id: string): Promise<readonly PathChange[]>;
   /** Runs with the container's files: those of its process, or its own layers when it does not run. */
   withFiles<T>(id: string, run: (root: string) => Promise<T>): Promise<T>;
-  logs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogRecord>;
+  /** Lines, many at once. */
+  logs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<readonly LogRecord[]>;
 
   /** This node's own networks that somebody made. */
   networks(): readonly LocalNetworkObject[];

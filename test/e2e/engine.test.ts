@@ -55,7 +55,8 @@ function create(
 async function output(id: string, tail = -1): Promise<string> {
   let text = "";
   const query = { stdout: true, stderr: true, follow: false, tail };
-  for await (const record of engine.logs(id, query, signal)) text += record.data.toString();
+  for await (const records of engine.logs(id, query, signal))
+    for (const { data } of records) text += data.toString();
   return text;
 }
 
@@ -396,7 +397,8 @@ test("logs can be followed to the end, and cut from the tail", async () => {
   await engine.start(id);
   let text = "";
   const query = { stdout: true, stderr: true, follow: true, tail: -1 };
-  for await (const record of engine.logs(id, query, signal)) text += record.data.toString();
+  for await (const records of engine.logs(id, query, signal))
+    for (const { data } of records) text += data.toString();
   assert.equal(text, "1\n2\n3\n4\n5\n");
   assert.equal(await output(id, 2), "4\n5\n");
   assert.equal(await output(id, 0), "");

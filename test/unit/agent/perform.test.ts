@@ -161,7 +161,7 @@ class Fake {
 
   async *#lines(tail: number) {
     for (const line of this.said.split("\n").slice(-tail))
-      yield { stream: "stdout" as const, time: "", data: Buffer.from(line) };
+      yield [{ stream: "stdout" as const, time: "", data: Buffer.from(line) }];
   }
 
   #did(what: string): void {

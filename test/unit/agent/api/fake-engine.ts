@@ -201,11 +201,13 @@ export class FakeEngine implements Engine {
     this.inspect(id);
     for (const stream of ["stdout", "stderr"] as const)
       if (query[stream])
-        yield {
-          stream,
-          time: "2026-01-02T03:04:05.000000006Z",
-          data: Buffer.from(`${stream} line\n`),
-        };
+        yield [
+          {
+            stream,
+            time: "2026-01-02T03:04:05.000000006Z",
+            data: Buffer.from(`${stream} line\n`),
+          },
+        ];
     if (query.follow && !signal.aborted)
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
   }
