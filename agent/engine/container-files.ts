@@ -3,9 +3,21 @@
 import { lstat, mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Mount } from "../../proto/gen/types.ts";
+import type { SpecMount } from "../runtime/spec-types.ts";
 import { type Libc, mountFlags } from "./libc.ts";
 import { insideRoot } from "./rootfs.ts";
 import type { Volumes } from "./volumes.ts";
+
+const namingTargets = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/** The files that say how it and others are called, of what is mounted in it. */
+export function namingFiles(mounts: readonly SpecMount[]): readonly Mount[] {
+  return mounts
+    .filter(({ destination }) => namingTargets.includes(destination))
+    .map(({ source: Source, destination: Target }) => ({
+      ...{ Type: "bind", Source, Target, ReadOnly: false, Consistency: "" },
+    }));
+}
 
 /**
  * Mounts them below `root`, which is a mount of its own: unmounting it takes them along. What is below a bound folder on

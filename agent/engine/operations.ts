@@ -4,7 +4,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { limitsOfResources } from "../runtime/spec.ts";
 import type { SpecDevice } from "../runtime/spec-types.ts";
 import type { Runtime } from "../runtime/types.ts";
-import { mountFilesOf } from "./container-files.ts";
+import { mountFilesOf, namingFiles } from "./container-files.ts";
 import type { ContainerHub } from "./container-hub.ts";
 import type { ContainerUpdate, EndpointWish } from "./container-types.ts";
 import type { Containers } from "./containers.ts";
@@ -124,8 +124,9 @@ export class Operations {
     const record = containers.find(text);
     if (record.state.Pid !== 0) return run(`/proc/${record.state.Pid}/root`);
     const mounts = await runtime.snapshotMounts(record.id);
+    const { mounts: all } = await runtime.containerSpec(record.id);
     return withRootfs(libc, records.path(record.id), mounts, async (root) => {
-      await mountFilesOf(record.host.Mounts ?? [], root, this.#parts);
+      await mountFilesOf([...namingFiles(all), ...(record.host.Mounts ?? [])], root, this.#parts);
       return run(root);
     });
   }

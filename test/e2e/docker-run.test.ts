@@ -94,6 +94,7 @@ test("shared memory is of those who are let in, and a user nobody knows is told 
   assert.equal((await run("--ipc", "none", image, "ls", "/dev/shm")).code, 1);
   const name = "run-nobody";
   await docker(host, "create", "--label", "run-test", "--name", name, "-u", "xyz", image, "true");
+  assert.match(await docker(host, "cp", `${name}:/etc/hosts`, "-"), /localhost/);
   const started = await attemptDocker(host, "start", name);
   assert.match(
     started.stderr,
