@@ -4,20 +4,21 @@
 const asked = 0;
 const state = 1;
 const states = { awaited: 0, done: 1, unattended: 2 } as const;
-const freeBytesAt = 8;
+const figuresAt = 8;
+const figures = { freeBytes: 0, tookMs: 1 } as const;
 
 /** Both ends, over the same bytes. One write is under way at a time. */
 export class HandOver {
   readonly #flags: Int32Array;
-  readonly #freeBytes: Float64Array;
+  readonly #figures: Float64Array;
 
   constructor(shared: SharedArrayBuffer) {
     this.#flags = new Int32Array(shared, 0, 2);
-    this.#freeBytes = new Float64Array(shared, freeBytesAt, 1);
+    this.#figures = new Float64Array(shared, figuresAt, 2);
   }
 
   static shared(): SharedArrayBuffer {
-    return new SharedArrayBuffer(freeBytesAt + Float64Array.BYTES_PER_ELEMENT);
+    return new SharedArrayBuffer(figuresAt + 2 * Float64Array.BYTES_PER_ELEMENT);
   }
 
   // ── who asks ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +38,12 @@ export class HandOver {
   outcome(msMax: number): number | null {
     Atomics.wait(this.#flags, state, states.awaited, msMax);
     const before = Atomics.compareExchange(this.#flags, state, states.awaited, states.unattended);
-    return before === states.done ? (this.#freeBytes[0] ?? 0) : null;
+    return before === states.done ? (this.#figures[figures.freeBytes] ?? 0) : null;
+  }
+
+  /** Of the last write that is durable: without what who asked took to hear of it. */
+  get tookMs(): number {
+    return this.#figures[figures.tookMs] ?? 0;
   }
 
   // ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -53,8 +59,9 @@ export class HandOver {
   }
 
   /** The write is durable. Says whether who asked hears of it here. */
-  finish(freeBytes: number): boolean {
-    this.#freeBytes[0] = freeBytes;
+  finish(freeBytes: number, tookMs: number): boolean {
+    this.#figures[figures.freeBytes] = freeBytes;
+    this.#figures[figures.tookMs] = tookMs;
     const before = Atomics.compareExchange(this.#flags, state, states.awaited, states.done);
     if (before !== states.awaited) return false;
     Atomics.notify(this.#flags, state);

@@ -58,7 +58,6 @@ export class WalThread {
 
   /** Takes the bytes over: the caller must not use them again. Resolves, when they are durable, with the bytes left free. */
   async append(records: Uint8Array): Promise<number> {
-    const started = performance.now();
     const isAwaited = this.#isFast && this.#waiters.length === 0;
     this.#handOver.begin(isAwaited);
     const told = this.#ask({ do: "append", records });
@@ -66,7 +65,7 @@ export class WalThread {
     // Nobody has asked for anything since.
     if (freeBytes !== null) this.#waiters.pop();
     const answer = freeBytes ?? freeBytesOf(await told);
-    this.#isFast = performance.now() - started <= standstillMsMax;
+    this.#isFast = this.#handOver.tookMs <= standstillMsMax;
     return answer;
   }
 

@@ -64,10 +64,12 @@ function work(
       continue;
     }
     const request = received.message;
+    const started = performance.now();
     const freeBytes = perform(wal, request);
+    const tookMs = performance.now() - started;
     // A part of the next segment with each write.
     prepares ||= request.do === "append";
-    if (request.do !== "append" || !handOver.finish(freeBytes ?? 0))
+    if (request.do !== "append" || !handOver.finish(freeBytes ?? 0, tookMs))
       answer({ kind: "done", freeBytes });
     if (request.do === "close") return;
   }

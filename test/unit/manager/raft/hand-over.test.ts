@@ -13,27 +13,28 @@ function ends(): { readonly asking: HandOver; readonly thread: HandOver } {
 test("who awaits a write hears of it, once", () => {
   const { asking, thread } = ends();
   asking.begin(true);
-  assert.equal(thread.finish(42), true);
+  assert.equal(thread.finish(42, 0.5), true);
   assert.equal(asking.outcome(msMax), 42);
+  assert.equal(asking.tookMs, 0.5);
 });
 
 test("who has given up waiting is told otherwise", () => {
   const { asking, thread } = ends();
   asking.begin(true);
   assert.equal(asking.outcome(msMax), null);
-  assert.equal(thread.finish(42), false);
+  assert.equal(thread.finish(42, 0.5), false);
 });
 
 test("a write that nobody awaits is told otherwise", () => {
   const { asking, thread } = ends();
   asking.begin(false);
-  assert.equal(thread.finish(42), false);
+  assert.equal(thread.finish(42, 0.5), false);
 });
 
 test("the outcome of one write is not taken for the next one's", () => {
   const { asking, thread } = ends();
   asking.begin(true);
-  thread.finish(42);
+  thread.finish(42, 0.5);
   asking.outcome(msMax);
   asking.begin(true);
   assert.equal(asking.outcome(msMax), null);
