@@ -127,5 +127,6 @@ function fromSession(
     authOf: async (domain) =>
       (await request.authOf(domain)) ?? session.auth(registryHost(domain), signal),
     secret: async (id) => (await request.secret(id)) ?? session.secret(id, signal),
+    agent: (id) => session.agent(id, signal),
   };
 }

@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "../engine/container-types.ts";
 import type { RegistryAuth } from "../engine/image-types.ts";
+import type { AgentDoor } from "./agent-socket.ts";
 import type { TellBuild } from "./events.ts";
 import type { GitAddress } from "./git.ts";
 
@@ -33,6 +34,8 @@ export interface BuildRequest {
   readonly take?: (root: string, signal: AbortSignal) => Promise<void>;
   /** By id; never kept. */
   readonly secret: (id: string) => Promise<Buffer | null>;
+  /** A way to an ssh agent, by id. */
+  readonly agent?: (id: string) => Promise<AgentDoor | null>;
 }
 
 /** Someone who has the context and is asked for it while the build goes on. */

@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
 import { chmod, chown, lstat, mkdir, readdir, rm, rmdir, writeFile } from "node:fs/promises";
+import type { Server } from "node:net";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
@@ -11,6 +12,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { CreateContainer, HostConfig } from "../engine/container-types.ts";
 import { insideRoot } from "../engine/rootfs.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
+import { type AgentDoor, listenAsAgent } from "./agent-socket.ts";
 import type { TellBuild } from "./events.ts";
 import type { BuildGround } from "./ground.ts";
 import { type Change, keepChange } from "./layers.ts";
@@ -41,6 +43,7 @@ export interface RunParts {
   readonly keepsFailed: boolean;
   readonly args: ReadonlyMap<string, string>;
   readonly secret: (id: string) => Promise<Buffer | null>;
+  readonly agent: (id: string) => Promise<AgentDoor | null>;
   /** The files of the context (""), of which these paths are looked at; of an earlier stage or an image. */
   readonly filesOf: (from: string, paths: readonly string[]) => Promise<string>;
   readonly tell: TellBuild;
@@ -56,10 +59,13 @@ export async function runStep(
   const { ground } = parts;
   if (before.id === "")
     throw new SwarmError("invalid", "RUN needs an image: nothing can be run on scratch alone");
+  const agents: Server[] = [];
   return withSecrets(ground.memory, async (secrets) => {
-    const prepared = await prepareMounts(step, parts, secrets);
+    const prepared = await prepareMounts(step, parts, secrets, agents);
     const id = await ground.engine.create(containerOf(step, before, prepared, parts), signal);
     return runIn(id, step, before, prepared, parts, signal);
+  }).finally(() => {
+    for (const agent of agents) agent.close();
   });
 }
 
@@ -147,6 +153,8 @@ async function prepareMounts(
   step: Extract<Step, { do: "run" }>,
   parts: RunParts,
   secrets: string,
+  /** Takes what is to be closed when the step is over. */
+  agents: Server[],
 ): Promise<Prepared> {
   const mounts: Mount[] = [];
   const tmpfs: Record<string, string> = {};
@@ -161,6 +169,15 @@ async function prepareMounts(
       if (secret === null) continue;
       if (mount.env !== "") env.push(`${mount.env}=${secret.toString("utf8")}`);
       else mounts.push(await secretMount(mount, secret, secrets));
+    } else if (mount.type === "ssh") {
+      const carry = await parts.agent(mount.id);
+      if (carry === null && mount.isRequired)
+        throw new SwarmError("not_found", `ssh agent ${mount.id}: not found: give it with --ssh`);
+      if (carry === null) continue;
+      const place = join(secrets, `agent-${agents.length}`);
+      agents.push(await listenAsAgent(place, mount, carry));
+      mounts.push(bind(place, mount.target, false));
+      env.push(`SSH_AUTH_SOCK=${mount.target}`);
     } else if (mount.type === "cache") mounts.push(await cacheMount(mount, parts));
     else {
       const root = await parts.filesOf(mount.from, [mount.source]);

@@ -241,6 +241,7 @@ export class StageBuild {
             ...{ ground, runtime, scratch, tell, filesOf },
             ...{ network: request.network, host: request.host, secret: request.secret },
             keepsFailed: request.keepsFailed === true,
+            agent: request.agent ?? (async () => null),
             args: this.#args,
           },
           signal,

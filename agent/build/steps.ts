@@ -50,7 +50,7 @@ function runStep(
   for (const name of Object.keys(flags))
     if (!["mount", "network", "security"].includes(name))
       throw new SwarmError("invalid", `line ${line}: unknown flag: --${name}`);
-  const mounts = (flags["mount"] ?? []).map((mount) => runMount(put(mount), config, line));
+  const mounts = (flags["mount"] ?? []).map((mount, at) => runMount(put(mount), config, line, at));
   const network = put(flags["network"]?.at(-1) ?? "");
   const [script] = heredocs;
   const rest = { do: "run", mounts, network: network === "default" ? "" : network } as const;
@@ -67,24 +67,23 @@ function runStep(
   return { ...rest, command, shown: command.join(" "), script: "" };
 }
 
-function runMount(text: string, config: ContainerDefaults, line: number): RunMount {
+/** `at`: which of its instruction it is. */
+function runMount(text: string, config: ContainerDefaults, line: number, at: number): RunMount {
   const wrong = (why: string) => new SwarmError("invalid", `line ${line}: --mount: ${why}`);
   const fields: Record<string, string> = {};
   for (const part of text.split(",")) {
-    const at = part.indexOf("=");
-    const key = (at < 0 ? part : part.slice(0, at)).toLowerCase();
-    fields[key] = at < 0 ? "true" : part.slice(at + 1);
+    const mark = part.indexOf("=");
+    const key = (mark < 0 ? part : part.slice(0, mark)).toLowerCase();
+    fields[key] = mark < 0 ? "true" : part.slice(mark + 1);
   }
   const { type = "bind" } = fields;
-  if (type === "ssh")
-    throw new SwarmError("unsupported", `line ${line}: --mount: type=ssh is not available`);
-  if (type !== "bind" && type !== "cache" && type !== "tmpfs" && type !== "secret")
-    throw wrong(`unsupported mount type "${type}"`);
+  if (!isMountType(type)) throw wrong(`unsupported mount type "${type}"`);
   const id = fields["id"] ?? "";
   const named = fields["target"] ?? fields["dst"] ?? fields["destination"] ?? "";
   const source = fields["source"] ?? fields["src"] ?? "";
   const secret = id || source.split("/").at(-1) || named.split("/").at(-1) || "";
-  const target = named === "" && type === "secret" ? `/run/secrets/${secret}` : named;
+  const own = { secret: `/run/secrets/${secret}`, ssh: `/run/buildkit/ssh_agent.${at}` };
+  const target = named || (type === "secret" || type === "ssh" ? own[type] : "");
   if (target === "") throw wrong(`type=${type} has no target`);
   const mode = fields["mode"];
   const isWritable = fields["rw"] === "true" || fields["readwrite"] === "true";
@@ -92,7 +91,7 @@ function runMount(text: string, config: ContainerDefaults, line: number): RunMou
   return {
     ...{ type, source, from: fields["from"] ?? "" },
     target: joinPath(config.WorkingDir ?? "/", target),
-    id: type === "secret" ? secret : id || target,
+    id: type === "secret" ? secret : id || (type === "ssh" ? "default" : target),
     isReadonly: type === "bind" ? !isWritable : isReadonly,
     isRequired: fields["required"] === "true",
     mode: mode === undefined ? -1 : Number.parseInt(mode, 8),
@@ -101,6 +100,10 @@ function runMount(text: string, config: ContainerDefaults, line: number): RunMou
     size: Number(fields["size"] ?? 0) || 0,
     env: fields["env"] ?? "",
   };
+}
+
+function isMountType(type: string): type is RunMount["type"] {
+  return ["bind", "cache", "tmpfs", "secret", "ssh"].includes(type);
 }
 
 const copyFlags = [

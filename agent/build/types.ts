@@ -57,7 +57,7 @@ export interface StageText {
 }
 
 export interface RunMount {
-  readonly type: "bind" | "cache" | "tmpfs" | "secret";
+  readonly type: "bind" | "cache" | "tmpfs" | "secret" | "ssh";
   readonly target: string;
   readonly source: string;
   /** bind, cache: an earlier stage or an image; "" the context (bind), nothing (cache). */

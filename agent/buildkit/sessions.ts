@@ -3,7 +3,9 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Duplex } from "node:stream";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import type { AgentDoor } from "../build/agent-socket.ts";
 import type { RegistryAuth } from "../engine/image-types.ts";
+import { carryToAgent } from "./agent.ts";
 import { type CallMetadata, type Exchange, SocketCalls } from "./calls.ts";
 import { messages } from "./messages.ts";
 
@@ -16,9 +18,13 @@ const sendMethod = "/moby.filesync.v1.FileSend/DiffCopy";
 const authMethod = "/moby.filesync.v1.Auth/Credentials";
 const secretMethod = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 
+const checkMethod = "/moby.sshforward.v1.SSH/CheckAgent";
+const forwardMethod = "/moby.sshforward.v1.SSH/ForwardAgent";
+
 const authQuestion = messages("moby.filesync.v1.CredentialsRequest");
 const authAnswer = messages("moby.filesync.v1.CredentialsResponse");
 const secretQuestion = messages("moby.buildkit.secrets.v1.GetSecretRequest");
+const agentQuestion = messages("moby.sshforward.v1.CheckAgentRequest");
 const secretAnswer = messages("moby.buildkit.secrets.v1.GetSecretResponse");
 
 export class Sessions {
@@ -142,6 +148,27 @@ export class Session {
       if (error instanceof SwarmError && error.code === "not_found") return null;
       throw error;
     }
+  }
+
+  /** Null where the client has none of the id. */
+  async agent(id: string, signal: AbortSignal): Promise<AgentDoor | null> {
+    if (!this.#offers(checkMethod) || !this.#offers(forwardMethod)) return null;
+    try {
+      await this.#calls.unary(checkMethod, agentQuestion.encode({ ID: id }), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      // Clients have no code of their own for it.
+      if (error instanceof SwarmError) return null;
+      throw error;
+    }
+    return (connection) => {
+      const carry = async () => {
+        const named = { "buildkit.ssh.id": id };
+        await carryToAgent(connection, this.#calls.exchange(forwardMethod, named, signal));
+      };
+      // What goes wrong between the two is the end of the connection; ssh says so.
+      carry().catch(() => connection.destroy());
+    };
   }
 
   #offers(method: string): boolean {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import net from "node:net";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import type { OpenEngine } from "../../agent/engine/engine.ts";
@@ -516,4 +517,32 @@ test("a client of BuildKit may have the image's files as a folder or a tar", ses
   assert.equal(await door.docker("images", "-qa"), before);
   const oci = await buildBySession(folder, ["-o", "type=oci,dest=x"]);
   assert.match(oci.stderr, /type=oci is not available/);
+});
+
+test("a client of BuildKit lends its ssh agent to a step", sessions, async () => {
+  // Answers who asks for its keys that it has none.
+  const asked = new Set<string>();
+  const agent = net.createServer((connection) =>
+    connection.once("data", (data) => {
+      asked.add(data.toString("hex"));
+      connection.end(Buffer.from("000000050c00000000", "hex"));
+    }),
+  );
+  const socket = join(ground.directory, "agent.sock");
+  await new Promise<void>((resolve) => agent.listen(socket, resolve));
+  const program = "/usr/bin/ssh-add";
+  const libraries = execFileSync("ldd", [program]).toString().match(/\/\S+/g) ?? [];
+  const files = [program, ...libraries].map((path) => [`root${path}`, readFileSync(path)] as const);
+  const step =
+    "RUN --mount=type=ssh,required=true test -S $SSH_AUTH_SOCK && ssh-add -l; echo code $?";
+  const folder = contextOf({
+    Dockerfile: `FROM base:1\nENV PATH=/bin:/usr/bin\nCOPY --chmod=755 root/ /\n${step}`,
+    ...Object.fromEntries(files),
+  });
+  const without = await buildBySession(folder, []);
+  assert.match(without.stderr, /ssh agent default: not found/);
+  const shown = await builtBySession(folder, "--ssh", `default=${socket}`);
+  assert.match(shown, /The agent has no identities/);
+  assert.deepEqual([...asked], ["000000010b"]);
+  agent.close();
 });

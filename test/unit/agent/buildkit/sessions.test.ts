@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { Duplex } from "node:stream";
 import { test } from "node:test";
 import { messages } from "../../../../agent/buildkit/messages.ts";
 import { type Session, Sessions } from "../../../../agent/buildkit/sessions.ts";
@@ -94,6 +95,36 @@ test("what is asked of a folder comes as fields, several values as several", asy
   for await (const message of exchange.messages()) received.push(message.toString());
   assert.deepEqual(received, ["a", "b"]);
   assert.deepEqual(seen, ["context", "x, y z"]);
+});
+
+test("an agent is one that the client has said it has, and what is said to it comes back", async () => {
+  const bytes = messages("moby.sshforward.v1.BytesMessage");
+  const { client, session } = await opened({
+    "/moby.sshforward.v1.SSH/CheckAgent": async (request) => {
+      const { ID } = messages("moby.sshforward.v1.CheckAgentRequest").decode(request);
+      return ID === "mine" ? [Buffer.alloc(0)] : { code: 2, words: "unset" };
+    },
+    "/moby.sshforward.v1.SSH/ForwardAgent": async (request, headers) => {
+      const said = Buffer.from(bytes.decode(request).data).toString();
+      return [bytes.encode({ data: Buffer.from(`${headers["buildkit.ssh.id"]}: ${said}`) })];
+    },
+  });
+  await using _ = client;
+  assert.equal(await session.agent("other", never), null);
+  const carry = await session.agent("mine", never);
+  const sides = new Duplex({
+    read() {},
+    write(data, _encoding, done) {
+      answers.push(data.toString());
+      done();
+    },
+  });
+  const answers: string[] = [];
+  sides.push("hello");
+  sides.push(null);
+  carry?.(sides);
+  await once(sides, "close");
+  assert.deepEqual(answers, ["mine: hello"]);
 });
 
 test("a client that goes away in the middle of a call fails it, and its session is forgotten", async () => {
