@@ -2,9 +2,8 @@
 
 import dnsPacket, { type OptAnswer, type Packet, type Answer as Record } from "dns-packet";
 import { familyOf } from "../../proto/kit/ip.ts";
+import { nameTtlSeconds } from "../../proto/kit/keeper.ts";
 
-/** Names move when tasks do, and no client may hold on to an old address for long. */
-const ttlSeconds = 2;
 const plainBytesMax = 512;
 const udpBytesMax = 4_096;
 export const tcpBytesMax = 65_535;
@@ -87,7 +86,7 @@ export function encodeAddresses(
   return encodeFitting(
     query,
     addresses.map((data) => ({
-      ...{ type: familyOf(data) === 4 ? "A" : "AAAA", name: query.name, ttl: ttlSeconds },
+      ...{ type: familyOf(data) === 4 ? "A" : "AAAA", name: query.name, ttl: nameTtlSeconds },
       ...{ class: "IN", data },
     })),
     bytesMax,
@@ -97,7 +96,7 @@ export function encodeAddresses(
 export function encodeName(query: Query, name: string, bytesMax: number): Buffer {
   return encodeFitting(
     query,
-    [{ type: "PTR", name: query.name, ttl: ttlSeconds, class: "IN", data: name }],
+    [{ type: "PTR", name: query.name, ttl: nameTtlSeconds, class: "IN", data: name }],
     bytesMax,
   );
 }

@@ -14,6 +14,8 @@ interface Hold {
   waiting: Set<string> | null;
   /** No session of this manager uses it any more; those of the others may. */
   isWithdrawn: boolean;
+  /** It is free then; null: when it is released. */
+  freeAt: number | null;
 }
 
 /** Tasks that should stop but are still in use by the network. Times are milliseconds of a clock that never jumps. */
@@ -32,9 +34,17 @@ export class Holds {
   hold(taskId: string, now: number): void {
     if (this.#held.has(taskId)) return;
     const lookAt = now + silentMsMax;
-    this.#held.set(taskId, { since: now, lookAt, waiting: null, isWithdrawn: false });
+    this.#held.set(taskId, { since: now, lookAt, waiting: null, isWithdrawn: false, freeAt: null });
     this.#unsent.add(taskId);
     this.#lookAt = Math.min(this.#lookAt, lookAt);
+  }
+
+  /** Nobody is told of it any more; who was told before may still come until then. */
+  linger(taskId: string, until: number): void {
+    const hold = this.#held.get(taskId);
+    if (hold === undefined) return;
+    hold.freeAt = until;
+    this.#lookAt = Math.min(this.#lookAt, until);
   }
 
   release(taskId: string): void {
@@ -78,16 +88,26 @@ export class Holds {
 
   /**
    * Gives up on those who have not answered in time: on silent ones after a second, on others after five. `late`: no longer
-   * held, though not every node has answered. `withdrawn`: nobody else was waited for.
+   * held, though not every node has answered. `withdrawn`: nobody else was waited for. `free`: they have lingered long enough.
    */
   expire(
     now: number,
     isSilent: (sessionId: string) => boolean,
-  ): { readonly late: readonly string[]; readonly withdrawn: readonly string[] } {
+  ): {
+    readonly late: readonly string[];
+    readonly withdrawn: readonly string[];
+    readonly free: readonly string[];
+  } {
     const late: string[] = [];
+    const free: string[] = [];
     const looked: string[] = [];
     this.#lookAt = Number.POSITIVE_INFINITY;
     for (const [id, hold] of this.#held) {
+      if (hold.freeAt !== null && now >= hold.freeAt) {
+        this.release(id);
+        free.push(id);
+        continue;
+      }
       if (now >= hold.lookAt) {
         hold.lookAt = now + lookAgainMs;
         for (const sessionId of [...(hold.waiting ?? [])].filter(isSilent)) {
@@ -95,15 +115,16 @@ export class Holds {
           this.#forget(sessionId, id);
         }
         looked.push(id);
-        if (hold.waiting === null || now - hold.since >= holdMsMax) {
+        const isLate = hold.waiting === null || now - hold.since >= holdMsMax;
+        if (isLate && hold.freeAt === null) {
           this.release(id);
           late.push(id);
           continue;
         }
       }
-      this.#lookAt = Math.min(this.#lookAt, hold.lookAt);
+      this.#lookAt = Math.min(this.#lookAt, hold.lookAt, hold.freeAt ?? Number.POSITIVE_INFINITY);
     }
-    return { late, withdrawn: this.#withdrawn(looked) };
+    return { late, free, withdrawn: this.#withdrawn(looked) };
   }
 
   /** When `expire` may have something to do; null without holds. */

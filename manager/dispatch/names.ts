@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Assignment, AssignmentKey, Node, Service, Task } from "../../proto/gen/types.ts";
 import { Alarm } from "../../proto/kit/alarm.ts";
+import { nameTtlSeconds } from "../../proto/kit/keeper.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import { hasEnded, isAssigned, isRunning, isWanted } from "../plan/tasks.ts";
@@ -175,11 +176,26 @@ export class Names {
     this.#tellWithdrawn(this.#holds.gone(sessionId));
   }
 
-  /** No manager's sessions use these tasks any more. */
+  /** No manager's sessions use these tasks any more. Whoever has asked for a name goes on using a task's own address while the answer lives. */
   release(taskIds: readonly string[]): void {
     const held = taskIds.filter((id) => this.#holds.has(id));
-    for (const id of held) this.#holds.release(id);
-    this.#free(held);
+    const lingering = new Set(held.filter((id) => this.#isNamedItself(id)));
+    const until = this.#options.world.monotonic() + nameTtlSeconds * 1_000;
+    for (const id of lingering) this.#holds.linger(id, until);
+    this.#holdAlarm.set(this.#holds.expiresAt());
+    const free = held.filter((id) => !lingering.has(id));
+    for (const id of free) this.#holds.release(id);
+    this.#free(free);
+  }
+
+  /** Its service's name is the addresses of its tasks. */
+  #isNamedItself(taskId: string): boolean {
+    const { state } = this.#options;
+    const task = state().table("task").get(taskId);
+    const service = state()
+      .table("service")
+      .get(task?.ServiceID ?? "");
+    return service?.Spec?.EndpointSpec?.Mode === "dnsrr";
   }
 
   /** For a leader that has not heard it yet. */
@@ -294,10 +310,10 @@ export class Names {
     const heardAt = new Map<string, number>();
     for (const session of this.#options.sessions.values()) heardAt.set(session.id, session.heardAt);
     const isSilent = (id: string) => now - (heardAt.get(id) ?? 0) >= silentMsMax;
-    const { late, withdrawn } = this.#holds.expire(now, isSilent);
+    const { late, withdrawn, free } = this.#holds.expire(now, isSilent);
     if (late.length > 0) log.warn({ tasks: late.length }, "not every node withdrew them in time");
     this.#tellWithdrawn(withdrawn);
-    this.#free(late);
+    this.#free([...late, ...free]);
     this.#holdAlarm.set(this.#holds.expiresAt());
   }
 

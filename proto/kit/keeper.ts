@@ -3,6 +3,9 @@
 
 export const keeperProtocol = 1;
 
+/** How long clients may use the answer to a name: names move when tasks do. */
+export const nameTtlSeconds = 2;
+
 /** Where systemd's journal listens. */
 export const journalSocket = "/run/systemd/journal/socket";
 

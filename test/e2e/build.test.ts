@@ -185,6 +185,10 @@ test("stages: only what the target needs is built, files are taken from others, 
   const failed = await build(folder, "--target", "broken");
   assert.equal(failed.code, 3);
   assert.match(failed.stderr, /The command '\/bin\/sh -c exit 3' returned a non-zero code: 3/);
+  // It stays, for who wants to look at it.
+  const [left] = engine.list();
+  assert.equal(left?.state.ExitCode, 3);
+  await engine.remove(left.id, { force: false, volumes: true });
   const unknown = await build(folder, "--target", "nobody");
   assert.match(unknown.stderr, /failed to reach build target nobody/);
   await door.docker("rmi", "stages:1");

@@ -60,9 +60,13 @@ test("a silent node is waited for a second, a slow one for five", () => {
   ]);
   holds.sent("t1", versions);
   assert.equal(holds.expiresAt(), 10 + silentMsMax);
-  assert.deepEqual(holds.expire(10 + silentMsMax - 1, everyone), { late: [], withdrawn: [] });
+  assert.deepEqual(holds.expire(10 + silentMsMax - 1, everyone), {
+    late: [],
+    free: [],
+    withdrawn: [],
+  });
   const isSilent = (session: string) => session === "silent";
-  assert.deepEqual(holds.expire(10 + silentMsMax, isSilent), { late: [], withdrawn: [] });
+  assert.deepEqual(holds.expire(10 + silentMsMax, isSilent), { late: [], free: [], withdrawn: [] });
   assert.deepEqual(holds.acknowledged("slow", 1), ["t1"], "the silent one is not waited for");
   holds.hold("t2", 0);
   holds.sent("t2", versions);
@@ -75,7 +79,7 @@ test("a task is withdrawn when the last node that was waited for has fallen sile
   const holds = new Holds();
   holds.hold("t1", 0);
   holds.sent("t1", new Map([["a", 1]]));
-  assert.deepEqual(holds.expire(silentMsMax, everyone), { late: [], withdrawn: ["t1"] });
+  assert.deepEqual(holds.expire(silentMsMax, everyone), { late: [], free: [], withdrawn: ["t1"] });
   assert.ok(holds.has("t1"), "other managers' sessions may use it");
 });
 
@@ -94,4 +98,17 @@ test("a task that ended by itself is held no longer, and holding twice keeps the
   holds.release("t1");
   assert.equal(holds.has("t1"), false);
   assert.equal(holds.expiresAt(), null);
+});
+
+test("a task that lingers is free at its time, neither earlier nor for having been held long", () => {
+  const holds = new Holds();
+  holds.hold("t1", 0);
+  holds.sent("t1", new Map([["a", 1]]));
+  holds.acknowledged("a", 1);
+  const until = holdMsMax + 500;
+  holds.linger("t1", until);
+  assert.deepEqual(holds.expire(until - 1, everyone), { late: [], free: [], withdrawn: [] });
+  assert.equal(holds.expiresAt(), until);
+  assert.deepEqual(holds.expire(until, everyone), { late: [], free: ["t1"], withdrawn: [] });
+  assert.equal(holds.has("t1"), false);
 });

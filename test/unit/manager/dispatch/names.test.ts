@@ -59,6 +59,12 @@ async function setUp(sessionCount: number) {
     clock,
     names,
     withdrawn,
+    /** t1's service: its name is a virtual address, or the addresses of its tasks. */
+    async serve(Mode: string): Promise<void> {
+      const spec = { Name: "web", EndpointSpec: { Mode } };
+      const object = codec("Service").parse({ ID: "web", Spec: spec });
+      await store.write([{ op: "put", kind: "service", object }], forever);
+    },
     acknowledge(toVersion: number) {
       version = toVersion;
       for (const { id } of sessions) names.acknowledged(id, toVersion);
@@ -145,3 +151,24 @@ test("a task is withdrawn once every session has acknowledged the version it had
   acknowledge(1);
   assert.deepEqual(withdrawn, ["t1"]);
 });
+
+for (const { mode, heldMs } of [
+  { mode: "vip", heldMs: 0 },
+  { mode: "dnsrr", heldMs: 2_000 },
+])
+  test(`a task of a ${mode} service that no session uses any more is held for ${heldMs} ms more`, async () => {
+    const { serve, stop, names, acknowledge, clock } = await setUp(2);
+    await serve(mode);
+    names.begin();
+    names.feedOf("net");
+    await clock.until(clock.monotonic() + 1_500);
+    await stop("t1");
+    acknowledge(1);
+    names.release(["t1"]);
+    if (heldMs > 0) {
+      await clock.until(clock.monotonic() + heldMs - 1);
+      assert.equal(names.isHeld("t1"), true);
+      await clock.until(clock.monotonic() + 1);
+    }
+    assert.equal(names.isHeld("t1"), false);
+  });
