@@ -10,6 +10,15 @@ type Name<Full extends string> = Full extends `tsswarm.${infer Short}` ? Short :
 export type MessageName = Name<keyof Messages & string>;
 export type Message<N extends MessageName> = Messages[`tsswarm.${N}` & keyof Messages];
 
+/** What is zero may be left out where it is written. */
+export type Loose<T> = T extends Uint8Array
+  ? T
+  : T extends readonly (infer I)[]
+    ? readonly Loose<I>[]
+    : T extends object
+      ? { readonly [K in keyof T]?: Loose<T[K]> | undefined }
+      : T;
+
 export interface Codec<T> {
   encode(value: T): Buffer;
   /** Throws `invalid` when the bytes are not such a message. Absent lists and maps come back empty, and are not to be changed. */

@@ -1,20 +1,11 @@
 // Codecs of BuildKit's messages.
 
 import protobuf from "protobufjs";
-import { type Codec, codecOf } from "../../proto/codec.ts";
+import { type Codec, codecOf, type Loose } from "../../proto/codec.ts";
 import { schema } from "../../proto/gen/buildkit-schema.ts";
 import type { Messages } from "../../proto/gen/buildkit-types.ts";
 
 const root = protobuf.Root.fromJSON(schema as unknown as protobuf.INamespace);
-
-/** What is zero may be left out. */
-export type Loose<T> = T extends Uint8Array
-  ? T
-  : T extends readonly (infer I)[]
-    ? readonly Loose<I>[]
-    : T extends object
-      ? { readonly [K in keyof T]?: Loose<T[K]> | undefined }
-      : T;
 
 export interface LooseCodec<T> {
   encode(value: Loose<T>): Buffer;

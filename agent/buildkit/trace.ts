@@ -1,9 +1,9 @@
 // What a build tells, as clients of BuildKit show it: vertexes with their times, how far they are, what they say. Pure.
 
 import { createHash } from "node:crypto";
+import type { Loose } from "../../proto/codec.ts";
 import type { StatusResponse } from "../../proto/gen/buildkit-types.ts";
 import type { BuildEvent, Place, ProgressLine } from "../build/events.ts";
-import type { Loose } from "./messages.ts";
 
 export type Status = Loose<StatusResponse>;
 

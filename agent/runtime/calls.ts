@@ -2,7 +2,7 @@
 
 import grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
-import { type Codec, codecOf } from "../../proto/codec.ts";
+import { type Codec, codecOf, type Loose } from "../../proto/codec.ts";
 import { schema } from "../../proto/gen/containerd-schema.ts";
 import type { Messages, Services } from "../../proto/gen/containerd-types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
@@ -22,15 +22,6 @@ type OfKind<S extends ServiceName, K> = {
   [M in keyof Services[S]]: Shape<S, M>["kind"] extends K ? M : never;
 }[keyof Services[S]] &
   string;
-
-/** Requests may leave out what is zero. */
-export type Loose<T> = T extends Uint8Array
-  ? T
-  : T extends readonly (infer I)[]
-    ? readonly Loose<I>[]
-    : T extends object
-      ? { readonly [K in keyof T]?: Loose<T[K]> | undefined }
-      : T;
 
 export interface CallSettings {
   readonly signal?: AbortSignal;

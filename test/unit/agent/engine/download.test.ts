@@ -9,7 +9,7 @@ import { Downloader } from "../../../../agent/engine/download.ts";
 import { createRoot } from "../../../../manager/identity/ca.ts";
 
 const signal = new AbortController().signal;
-/** More than a connection reads at a time. */
+/** More than is read at a time. */
 const large = randomBytes(3 * 1024 * 1024 + 7);
 
 interface Listening {
@@ -148,6 +148,7 @@ const broken = [
   ["a length that is none", "HTTP/1.1 200 OK\r\ncontent-length: a\r\n\r\n"],
   ["another protocol", "SSH-2.0-x\r\n\r\n"],
   ["a head without end", `HTTP/1.1 200 OK\r\na: ${"x".repeat(100_000)}\r\n\r\n`],
+  ["a status there is not", "HTTP/1.1 700 Yes\r\ncontent-length: 0\r\n\r\n"],
   ["nothing", ""],
 ] as const;
 for (const [name, words] of broken)
@@ -172,6 +173,17 @@ test("what is said before the answer is passed over, and parts of lines wait for
       const downloader = new Downloader();
       const { body } = await downloader.get(`http://${host}/a`, {}, signal);
       assert.equal((await bytesOf(body)).toString(), "hi");
+      downloader.close();
+    },
+  ));
+
+test("an answer without a body is one too", () =>
+  withAnswers(
+    (_, response) => response.writeHead(304).end(),
+    async (host) => {
+      const downloader = new Downloader();
+      const { response } = await downloader.get(`http://${host}/a`, {}, signal);
+      assert.deepEqual([response.status, await response.text()], [304, ""]);
       downloader.close();
     },
   ));
