@@ -5,15 +5,15 @@ import { codec } from "./codec.ts";
 import type { ToAgent } from "./gen/types.ts";
 import { messageOf, SwarmError } from "./kit/errors.ts";
 
-/** Below that nothing is gained. */
-const packedBytesMin = 512;
 /** Speed counts: this has most of the gain. */
 const level = 1;
 const unpackedBytesMax = 256 * 1024 * 1024;
 
-/** `bytes`: an encoded ToAgent of assignments alone. Gives the same as ToAgent.Packed, or as it is when it is small. */
+/**
+ * `bytes`: an encoded ToAgent of assignments alone. Gives the same as ToAgent.Packed, however small it is: what is not packed is read
+ * before all that is, and parts may say one thing twice, the newer after the older.
+ */
 export function packed(bytes: Uint8Array): Uint8Array {
-  if (bytes.length < packedBytesMin) return bytes;
   const Packed = [deflateRawSync(bytes, { level })];
   // A partial message on purpose; absent fields are not encoded.
   return codec("ToAgent").encode({ Packed } as unknown as ToAgent);

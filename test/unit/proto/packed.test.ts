@@ -34,11 +34,19 @@ test("what is packed for many comes behind what is the session's own", () => {
   });
 });
 
-test("what is small is not packed, and read by any agent", () => {
-  const small = told(1);
-  const message = received([packed(codec("ToAgent").encode(small))]);
-  assert.deepEqual(message.Packed, []);
-  assert.deepEqual(message.Set, [...own.Set, ...small.Set]);
+test("parts keep their order, however large and small they are", () => {
+  const [large, small] = [told(1000), told(1)];
+  const parts = [large, small, large].map((part) => packed(codec("ToAgent").encode(part)));
+  assert.deepEqual(unpacked(received(parts)).Set, [
+    ...own.Set,
+    ...large.Set,
+    ...small.Set,
+    ...large.Set,
+  ]);
+});
+
+test("what has nothing packed is left as it is", () => {
+  const message = received([]);
   assert.equal(unpacked(message), message);
 });
 

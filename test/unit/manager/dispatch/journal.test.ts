@@ -72,6 +72,15 @@ test("who is told all, or what has changed since it was told last, knows what th
   );
 });
 
+test("a small change after a large beginning is what counts, for who is told both at once", () => {
+  const all = Array.from({ length: 500 }, (_, n) => peer(`n${n}`, 0));
+  const journal = new Journal(1, all);
+  // Its part is encoded before the change.
+  told(null, journal.after(0), true);
+  journal.append(2, [peer("n7", 1)], []);
+  assert.equal(valuesOf(told(null, journal.after(0), true))["n7"], 1);
+});
+
 test("who is up to date is told only what has changed since", () => {
   const journal = new Journal(
     1,
