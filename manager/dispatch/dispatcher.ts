@@ -22,7 +22,7 @@ import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf } from "./assign.
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
-import { NodeSession, type Resumed, type Surroundings } from "./session.ts";
+import { NodeSession, type Resume, type Surroundings } from "./session.ts";
 import { Turns } from "./turns.ts";
 import type { Downward, Upward } from "./upward.ts";
 import { missedSince } from "./versions.ts";
@@ -283,7 +283,7 @@ export class Dispatcher implements Downward {
     session: NodeSession,
     node: Node,
     { hello, certificate }: { readonly hello: Hello; readonly certificate: NodeCertificate | null },
-    resumed: Resumed | null,
+    resumed: Resume | null,
     peer: string,
   ): void {
     const { log } = this.#options;
@@ -299,7 +299,8 @@ export class Dispatcher implements Downward {
       Routes: hello.Routes,
       ...(certificate === null ? {} : { Certificate: certificate }),
     });
-    session.begin(infoOf(this.#state, node), resumed, hello.Files);
+    const info = () => infoOf(this.#state, this.#state.table("node").get(node.ID) ?? node);
+    session.begin(info, resumed, hello.Files);
     this.#report(session, hello.Tasks);
     log.info(
       { node: node.ID, address, held: hello.Tasks.length, resumed: resumed !== null },
@@ -307,10 +308,12 @@ export class Dispatcher implements Downward {
     );
   }
 
-  #resumed({ Have, Networks }: Hello): Resumed | null {
-    const changed = missedSince(Have, this.#options.epoch, this.#state.index, this.#history);
-    if (changed === null || changed.after < this.#names.peers.from) return null;
-    return { networks: new Set(Networks), changed };
+  #resumed({ Have, Networks }: Hello): Resume | null {
+    const changed = () => {
+      const missed = missedSince(Have, this.#options.epoch, this.#state.index, this.#history);
+      return missed === null || missed.after < this.#names.peers.from ? null : missed;
+    };
+    return changed() === null ? null : { networks: new Set(Networks), changed };
   }
 
   async #read(messages: AsyncIterator<FromAgent>, session: NodeSession): Promise<void> {

@@ -61,16 +61,22 @@ export interface Surroundings {
 }
 
 /** What an agent has already that had a session before, here or with another manager. */
-export interface Resumed {
+export interface Resume {
   /** Ids of the networks it knows. */
   readonly networks: ReadonlySet<string>;
-  /** Since its version. */
-  readonly changed: Changed;
+  /** Since its version, until now; null: that is not known any more, and it gets everything. */
+  readonly changed: () => Changed | null;
 }
 
 interface Beginning {
-  readonly info: SessionInfo;
-  readonly resumed: Resumed | null;
+  readonly info: () => SessionInfo;
+  readonly resume: Resume | null;
+}
+
+/** As of one moment. */
+interface Resumed {
+  readonly networks: ReadonlySet<string>;
+  readonly changed: Changed;
 }
 
 interface Known {
@@ -122,7 +128,7 @@ export class NodeSession {
   /** Or had it in a session before. */
   hasNetwork(networkId: string): boolean {
     return (
-      this.#networks.has(networkId) || this.#beginning?.resumed?.networks.has(networkId) === true
+      this.#networks.has(networkId) || this.#beginning?.resume?.networks.has(networkId) === true
     );
   }
 
@@ -144,9 +150,9 @@ export class NodeSession {
    * The first message: all there is for this node, or, to one that had a session before, what it has missed. Then the secrets and
    * configs that it lacks: `held` are those in its memory.
    */
-  begin(info: SessionInfo, resumed: Resumed | null, held: readonly AssignmentKey[]): void {
+  begin(info: () => SessionInfo, resume: Resume | null, held: readonly AssignmentKey[]): void {
     for (const key of held) this.#files.set(fileKey(key.Kind, key.ID), key);
-    this.#beginning = { info, resumed };
+    this.#beginning = { info, resume };
     this.outgoing.stale();
   }
 
@@ -177,18 +183,20 @@ export class NodeSession {
    * encoded yet; it has been gone on with, and is to be asked for again.
    */
   compose(): readonly (ToAgent | Encoded)[] | null {
-    if (this.#isPreparing()) return null;
     const beginning = this.#beginning;
+    // When it said Hello may be long ago.
+    const resumed = resumedNow(beginning?.resume ?? null);
+    if (this.#isPreparing(resumed)) return null;
     this.#beginning = null;
-    const names = this.#differenceOfNames(beginning?.resumed ?? null);
+    const names = this.#differenceOfNames(resumed);
     const files = this.#differenceOfFiles();
     const tasks: Difference = { set: [], remove: this.#unknown, parts: [] };
     this.#unknown = [];
     this.#differenceOfTasks(this.#around, tasks);
     if (beginning !== null) {
-      const { info, resumed } = beginning;
       if (resumed !== null) this.#tasksGone(resumed, tasks);
-      const first = { ...together(names, tasks), Complete: resumed === null, Info: info };
+      const Info = beginning.info();
+      const first = { ...together(names, tasks), Complete: resumed === null, Info };
       return [this.#message(first), ...files.map((one) => this.#message(one))];
     }
     // Files before the tasks that name them, so that these need not wait.
@@ -197,9 +205,8 @@ export class NodeSession {
   }
 
   /** Encodes a piece of what it will be told, if there is one to encode. */
-  #isPreparing(): boolean {
+  #isPreparing(resumed: Resumed | null): boolean {
     const { state, feedOf, peers } = this.#around;
-    const resumed = this.#beginning?.resumed ?? null;
     const peersTold =
       resumed === null ? this.#peersTold : peers().positionAt(resumed.changed.after);
     if (peers().prepare(peersTold)) return true;
@@ -335,6 +342,11 @@ function together(a: Difference, b: Difference): Difference {
     remove: [...a.remove, ...b.remove],
     parts: [...a.parts, ...b.parts],
   };
+}
+
+function resumedNow(resume: Resume | null): Resumed | null {
+  const changed = resume?.changed() ?? null;
+  return resume === null || changed === null ? null : { networks: resume.networks, changed };
 }
 
 /** Through where the agent knows this network from before, 0 for not at all; null: that can not be told by positions. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Changed } from "../../../../manager/dispatch/history.ts";
 import { withStatus } from "../../../../manager/dispatch/status.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Task } from "../../../../proto/gen/types.ts";
@@ -20,7 +21,7 @@ const assigned = codec("Task").parse({
 async function told() {
   const store = await memoryStore([{ op: "put", kind: "task", object: assigned }]);
   const session = sessionOf(store, "n1");
-  session.begin(info, null, []);
+  session.begin(() => info, null, []);
   sent(session);
   const change = async (next: (task: Task) => Task | null) => {
     const object = next(store.state.table("task").get("t1") ?? assert.fail("gone"));
@@ -49,4 +50,32 @@ test("what the managers change of a task is sent", async () => {
   assert.deepEqual(await change((task) => ({ ...task, Labels: { tier: "back" } })), ["t1"]);
   assert.deepEqual(await change((task) => ({ ...task, Ports: [] })), ["t1"]);
   assert.deepEqual(await change((task) => ({ ...task, DesiredState: "shutdown" })), ["t1"]);
+});
+
+/** An agent that comes back, and what has changed until its first message is composed. */
+async function back(changed: () => Changed | null) {
+  const store = await memoryStore([{ op: "put", kind: "task", object: assigned }]);
+  const session = sessionOf(store, "n1");
+  session.begin(() => info, { networks: new Set(), changed }, []);
+  await store.write([{ op: "delete", kind: "task", id: "t1" }], forever);
+  return sent(session)[0] ?? assert.fail("nothing was sent");
+}
+
+test("who comes back hears of what has changed until it is told, not only until it came", async () => {
+  const none = new Map<string, ReadonlySet<string>>();
+  const tasksOfNode = new Map<string, ReadonlySet<string>>();
+  const answer = back(() => ({
+    after: 1,
+    tasksOfNetwork: none,
+    servicesOfNetwork: none,
+    tasksOfNode,
+  }));
+  tasksOfNode.set("n1", new Set(["t1"]));
+  const { Complete, Remove } = await answer;
+  assert.deepEqual([Complete, Remove], [false, [{ Kind: "task", ID: "t1" }]]);
+});
+
+test("who comes back gets everything when what it has missed is not known any more", async () => {
+  const { Complete, Set: set } = await back(() => null);
+  assert.deepEqual([Complete, set], [true, []]);
 });

@@ -102,7 +102,7 @@ for (const row of rows)
     ]);
     for (const node of ["n1", "n2", "n3"]) {
       const session = sessionOf(store, node);
-      session.begin(info, null, []);
+      session.begin(() => info, null, []);
       const got = files(names(sent(session)));
       const wanted = { n1: row.gets ? ["secret/mine"] : [], n2: ["secret/theirs"], n3: [] }[node];
       assert.deepEqual(got, { set: wanted, remove: [] }, node);
@@ -112,7 +112,7 @@ for (const row of rows)
 test("a node that says it has another's secret is told to drop it and gets nothing for it", async () => {
   const store = await memoryStore([...base, task("t1", "web", "n1", "running")]);
   const session = sessionOf(store, "n1");
-  session.begin(info, null, [
+  session.begin(() => info, null, [
     { Kind: "secret", ID: "mine" },
     { Kind: "secret", ID: "theirs" },
     { Kind: "secret", ID: "made-up" },
@@ -126,7 +126,7 @@ test("a node that says it has another's secret is told to drop it and gets nothi
 test("a secret comes before the first task that names it, and goes with the last", async () => {
   const store = await memoryStore([...base]);
   const session = sessionOf(store, "n1");
-  session.begin(info, null, []);
+  session.begin(() => info, null, []);
   sent(session);
   const write = async (...changes: readonly Change[]) => {
     await store.write(changes, forever);
@@ -153,7 +153,7 @@ test("a secret comes before the first task that names it, and goes with the last
 test("of a secret that is gone its node hears that it is", async () => {
   const store = await memoryStore([revision("web", ["gone"]), task("t1", "web", "n1", "assigned")]);
   const session = sessionOf(store, "n1");
-  session.begin(info, null, []);
+  session.begin(() => info, null, []);
   const set = sent(session).flatMap((message) => message.Set);
   const found = set.find(({ Key }) => Key?.Kind === "secret");
   assert.equal(found?.Secret?.ID, "gone");
@@ -165,7 +165,7 @@ test("many large configs go in messages of a size that an agent takes", async ()
   const store = await memoryStore([revision("web", [], ids), task("t1", "web", "n1", "assigned")]);
   for (const id of ids) await store.write([config(id, 1000 * 1024 - 1)], forever);
   const session = sessionOf(store, "n1");
-  session.begin(info, null, []);
+  session.begin(() => info, null, []);
   const messages = sent(session);
   assert.equal(files(names(messages)).set.length, 40);
   for (const message of messages)
@@ -188,7 +188,7 @@ test("a service's registry credentials reach the nodes that run it, as a secret,
   const store = await memoryStore([...base, service, ...tasks]);
   const got = async (node: string) => {
     const session = sessionOf(store, node);
-    session.begin(info, null, []);
+    session.begin(() => info, null, []);
     const messages = sent(session);
     return messages.flatMap(({ Set: set }) => set.filter(({ Key }) => Key?.ID === "auth1"));
   };
