@@ -57,7 +57,8 @@ async function back(changed: () => Changed | null) {
   const store = await memoryStore([{ op: "put", kind: "task", object: assigned }]);
   const session = sessionOf(store, "n1");
   session.begin(() => info, { networks: new Set(), changed }, []);
-  await store.write([{ op: "delete", kind: "task", id: "t1" }], forever);
+  const base = store.state.table("task").get("t1")?.Version?.Index ?? assert.fail();
+  await store.write([{ op: "delete", kind: "task", id: "t1", base }], forever);
   return sent(session)[0] ?? assert.fail("nothing was sent");
 }
 
