@@ -23,7 +23,15 @@ const programs = {
   busybox: "busybox",
   perl: "perl-base",
   nsenter: "util-linux",
-  ...(forTests ? { docker: "docker.io", tcpdump: "tcpdump", socat: "socat", zstd: "zstd" } : {}),
+  ...(forTests
+    ? {
+        docker: "docker.io",
+        tcpdump: "tcpdump",
+        socat: "socat",
+        zstd: "zstd",
+        "ssh-add": "openssh-client",
+      }
+    : {}),
   ...(forBench ? { iperf3: "iperf3" } : {}),
   ...(forPeer ? { dockerd: "docker.io", iptables: "iptables", etcd: "etcd-server" } : {}),
 };
