@@ -82,8 +82,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const dataRoot = config["data-root"];
   const execRoot = config["exec-root"];
   await mkdir(join(execRoot, "fifo"), { recursive: true, mode: 0o700 });
-  const host = await examineHost(log);
-  const oci = await readOciFacts();
+  const [host, oci] = await Promise.all([examineHost(log), readOciFacts()]);
   const ociRuntimes = chooseRuntimes(oci, config.runtimes, config["default-runtime"]);
   const libc = openLibc();
   const scope = new Scope("engine");
