@@ -30,6 +30,9 @@ const usage = `npm run bench -- [OPTIONS]
   --with-peer     the same on a Docker Swarm of three hosts (log: on etcd), in turn, and the ratios
   --help`;
 
+/** Takes a figure as soon as it is known: what fails later does not lose it. */
+type Note = (figure: Figure) => void;
+
 interface Results {
   readonly samples: Sample[];
   readonly failures: Failure[];
@@ -80,7 +83,7 @@ async function measureLogs(
       for (const side of round % 2 === 1 ? sides : sides.toReversed())
         await record(
           { measurement: name satisfies LogMeasurement, side, round },
-          () => measureLog(name, side, signal),
+          async (note) => (await measureLog(name, side, signal)).forEach(note),
           options,
           results,
           signal,
@@ -98,7 +101,7 @@ async function measurePlans(
     for (const measurement of chosen)
       await record(
         { measurement, side: "tsswarm", round },
-        async () => measurePlanner(measurement),
+        async (note) => measurePlanner(measurement).forEach(note),
         options,
         results,
         signal,
@@ -116,7 +119,7 @@ async function measureManagers(
     for (const measurement of chosen)
       await record(
         { measurement, side: "tsswarm", round },
-        () => measureAgents(options.agents, signal),
+        (note) => measureAgents(options.agents, note, signal),
         options,
         results,
         signal,
@@ -160,22 +163,24 @@ async function measure(
   results: Results,
 ): Promise<void> {
   const common = { measurement: measurement.name, side: cluster.side.name, round };
-  await record(common, () => measurement.run(cluster), options, results, cluster.signal);
+  const run = async (note: Note) => (await measurement.run(cluster)).forEach(note);
+  await record(common, run, options, results, cluster.signal);
 }
 
 async function record(
   common: Pick<Sample, "measurement" | "side" | "round">,
-  run: () => Promise<readonly Figure[]>,
+  run: (note: Note) => Promise<void>,
   options: Arguments,
   results: Results,
   signal: AbortSignal,
 ): Promise<void> {
   const label = `${common.round}/${options.runs} ${common.side} ${common.measurement}`;
+  const note: Note = (figure) => {
+    results.samples.push({ ...common, ...figure });
+    progress(`${label}: ${figure.name}: ${showNumber(figure.value)} ${figure.unit}`);
+  };
   try {
-    const figures = await run();
-    results.samples.push(...figures.map((figure) => ({ ...common, ...figure })));
-    for (const { name, value, unit } of figures)
-      progress(`${label}: ${name}: ${showNumber(value)} ${unit}`);
+    await run(note);
   } catch (error) {
     signal.throwIfAborted();
     const why = messageOf(error);

@@ -36,13 +36,14 @@ const retryMs = 200;
 
 export async function measureAgents(
   agents: number,
+  note: (figure: Figure) => void,
   signal: AbortSignal,
-): Promise<readonly Figure[]> {
-  return await inFolder("tsswarm-agents-", async (folder) => {
+): Promise<void> {
+  await inFolder("tsswarm-agents-", async (folder) => {
     const cluster = await ourMembers(folder, managers, signal, agents);
-    const world = new World(cluster, folder, agents, signal);
+    const world = new World({ cluster, folder, agents, note, signal });
     try {
-      return await world.run();
+      await world.run();
     } finally {
       world.close();
       await cluster.stop();
@@ -50,18 +51,27 @@ export async function measureAgents(
   });
 }
 
+interface WorldParts {
+  readonly cluster: OurCluster;
+  readonly folder: string;
+  readonly agents: number;
+  readonly note: (figure: Figure) => void;
+  readonly signal: AbortSignal;
+}
+
 class World {
   readonly #cluster: OurCluster;
   readonly #agents: number;
   readonly #signal: AbortSignal;
   readonly #processes: readonly Child[];
-  readonly #figures: Figure[] = [];
+  readonly #note: (figure: Figure) => void;
   readonly #controls: readonly Client<"Control">[];
   #asked = 0;
   #agentsCpuSeconds = 0;
   #ended = 0;
 
-  constructor(cluster: OurCluster, folder: string, agents: number, signal: AbortSignal) {
+  constructor({ cluster, folder, agents, note, signal }: WorldParts) {
+    this.#note = note;
     this.#cluster = cluster;
     this.#agents = agents;
     this.#signal = signal;
@@ -89,7 +99,7 @@ class World {
     for (const control of this.#controls) control.close();
   }
 
-  async run(): Promise<readonly Figure[]> {
+  async run(): Promise<void> {
     const began = performance.now();
     await this.#until("have a session", openMsMax, ({ open }) => open === this.#agents);
     this.#figure("all have a session", "s", seconds(began));
@@ -98,7 +108,6 @@ class World {
     await this.#probe();
     await this.#figuresOf("at rest");
     await this.#withoutLeader();
-    return this.#figures;
   }
 
   async #runTasks(): Promise<void> {
@@ -280,7 +289,7 @@ class World {
   }
 
   #figure(name: string, unit: Figure["unit"], value: number): void {
-    this.#figures.push({ name: `${this.#agents} agents, ${name}`, unit, value });
+    this.#note({ name: `${this.#agents} agents, ${name}`, unit, value });
   }
 }
 
