@@ -70,24 +70,11 @@ async function succeeds(once: Write): Promise<boolean> {
   }
 }
 
-/** Creates services without replicas: one object, about the payload's size, and a decision by the manager each. */
 async function toLeader(): Promise<Write> {
-  const { addresses, identity, clusterId } = setting;
-  const prefix = newId().slice(0, 8);
-  let next = 0;
-  const request = (): CreateServiceRequest => {
-    next += 1;
-    const Spec = {
-      Name: `${prefix}-${next}`,
-      Labels: { payload: "x".repeat(payloadBytes) },
-      TaskTemplate: { ContainerSpec: { Image: "none" } },
-      Mode: { Replicated: { Replicas: 0 } },
-    } as unknown as ServiceSpec;
-    return { Spec, RegistryAuth: "" };
-  };
+  const { addresses, identity, clusterId, makes } = setting;
   for (const address of addresses) {
     const client = new CarryingClient("Control", address, toManager(identity, clusterId));
-    const once = () => client.unary("CreateService", request(), { timeoutMs: callMs });
+    const once = makes === "config" ? configs(client) : services(client);
     try {
       await once();
       return once;
@@ -96,6 +83,38 @@ async function toLeader(): Promise<Write> {
     }
   }
   throw new Error("no manager takes writes");
+}
+
+function configs(client: CarryingClient<"Control">): Write {
+  const name = names();
+  const Data = Buffer.alloc(payloadBytes, "x");
+  return () =>
+    client.unary(
+      "CreateConfig",
+      { Spec: { Name: name(), Labels: {}, Data } },
+      { timeoutMs: callMs },
+    );
+}
+
+/** Without replicas: two objects, and a decision by the manager each. */
+function services(client: CarryingClient<"Control">): Write {
+  const name = names();
+  const request = (): CreateServiceRequest => {
+    const Spec = {
+      Name: name(),
+      Labels: { payload: "x".repeat(payloadBytes) },
+      TaskTemplate: { ContainerSpec: { Image: "none" } },
+      Mode: { Replicated: { Replicas: 0 } },
+    } as unknown as ServiceSpec;
+    return { Spec, RegistryAuth: "" };
+  };
+  return () => client.unary("CreateService", request(), { timeoutMs: callMs });
+}
+
+function names(): () => string {
+  const prefix = newId().slice(0, 8);
+  let last = 0;
+  return () => `${prefix}-${++last}`;
 }
 
 async function toEtcd(): Promise<Write> {

@@ -20,8 +20,9 @@ export type LogMeasurement = (typeof logMeasurements)[number];
 
 /** Programs get quick as they run: first everyone at once, then one alone. */
 const phases = [
-  { writers: 64, warmUpMs: 8_000, measuredMs: 10_000 },
-  { writers: 1, warmUpMs: 2_000, measuredMs: 8_000 },
+  { makes: "config", writers: 64, warmUpMs: 8_000, measuredMs: 10_000 },
+  { makes: "config", writers: 1, warmUpMs: 2_000, measuredMs: 8_000 },
+  { makes: "service", writers: 64, warmUpMs: 5_000, measuredMs: 5_000 },
 ] as const;
 const clientMsMax = 120_000;
 const failovers = 5;
@@ -54,9 +55,11 @@ async function throughput(
     const figures: Figure[] = [];
     try {
       for (const phase of phases) {
+        const { makes, writers } = phase;
+        if (makes === "service" && side === "etcd") continue;
         const setting: ClientSetting = { ...cluster.client, ...phase };
         const result = await runClient(folder, setting, signal);
-        const name = `log, ${count} member${count === 1 ? "" : "s"}, ${phase.writers} writer${phase.writers === 1 ? "" : "s"}`;
+        const name = `${makes === "config" ? "log" : "services"}, ${counted(count, "member")}, ${counted(writers, "writer")}`;
         figures.push(
           { name: `${name}: writes`, unit: "/s", value: result.perSecond },
           { name: `${name}: median`, unit: "ms", value: result.p50Ms },
@@ -68,6 +71,10 @@ async function throughput(
     }
     return figures;
   });
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 async function runClient(

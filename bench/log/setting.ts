@@ -24,6 +24,8 @@ export interface ClientSetting {
   readonly addresses: readonly string[];
   readonly clusterId: string;
   readonly identity: Identity;
+  /** Ours: what a write makes. A config is a name and some bytes, as etcd's key and value are; a service is decided on too. */
+  readonly makes: "config" | "service";
   readonly writers: number;
   readonly warmUpMs: number;
   readonly measuredMs: number;

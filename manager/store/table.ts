@@ -50,6 +50,10 @@ export class PersistentTable<T extends Named> implements Table<T> {
     return this.byId.size;
   }
 
+  get names(): number {
+    return this.byName.size;
+  }
+
   get(id: string): T | undefined {
     return this.byId.get(id);
   }

@@ -26,6 +26,8 @@ export type Kind = keyof Objects;
 /** One kind's objects; immutable. Iteration order is by id. */
 export interface Table<T> {
   readonly size: number;
+  /** How many different names they have, for kinds whose name means one object: fewer than objects when some have several versions. */
+  readonly names: number;
   get(id: string): T | undefined;
   /** By exact name (Spec.Name; a node's hostname is not a name). */
   named(name: string): T | undefined;
