@@ -49,6 +49,11 @@ export function planRounds(
   return rounds;
 }
 
+/** When it is over, in milliseconds after the round's begin. */
+export function endMsOf(fault: Fault): number {
+  return fault.startMs + (fault.kind === "crash" ? 0 : fault.lengthMs);
+}
+
 function faultOf(
   kind: Fault["kind"],
   host: string,
