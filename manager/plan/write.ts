@@ -171,7 +171,8 @@ function allocateService(
           return newVirtualIPs(state, NetworkID, grown).map((Addr) => ({ NetworkID, Addr }));
         });
   const endpoint = {
-    Spec: { ...spec, Mode: spec?.Mode || "vip", Ports: spec?.Ports ?? [] },
+    // Shown: as with Docker, what was not asked for is not there.
+    ...(spec === undefined ? {} : { Spec: { ...spec, Mode: spec.Mode || "vip" } }),
     Ports,
     VirtualIPs,
   };
