@@ -57,7 +57,7 @@ function placed(config: IPAMConfig, name: string, taken: Taken): IPAMConfig {
       `invalid pool request: Pool overlaps with other one on this address space: ${config.Subnet} is part of network ${other.name}`,
     );
   taken.networks.push({ subnet, name });
-  const Gateway = config.Gateway || gatewayOf(subnet);
+  const Gateway = config.Gateway || gatewayOf(subnet, parseSubnet(config.IPRange) ?? subnet);
   return { ...config, Subnet: formatSubnet(subnet), Gateway };
 }
 
@@ -117,8 +117,10 @@ function configOf(subnet: Subnet): IPAMConfig {
   };
 }
 
-function gatewayOf(subnet: Subnet): string {
-  return formatAddress({ family: subnet.family, value: subnet.first + 1n });
+/** The first address of the range that is not the subnet's own. */
+function gatewayOf(subnet: Subnet, range: Subnet = subnet): string {
+  const value = range.first === subnet.first ? subnet.first + 1n : range.first;
+  return formatAddress({ family: subnet.family, value });
 }
 
 interface Taken {

@@ -16,6 +16,11 @@ test("on a network of both families every service and task has an address of eac
     { Subnet: "fd00:7::/64", IPRange: "fd00:7::8:0/112", AuxiliaryAddresses: { x: "fd00:7::8:1" } },
   ];
   const id = sim.network("dual", { EnableIPv6: true, IPAM: { Config } });
+  const gateways = sim.state
+    .table("network")
+    .get(id)
+    ?.IPAM?.Config.map(({ Gateway }) => Gateway);
+  assert.deepEqual(gateways, ["10.1.0.1", "fd00:7::8:0"]);
   const { TaskTemplate } = on("dual");
   const mode = { Mode: { Replicated: { Replicas: 2 } } };
   const vips = () => sim.named("web").Endpoint?.VirtualIPs;
@@ -23,22 +28,22 @@ test("on a network of both families every service and task has an address of eac
   const first = vips();
   assert.deepEqual(first, [
     { NetworkID: id, Addr: "10.1.0.2/24" },
-    { NetworkID: id, Addr: "fd00:7::8:0/64" },
+    { NetworkID: id, Addr: "fd00:7::8:2/64" },
   ]);
   sim.settle();
   const addresses = () => sim.running("web").map((task) => task.NetworksAttachments[0]?.Addresses);
   assert.deepEqual(addresses(), [
-    ["10.1.0.3/24", "fd00:7::8:2/64"],
-    ["10.1.0.4/24", "fd00:7::8:3/64"],
+    ["10.1.0.3/24", "fd00:7::8:3/64"],
+    ["10.1.0.4/24", "fd00:7::8:4/64"],
   ]);
-  assert.deepEqual(virtualServices(sim.state, id)[0]?.VirtualIPs, ["10.1.0.2", "fd00:7::8:0"]);
-  assert.deepEqual(endpoints(sim.state, id)[0]?.Addresses, ["10.1.0.3", "fd00:7::8:2"]);
+  assert.deepEqual(virtualServices(sim.state, id)[0]?.VirtualIPs, ["10.1.0.2", "fd00:7::8:2"]);
+  assert.deepEqual(endpoints(sim.state, id)[0]?.Addresses, ["10.1.0.3", "fd00:7::8:3"]);
   // New tasks get new addresses, as long as there are any that nobody had.
   sim.service("web", { TaskTemplate: { ...TaskTemplate, ForceUpdate: 1 }, ...mode });
   sim.settle();
   assert.deepEqual(addresses(), [
-    ["10.1.0.5/24", "fd00:7::8:4/64"],
-    ["10.1.0.6/24", "fd00:7::8:5/64"],
+    ["10.1.0.5/24", "fd00:7::8:5/64"],
+    ["10.1.0.6/24", "fd00:7::8:6/64"],
   ]);
   assert.deepEqual(vips(), first);
 });
@@ -120,6 +125,15 @@ for (const row of clashes)
         message: row.says,
       });
   });
+
+test("of how a service is reached, what was not asked for is not shown", () => {
+  const sim = new Sim();
+  sim.network("front");
+  assert.equal(sim.service("plain", on("front")).Endpoint?.Spec, undefined);
+  const asked = sim.service("asked", { EndpointSpec: { Mode: "dnsrr" } }).Endpoint?.Spec;
+  assert.deepEqual([asked?.Mode, asked?.Ports], ["dnsrr", []]);
+  assert.equal(sim.service("open", publish({})).Endpoint?.Spec?.Mode, "vip");
+});
 
 test("a service on a network of the node's own has no addresses, and stays where it is", () => {
   for (const name of ["host", "none", "bridge"]) {
