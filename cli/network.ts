@@ -9,6 +9,8 @@ import { bool, collect, filters, keyValues, UsageError } from "./values.ts";
 interface CreateFlags {
   readonly attachable?: boolean;
   readonly auxAddress?: readonly string[];
+  readonly configFrom?: string;
+  readonly configOnly?: boolean;
   readonly driver: string;
   readonly gateway?: readonly string[];
   readonly ingress?: boolean;
@@ -106,6 +108,8 @@ function addCreate(network: DockerCommand, open: () => Terminal): void {
       "Auxiliary IPv4 or IPv6 addresses used by Network driver",
       collect,
     )
+    .option("--config-from <string>", "The network from which to copy the configuration")
+    .option("--config-only", "Create a configuration only network")
     .option("-d, --driver <string>", "Driver to manage the Network", "bridge")
     .option("--gateway <strings>", "IPv4 or IPv6 Gateway for the subnet", collect)
     .option("--ingress", "Create swarm routing-mesh network")
@@ -181,6 +185,8 @@ export function networkBody(name: string, flags: CreateFlags): Record<string, un
     Internal: flags.internal === true,
     Attachable: flags.attachable === true,
     Ingress: flags.ingress === true,
+    ...(flags.configOnly === true ? { ConfigOnly: true } : {}),
+    ...(flags.configFrom === undefined ? {} : { ConfigFrom: { Network: flags.configFrom } }),
     ...(flags.scope === undefined ? {} : { Scope: flags.scope }),
     ...(flags.ipv4 === undefined ? {} : { EnableIPv4: flags.ipv4 }),
     ...(flags.ipv6 === undefined ? {} : { EnableIPv6: flags.ipv6 }),

@@ -169,7 +169,8 @@ function macOf(address: string): string {
 
 export function macOn({ local, networks }: Container, name: string): string {
   if (local === undefined) return "";
-  return local.endpoints[name]?.mac ?? macOf(networks[name]?.IPAddress ?? "");
+  const { MacAddress, IPAddress = "" } = networks[name] ?? {};
+  return MacAddress ?? local.endpoints[name]?.mac ?? macOf(IPAddress);
 }
 
 /** Other than Docker, an endpoint has no id of its own: this one stands for it. */

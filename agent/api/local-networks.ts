@@ -1,9 +1,18 @@
-// The networks of this node alone: the three predefined ones, and those somebody made with driver bridge.
+// The networks of this node alone: the three predefined ones, and those somebody made.
 
 import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
+import { mtuOption } from "../../proto/networks.ts";
 import type { Container } from "../engine/container-types.ts";
-import type { LocalNetworkObject } from "../engine/types.ts";
+import { type LocalDriver, localDrivers } from "../engine/direct-networks.ts";
+import { networkType } from "../engine/local-networks.ts";
+import {
+  checkConfiguration,
+  operatorFields,
+  withConfiguration,
+} from "../engine/network-configurations.ts";
+import type { AskedSubnet, Subnet } from "../engine/subnets.ts";
+import type { LocalNetworkObject, LocalNetworkSpec } from "../engine/types.ts";
 import type { Json } from "./adapt.ts";
 import { endpointId, macOn } from "./container-json.ts";
 import { notYet, withStatus } from "./errors.ts";
@@ -14,6 +23,11 @@ import type { ApiContext } from "./types.ts";
 
 const createBody = z.object({
   Name: z.string(),
+  Driver: z.string().nullish(),
+  ConfigOnly: z.boolean().nullish(),
+  ConfigFrom: z.object({ Network: z.string().nullish() }).nullish(),
+  Ingress: z.boolean().nullish(),
+  Scope: z.string().nullish(),
   Internal: z.boolean().nullish(),
   EnableIPv6: z.boolean().nullish(),
   Attachable: z.boolean().nullish(),
@@ -42,19 +56,23 @@ const ipv6Option = "com.docker.network.enable_ipv6";
 /** Said by clients that mean the usual. */
 const harmlessOptions = [iccOption, ipv6Option, "com.docker.network.bridge.enable_ip_masquerade"];
 
-/** The new network's id. Throws `invalid`, `conflict`, `denied` (403: its subnet overlaps), `unsupported`. */
+/**
+ * The new network's id. Throws `invalid`, `conflict`, `denied` (403: its subnet overlaps), `not_found` (its configuration),
+ * `precondition` (500, as with Docker: it cannot be on its parent), `unsupported`.
+ */
 export async function createLocal(context: ApiContext, json: unknown): Promise<string> {
   const body = parseBody(createBody, json);
-  for (const [name, value] of Object.entries(body.Options))
-    if (name === "com.docker.network.driver.mtu") {
-      if (!/^\d{2,5}$/.test(value))
-        throw new SwarmError("invalid", `invalid MTU ${value}: a number of bytes is expected`);
-    } else if ([iccOption, ipv6Option].includes(name) && ["true", "false"].includes(value))
-      continue;
-    else if (!harmlessOptions.includes(name) || value !== "true")
-      throw notYet(`the option ${name} of a bridge network`);
-  const driver = body.IPAM?.Driver ?? "";
-  if (driver !== "" && driver !== "default") throw notYet(`the IPAM driver ${driver}`);
+  const spec = localSpec(body);
+  if (spec.isConfiguration !== true) checkOptions(spec.driver ?? "bridge", body.Options);
+  else if (body.Ingress === true || (body.Scope ?? "") !== "")
+    throw new SwarmError("denied", operatorFields);
+  const ipamDriver = body.IPAM?.Driver ?? "";
+  if (ipamDriver !== "" && ipamDriver !== "default") throw notYet(`the IPAM driver ${ipamDriver}`);
+  return withStatus({ denied: 403, precondition: 500 }, () => context.engine.createNetwork(spec));
+}
+
+function localSpec(body: z.infer<typeof createBody>): LocalNetworkSpec {
+  const configFrom = body.ConfigFrom?.Network ?? "";
   const subnets = (body.IPAM?.Config ?? []).map((config) => {
     const { Subnet = "", Gateway = "", IPRange = "", AuxiliaryAddresses } = config;
     return {
@@ -62,17 +80,38 @@ export async function createLocal(context: ApiContext, json: unknown): Promise<s
       auxiliary: AuxiliaryAddresses ?? {},
     };
   });
-  return withStatus({ denied: 403 }, () =>
-    context.engine.createNetwork({
-      name: body.Name,
-      labels: body.Labels,
-      options: body.Options,
-      isInternal: body.Internal === true,
-      isIPv6: body.EnableIPv6 === true || body.Options[ipv6Option] === "true",
-      ...(body.IPAM?.Options ? { ipamOptions: body.IPAM.Options } : {}),
-      subnets: subnets.filter(({ subnet }) => subnet !== ""),
-    }),
-  );
+  return {
+    name: body.Name,
+    driver: localDrivers.find((each) => each === body.Driver) ?? "bridge",
+    isAttachable: body.Attachable === true,
+    isConfiguration: body.ConfigOnly === true,
+    ...(configFrom === "" ? {} : { configFrom }),
+    labels: body.Labels,
+    options: body.Options,
+    isInternal: body.Internal === true,
+    isIPv6: body.EnableIPv6 === true || body.Options[ipv6Option] === "true",
+    ...(body.IPAM?.Options ? { ipamOptions: body.IPAM.Options } : {}),
+    subnets: subnets.filter(({ subnet }) => subnet !== ""),
+  };
+}
+
+/** As of a network of this node: what it is made from has to be here, and is all it has. Throws `not_found`, `denied`. */
+export function checkFrom(context: ApiContext, json: unknown): void {
+  const spec = localSpec(parseBody(createBody, json));
+  checkConfiguration(spec);
+  withConfiguration(spec, context.engine.networks());
+}
+
+/** Those of a bridge network have to mean something here; on a link of the host others are nobody's, as with Docker. */
+function checkOptions(driver: LocalDriver, options: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(options))
+    if (name === mtuOption) {
+      if (!/^\d{2,5}$/.test(value))
+        throw new SwarmError("invalid", `invalid MTU ${value}: a number of bytes is expected`);
+    } else if (driver !== "bridge") continue;
+    else if ([iccOption, ipv6Option].includes(name) && ["true", "false"].includes(value)) continue;
+    else if (!harmlessOptions.includes(name) || value !== "true")
+      throw notYet(`the option ${name} of a bridge network`);
 }
 
 export function localNetworks(context: ApiContext): Json[] {
@@ -108,22 +147,35 @@ function networkOf(context: ApiContext, network: LocalNetworkObject): Json {
     Name: network.name,
     Id: network.id,
     Created: network.created,
-    Driver: "bridge",
-    EnableIPv6: network.subnets.some(({ cidr }) => cidr.includes(":")),
+    Driver: networkType(network),
+    EnableIPv6:
+      network.configuration?.isIPv6 ?? network.subnets.some(({ cidr }) => cidr.includes(":")),
     IPAM: {
       Driver: "default",
       Options: network.ipamOptions ?? null,
-      Config: network.subnets.map(({ cidr, gateway, range, auxiliary }) => ({
-        Subnet: cidr,
-        ...(range === undefined ? {} : { IPRange: range }),
-        Gateway: gateway,
-        ...(auxiliary === undefined ? {} : { AuxiliaryAddresses: auxiliary }),
-      })),
+      Config: network.configuration?.subnets.map(askedJson) ?? network.subnets.map(subnetJson),
     },
     Internal: network.isInternal,
+    Attachable: network.isAttachable === true,
+    ConfigFrom: { Network: network.configFrom ?? "" },
+    ConfigOnly: network.configuration !== undefined,
     Containers: containersOn(context, network.id),
     Options: network.options,
     Labels: network.labels,
+  };
+}
+
+/** As Docker shows it: of a subnet that was asked for, nothing that was not. */
+function subnetJson({ cidr, gateway, isGatewayChosen, ...rest }: Subnet): Json {
+  return askedJson({ ...rest, subnet: cidr, gateway: isGatewayChosen === true ? "" : gateway });
+}
+
+function askedJson({ subnet, gateway, range = "", auxiliary = {} }: AskedSubnet): Json {
+  return {
+    Subnet: subnet,
+    ...(range === "" ? {} : { IPRange: range }),
+    ...(gateway === "" ? {} : { Gateway: gateway }),
+    ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: auxiliary }),
   };
 }
 

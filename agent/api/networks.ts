@@ -6,12 +6,14 @@ import { codec } from "../../proto/codec.ts";
 import type { Network, NetworkSpec, Node, Service, Task } from "../../proto/gen/types.ts";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { isNodeNetwork, type NodeNetwork } from "../../proto/networks.ts";
+import { localDrivers } from "../engine/direct-networks.ts";
 import { type Json, networkJson } from "./adapt.ts";
 import { controlOf, listRequest, readerOf } from "./control.ts";
 import { endpointWish } from "./create.ts";
 import { endpointBody } from "./create-body.ts";
 import { notYet, StatusError, withStatus } from "./errors.ts";
 import {
+  checkFrom,
   containersOn,
   createLocal,
   findLocal,
@@ -51,11 +53,11 @@ export function addNetworks(app: FastifyInstance, context: ApiContext): void {
         "denied",
         `operation is not permitted on predefined ${spec.Name} network`,
       );
-    if (spec.Driver === "bridge") {
+    if (isLocal(jsonBody(request), spec)) {
       const id = await createLocal(context, jsonBody(request));
       return reply.code(201).send({ Id: id, Warning: "" });
     }
-    if (spec.Driver !== "overlay") throw notYet(`a network with driver ${spec.Driver}`);
+    checkSwarmScope(context, jsonBody(request), spec.Driver);
     const created = await controlOf(context).unary("CreateNetwork", { Spec: spec });
     return reply.code(201).send({ Id: created.ID, Warning: created.Warning });
   });
@@ -139,12 +141,39 @@ function networkName(context: ApiContext, id: string): string {
 /** Docker's create body is not the spec itself: some names and the driver's place differ. */
 function networkSpec(json: unknown): NetworkSpec {
   const spec = codec("NetworkSpec").parse(json);
-  const { ConfigOnly, ConfigFrom } = json as Json;
-  const from = (ConfigFrom as { readonly Network?: string } | null | undefined)?.Network ?? "";
-  if (ConfigOnly === true) throw notYet("a config-only network");
-  if (from !== "") throw notYet(`a network configured by another (${from})`);
   if (spec.Name === "") throw new SwarmError("invalid", "network name cannot be empty");
   return { ...spec, Driver: spec.Driver || "bridge", Scope: spec.Scope || "swarm" };
+}
+
+/** Of this node alone: by its driver, unless it is to be the swarm's, and always what others are only made from. */
+function isLocal(json: unknown, { Driver }: NetworkSpec): boolean {
+  const { ConfigOnly, Scope } = json as Json;
+  if (ConfigOnly === true) return true;
+  return (localDrivers as readonly string[]).includes(Driver) && Scope !== "swarm";
+}
+
+/** Of the whole swarm. Throws as Docker does what cannot be, and `unsupported` for what only Docker can. */
+function checkSwarmScope(context: ApiContext, json: unknown, driver: string): void {
+  const { ConfigFrom } = json as Json;
+  const from = (ConfigFrom as { readonly Network?: string } | null | undefined)?.Network ?? "";
+  if (driver === "overlay" && from === "") return;
+  if (![...localDrivers, "overlay"].includes(driver))
+    throw notYet(`a network with driver ${driver}`);
+  checkFrom(context, json);
+  const { state, isManager } = context.membership.local();
+  if (state !== "active")
+    throw new SwarmError("denied", "cannot create a swarm scoped network when swarm is not active");
+  if (!isManager)
+    throw new SwarmError(
+      "denied",
+      "Cannot create a multi-host network from a worker node. Please create the network from a manager node.",
+    );
+  throw new SwarmError(
+    "unsupported",
+    driver === "overlay"
+      ? `an overlay network configured by another (${from}) is not available in this version of tsswarm: give it its subnet and options itself`
+      : `a network with driver ${driver} for the whole swarm is not available in this version of tsswarm: make one on each node (without --scope) for containers run there; services have overlay networks, bridge, host and none`,
+  );
 }
 
 /** Scope swarm: the network that every node has under this name, as services refer to it. */
@@ -279,6 +308,8 @@ async function prune(
   for (const network of localNetworks(context)) {
     const labels = network["Labels"] as Record<string, string>;
     if (isPredefined(network["Name"]) || !labelsMatch(labels, filters["label"])) continue;
+    // No container is ever on it: that says nothing.
+    if (network["ConfigOnly"] === true) continue;
     if ((filters["label!"] ?? []).some((label) => labelsMatch(labels, [label]))) continue;
     if (until !== undefined && Date.parse(String(network["Created"])) > until) continue;
     if (isInUse(context, String(network["Id"]))) continue;

@@ -77,7 +77,7 @@ async function info(context: ApiContext, reply: FastifyReply): Promise<Json> {
     DriverStatus: [["driver-type", "io.containerd.snapshotter.v1"]],
     Plugins: {
       Volume: ["local"],
-      Network: ["bridge", "host", "null", "overlay"],
+      Network: ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"],
       Authorization: null,
       Log: logDrivers,
     },

@@ -178,6 +178,8 @@ export interface CreateContainer {
         readonly GlobalIPv6PrefixLen?: number;
         readonly IPv6Gateway?: string;
         readonly Aliases: readonly string[];
+        /** Absent: the one asked for, or else one that follows from the IPv4 address. */
+        readonly MacAddress?: string;
         /** eth0 …: while it runs; absent for a task's. */
         readonly Device?: string;
       }

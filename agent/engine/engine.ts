@@ -28,7 +28,7 @@ import { ImageOperations } from "./image-operations.ts";
 import { Images } from "./images.ts";
 import { readJournal } from "./journal-logs.ts";
 import { type Libc, openLibc } from "./libc.ts";
-import { LocalNetworks } from "./local-networks.ts";
+import { LocalNetworks, networkType } from "./local-networks.ts";
 import { Locals } from "./locals.ts";
 import { checkReadable } from "./log-limits.ts";
 import { readLogs } from "./logs.ts";
@@ -112,7 +112,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     tell: ({ action, network, name, container }) =>
       tell({ kind: "network", action, id: network, attributes: { name, container } }),
   });
-  await wiring.announce();
+  for (const [network, error] of await wiring.announce())
+    log.warn({ network, error: messageOf(error) }, "the network cannot be used yet");
   const locals = new Locals({
     ...{ wiring, runtime, libc, execRoot, scope, world, log },
     containers: () => containers,
@@ -280,14 +281,16 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     networks: () => networks.list(),
     createNetwork: async (spec) => {
       const id = await operations.createNetwork(spec);
-      const attributes = { name: spec.name, type: "bridge" };
+      const attributes = { name: spec.name, type: networkType(networks.find(id)) };
       tell({ kind: "network", action: "create", id, attributes });
       return id;
     },
     removeNetwork: async (text) => {
-      const { id, name } = networks.find(text) ?? { id: text, name: text };
+      const network = networks.find(text);
+      const { id, name } = network ?? { id: text, name: text };
       await operations.removeNetwork(text);
-      tell({ kind: "network", action: "destroy", id, attributes: { name, type: "bridge" } });
+      const attributes = { name, type: networkType(network) };
+      tell({ kind: "network", action: "destroy", id, attributes });
     },
     connect: async (container, network, wish) => {
       await operations.connect(container, network, wish);

@@ -8,30 +8,45 @@ import { z } from "zod";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { type Family, familyOf } from "../../proto/kit/ip.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
-import {
-  type AskedSubnet,
-  chooseSubnet,
-  drawSubnet6,
-  parseSubnet,
-  type Subnet,
-} from "./subnets.ts";
+import type { DirectLink } from "../network/types.ts";
+import { checkParent, directLink, hasGateway, localDrivers } from "./direct-networks.ts";
+import { checkConfiguration, withConfiguration } from "./network-configurations.ts";
+import { chooseSubnet, drawSubnet6, parseSubnet, type Subnet } from "./subnets.ts";
 import type { LocalNetworkObject, LocalNetworkSpec } from "./types.ts";
 
+const texts = z.record(z.string(), z.string());
 const record = z.object({
   id: z.string().regex(/^[0-9a-f]{64}$/),
   name: z.string(),
   created: z.string(),
-  labels: z.record(z.string(), z.string()),
-  options: z.record(z.string(), z.string()),
+  driver: z.enum(localDrivers).exactOptional(),
+  isAttachable: z.boolean().exactOptional(),
+  configFrom: z.string().exactOptional(),
+  configuration: z
+    .object({
+      isIPv6: z.boolean(),
+      subnets: z.array(
+        z.object({
+          subnet: z.string(),
+          gateway: z.string(),
+          range: z.string().exactOptional(),
+          auxiliary: texts.exactOptional(),
+        }),
+      ),
+    })
+    .exactOptional(),
+  labels: texts,
+  options: texts,
   isInternal: z.boolean(),
-  ipamOptions: z.record(z.string(), z.string()).exactOptional(),
+  ipamOptions: texts.exactOptional(),
   subnets: z.array(
     z.object({
       cidr: z.string(),
       prefix: z.int(),
       gateway: z.string(),
+      isGatewayChosen: z.boolean().exactOptional(),
       range: z.string().exactOptional(),
-      auxiliary: z.record(z.string(), z.string()).exactOptional(),
+      auxiliary: texts.exactOptional(),
     }),
   ),
 });
@@ -75,7 +90,10 @@ export class LocalNetworks {
     return only;
   }
 
-  /** Throws `conflict` (name taken, subnet overlaps), `invalid`, `exhausted` (no free subnet). */
+  /**
+   * Throws `conflict` (name taken), `invalid`, `denied` (subnet overlaps), `exhausted` (no free subnet), `not_found` (what it is to
+   * be made from), `precondition` (it cannot be on its parent).
+   */
   async create(spec: LocalNetworkSpec): Promise<LocalNetworkObject> {
     if (!namePattern.test(spec.name) || spec.name.length > nameLengthMax)
       throw new SwarmError("invalid", `invalid network name: ${JSON.stringify(spec.name)}`);
@@ -84,38 +102,53 @@ export class LocalNetworks {
       throw new SwarmError("conflict", `network with name ${spec.name} already exists`);
     if (all.length >= networksMax)
       throw new SwarmError("exhausted", `this node has ${networksMax} networks of its own already`);
-    const taken = [
-      ...all.flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr)),
-      ...ownSubnets(),
-    ];
-    const subnets: Subnet[] = [];
-    const isMeant = ({ subnet }: AskedSubnet) => spec.isIPv6 === true || familyOf(subnet) === 4;
-    for (const asked of spec.subnets.filter(isMeant))
-      subnets.push(
-        parseSubnet(asked, [
-          ...all.flatMap((network) => network.subnets.map(({ cidr }) => cidr)),
-          ...subnets.map(({ cidr }) => cidr),
-        ]),
-      );
-    const lacks = (family: Family) => !subnets.some(({ cidr }) => familyOf(cidr) === family);
-    if (lacks(4)) subnets.push(chooseSubnet(taken));
-    if (spec.isIPv6 === true && lacks(6)) subnets.push(drawSubnet6(randomBytes(5)));
-    subnets.sort((a, b) => familyOf(a.cidr) - familyOf(b.cidr));
+    checkConfiguration(spec);
+    const { isAttachable = false, configFrom, driver = "bridge", ...own } = spec;
+    const { labels, options, ipamOptions, isIPv6 = false, subnets } = withConfiguration(spec, all);
     const network: LocalNetworkObject = {
       id: randomBytes(32).toString("hex"),
-      name: spec.name,
+      name: own.name,
       created: timestamp(this.#world.now()),
-      labels: spec.labels,
-      options: spec.options,
-      isInternal: spec.isInternal,
-      ...(spec.ipamOptions === undefined ? {} : { ipamOptions: spec.ipamOptions }),
-      subnets,
+      ...(driver === "bridge" ? {} : { driver }),
+      ...(isAttachable ? { isAttachable } : {}),
+      ...(configFrom === undefined ? {} : { configFrom }),
+      labels,
+      options,
+      isInternal: own.isInternal,
+      ...(ipamOptions === undefined ? {} : { ipamOptions }),
+      ...(own.isConfiguration === true
+        ? { configuration: { isIPv6, subnets }, subnets: [] }
+        : { subnets: this.#subnets({ ...own, driver, options, subnets, isIPv6 }, all) }),
     };
     const path = this.#path(network.id);
     await writeFile(`${path}.new`, JSON.stringify(network), { mode: 0o600 });
     await rename(`${path}.new`, path);
     this.#networks.set(network.id, network);
     return network;
+  }
+
+  /** Those asked for, and of a family without one a free one. */
+  #subnets(
+    spec: Required<Pick<LocalNetworkSpec, "driver" | "options" | "subnets" | "isIPv6">> &
+      LocalNetworkSpec,
+    all: readonly LocalNetworkObject[],
+  ): readonly Subnet[] {
+    const link = directLink(spec.driver, spec.options);
+    if (link !== null)
+      checkParent(
+        link,
+        all.map((other) => ({ id: other.id, link: linkOf(other) })),
+      );
+    const way = { hasGateway: hasGateway(link, spec.isInternal), isDirect: link !== null };
+    const own = all.flatMap((network) => network.subnets.map(({ cidr }) => cidr));
+    const found: Subnet[] = [];
+    for (const asked of spec.subnets)
+      if (spec.isIPv6 || familyOf(asked.subnet) === 4)
+        found.push(parseSubnet(asked, [...own, ...found.map(({ cidr }) => cidr)], way));
+    const lacks = (family: Family) => !found.some(({ cidr }) => familyOf(cidr) === family);
+    if (lacks(4)) found.push(chooseSubnet([...own, ...ownSubnets()], way));
+    if (spec.isIPv6 && lacks(6)) found.push(drawSubnet6(randomBytes(5), way));
+    return found.sort((a, b) => familyOf(a.cidr) - familyOf(b.cidr));
   }
 
   async remove(id: string): Promise<void> {
@@ -126,6 +159,17 @@ export class LocalNetworks {
   #path(id: string): string {
     return join(this.#directory, `${id}.json`);
   }
+}
+
+/** Null: it is behind a router of this node, or none at all. */
+export function linkOf(network: LocalNetworkObject): DirectLink | null {
+  const { driver = "bridge", options, configuration } = network;
+  return configuration === undefined ? directLink(driver, options) : null;
+}
+
+/** As Docker names its driver. */
+export function networkType(network: LocalNetworkObject | undefined): string {
+  return network?.configuration === undefined ? (network?.driver ?? "bridge") : "null";
 }
 
 /** What this machine itself is in. */

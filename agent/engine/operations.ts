@@ -11,6 +11,7 @@ import type { Containers } from "./containers.ts";
 import { limitsOf } from "./create.ts";
 import type { Libc } from "./libc.ts";
 import type { LocalNetworks } from "./local-networks.ts";
+import { checkUnused } from "./network-configurations.ts";
 import type { ContainerFile, Records } from "./records.ts";
 import { withRootfs } from "./rootfs.ts";
 import type { LocalNetworkSpec } from "./types.ts";
@@ -134,14 +135,18 @@ export class Operations {
   async createNetwork(spec: LocalNetworkSpec): Promise<string> {
     const { networks, wiring } = this.#parts;
     const { id } = await networks.create(spec);
+    const problem = (await wiring.announce()).get(id);
+    if (problem === undefined) return id;
+    await networks.remove(id);
     await wiring.announce();
-    return id;
+    throw problem;
   }
 
   async removeNetwork(text: string): Promise<void> {
     const { networks, containers, wiring } = this.#parts;
     const network = networks.find(text);
     if (network === undefined) throw new SwarmError("not_found", `network ${text} not found`);
+    checkUnused(network, networks.list());
     const user = containers
       .list()
       .find(

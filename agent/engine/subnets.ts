@@ -14,14 +14,17 @@ import {
 export interface Subnet {
   readonly cidr: string;
   readonly prefix: number;
+  /** "": none. */
   readonly gateway: string;
+  /** It was not asked for, though the subnet was. */
+  readonly isGatewayChosen?: boolean;
   /** Where addresses given at will come from; absent: all of it. */
   readonly range?: string;
   /** By name: addresses that no container gets. */
   readonly auxiliary?: Readonly<Record<string, string>>;
 }
 
-/** As a client sends it; `gateway` "" is the subnet's first address. */
+/** As a client sends it; `gateway` "" is the first address of the range or subnet, where the network has a gateway. */
 export interface AskedSubnet extends Pick<Subnet, "gateway" | "range" | "auxiliary"> {
   readonly subnet: string;
 }
@@ -35,26 +38,45 @@ export const localPool = "172.29.0.0/16";
 const prefixMax: Readonly<Record<Family, number>> = { 4: 30, 6: 126 };
 const prefixMin = 8;
 
+/** What a network does with a subnet. */
+export interface SubnetUse {
+  /** An address is set aside for its gateway. */
+  readonly hasGateway: boolean;
+  /** No router of this node has it: it may be what the host's own link is in. */
+  readonly isDirect: boolean;
+}
+const routed: SubnetUse = { hasGateway: true, isDirect: false };
+
 /** The first of the pools that overlaps none of these. Throws `exhausted`. */
-export function chooseSubnet(taken: readonly string[]): Subnet {
+export function chooseSubnet(taken: readonly string[], use: SubnetUse = routed): Subnet {
   const free = pools.find((pool) => !taken.some((other) => overlap(pool, other)));
   if (free === undefined)
     throw new SwarmError(
       "exhausted",
       "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
     );
-  return parseSubnet({ subnet: free, gateway: "" }, []);
+  return chosen(free, use);
 }
 
 /** One for IPv6 that nobody else draws (RFC 4193): `random` are 5 bytes of chance. */
-export function drawSubnet6(random: Buffer): Subnet {
+export function drawSubnet6(random: Buffer, use: SubnetUse = routed): Subnet {
   const digits = random.toString("hex");
   const parts = [`fd${digits.slice(0, 2)}`, digits.slice(2, 6), digits.slice(6, 10)];
-  return parseSubnet({ subnet: `${plain(`${parts.join(":")}::`)}/64`, gateway: "" }, []);
+  return chosen(`${plain(`${parts.join(":")}::`)}/64`, use);
+}
+
+/** Nobody asked for it: all of it is shown. */
+function chosen(subnet: string, use: SubnetUse): Subnet {
+  const { isGatewayChosen: _, ...shown } = parseSubnet({ subnet, gateway: "" }, [], use);
+  return shown;
 }
 
 /** Throws `invalid`, or `denied` with Docker's sentence when it overlaps another network's. */
-export function parseSubnet(asked: AskedSubnet, taken: readonly string[]): Subnet {
+export function parseSubnet(
+  asked: AskedSubnet,
+  taken: readonly string[],
+  use: SubnetUse = routed,
+): Subnet {
   const wrong = (why: string) => new SwarmError("invalid", `invalid network config: ${why}`);
   if (!ipaddr.isValidCIDR(asked.subnet) || !/^\d+(\.\d+){3}\/|:/.test(asked.subnet))
     throw new SwarmError("invalid", `invalid subnet ${asked.subnet}: a CIDR is expected`);
@@ -69,20 +91,23 @@ export function parseSubnet(asked: AskedSubnet, taken: readonly string[]): Subne
   const cidr = `${base}/${prefix}`;
   if (address.toString() !== base)
     throw wrong(`invalid subnet ${asked.subnet}: it should be ${cidr}`);
-  if ([...taken, localPool].some((other) => overlap(cidr, other)))
+  if ([...taken, ...(use.isDirect ? [] : [localPool])].some((other) => overlap(cidr, other)))
     throw new SwarmError(
       "denied",
       "invalid pool request: Pool overlaps with other one on this address space",
     );
-  const gateway = asked.gateway === "" ? nextOf(base, family) : asked.gateway;
-  if (!isInside(gateway, cidr)) throw wrong(`no matching subnet for gateway ${gateway}`);
   const range = asked.range ?? "";
   if (range !== "" && !isWithin(range, cidr)) throw wrong(`no matching subnet for range ${range}`);
+  const isGatewayChosen = asked.gateway === "" && use.hasGateway;
+  const gateway = isGatewayChosen ? firstOf(range || cidr, base, family) : asked.gateway;
+  if (gateway !== "" && !isInside(gateway, cidr))
+    throw wrong(`no matching subnet for gateway ${gateway}`);
   const auxiliary = Object.entries(asked.auxiliary ?? {});
   for (const [, each] of auxiliary)
     if (!isInside(each, cidr)) throw wrong(`no matching subnet for aux-address ${each}`);
   return {
-    ...{ cidr, prefix, gateway: plain(gateway) },
+    ...{ cidr, prefix, gateway: gateway === "" ? "" : plain(gateway) },
+    ...(isGatewayChosen ? { isGatewayChosen } : {}),
     ...(range === "" ? {} : { range: `${baseOf(range)}/${ipaddr.parseCIDR(range)[1]}` }),
     ...(auxiliary.length === 0 ? {} : { auxiliary: Object.fromEntries(auxiliary) }),
   };
@@ -121,6 +146,8 @@ function plain(address: string): string {
   return ipText(ipBytes(address));
 }
 
-function nextOf(base: string, family: Family): string {
-  return ipOfNumber(ipNumber(base) + 1n, family);
+/** The first address of the range that is not the network's own. */
+function firstOf(range: string, base: string, family: Family): string {
+  const first = baseOf(range);
+  return first === base ? ipOfNumber(ipNumber(base) + 1n, family) : first;
 }

@@ -11,6 +11,7 @@ import type {
   PathChange,
   WaitCondition,
 } from "./container-types.ts";
+import type { LocalDriver } from "./direct-networks.ts";
 import type {
   ImageStep,
   ImageSummary,
@@ -67,11 +68,21 @@ export interface ObjectEvent {
   readonly time: string;
 }
 
-/** A network of this node alone, made by hand (driver bridge). */
+/** A network of this node alone, made by hand. */
 export interface LocalNetworkObject {
   readonly id: string;
   readonly name: string;
   readonly created: string;
+  /** Absent: bridge. */
+  readonly driver?: LocalDriver;
+  readonly isAttachable?: boolean;
+  /** None itself: others are made from it (Docker's config-only), as was asked for. */
+  readonly configuration?: {
+    readonly subnets: readonly AskedSubnet[];
+    readonly isIPv6: boolean;
+  };
+  /** The name of the one it was made from. */
+  readonly configFrom?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly isInternal: boolean;
@@ -83,6 +94,12 @@ export interface LocalNetworkObject {
 
 export interface LocalNetworkSpec {
   readonly name: string;
+  /** Absent: bridge. */
+  readonly driver?: LocalDriver;
+  readonly isAttachable?: boolean;
+  readonly isConfiguration?: boolean;
+  /** The network whose labels, options and subnets it has; it has none of its own then. */
+  readonly configFrom?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly isInternal: boolean;

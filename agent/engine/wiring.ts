@@ -4,15 +4,25 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
-import { ofFamily } from "../../proto/kit/ip.ts";
+import { contains, ofFamily } from "../../proto/kit/ip.ts";
 import { localNetwork } from "../network/facts.ts";
-import type { Attachment, Network, Sandbox } from "../network/types.ts";
+import type { Attachment, Network } from "../network/types.ts";
 import type { Container, CreateContainer, EndpointWish } from "./container-types.ts";
 import { hostsFile } from "./etc.ts";
-import { HostPorts, isAtWill, type Ports } from "./host-ports.ts";
+import { HostPorts, isAtWill } from "./host-ports.ts";
 import type { Linked } from "./link-environment.ts";
-import type { LocalNetworks } from "./local-networks.ts";
-import { type OverlayDoor, type OverlayPlace, serverAddress } from "./overlay.ts";
+import { type LocalNetworks, linkOf } from "./local-networks.ts";
+import type { OverlayDoor } from "./overlay.ts";
+import {
+  attachmentsOf,
+  hasSandbox,
+  namesOf,
+  type Place,
+  sandboxOf,
+  shownPlaces,
+  withDevices,
+  withPriorities,
+} from "./places.ts";
 import type { ContainerFile, Records } from "./records.ts";
 
 /** What agent/network calls the network of containers that name none. */
@@ -56,14 +66,21 @@ export class Wiring {
     this.#overlay = overlay;
   }
 
-  /** Tells agent/network which networks of this node alone there are. */
-  async announce(): Promise<void> {
-    const networks = this.#parts.networks.list().map((network) => ({
-      ...network,
-      mtu: Number(network.options[mtuOption] ?? 0),
-      keepsApart: network.options[iccOption] === "false",
-    }));
-    await this.#parts.network?.setLocalNetworks(networks);
+  /** Tells agent/network which networks of this node alone there are. By id, why one cannot be used now. */
+  async announce(): Promise<ReadonlyMap<string, unknown>> {
+    const networks = this.#parts.networks
+      .list()
+      .filter(({ configuration }) => configuration === undefined)
+      .map((network) => {
+        const direct = linkOf(network);
+        return {
+          ...network,
+          ...(direct === null ? {} : { direct }),
+          mtu: Number(network.options[mtuOption] ?? 0),
+          keepsApart: network.options[iccOption] === "false",
+        };
+      });
+    return (await this.#parts.network?.setLocalNetworks(networks)) ?? new Map();
   }
 
   /** What inspect shows of networks before the start: one that nobody knows may be made until then. */
@@ -228,7 +245,9 @@ export class Wiring {
     const { network } = this.#parts;
     if (network === null) return record;
     const attachments = withPriorities(record, places, withDevices(record, places));
-    const wanted = record.host.PublishedPorts ?? [];
+    // What is on links of the host alone has no ports there: as with Docker, nobody is told.
+    const isDirect = places.length > 0 && places.every((place) => this.#isDirect(place));
+    const wanted = isDirect ? [] : (record.host.PublishedPorts ?? []);
     const mayChange = record.ports === undefined && wanted.some(isAtWill);
     /** Found to be a program's. */
     const foreign = new Set<number>();
@@ -255,30 +274,41 @@ export class Wiring {
     attachments: readonly Attachment[],
     made: readonly Attachment[],
   ): Shown {
-    const addresses = new Map(made.map(({ networkId, addresses: own }) => [networkId, own]));
+    const own = new Map(made.map((attachment) => [attachment.networkId, attachment]));
     return Object.fromEntries(
       places.map((place, i) => [
         place.name,
-        { ...this.#shown(place, addresses), Device: attachments[i]?.device ?? "" },
+        {
+          ...this.#shown(place, own.get(place.networkId)),
+          Device: attachments[i]?.device ?? "",
+        },
       ]),
     );
   }
 
-  #shown(place: Place, addresses: ReadonlyMap<string, readonly string[]>): Shown[string] {
+  #isDirect({ networkId }: Place): boolean {
+    const local = this.#parts.networks.list().find(({ id }) => id === networkId);
+    return local !== undefined && linkOf(local) !== null;
+  }
+
+  #shown(place: Place, made: Attachment | undefined): Shown[string] {
     const local = this.#parts.networks.list().find(({ id }) => id === place.networkId);
-    const made = addresses.get(place.networkId) ?? [];
-    const address6 = ofFamily(made, 6) ?? place.six?.address ?? "";
+    const address = ofFamily(made?.addresses ?? [], 4) ?? place.address;
+    const address6 = ofFamily(made?.addresses ?? [], 6) ?? place.six?.address ?? "";
     const subnets = local?.subnets ?? (place.networkId === bridgeId ? localNetwork.subnets : []);
-    const [subnet, subnet6] = subnets;
+    const [subnet, subnet6] = [address, address6].map((each) =>
+      each === "" ? undefined : subnets.find(({ cidr }) => contains(cidr, each)),
+    );
     return {
       NetworkID: place.networkId,
-      IPAddress: ofFamily(made, 4) ?? place.address,
+      IPAddress: address,
       IPPrefixLen: subnet?.prefix ?? place.prefix,
       Gateway: subnet?.gateway ?? place.gateway,
       GlobalIPv6Address: address6,
       GlobalIPv6PrefixLen: address6 === "" ? 0 : (subnet6?.prefix ?? place.six?.prefix ?? 0),
       IPv6Gateway: address6 === "" ? "" : (subnet6?.gateway ?? place.six?.gateway ?? ""),
       Aliases: place.aliases,
+      ...(made?.mac === undefined ? {} : { MacAddress: made.mac }),
     };
   }
 
@@ -298,7 +328,7 @@ export class Wiring {
   ): Promise<void> {
     const path = join(this.#parts.records.path(record.id), "hosts");
     const { Hostname = "" } = record.config;
-    const gateway = Object.values(networks)[0]?.Gateway ?? "127.0.0.1";
+    const gateway = Object.values(networks)[0]?.Gateway || "127.0.0.1";
     const extra = [...(record.host.ExtraHosts ?? []), ...this.#linked(record, networks, others)];
     const text = hostsFile(Hostname, networks, extra, gateway);
     // In place: the file is mounted.
@@ -371,6 +401,8 @@ export class Wiring {
     if (name === "bridge" || name === "default" || name === bridgeId)
       return { id: bridgeId, name: "bridge", overlay: null };
     const local = this.#parts.networks.find(name);
+    if (local?.configuration !== undefined)
+      throw new SwarmError("denied", "cannot create endpoint on configuration-only network");
     if (local !== undefined) return { id: local.id, name: local.name, overlay: null };
     // Whether there is such a one the managers know.
     return this.#overlay === null ? null : { id: "", name, overlay: this.#overlay };
@@ -385,123 +417,4 @@ interface Found {
 
 function isMeant(target: string, id: string, name: string): boolean {
   return name === target || id === target || (target.length >= 12 && id.startsWith(target));
-}
-
-interface Place extends OverlayPlace {
-  readonly aliases: readonly string[];
-  /** For the names of this node's own networks; those of the swarm's come from the managers. */
-  readonly names: readonly string[];
-}
-
-/** Networks it is on, as they stand in its record. */
-function shownPlaces(
-  record: ContainerFile,
-  isNamed: (networkId: string) => boolean,
-): readonly Place[] {
-  return Object.entries(record.networks).map(([name, shown]) => ({
-    name,
-    networkId: shown.NetworkID,
-    address: shown.IPAddress,
-    prefix: shown.IPPrefixLen,
-    gateway: shown.Gateway,
-    ...(shown.GlobalIPv6Address
-      ? {
-          six: {
-            address: shown.GlobalIPv6Address,
-            prefix: shown.GlobalIPv6PrefixLen ?? 0,
-            gateway: shown.IPv6Gateway ?? "",
-          },
-        }
-      : {}),
-    aliases: shown.Aliases,
-    names: isNamed(shown.NetworkID)
-      ? namesOf(record, { aliases: shown.Aliases, address: shown.IPAddress })
-      : [],
-  }));
-}
-
-function withPriorities(
-  { local }: ContainerFile,
-  places: readonly Place[],
-  attachments: readonly Attachment[],
-): readonly Attachment[] {
-  return attachments.map((attachment, i) => {
-    const { gatewayPriority, mac, linkLocal } = local?.endpoints[places[i]?.name ?? ""] ?? {};
-    return {
-      ...attachment,
-      ...(gatewayPriority === undefined ? {} : { gatewayPriority }),
-      ...(mac === undefined ? {} : { mac }),
-      ...(linkLocal === undefined ? {} : { linkLocal }),
-    };
-  });
-}
-
-/** A device keeps its name as long as its container is on the network; others get the lowest free one. */
-function withDevices(record: ContainerFile, places: readonly Place[]): readonly Attachment[] {
-  const isRunning = record.state.Pid !== 0;
-  const devices = new Map(
-    isRunning ? Object.values(record.networks).map((n) => [n.NetworkID, n.Device ?? ""]) : [],
-  );
-  const taken = new Set(devices.values());
-  return places.map(({ networkId, address, six, names }) => {
-    let device = devices.get(networkId) ?? "";
-    for (let i = 0; device === ""; i++) if (!taken.has(`eth${i}`)) device = `eth${i}`;
-    taken.add(device);
-    return {
-      networkId,
-      addresses: [address, six?.address ?? ""].filter((each) => each !== ""),
-      device,
-      ...(names.length === 0 ? {} : { names }),
-    };
-  });
-}
-
-function attachmentsOf(
-  record: ContainerFile,
-  isNamed: (networkId: string) => boolean,
-): readonly Attachment[] {
-  const places = shownPlaces(record, isNamed);
-  return withPriorities(record, places, withDevices(record, places));
-}
-
-function sandboxOf(
-  record: ContainerFile,
-  attachments: readonly Attachment[],
-  ports: Ports,
-): Sandbox {
-  return {
-    id: record.id,
-    attachments,
-    ...(attachments.length === 0 ? { isolated: true } : {}),
-    ports: ports.map((port) => ({ ...port })),
-    exclusive: true,
-    upstreamNameServers: (record.host.Dns ?? []).map(serverAddress),
-    searchDomains: record.host.DnsSearch ?? [],
-    ...aliasesOf(record),
-  };
-}
-
-/** What it calls those it is linked to on networks that have names. */
-function aliasesOf({ local }: ContainerFile): Pick<Sandbox, "aliases"> {
-  const wishes = Object.entries(local?.endpoints ?? {}).filter(([name]) => name !== "bridge");
-  const links = wishes.flatMap(([, wish]) => wish.links ?? []);
-  if (links.length === 0) return {};
-  const named = (target: string) => (isId(target) ? target.slice(0, 12) : target.toLowerCase());
-  const pairs = links.map(({ target, alias }) => [alias.toLowerCase(), named(target)]);
-  return { aliases: Object.fromEntries(pairs) };
-}
-
-function isId(text: string): boolean {
-  return /^[0-9a-f]{64}$/.test(text);
-}
-
-function hasSandbox({ local }: ContainerFile): boolean {
-  return local !== undefined && !/^(host$|container:)/.test(local.networkMode);
-}
-
-/** By which other containers of the network find it. */
-function namesOf({ id, name, config }: ContainerFile, wish: EndpointWish): readonly string[] {
-  return [...new Set([name, ...wish.aliases, id.slice(0, 12), config.Hostname ?? ""])].filter(
-    (each) => each !== "",
-  );
 }

@@ -12,8 +12,8 @@ import {
   parseCidr,
 } from "../../proto/kit/ip.ts";
 import { mtuOption } from "../../proto/networks.ts";
-import { localPrefix6 } from "./addresses.ts";
-import type { Attachment, Sandbox } from "./types.ts";
+import { containerMac, localPrefix6 } from "./addresses.ts";
+import type { Attachment, DirectLink, Sandbox } from "./types.ts";
 
 export interface Subnet {
   readonly family: Family;
@@ -35,6 +35,8 @@ export interface NetworkFacts {
   readonly isIngress: boolean;
   /** Its containers reach each other by published ports alone. */
   readonly keepsApart?: boolean;
+  /** Its containers are on a link of the host, without a router. */
+  readonly direct?: DirectLink;
   /** As asked for by its option; 0: what the way between the nodes allows. */
   readonly mtu: number;
   /** Those of IPv4 first. */
@@ -133,6 +135,13 @@ export interface Attached {
   readonly mac: string;
   /** The IPv4 one first, by which its link and its MAC are known. */
   readonly addresses: readonly string[];
+}
+
+/** Of a device on a direct network; "": its parent's. */
+export function directMac(direct: DirectLink, { mac, addresses }: Attachment): string {
+  if (direct.kind === "ipvlan") return "";
+  if (mac !== undefined || direct.mode === "passthru") return mac ?? "";
+  return containerMac(addresses[0] ?? "");
 }
 
 export function deviceOf(attachment: Attachment, place: number): string {

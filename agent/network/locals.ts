@@ -15,7 +15,9 @@ import type { ClusterView, LocalNetwork, Sandbox } from "./types.ts";
 
 export function localFacts(network: LocalNetwork): NetworkFacts {
   const subnets = network.subnets.map((subnet) => ({ ...subnet, family: familyOf(subnet.cidr) }));
-  return { mtu: 0, ...network, subnets, vni: 0, isIngress: false };
+  // Its own switch leads nowhere.
+  const isInternal = network.isInternal || network.direct?.parent === "";
+  return { mtu: 0, ...network, subnets, isInternal, vni: 0, isIngress: false };
 }
 
 /**

@@ -96,7 +96,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     return this.#serially(() => this.#update(view));
   }
 
-  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<void> {
+  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<ReadonlyMap<string, unknown>> {
     return this.#serially(async () => {
       const facts = [localNetwork, ...networks.map(localFacts)];
       const before = this.#locals;
@@ -104,6 +104,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       for (const id of before.keys())
         if (!this.#locals.has(id) && this.#wired.router(id) !== undefined)
           this.#wired.removeRouter(id);
+      return this.#wired.setDirects(facts.filter(({ direct }) => direct !== undefined));
     });
   }
 
@@ -122,7 +123,7 @@ export class KernelNetwork implements Network, NetworkCheck {
       await this.#naming.serve(sandbox, namespace, this.#wired.networks);
       if (hasLocalNames(before) || hasLocalNames(sandbox)) await this.#tellTables();
     });
-    return { namespace, attachments: sandbox.attachments };
+    return { namespace, attachments: this.#wired.shownAttachments(sandbox) };
   }
 
   /** Others need not wait until the kernel is done with its namespace. */
@@ -282,7 +283,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     // One network that cannot be had must not keep the others waiting: the first problem is told at the end.
     const problems: unknown[] = [];
     for (const network of facts) {
-      await wired.wireRouter(network, view).catch((error: unknown) => problems.push(error));
+      await wired.wireNetwork(network, view).catch((error: unknown) => problems.push(error));
     }
     const attempt = (work: () => void) => {
       try {
@@ -332,17 +333,17 @@ export class KernelNetwork implements Network, NetworkCheck {
       const local = this.#locals.get(networkId);
       if (local === undefined) continue;
       if (wired.mtu === 0) wired.mtu = this.#options.mtu || mtuDefault;
-      await wired.wireRouter(local, this.#view ?? emptyView);
+      await wired.wireNetwork(local, this.#view ?? emptyView);
     }
     for (const { networkId } of sandbox.attachments) {
-      if (wired.router(networkId) !== undefined) continue;
+      if (wired.networks.has(networkId)) continue;
       const message = `this node does not know the network ${networkId} of container ${sandbox.id} yet`;
       throw new SwarmError("unavailable", message);
     }
     if (sandbox.exclusive === true) this.#checkPorts(sandbox);
     wired.addSandbox(sandbox);
     const problems = await this.#rules.hold(this.#view);
-    const taken = sandboxPorts(sandbox).find((port) => problems.has(portKey(port)));
+    const taken = sandboxPorts(sandbox, wired.networks).find((port) => problems.has(portKey(port)));
     if (taken !== undefined) {
       if (before === undefined) wired.dropSandbox(sandbox.id);
       else wired.addSandbox(before);
@@ -351,7 +352,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     wired.saveSandbox(sandbox);
     for (const attachment of before?.attachments ?? [])
       if (!sandbox.attachments.some(({ networkId }) => networkId === attachment.networkId))
-        wired.unwire(attachment);
+        wired.unwire(before ?? sandbox, attachment);
     wired.wireSandbox(sandbox);
     return { before, sandbox };
   }
@@ -361,7 +362,7 @@ export class KernelNetwork implements Network, NetworkCheck {
     const { networks, sandboxes } = this.#wired;
     const others = sandboxes.filter(({ id }) => id !== sandbox.id);
     const published = publishedPorts(this.#view ?? emptyView, networks, others);
-    for (const { protocol, port, family, hostIP } of sandboxPorts(sandbox)) {
+    for (const { protocol, port, family, hostIP } of sandboxPorts(sandbox, networks)) {
       // A router knows a port by its number alone: another of its containers cannot have it on another address.
       const exit = exitNetwork(sandbox, networks, family)?.id;
       const isTaken = published.some(

@@ -25,7 +25,7 @@ import {
   subnetOf,
 } from "./facts.ts";
 import { describe, type KernelObject, localTable } from "./netlink.ts";
-import type { ClusterView, Sandbox } from "./types.ts";
+import type { ClusterView, DirectLink, Sandbox } from "./types.ts";
 
 const replyTable = 100;
 /** VXLAN over IPv4: outer Ethernet is not counted; IP 20, UDP 8, VXLAN 8, inner Ethernet 14. */
@@ -181,7 +181,19 @@ function attachmentObjects(
   address: string,
   isExit: boolean,
 ): KernelObject[] {
-  const { prefix, gateway, family } = subnetOf(network, address);
+  const { cidr: own, prefix, gateway, family } = subnetOf(network, address);
+  const { direct } = network;
+  if (direct !== undefined) {
+    const objects: KernelObject[] = [
+      { kind: "address", link, address, prefix, bare: true },
+      { kind: "route", to: own, link },
+    ];
+    const to = everywhere[family];
+    // Who is to take it further is the network's own affair; at layer 3 it is the parent's host.
+    if (isExit && hasRoutedDevices(direct)) objects.push({ kind: "route", to, link });
+    else if (isExit && gateway !== "") objects.push({ kind: "route", to, via: gateway, link });
+    return objects;
+  }
   const objects: KernelObject[] = [
     { kind: "address", link, address, prefix, bare: true },
     { kind: "neighbour", link, address: gateway, mac: gatewayMac },
@@ -198,6 +210,10 @@ function attachmentObjects(
     objects.push({ kind: "sourceRule", from: address, table: replyTable });
   }
   return objects;
+}
+
+function hasRoutedDevices({ kind, mode }: DirectLink): boolean {
+  return kind === "ipvlan" && mode !== "l2";
 }
 
 /** The subnet of one address. */

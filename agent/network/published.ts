@@ -21,10 +21,18 @@ export interface PublishedPort extends Port {
   readonly targets: readonly { readonly address: string; readonly port: number }[];
 }
 
-/** A container's own ports on this node, in one form, for each family. */
+/**
+ * A container's own ports on this node, in one form, for each family. It has none where it does not leave, nor where it leaves
+ * through a direct network: its address there is reached without the host.
+ */
 export function sandboxPorts(
   sandbox: Sandbox,
+  networks: ReadonlyMap<string, NetworkFacts>,
 ): readonly (Port & { readonly targetPort: number })[] {
+  const isBehindHost = (family: Family) => {
+    const exit = exitNetwork(sandbox, networks, family);
+    return exit !== null && exit.direct === undefined;
+  };
   return sandbox.ports
     .filter(({ publishedPort }) => publishedPort !== 0)
     .flatMap(({ hostIP, ...port }) =>
@@ -34,7 +42,8 @@ export function sandboxPorts(
         port: port.publishedPort,
         targetPort: port.targetPort,
       })),
-    );
+    )
+    .filter(({ family }) => isBehindHost(family));
 }
 
 /** "" and the unspecified addresses are every address. */
@@ -52,7 +61,7 @@ export function publishedPorts(
 ): readonly PublishedPort[] {
   const own: PublishedPort[] = [];
   for (const sandbox of sandboxes) {
-    for (const { targetPort, ...port } of sandboxPorts(sandbox)) {
+    for (const { targetPort, ...port } of sandboxPorts(sandbox, networks)) {
       const exit = exitNetwork(sandbox, networks, port.family);
       const attachment = sandbox.attachments.find(({ networkId }) => networkId === exit?.id);
       const address = ofFamily(attachment?.addresses ?? [], port.family);

@@ -80,7 +80,7 @@ export class Rules {
     const sandbox = wired.sandboxAt(path);
     if (sandbox !== undefined) {
       // Of a network that is being left.
-      const isKnown = sandbox.attachments.every(({ networkId }) => wired.router(networkId));
+      const isKnown = sandbox.attachments.every(({ networkId }) => networks.has(networkId));
       return isKnown ? sandboxWish(sandbox, networks, mtuOf) : null;
     }
     const { ports } = await this.#ports(view);

@@ -29,7 +29,7 @@ export interface Attachment {
   readonly gatewayPriority?: number;
   /** The container's device; absent: eth and its place in the list. */
   readonly device?: string;
-  /** On a network of this node; absent: one that follows from the address. */
+  /** On a network of this node; absent: one that follows from the address, or (ipvlan, passthru) the parent's. */
   readonly mac?: string;
   /** Further addresses of its device (Docker's link-local ones): nothing leads there from elsewhere. */
   readonly linkLocal?: readonly string[];
@@ -37,11 +37,28 @@ export interface Attachment {
   readonly names?: readonly string[];
 }
 
-/** A network of this node alone, beside the one of containers without any: routed and translated as that one is. */
+/** A container's device on a link of the host, as the kernel has them. */
+export type DirectDevice =
+  | { readonly kind: "macvlan"; readonly mode: "bridge" | "private" | "vepa" | "passthru" }
+  | {
+      readonly kind: "ipvlan";
+      readonly mode: "l2" | "l3" | "l3s";
+      readonly flag: "bridge" | "private" | "vepa";
+    };
+
+/** How the containers of a direct network are on a link of the host. */
+export type DirectLink = DirectDevice & {
+  /** One that is there, or NAME.VLAN, which is made. "": a switch of the network's own, which leads nowhere. */
+  readonly parent: string;
+};
+
+/** A network of this node alone, beside the one of containers without any. */
 export interface LocalNetwork {
   readonly id: string;
   readonly name: string;
   readonly isInternal: boolean;
+  /** Without a router: no translation and no published ports. Absent: routed and translated as that of containers without any. */
+  readonly direct?: DirectLink;
   /** Its containers reach each other by published ports alone (Docker's enable_icc=false). */
   readonly keepsApart?: boolean;
   /** Bytes; absent or 0: as much as there is. */
@@ -49,6 +66,7 @@ export interface LocalNetwork {
   readonly subnets: readonly {
     readonly cidr: string;
     readonly prefix: number;
+    /** "": none (on direct networks). */
     readonly gateway: string;
     /** Where addresses given at will come from; absent: all of it. */
     readonly range?: string;
@@ -137,8 +155,11 @@ export interface NetworkCheck {
 export interface Network {
   /** Makes the kernel and the keeper's name tables agree with the view. Calls are serialised; resolves when they agree. */
   update(view: ClusterView): Promise<void>;
-  /** The networks of this node alone there are, all of them. */
-  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<void>;
+  /**
+   * The networks of this node alone there are, all of them. By id, why one has no parent (yet): `precondition` with Docker's
+   * sentence, `unsupported` by this kernel. It is tried again for each container that starts there.
+   */
+  setLocalNetworks(networks: readonly LocalNetwork[]): Promise<ReadonlyMap<string, unknown>>;
   /**
    * Makes (or completes, after a crash half-way) a namespace and wires it. Idempotent. The view must hold its networks.
    * With other attachments than before it is connected to the new ones and disconnected from those that are gone.

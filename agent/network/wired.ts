@@ -6,17 +6,26 @@ import { type Family, familyOf } from "../../proto/kit/ip.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import { isNamespace, removeNamespace, removeNamespaceAside } from "../../proto/kit/netns.ts";
 import { containerLink } from "./addresses.ts";
-import { listFolder, NamespaceState } from "./apply.ts";
-import { deviceOf, familiesOf, type NetworkFacts, withoutIPv6 } from "./facts.ts";
+import { findLink, listFolder, NamespaceState } from "./apply.ts";
+import {
+  checkKind,
+  ensureDirectLink,
+  ensureParent,
+  type Parent,
+  removeDirectLink,
+  removeParents,
+} from "./direct.ts";
+import { deviceOf, directMac, familiesOf, type NetworkFacts, withoutIPv6 } from "./facts.ts";
 import { deleteLink } from "./links.ts";
 import { sandboxObjects } from "./plan.ts";
 import { SandboxRecords } from "./records.ts";
 import { withSocket } from "./socket.ts";
 import { sandboxTable } from "./tables.ts";
-import type { Attachment, ClusterView, Sandbox } from "./types.ts";
+import type { Attachment, ClusterView, DirectLink, Sandbox } from "./types.ts";
 import { ensureContainerLink, ensureRouter, ensureSandboxNamespace } from "./wiring.ts";
 
 const routerFile = /^router-(.+)$/;
+const switchFile = /^switch-(.+)$/;
 /** A link that carries less does no IPv6 (RFC 8200). */
 const mtuBytesMin6 = 1_280;
 
@@ -33,6 +42,8 @@ export class Wired {
   readonly #log: Log;
   readonly #sandboxes: Map<string, Sandbox>;
   readonly #routers = new Map<string, Router>();
+  /** Networks without a router, and where they are. */
+  readonly #directs = new Map<string, { readonly facts: NetworkFacts; readonly parent: Parent }>();
   /** What each namespace's links were last made for, as JSON, by path: equal means nothing to look at. */
   readonly #wishes = new Map<string, string>();
   /** Those this node's kernel can do. */
@@ -62,7 +73,8 @@ export class Wired {
   }
 
   get networks(): ReadonlyMap<string, NetworkFacts> {
-    return new Map(this.routers.map(({ facts }) => [facts.id, facts]));
+    const all = [...this.#routers.values(), ...this.#directs.values()];
+    return new Map(all.map(({ facts }) => [facts.id, facts]));
   }
 
   /** Numbers of the links to the host, by network. */
@@ -72,9 +84,10 @@ export class Wired {
     return found;
   }
 
-  /** Of one network's inside. */
+  /** Of one network's inside; 0: its parent's. */
   mtuOf(network: NetworkFacts | null | undefined): number {
     const asked = network?.mtu ?? 0;
+    if (network?.direct !== undefined) return asked;
     return asked === 0 ? this.mtu : Math.min(asked, this.mtu);
   }
 
@@ -109,7 +122,9 @@ export class Wired {
 
   /** Of the namespaces that are there, whoever made them. */
   leftSandboxes(): readonly string[] {
-    return listFolder(this.#directory).filter((name) => !routerFile.test(name));
+    return listFolder(this.#directory).filter(
+      (name) => !routerFile.test(name) && !switchFile.test(name),
+    );
   }
 
   hasUnknownRouters(): boolean {
@@ -122,7 +137,42 @@ export class Wired {
     );
   }
 
-  async wireRouter(asked: NetworkFacts, view: ClusterView): Promise<void> {
+  /** Makes parents for these and removes those of others. By id, why one could not be had. */
+  setDirects(networks: readonly NetworkFacts[]): ReadonlyMap<string, unknown> {
+    const wanted = new Map(networks.map(({ id, direct }) => [id, direct]));
+    for (const id of this.#directs.keys()) if (!wanted.has(id)) this.#directs.delete(id);
+    for (const name of listFolder(this.#directory)) {
+      const id = switchFile.exec(name)?.[1];
+      if (id !== undefined && wanted.get(id)?.parent !== "")
+        removeNamespace(join(this.#directory, name));
+    }
+    removeParents(new Set([...wanted.values()].map((direct) => direct?.parent ?? "")));
+    const problems = new Map<string, unknown>();
+    for (const facts of networks) {
+      if (this.#directs.has(facts.id) || facts.direct === undefined) continue;
+      try {
+        checkKind(facts.direct.kind);
+        this.#joinDirect(facts, facts.direct);
+      } catch (error) {
+        problems.set(facts.id, error);
+      }
+    }
+    return problems;
+  }
+
+  #joinDirect(asked: NetworkFacts, { parent: name }: DirectLink): Parent {
+    const facts = this.#possible(asked);
+    const parent = ensureParent(name, join(this.#directory, `switch-${facts.id}`), facts.mtu);
+    this.#directs.set(facts.id, { facts, parent });
+    return parent;
+  }
+
+  /** Makes all there is of it but for the containers' links. */
+  async wireNetwork(asked: NetworkFacts, view: ClusterView): Promise<void> {
+    if (asked.direct !== undefined) {
+      this.#joinDirect(asked, asked.direct);
+      return;
+    }
     const facts = this.#possible(asked);
     const path = this.routerPath(facts.id);
     const wish = JSON.stringify([facts, view.self, this.mtu]);
@@ -170,10 +220,16 @@ export class Wired {
     this.#sandboxes.delete(id);
   }
 
-  /** Takes the sandbox's links away from networks it has left. */
-  unwire({ networkId, addresses }: Attachment): void {
+  /** Takes one of the sandbox's links away: it has left the network. */
+  unwire(sandbox: Sandbox, attachment: Attachment): void {
+    const { networkId, addresses } = attachment;
     const router = this.#routers.get(networkId);
     const [address] = addresses;
+    if (this.#directs.has(networkId))
+      removeDirectLink(
+        this.sandboxPath(sandbox.id),
+        deviceOf(attachment, sandbox.attachments.indexOf(attachment)),
+      );
     if (router === undefined || address === undefined) return;
     withSocket(router.state.path, (socket) => socket.batch([deleteLink(containerLink(address))]));
     router.state.forget();
@@ -196,7 +252,9 @@ export class Wired {
       const { networkId, addresses } = attachment;
       const router = this.#routers.get(networkId);
       const [address] = addresses;
-      if (router === undefined || address === undefined) continue;
+      if (address === undefined) continue;
+      this.#wireDirect(path, attachment, i);
+      if (router === undefined) continue;
       const { mac = "" } = attachment;
       const ends = {
         routerPath: this.routerPath(networkId),
@@ -214,10 +272,39 @@ export class Wired {
     this.#wishes.set(path, wish);
   }
 
+  #wireDirect(sandboxPath: string, attachment: Attachment, place: number): void {
+    const { networkId, addresses } = attachment;
+    const facts = this.#directs.get(networkId)?.facts;
+    if (facts?.direct === undefined) return;
+    // Its parent may have gone, with all that was on it, and come back.
+    const parent = this.#joinDirect(facts, facts.direct);
+    const hasIPv6 = familiesOf(facts).includes(6) && addresses.some(isIPv6);
+    const mac = directMac(facts.direct, attachment);
+    const device = deviceOf(attachment, place);
+    const { direct, mtu } = facts;
+    ensureDirectLink({ direct, parent, sandboxPath, device, mac, mtu, hasIPv6 });
+  }
+
+  /** With the MAC address of a device that has its parent's. */
+  shownAttachments(sandbox: Sandbox): readonly Attachment[] {
+    return sandbox.attachments.map((attachment, i) => {
+      const direct = this.#directs.get(attachment.networkId)?.facts.direct;
+      if (direct === undefined || directMac(direct, attachment) !== "") return attachment;
+      const device = deviceOf(attachment, i);
+      const mac = withSocket(this.sandboxPath(sandbox.id), (s) => findLink(s, device)?.mac ?? "");
+      return { ...attachment, mac };
+    });
+  }
+
   /** Forgotten at once; its namespace is gone when this resolves. */
   removeSandbox(id: string): Promise<void> {
+    const path = this.sandboxPath(id);
+    const sandbox = this.#sandboxes.get(id);
+    if (sandbox !== undefined && isNamespace(path))
+      for (const attachment of sandbox.attachments)
+        if (this.#directs.has(attachment.networkId)) this.unwire(sandbox, attachment);
     this.#forget(id);
-    return removeNamespaceAside(this.sandboxPath(id));
+    return removeNamespaceAside(path);
   }
 
   #forget(id: string): void {

@@ -20,6 +20,14 @@ test("ranges, gateways and addresses go to the subnet that holds them, whatever 
   ]);
 });
 
+test("a configuration, and a network that is made from it", () => {
+  const made = networkBody("cfg", { ...common, configOnly: true, subnet: ["10.9.0.0/24"] });
+  assert.equal(made["ConfigOnly"], true);
+  const used = networkBody("lan", { ...common, driver: "macvlan", configFrom: "cfg" });
+  assert.deepEqual([used["Driver"], used["ConfigFrom"]], ["macvlan", { Network: "cfg" }]);
+  assert.equal("ConfigOnly" in used, false);
+});
+
 const refused = [
   { name: "a gateway without a subnet", flags: { gateway: ["10.9.0.1"] }, says: /corresponding/ },
   {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { type Answer, ask, dockerPath, startFakeDaemon } from "./fakes.ts";
 
 const skip = dockerPath === undefined ? "there is no docker command here" : false;
@@ -105,13 +106,19 @@ const refused: readonly (readonly [string, string, unknown, number, RegExp])[] =
     501,
     /the option com\.docker\.network\.bridge\.name/,
   ],
-  ["POST", "/networks/create", { Name: "n", ConfigOnly: true }, 501, /a config-only network/],
   [
     "POST",
     "/networks/create",
-    { Name: "n", ConfigFrom: { Network: "other" } },
-    501,
-    /a network configured by another \(other\)/,
+    { Name: "n", ConfigOnly: true, Scope: "swarm" },
+    403,
+    /^configuration network can only contain network specific fields/,
+  ],
+  [
+    "POST",
+    "/networks/create",
+    { Name: "n", Driver: "macvlan", Options: { "com.docker.network.driver.mtu": "big" } },
+    400,
+    /invalid MTU big/,
   ],
   ["POST", "/networks/bridge/connect", { Container: 7 }, 400, /^Container: /],
   ["POST", "/networks/host/connect", { Container: "web" }, 403, /network host/],
@@ -157,6 +164,74 @@ test("bridge networks of this node: made, listed, connected, removed", { skip },
   assert.equal((await daemon.docker("network", "rm", "back")).code, 0);
   const predefined = await daemon.docker("network", "rm", "bridge");
   assert.match(predefined.stderr, /bridge is a pre-defined network and cannot be removed/);
+});
+
+test("networks on links of the host, and what they are made from", { skip }, async () => {
+  await using daemon = await startFakeDaemon(false);
+  const from = ["--subnet", "10.9.0.0/24", "--aux-address", "r=10.9.0.5", "-o", "parent=eth0.7"];
+  const made = await daemon.docker("network", "create", "--config-only", ...from, "cfg");
+  assert.equal(made.code, 0, made.stderr);
+  const options = ["-o", "parent=eth0", "-o", "macvlan_mode=vepa", "-o", "colour=red"];
+  const create = ["network", "create", "-d", "macvlan", "--subnet", "10.8.0.0/24", ...options];
+  assert.equal((await daemon.docker(...create, "--internal", "lan")).code, 0);
+  const format =
+    "{{.Driver}} {{.Scope}} {{.ConfigOnly}} {{json .Options}} {{json .IPAM.Config}} {{.Internal}}";
+  const shown = await daemon.docker("network", "inspect", "-f", format, "cfg", "lan");
+  assert.deepEqual(shown.stdout.trim().split("\n"), [
+    'null local true {"parent":"eth0.7"} [{"Subnet":"10.9.0.0/24","AuxiliaryAddresses":{"r":"10.9.0.5"}}] false',
+    'macvlan local false {"colour":"red","macvlan_mode":"vepa","parent":"eth0"} [{"Subnet":"10.8.0.0/24"}] true',
+  ]);
+  const listed = ["network", "ls", "--filter", "driver=macvlan", "--format", "{{.Name}}"];
+  assert.equal((await daemon.docker(...listed)).stdout.trim(), "lan");
+  const pruned = await daemon.docker("network", "prune", "-f");
+  assert.match(pruned.stdout, /^lan$/m);
+  assert.doesNotMatch(pruned.stdout, /^cfg$/m);
+  const drivers = await daemon.docker("info", "--format", "{{json .Plugins.Network}}");
+  assert.match(drivers.stdout, /"ipvlan","macvlan"/);
+});
+
+const ofSwarm = { Name: "n", Driver: "macvlan", Scope: "swarm" };
+const swarmWide = [
+  {
+    inSwarm: false,
+    body: ofSwarm,
+    status: 403,
+    says: /^cannot create a swarm scoped network when/,
+  },
+  { inSwarm: true, body: ofSwarm, status: 501, says: /driver macvlan for the whole swarm is not/ },
+  {
+    ...{ inSwarm: true, body: { ...ofSwarm, ConfigFrom: { Network: "nope" } }, status: 404 },
+    says: /^configuration network "nope" does not exist$/,
+  },
+  {
+    inSwarm: true,
+    body: { ...ofSwarm, ConfigFrom: { Network: "cfg" }, Options: { parent: "eth0" } },
+    ...{ status: 403, says: /^network driver options are not supported if/ },
+  },
+  {
+    inSwarm: true,
+    body: { ...ofSwarm, Driver: "overlay", ConfigFrom: { Network: "cfg" } },
+    ...{ status: 501, says: /^an overlay network configured by another \(cfg\) is not/ },
+  },
+] as const;
+for (const { inSwarm, body, status, says } of swarmWide)
+  test(`a network of the whole swarm: ${JSON.stringify(body)}, in one: ${inSwarm}`, async () => {
+    await using daemon = await startFakeDaemon(inSwarm);
+    await daemon.ask("POST", "/networks/create", { Name: "cfg", ConfigOnly: true });
+    const answer = await daemon.ask("POST", "/networks/create", body);
+    assert.match(answer.json.message, says);
+    assert.equal(answer.status, status);
+  });
+
+test("what keeps a network from its parent is answered as Docker answers it", async () => {
+  await using daemon = await startFakeDaemon(false);
+  const message = "-o parent interface was not found on the host: eth9";
+  daemon.engine.createNetwork = async () => {
+    throw new SwarmError("precondition", message);
+  };
+  const body = { Name: "n", Driver: "macvlan", Options: { parent: "eth9.4" } };
+  const answer = await daemon.ask("POST", "/networks/create", body);
+  assert.deepEqual([answer.status, answer.json.message], [500, message]);
 });
 
 test("volumes: made, listed by label, removed, pruned", { skip }, async () => {

@@ -279,7 +279,10 @@ export class FakeEngine implements Engine {
       ...{ cidr: subnet, prefix: Number(subnet.split("/")[1]), gateway },
     }));
     const created = timestamp(Date.now());
-    this.localNetworks.set(id, { ...spec, id, created, subnets });
+    const { isConfiguration = false, isIPv6 = false } = spec;
+    const configuration = { isIPv6, subnets: spec.subnets };
+    const more = isConfiguration ? { configuration, subnets: [] } : { subnets };
+    this.localNetworks.set(id, { ...spec, id, created, ...more });
     return id;
   };
   removeNetwork: Engine["removeNetwork"] = async (id) => void this.localNetworks.delete(id);

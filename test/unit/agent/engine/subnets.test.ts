@@ -65,9 +65,27 @@ test("a subnet with a range of its own and addresses that nobody gets", () => {
 });
 
 test("subnets of IPv6: as they are written, and drawn", () => {
-  const subnet = { cidr: "fd00:1::/64", prefix: 64, gateway: "fd00:1::1" };
+  const subnet = { cidr: "fd00:1::/64", prefix: 64, gateway: "fd00:1::1", isGatewayChosen: true };
   assert.deepEqual(parseSubnet({ subnet: "fd00:1:0::/64", gateway: "" }, ["10.0.0.0/8"]), subnet);
   assert.deepEqual(drawSubnet6(Buffer.from("0102030405", "hex")), {
     ...{ cidr: "fd01:203:405::/64", prefix: 64, gateway: "fd01:203:405::1" },
   });
+});
+
+test("a gateway that nobody asked for is the first address of the range", () => {
+  const gateway = (range: string) =>
+    parseSubnet({ subnet: "172.28.0.0/16", gateway: "", range }, []).gateway;
+  assert.equal(gateway("172.28.5.0/24"), "172.28.5.0");
+  assert.equal(gateway("172.28.0.0/24"), "172.28.0.1");
+  assert.equal(gateway(""), "172.28.0.1");
+});
+
+test("a network on a link of the host may be in any subnet, and be without a gateway", () => {
+  const use = { hasGateway: false, isDirect: true };
+  const asked = { subnet: "172.29.4.0/24", gateway: "" };
+  const found = { cidr: "172.29.4.0/24", prefix: 24, gateway: "" };
+  assert.deepEqual(parseSubnet(asked, [], use), found);
+  const own = { ...asked, gateway: "172.29.4.9" };
+  assert.equal(parseSubnet(own, [], use).gateway, "172.29.4.9");
+  assert.throws(() => parseSubnet(asked, ["172.29.0.0/20"], use), /Pool overlaps/);
 });

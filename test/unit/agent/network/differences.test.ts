@@ -64,7 +64,10 @@ for (const { name, wanted, actual, strays = true, found } of objectRows)
   });
 
 test("a link is missing, down, or of another size or kind; others do not matter", () => {
-  const link = { index: 1, mtu: 1450, isUp: true, mac: "02:00:00:00:00:01", peerIndex: 0 };
+  const link = {
+    ...{ index: 1, mtu: 1450, isUp: true, mac: "02:00:00:00:00:01", peerIndex: 0 },
+    ...{ kind: "", alias: "" },
+  };
   const vxlan = { id: 4097, local: "192.0.2.1", port: 4789 };
   const actual = [
     { ...link, name: "lo", mtu: 65_536, vxlan: null },

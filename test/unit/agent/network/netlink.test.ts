@@ -90,8 +90,24 @@ test("a VXLAN link is described as it was asked for", () => {
   assert.deepEqual(link, {
     ...{ index: 0, name: "vx0", mtu: 1450, isUp: true, mac: "02:73:77:00:00:01", peerIndex: 0 },
     vxlan: { id: 4097, local: "192.0.2.1", port: 4789 },
+    ...{ kind: "vxlan", alias: "" },
   });
 });
+
+const onParent = { name: "eth0", parent: 7, namespace: 5 } as const;
+const deviceRows = [
+  { link: { kind: "macvlan", mode: "bridge" }, data: "0800010004000000" },
+  { link: { kind: "macvlan", mode: "passthru" }, data: "0800010008000000" },
+  { link: { kind: "ipvlan", mode: "l3s", flag: "vepa" }, data: "060001000200000006000200020" },
+  { link: { kind: "vlan", id: 10 }, data: "060001000a00" },
+] as const;
+for (const { link, data } of deviceRows)
+  test(`a link of kind ${link.kind} is asked for on its parent: ${data}`, () => {
+    const body = Buffer.from(newLink({ ...onParent, ...link }).body);
+    const { kind, peerIndex, name } = parseLink(body);
+    assert.deepEqual({ kind, peerIndex, name }, { kind: link.kind, peerIndex: 7, name: "eth0" });
+    assert.ok(body.toString("hex").includes(data), body.toString("hex"));
+  });
 
 test("what differs is put, what is gone is removed, what is equal is left alone", () => {
   const route = (last: number, via: string): KernelObject => ({
