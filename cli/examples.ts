@@ -96,6 +96,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   "network create": [
     "network create -d overlay front",
     "network create -d overlay --subnet 10.20.0.0/16 back",
+    "network create -d macvlan -o parent=eth0.10 --subnet 192.0.2.0/24 --gateway 192.0.2.1 --ip-range 192.0.2.128/26 lan",
   ],
   "network ls": ["network ls --filter driver=overlay"],
   "network inspect": ["network inspect front"],

@@ -253,9 +253,9 @@ function portList(container: Container): Json[] {
   });
 }
 
-/** By `80/tcp`; null for a port that is only exposed, left out unless `withExposed`. */
+/** By `80/tcp`; null for a port that is only exposed, left out unless `withExposed`, and on links of the host alone. */
 function portBindings(
-  { config, host, ports }: Container,
+  { config, host, ports, networks }: Container,
   withExposed: boolean,
 ): Record<string, { readonly HostIp: string; readonly HostPort: string }[] | null> {
   const bindings: ReturnType<typeof portBindings> = {};
@@ -267,7 +267,10 @@ function portBindings(
     const HostIp = hostIP === undefined || hostIP === "" ? "0.0.0.0" : hostIP;
     bindings[port] = [...known, { HostIp, HostPort: String(publishedPort) }];
   }
-  if (withExposed) for (const port of config.ExposedPorts ?? []) bindings[port] ??= null;
+  const all = Object.values(networks);
+  const isDirect = all.length > 0 && all.every((network) => network.isDirect === true);
+  if (withExposed && !isDirect)
+    for (const port of config.ExposedPorts ?? []) bindings[port] ??= null;
   return bindings;
 }
 

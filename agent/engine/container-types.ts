@@ -180,6 +180,8 @@ export interface CreateContainer {
         readonly Aliases: readonly string[];
         /** Absent: the one asked for, or else one that follows from the IPv4 address. */
         readonly MacAddress?: string;
+        /** It is on a link of the host: ports mean nothing there. */
+        readonly isDirect?: boolean;
         /** eth0 …: while it runs; absent for a task's. */
         readonly Device?: string;
       }

@@ -309,6 +309,7 @@ export class Wiring {
       IPv6Gateway: address6 === "" ? "" : (subnet6?.gateway ?? place.six?.gateway ?? ""),
       Aliases: place.aliases,
       ...(made?.mac === undefined ? {} : { MacAddress: made.mac }),
+      ...(this.#isDirect(place) ? { isDirect: true } : {}),
     };
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { selectContainers } from "../../../../agent/api/container-filters.ts";
-import { containerJson, containerSummary } from "../../../../agent/api/container-json.ts";
+import { containerJson, containerSummary, macOn } from "../../../../agent/api/container-json.ts";
 import type { Container } from "../../../../agent/engine/container-types.ts";
 import { humanDuration } from "../../../../proto/kit/duration.ts";
 import { FakeEngine } from "./fake-engine.ts";
@@ -127,6 +127,31 @@ test("ports of the host lead in, those the image listens on are exposed, a stopp
   assert.deepEqual(json["Config"]?.["ExposedPorts"], { "80/tcp": {}, "53/udp": {} });
   const ended = { ...container, state: { ...container.state, Status: "exited" as const } };
   assert.deepEqual(containerSummary(ended, "/data", at)["Ports"], []);
+});
+
+test("on links of the host alone there are no ports, and a card may be the host's own", () => {
+  const made = new FakeEngine().add("x", { ExposedPorts: ["80/tcp"] });
+  const lan = {
+    ...{ NetworkID: "lan", IPAddress: "192.0.2.7", IPPrefixLen: 24, Gateway: "", Aliases: [] },
+    ...{ isDirect: true, MacAddress: "02:00:00:00:00:07" },
+  };
+  const local = {
+    ...{ networkMode: "lan", endpoints: {}, autoRemove: false, shown: {} },
+    ...{
+      restart: { Name: "no" as const, MaximumRetryCount: 0 },
+      isStoppedByHand: false,
+      restartCount: 0,
+    },
+  };
+  const shown = (networks: Container["networks"]) => {
+    const container = { ...made, local, networks, ports: [] };
+    const json = containerJson(container, "/data", []) as Record<string, Record<string, unknown>>;
+    return [json["NetworkSettings"]?.["Ports"], macOn(container, "lan")];
+  };
+  assert.deepEqual(shown({ lan }), [{}, "02:00:00:00:00:07"]);
+  const { MacAddress: _, ...plain } = lan;
+  const back = { ...plain, isDirect: false };
+  assert.deepEqual(shown({ lan: plain, back }), [{ "80/tcp": null }, "02:42:c0:00:02:07"]);
 });
 
 test("a volume is shown where it lies on the host, a bind with its propagation", () => {
