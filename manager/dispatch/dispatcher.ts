@@ -19,6 +19,7 @@ import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
 import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf } from "./assign.ts";
+import { Beginnings } from "./beginnings.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
@@ -86,6 +87,7 @@ export class Dispatcher implements Downward {
       toldIndex: () => names.toldIndex,
       epoch: options.epoch,
       turns,
+      beginnings: new Beginnings(world),
     };
   }
 

@@ -10,6 +10,8 @@ export interface OutgoingOptions<T> {
   /** Called once the agent takes what `stale` was called for. null: not ready, to be called again in a later turn. */
   readonly compose: () => readonly T[] | null;
   readonly turns: Turns;
+  /** The first of what was composed was taken, or it is over. */
+  readonly begun?: () => void;
   /** Ends it. */
   readonly signal: AbortSignal;
 }
@@ -21,6 +23,8 @@ export class Outgoing<T> implements AsyncIterable<T> {
   #isStale = false;
   /** It is this one's turn. */
   #mayCompose = false;
+  #hasComposed = false;
+  #hasBegun = false;
   #hasEnded = false;
   #failure: unknown = null;
   #wake: (() => void) | null = null;
@@ -78,8 +82,10 @@ export class Outgoing<T> implements AsyncIterable<T> {
     try {
       for (;;) {
         const next = this.#next();
-        if (next !== undefined) yield next;
-        else if (this.#failure !== null) throw this.#failure;
+        if (next !== undefined) {
+          yield next;
+          if (this.#hasComposed && this.#said.length === 0) this.#begun();
+        } else if (this.#failure !== null) throw this.#failure;
         else if (this.#hasEnded) return;
         else
           await new Promise<void>((resolve) => {
@@ -89,6 +95,7 @@ export class Outgoing<T> implements AsyncIterable<T> {
     } finally {
       this.#hasEnded = true;
       this.#said.length = 0;
+      this.#begun();
     }
   }
 
@@ -100,10 +107,20 @@ export class Outgoing<T> implements AsyncIterable<T> {
       this.#mayCompose = false;
       const composed = this.#options.compose();
       if (composed === null) this.#request();
-      else this.#isStale = false;
+      else {
+        this.#isStale = false;
+        this.#hasComposed = true;
+      }
       this.#said.push(...(composed ?? []));
     }
     return this.#said.shift();
+  }
+
+  #begun(): void {
+    const { begun } = this.#options;
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    begun?.();
   }
 
   #notify(): void {

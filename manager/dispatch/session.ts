@@ -23,6 +23,7 @@ import {
   taskAssignment,
   tasksFor,
 } from "./assign.ts";
+import type { Beginnings } from "./beginnings.ts";
 import type { Feed } from "./feed.ts";
 import type { Changed } from "./history.ts";
 import type { Journal, Part } from "./journal.ts";
@@ -58,6 +59,7 @@ export interface Surroundings {
   readonly toldIndex: () => number;
   readonly epoch: number;
   readonly turns: Turns;
+  readonly beginnings: Beginnings;
 }
 
 /** What an agent has already that had a session before, here or with another manager. */
@@ -102,6 +104,10 @@ export class NodeSession {
   /** What its last beat told: node ids whose routers do not answer, ports it cannot publish. null before the first. */
   troubles: readonly string[] | null = null;
   #isBeatAnswered = false;
+  /** It is its turn to be told all there is; what changes before is in that. */
+  #mayBegin = false;
+  /** Its first message was taken. */
+  #begun: () => void = () => {};
   /** Until the first message has been composed. */
   #beginning: Beginning | null = null;
   readonly #tasks = new Map<string, Task>();
@@ -122,7 +128,8 @@ export class NodeSession {
     this.#unpacks = unpacks;
     this.#around = around;
     const { turns } = around;
-    this.outgoing = new Outgoing({ compose: () => this.compose(), turns, signal });
+    const begun = () => this.#begun();
+    this.outgoing = new Outgoing({ compose: () => this.compose(), turns, begun, signal });
   }
 
   /** Or had it in a session before. */
@@ -153,19 +160,22 @@ export class NodeSession {
   begin(info: () => SessionInfo, resume: Resume | null, held: readonly AssignmentKey[]): void {
     for (const key of held) this.#files.set(fileKey(key.Kind, key.ID), key);
     this.#beginning = { info, resume };
-    this.outgoing.stale();
+    this.#begun = this.#around.beginnings.enter(() => {
+      this.#mayBegin = true;
+      this.outgoing.stale();
+    });
   }
 
   /** What has changed in this node's tasks and networks, and in names and peers, will be sent; nothing when nothing has. */
   update(): void {
-    this.outgoing.stale();
+    if (this.#mayBegin) this.outgoing.stale();
   }
 
   /** It is to forget these tasks. */
   forget(keys: readonly AssignmentKey[]): void {
     if (keys.length === 0) return;
     this.#unknown.push(...keys);
-    this.outgoing.stale();
+    this.update();
   }
 
   /** The version with which all has been told that is known of these networks. */

@@ -95,3 +95,26 @@ test("who comes alone does not wait", () => {
   assert.equal(told, 1);
   assert.equal(turns.isBusy, false);
 });
+
+test("it is told once that the first message was taken: when the agent comes for the next", async () => {
+  let begun = 0;
+  const outgoing = new Outgoing<string>({
+    compose: () => ["all there is"],
+    turns: new Turns(() => 0),
+    begun: () => {
+      begun += 1;
+    },
+    signal: forever,
+  });
+  const messages = outgoing[Symbol.asyncIterator]();
+  outgoing.beat("beat");
+  await messages.next();
+  outgoing.stale();
+  assert.equal((await messages.next()).value, "all there is");
+  assert.equal(begun, 0, "it is still on its way");
+  const next = messages.next();
+  assert.equal(begun, 1);
+  outgoing.end();
+  await next;
+  assert.equal(begun, 1);
+});

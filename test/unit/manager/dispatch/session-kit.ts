@@ -1,6 +1,7 @@
 // A session of one node over a store, and what it has been sent.
 
 import assert from "node:assert/strict";
+import { Beginnings } from "../../../../manager/dispatch/beginnings.ts";
 import { Journal } from "../../../../manager/dispatch/journal.ts";
 import { NodeSession } from "../../../../manager/dispatch/session.ts";
 import { Turns } from "../../../../manager/dispatch/turns.ts";
@@ -8,6 +9,7 @@ import type { State, Store } from "../../../../manager/store/types.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { SessionInfo, ToAgent } from "../../../../proto/gen/types.ts";
 import { Encoded } from "../../../../proto/rpc.ts";
+import { Clock } from "../../clock.ts";
 
 export const forever = new AbortController().signal;
 export const info = codec("SessionInfo").parse({ NodeID: "n1" }) as SessionInfo;
@@ -28,6 +30,7 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
       toldIndex: () => store.state.index,
       epoch: 1,
       turns: new Turns(() => 0),
+      beginnings: new Beginnings(new Clock()),
     },
     forever,
   );
