@@ -18,7 +18,7 @@ import {
 import { fromStatus, toStatus } from "./rpc-status.ts";
 
 /** Of messages of this size one at a time is on its way on a stream; of smaller ones as many as grpc-js takes. */
-const largeBytesMin = 64 * 1024;
+const largeBytesMin = 4 * 1024;
 
 /** Who calls, as the server sees it. */
 export interface Caller {

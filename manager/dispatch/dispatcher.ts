@@ -19,7 +19,6 @@ import { callingNode, seenCertificate, speakingNode } from "../identity/admit.ts
 import { hostOf } from "../identity/join.ts";
 import type { Applied, State, Step, Store } from "../store/types.ts";
 import { infoOf, isMeasured, isSameInfo, isSameNodeInfo, keyOf } from "./assign.ts";
-import { Beginnings } from "./beginnings.ts";
 import { History } from "./history.ts";
 import { Names } from "./names.ts";
 import { Outbox } from "./outbox.ts";
@@ -64,7 +63,7 @@ export class Dispatcher implements Downward {
     this.#options = options;
     this.#state = store.state;
     this.#aloneSince = world.monotonic();
-    const turns = new Turns(() => world.monotonic());
+    const turns = new Turns(world);
     this.#names = new Names({
       world,
       log,
@@ -87,7 +86,6 @@ export class Dispatcher implements Downward {
       toldIndex: () => names.toldIndex,
       epoch: options.epoch,
       turns,
-      beginnings: new Beginnings(world),
     };
   }
 

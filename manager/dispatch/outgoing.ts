@@ -10,8 +10,8 @@ export interface OutgoingOptions<T> {
   /** Called once the agent takes what `stale` was called for. null: not ready, to be called again in a later turn. */
   readonly compose: () => readonly T[] | null;
   readonly turns: Turns;
-  /** The first of what was composed was taken, or it is over. */
-  readonly begun?: () => void;
+  /** Of a message that counts as long as it is on its way; 0 for others. */
+  readonly sizeOf?: (message: T) => number;
   /** Ends it. */
   readonly signal: AbortSignal;
 }
@@ -23,8 +23,6 @@ export class Outgoing<T> implements AsyncIterable<T> {
   #isStale = false;
   /** It is this one's turn. */
   #mayCompose = false;
-  #hasComposed = false;
-  #hasBegun = false;
   #hasEnded = false;
   #failure: unknown = null;
   #wake: (() => void) | null = null;
@@ -79,12 +77,14 @@ export class Outgoing<T> implements AsyncIterable<T> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, void> {
+    let taken = () => {};
     try {
       for (;;) {
         const next = this.#next();
         if (next !== undefined) {
+          taken = this.#underWay(next);
           yield next;
-          if (this.#hasComposed && this.#said.length === 0) this.#begun();
+          taken();
         } else if (this.#failure !== null) throw this.#failure;
         else if (this.#hasEnded) return;
         else
@@ -93,9 +93,9 @@ export class Outgoing<T> implements AsyncIterable<T> {
           });
       }
     } finally {
+      taken();
       this.#hasEnded = true;
       this.#said.length = 0;
-      this.#begun();
     }
   }
 
@@ -107,20 +107,16 @@ export class Outgoing<T> implements AsyncIterable<T> {
       this.#mayCompose = false;
       const composed = this.#options.compose();
       if (composed === null) this.#request();
-      else {
-        this.#isStale = false;
-        this.#hasComposed = true;
-      }
+      else this.#isStale = false;
       this.#said.push(...(composed ?? []));
     }
     return this.#said.shift();
   }
 
-  #begun(): void {
-    const { begun } = this.#options;
-    if (this.#hasBegun) return;
-    this.#hasBegun = true;
-    begun?.();
+  #underWay(message: T): () => void {
+    const { sizeOf, turns } = this.#options;
+    const bytes = sizeOf?.(message) ?? 0;
+    return bytes === 0 ? () => {} : turns.underWay(bytes);
   }
 
   #notify(): void {

@@ -23,7 +23,6 @@ import {
   taskAssignment,
   tasksFor,
 } from "./assign.ts";
-import type { Beginnings } from "./beginnings.ts";
 import type { Feed } from "./feed.ts";
 import type { Changed } from "./history.ts";
 import type { Journal, Part } from "./journal.ts";
@@ -33,6 +32,8 @@ import { versionText } from "./versions.ts";
 
 /** Secrets and configs in one message, unless one alone is larger. */
 const filesBytesMax = 1024 * 1024;
+/** Smaller messages fill no memory, however many sessions there are. */
+const largeBytesMin = 32 * 1024;
 
 const empty: ToAgent = {
   Version: "",
@@ -59,7 +60,6 @@ export interface Surroundings {
   readonly toldIndex: () => number;
   readonly epoch: number;
   readonly turns: Turns;
-  readonly beginnings: Beginnings;
 }
 
 /** What an agent has already that had a session before, here or with another manager. */
@@ -104,10 +104,6 @@ export class NodeSession {
   /** What its last beat told: node ids whose routers do not answer, ports it cannot publish. null before the first. */
   troubles: readonly string[] | null = null;
   #isBeatAnswered = false;
-  /** It is its turn to be told all there is; what changes before is in that. */
-  #mayBegin = false;
-  /** Its first message was taken. */
-  #begun: () => void = () => {};
   /** Until the first message has been composed. */
   #beginning: Beginning | null = null;
   readonly #tasks = new Map<string, Task>();
@@ -128,8 +124,12 @@ export class NodeSession {
     this.#unpacks = unpacks;
     this.#around = around;
     const { turns } = around;
-    const begun = () => this.#begun();
-    this.outgoing = new Outgoing({ compose: () => this.compose(), turns, begun, signal });
+    const compose = () => this.compose();
+    const sizeOf = (message: ToAgent | Encoded) => {
+      const bytes = message instanceof Encoded ? message.bytes.length : 0;
+      return bytes < largeBytesMin ? 0 : bytes;
+    };
+    this.outgoing = new Outgoing({ compose, turns, sizeOf, signal });
   }
 
   /** Or had it in a session before. */
@@ -160,22 +160,19 @@ export class NodeSession {
   begin(info: () => SessionInfo, resume: Resume | null, held: readonly AssignmentKey[]): void {
     for (const key of held) this.#files.set(fileKey(key.Kind, key.ID), key);
     this.#beginning = { info, resume };
-    this.#begun = this.#around.beginnings.enter(() => {
-      this.#mayBegin = true;
-      this.outgoing.stale();
-    });
+    this.outgoing.stale();
   }
 
   /** What has changed in this node's tasks and networks, and in names and peers, will be sent; nothing when nothing has. */
   update(): void {
-    if (this.#mayBegin) this.outgoing.stale();
+    this.outgoing.stale();
   }
 
   /** It is to forget these tasks. */
   forget(keys: readonly AssignmentKey[]): void {
     if (keys.length === 0) return;
     this.#unknown.push(...keys);
-    this.update();
+    this.outgoing.stale();
   }
 
   /** The version with which all has been told that is known of these networks. */

@@ -7,7 +7,7 @@ import { forever } from "./session-kit.ts";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-function setUp(turns = new Turns(() => 0)) {
+function setUp(turns = new Turns(new Clock())) {
   let changes = 0;
   const outgoing = new Outgoing<string>({
     compose: () => [`changes: ${changes}`],
@@ -46,7 +46,7 @@ test("the answer to a beat overtakes all that waits", async () => {
 });
 
 test("a beat is answered before the agent's turn has come", async () => {
-  const turns = new Turns(() => 0);
+  const turns = new Turns(new Clock());
   for (let n = 0; n < 100; n++) turns.request(() => {});
   const { outgoing, messages, change } = setUp(turns);
   change();
@@ -72,7 +72,7 @@ test("what has been said goes out before the end, and nothing is composed after 
 
 test("many who wait take turns: others are served in between", async () => {
   const clock = new Clock();
-  const turns = new Turns(clock.monotonic);
+  const turns = new Turns(clock);
   let told = 0;
   for (let n = 0; n < 100; n++) turns.request(() => told++);
   const seen: number[] = [];
@@ -89,32 +89,58 @@ test("many who wait take turns: others are served in between", async () => {
 });
 
 test("who comes alone does not wait", () => {
-  const turns = new Turns(() => 0);
+  const turns = new Turns(new Clock());
   let told = 0;
   turns.request(() => told++);
   assert.equal(told, 1);
   assert.equal(turns.isBusy, false);
 });
 
-test("it is told once that the first message was taken: when the agent comes for the next", async () => {
-  let begun = 0;
-  const outgoing = new Outgoing<string>({
-    compose: () => ["all there is"],
-    turns: new Turns(() => 0),
-    begun: () => {
-      begun += 1;
-    },
-    signal: forever,
+/** Sessions whose agents are told 4 MiB each, at once. */
+function largeMessages(count: number) {
+  const clock = new Clock();
+  const turns = new Turns(clock);
+  const got: number[] = [];
+  const sessions = Array.from({ length: count }, (_, n) => {
+    const compose = () => [n];
+    const outgoing = new Outgoing<number>({
+      ...{ compose, turns, signal: forever },
+      sizeOf: () => 4 * 2 ** 20,
+    });
+    const messages = outgoing[Symbol.asyncIterator]();
+    const take = async () => {
+      const { value } = await messages.next();
+      if (typeof value === "number") got.push(value);
+    };
+    outgoing.stale();
+    return { outgoing, take };
   });
-  const messages = outgoing[Symbol.asyncIterator]();
-  outgoing.beat("beat");
-  await messages.next();
-  outgoing.stale();
-  assert.equal((await messages.next()).value, "all there is");
-  assert.equal(begun, 0, "it is still on its way");
-  const next = messages.next();
-  assert.equal(begun, 1);
-  outgoing.end();
-  await next;
-  assert.equal(begun, 1);
+  for (const { take } of sessions) void take();
+  return { clock, got, sessions };
+}
+
+async function turnsOf(count: number): Promise<void> {
+  for (let n = 0; n < count; n++) await turn();
+}
+
+test("while 32 MiB are on their way no more is composed, until an agent comes for its next message", async () => {
+  const { got, sessions } = largeMessages(12);
+  await turnsOf(20);
+  assert.deepEqual(got, [0, 1, 2, 3, 4, 5, 6, 7]);
+  void sessions[2]?.take();
+  await turnsOf(20);
+  assert.deepEqual(got.slice(8), [8]);
+  sessions[0]?.outgoing.end();
+  void sessions[0]?.take();
+  await turnsOf(20);
+  assert.deepEqual(got.slice(9), [9]);
+});
+
+test("agents that do not take their messages keep others waiting for five seconds", async () => {
+  const { clock, got } = largeMessages(12);
+  await clock.until(4_999);
+  assert.equal(got.length, 8);
+  await clock.until(5_000);
+  await turnsOf(20);
+  assert.equal(got.length, 12);
 });

@@ -1,7 +1,6 @@
 // A session of one node over a store, and what it has been sent.
 
 import assert from "node:assert/strict";
-import { Beginnings } from "../../../../manager/dispatch/beginnings.ts";
 import { Journal } from "../../../../manager/dispatch/journal.ts";
 import { NodeSession } from "../../../../manager/dispatch/session.ts";
 import { Turns } from "../../../../manager/dispatch/turns.ts";
@@ -29,8 +28,7 @@ export function sessionOf(store: Store, nodeId: string): NodeSession {
       peers: () => peers,
       toldIndex: () => store.state.index,
       epoch: 1,
-      turns: new Turns(() => 0),
-      beginnings: new Beginnings(new Clock()),
+      turns: new Turns(new Clock()),
     },
     forever,
   );
