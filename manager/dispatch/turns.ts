@@ -6,8 +6,8 @@ import type { World } from "../../proto/kit/world.ts";
 const perTurn = 8;
 /** While so much is on its way to agents, no more is composed: all names there are may be megabytes, for each of thousands. */
 const underWayBytesMax = 32 * 1024 * 1024;
-/** An agent that has not taken a message by then keeps others waiting no longer. */
-const takeMsMax = 5_000;
+/** An agent that has not taken a message by then, and is not known to be gone, keeps others waiting no longer. */
+const takeMsMax = 30_000;
 
 export class Turns {
   readonly #world: Pick<World, "monotonic" | "sleep">;
