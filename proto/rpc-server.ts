@@ -121,7 +121,7 @@ function adapt(
         readable(input);
         for await (const message of handle(input, caller) as AsyncIterable<unknown>) {
           if (caller.signal.aborted) break;
-          if (message instanceof Encoded && message.bytes.length >= largeBytesMin)
+          if (message instanceof Encoded && message.byteLength >= largeBytesMin)
             await written(call, message, caller.signal);
           else if (!call.write(message)) await drained(call, caller.signal);
         }

@@ -44,10 +44,17 @@ export function serviceDefinition(name: ServiceName): grpc.ServiceDefinition {
  * that many streams have in common is encoded once.
  */
 export class Encoded {
-  readonly bytes: Buffer;
+  readonly byteLength: number;
+  readonly #parts: readonly Uint8Array[];
 
   constructor(parts: readonly Uint8Array[]) {
-    this.bytes = Buffer.concat(parts);
+    this.#parts = parts;
+    this.byteLength = parts.reduce((sum, part) => sum + part.length, 0);
+  }
+
+  /** Put together only as it leaves: who waits for its turn holds nothing but what all have in common. */
+  bytes(): Buffer {
+    return Buffer.concat(this.#parts, this.byteLength);
   }
 }
 
@@ -86,7 +93,7 @@ export function definitionOf(service: protobuf.Service): grpc.ServiceDefinition 
         }
       },
       responseSerialize: (message) =>
-        message instanceof Encoded ? message.bytes : response.encode(message),
+        message instanceof Encoded ? message.bytes() : response.encode(message),
       responseDeserialize: response.decode,
       originalName: method.name,
     };

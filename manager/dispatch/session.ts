@@ -126,7 +126,7 @@ export class NodeSession {
     const { turns } = around;
     const compose = () => this.compose();
     const sizeOf = (message: ToAgent | Encoded) => {
-      const bytes = message instanceof Encoded ? message.bytes.length : 0;
+      const bytes = message instanceof Encoded ? message.byteLength : 0;
       return bytes < largeBytesMin ? 0 : bytes;
     };
     this.outgoing = new Outgoing({ compose, turns, sizeOf, signal });
