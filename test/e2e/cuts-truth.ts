@@ -101,8 +101,8 @@ function misfits(what: string, found: ReadonlySet<string>, { must, may }: Bounds
   const missing = [...must].filter((address) => !found.has(address));
   const strays = [...found].filter((address) => !may.has(address));
   return [
-    ...(missing.length > 0 ? [`${what} lacks ${missing.join(", ")}`] : []),
-    ...(strays.length > 0 ? [`${what} has ${strays.join(", ")} too many`] : []),
+    ...missing.map((address) => `${what} lacks ${address}`),
+    ...strays.map((address) => `${what} has ${address} too many`),
   ];
 }
 
