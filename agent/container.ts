@@ -3,6 +3,7 @@
 import { hostname, machine } from "node:os";
 import type { Task } from "../proto/gen/types.ts";
 import type { CreateContainer } from "./engine/container-types.ts";
+import { type LogDefaults, plainLogs } from "./engine/log-limits.ts";
 import { networkEntry, type TaskNode, taskContainer } from "./engine/task.ts";
 import { fileTargets } from "./engine/task-files.ts";
 import { localNetwork, subnetOf } from "./network/facts.ts";
@@ -14,18 +15,19 @@ export function thisNode(nodeId: string): TaskNode {
   return { id: nodeId, hostname: hostname(), architecture: machine() };
 }
 
-/** `pathOf`: where a task's file of this number is. Throws `invalid` or `unsupported` when the task asks for what cannot be. */
+/** `pathOf`: where a task's file of this number is; `logs`: the daemon's. Throws `invalid` or `unsupported` when the task asks for what cannot be. */
 export function containerFor(
   task: Task,
   nodeId: string,
   sandbox: MadeSandbox,
   pathOf: (taskId: string, index: number) => string,
+  logs: LogDefaults = plainLogs,
 ): CreateContainer {
   const files = fileTargets(task).map((target, index) => ({
     source: pathOf(task.ID, index),
     target,
   }));
-  const container = taskContainer(task, thisNode(nodeId), sandbox.namespace, files);
+  const container = taskContainer(task, thisNode(nodeId), sandbox.namespace, files, logs);
   const [local] = (sandbox.attachments ?? []).filter(
     ({ networkId }) => networkId === localNetwork.id,
   );

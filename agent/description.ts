@@ -18,7 +18,7 @@ export function describeNode(
     Resources: {
       NanoCPUs: availableParallelism() * 1_000_000_000,
       MemoryBytes: totalmem(),
-      GenericResources: config["node-generic-resources"].map(genericResource),
+      GenericResources: genericResourcesOf(config),
     },
     Engine: {
       EngineVersion: version,
@@ -31,6 +31,12 @@ export function describeNode(
     },
     ...(identity === null ? {} : { TLSInfo: nodeTrustInfo(identity) }),
   };
+}
+
+export function genericResourcesOf(
+  config: Pick<DaemonConfig, "node-generic-resources">,
+): readonly GenericResource[] {
+  return config["node-generic-resources"].map(genericResource);
 }
 
 /** fpga=4: so many; gpu=UUID1: one that has a name. */

@@ -16,8 +16,10 @@ import type { Builder } from "./build/request.ts";
 import { BuildKit } from "./buildkit/buildkit.ts";
 import { checkMachine } from "./checks.ts";
 import { ImageCollector } from "./collector.ts";
+import { genericResourcesOf } from "./description.ts";
 import { NodeDoctor } from "./doctor.ts";
 import { type OpenEngine, openEngine } from "./engine/engine.ts";
+import { logDefaults, logSettings } from "./engine/log-limits.ts";
 import { ownPlatform } from "./engine/manifest.ts";
 import { NodeMembership } from "./membership.ts";
 import { openMetricsDoor } from "./metrics/door.ts";
@@ -60,9 +62,20 @@ export async function runAgent(config: DaemonConfig, signal: AbortSignal): Promi
   }
 }
 
+/** Throws `unsupported` where the daemon's own log options are none of its log driver's. */
+function checkLogs(config: DaemonConfig): void {
+  try {
+    const { driver, options } = logDefaults(config);
+    logSettings(driver, options);
+  } catch (error) {
+    throw new SwarmError("unsupported", `log-opts: ${messageOf(error)}`, { cause: error });
+  }
+}
+
 /** Throws `unsupported` with a sentence about the first thing that is missing. */
 async function prepare(config: DaemonConfig, signal: AbortSignal): Promise<Runtime> {
   await checkMachine();
+  checkLogs(config);
   try {
     await untilThere(config.containerd, signal);
     return await openContainerd({
@@ -152,7 +165,8 @@ async function serve(
       version,
       dataRoot: config["data-root"],
       labels: config.labels,
-      logDriver: config["log-driver"],
+      genericResources: genericResourcesOf(config),
+      logs: logDefaults(config),
       imageCollection: () => collector.state(),
       insecureRegistries: config["insecure-registries"],
       registryMirrors: config["registry-mirrors"],

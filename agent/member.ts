@@ -20,6 +20,7 @@ import { containerFor, thisNode } from "./container.ts";
 import { describeNode } from "./description.ts";
 import type { OpenEngine } from "./engine/engine.ts";
 import { openLibc } from "./engine/libc.ts";
+import { logDefaults } from "./engine/log-limits.ts";
 import { memoryFolder } from "./engine/memory.ts";
 import { Vault } from "./engine/vault.ts";
 import { taskLogs } from "./logs.ts";
@@ -141,15 +142,16 @@ async function keepTasks({ engine, log }: Machine, { Role, Autolock }: SessionIn
 
 /** What the loop needs, whoever says what is wanted. */
 export function swarmParts(
-  { engine, network, collector, world, log }: Machine,
+  { engine, network, collector, config, world, log }: Machine,
   vault: Vault,
   nodeId: string,
 ): Omit<SwarmOptions, "dataPathAddr"> {
   const pathOf = (taskId: string, index: number) => vault.path(taskId, index);
+  const logs = logDefaults(config);
   return {
     engine: { ...engine, pull: collector.pull },
     network,
-    containerOf: (task, sandbox) => containerFor(task, nodeId, sandbox, pathOf),
+    containerOf: (task, sandbox) => containerFor(task, nodeId, sandbox, pathOf, logs),
     files: vault,
     world,
     log,

@@ -8,6 +8,8 @@ const host = z
   .string()
   .regex(/^(unix:\/\/\/|tcp:\/\/)/, "unix:///path or tcp://host:port is expected");
 
+const logSize = z.string().regex(/^\d+[kmg]?b?$/i, "a size such as 10m is expected");
+
 /** local: Docker's other limits; journald: systemd's journal; none: nothing is kept. */
 export const logDrivers = ["json-file", "local", "journald", "none"] as const;
 export type LogDriver = (typeof logDrivers)[number];
@@ -50,16 +52,22 @@ const daemonConfig = z.strictObject({
   "log-level": z.enum(["trace", "debug", "info", "warn", "error"]).default("info"),
   /** Of containers that ask for none. */
   "log-driver": z.enum(logDrivers).default("json-file"),
+  /** Of containers whose log goes where the daemon's do: what they do not say themselves. */
   "log-opts": z
     .strictObject({
-      "max-size": z
-        .string()
-        .regex(/^\d+[kmg]?$/i, "a size such as 10m is expected")
-        .default("10m"),
+      "max-size": logSize.optional(),
       "max-file": z
         .string()
         .regex(/^[1-9]\d*$/, "a positive number is expected")
-        .default("3"),
+        .optional(),
+      compress: z.enum(["true", "false"]).optional(),
+      mode: z.enum(["blocking", "non-blocking"]).optional(),
+      "max-buffer-size": logSize.optional(),
+      tag: z.string().optional(),
+      labels: z.string().optional(),
+      "labels-regex": z.string().optional(),
+      env: z.string().optional(),
+      "env-regex": z.string().optional(),
     })
     .prefault({}),
   /** Images that only tasks have pulled, once nothing uses them. */

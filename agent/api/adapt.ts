@@ -106,7 +106,7 @@ export function serviceJson(service: Service): Json {
 function specJson(spec: ServiceSpec | undefined): Json {
   if (spec === undefined) return { Labels: {}, TaskTemplate: {}, Mode: {} };
   const json = dockerJson("ServiceSpec", spec);
-  const { Networks, ...template } = (json["TaskTemplate"] ?? {}) as Json;
+  const { Networks, ...template } = templateJson((json["TaskTemplate"] ?? {}) as Json);
   // Shown where they were given: above, as older clients give them, or in the template.
   const isAbove = spec.Networks.length > 0 || Networks === undefined;
   return {
@@ -116,13 +116,26 @@ function specJson(spec: ServiceSpec | undefined): Json {
   };
 }
 
+/** What a container's template does not say is shown as Docker says it. */
+function templateJson(template: Json): Json {
+  const container = template["ContainerSpec"] as Json | undefined;
+  if (container === undefined) return template;
+  const Isolation = container["Isolation"] ?? "default";
+  return {
+    ...template,
+    ContainerSpec: { ...container, Isolation },
+    Runtime: template["Runtime"] ?? "container",
+  };
+}
+
 export function taskJson(task: Task): Json {
   const json = dockerJson("Task", task);
   const status = json["Status"] as Json | undefined;
+  const { Runtime: _, ...taskSpec } = templateJson((json["Spec"] ?? {}) as Json);
   const attachments = task.NetworksAttachments.map(attachmentJson);
   return {
     ...json,
-    Spec: { ForceUpdate: 0, ...(json["Spec"] as Json | undefined) },
+    Spec: { ForceUpdate: 0, ...taskSpec },
     Status: { PortStatus: {}, ...status },
     ...(attachments.length === 0 ? {} : { NetworksAttachments: attachments }),
   };

@@ -20,7 +20,7 @@ export function addCreate(app: FastifyInstance, context: ApiContext): void {
     const signal = clientGone(reply.raw);
     for (let tries = 1; ; tries++) {
       const name = asked === "" ? randomName() : asked;
-      const { container, warnings } = parseCreate(json, name);
+      const { container, warnings } = parseCreate(json, name, context.logs);
       try {
         const id = await withStatus({ precondition: 409 }, () => engine.create(container, signal));
         return reply.code(201).send({ Id: id, Warnings: warnings });

@@ -13,7 +13,7 @@ import type {
   LocalSettings,
   RestartPolicy,
 } from "../engine/container-types.ts";
-import { logSettings } from "../engine/log-limits.ts";
+import { type LogDefaults, logConfig, logSettings, plainLogs } from "../engine/log-limits.ts";
 import type { Json } from "./adapt.ts";
 import { type CreateBody, createBody, type HostBody } from "./create-body.ts";
 import { checkLimits } from "./create-limits.ts";
@@ -29,7 +29,11 @@ export interface CreateRequest {
 const nsPerMs = 1e6;
 
 /** Throws `invalid`, `unsupported`. Names of networks and containers are not looked up here. */
-export function parseCreate(json: unknown, name: string): CreateRequest {
+export function parseCreate(
+  json: unknown,
+  name: string,
+  logs: LogDefaults = plainLogs,
+): CreateRequest {
   const body = parseBody(createBody, json);
   const { HostConfig: host } = body;
   if (body.Image === "") throw new SwarmError("invalid", "no image specified");
@@ -49,12 +53,17 @@ export function parseCreate(json: unknown, name: string): CreateRequest {
     warnings.push("Published ports are discarded when using host network mode");
   const isWired = mode !== "host" && !mode.startsWith("container:");
   const restart = restartPolicy(host);
+  const log = logConfig(host.LogConfig?.Type ?? "", host.LogConfig?.Config ?? {}, logs);
   return {
     warnings,
     container: {
       name,
       config: configOf(body, exposed),
-      host: { ...hostOf(body), PublishedPorts: isWired ? ports : [] },
+      host: {
+        ...hostOf(body),
+        ...logSettings(log.Type, log.Config),
+        PublishedPorts: isWired ? ports : [],
+      },
       networkNamespace: "",
       networks: {},
       local: {
@@ -62,7 +71,7 @@ export function parseCreate(json: unknown, name: string): CreateRequest {
         endpoints: endpointsOf(body, mode),
         restart,
         autoRemove: host.AutoRemove,
-        shown: shownHost(host, json, mode, restart),
+        shown: { ...shownHost(host, json, mode, restart), LogConfig: log },
       },
     },
   };
@@ -167,7 +176,6 @@ function hostOf(body: CreateBody): HostConfig {
     IpcMode: host.IpcMode === "private" ? "" : host.IpcMode,
     UTSMode: host.UTSMode,
     CgroupnsMode: host.CgroupnsMode,
-    ...logSettings(host.LogConfig?.Type ?? "", host.LogConfig?.Config ?? {}),
     ...(host.MaskedPaths ? { MaskedPaths: host.MaskedPaths } : {}),
     ...(host.ReadonlyPaths ? { ReadonlyPaths: host.ReadonlyPaths } : {}),
   };
@@ -366,7 +374,6 @@ function shownHost(host: HostBody, json: unknown, mode: string, restart: Restart
     Annotations: sent["Annotations"] ?? null,
     NetworkMode: mode,
     RestartPolicy: restart,
-    LogConfig: { Type: "json-file", Config: host.LogConfig?.Config ?? {} },
     IpcMode: host.IpcMode || "private",
     CgroupnsMode: host.CgroupnsMode || "host",
     ShmSize: host.ShmSize || 64 * 1024 * 1024,

@@ -1,12 +1,12 @@
 // What the REST door needs of the daemon behind it.
 
 import type { Duplex } from "node:stream";
-import type { LogDriver } from "../../proto/config.ts";
-import type { Network } from "../../proto/gen/types.ts";
+import type { GenericResource, Network } from "../../proto/gen/types.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { Client } from "../../proto/rpc-client.ts";
 import type { Builder } from "../build/request.ts";
 import type { BuildKit } from "../buildkit/buildkit.ts";
+import type { LogDefaults } from "../engine/log-limits.ts";
 import type { Engine } from "../engine/types.ts";
 
 export interface SwarmInit {
@@ -100,7 +100,10 @@ export interface ApiContext {
   readonly version: string;
   readonly dataRoot: string;
   readonly labels: readonly string[];
-  readonly logDriver: LogDriver;
+  /** What tasks may reserve of this node. */
+  readonly genericResources: readonly GenericResource[];
+  /** Of containers that ask for nothing else. */
+  readonly logs: LogDefaults;
   /** Images of tasks that nothing uses now, and when they are collected. */
   imageCollection(): Promise<ImageCollection>;
   /** What others need to know of this node to find out what is wrong with it: a tar, made while it is read. */

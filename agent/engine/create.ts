@@ -20,6 +20,7 @@ import { findDevices, type GivenDevices } from "./devices.ts";
 import { hostsFile, resolvFile } from "./etc.ts";
 import type { Images } from "./images.ts";
 import type { Libc } from "./libc.ts";
+import { logDefaults, logSettings } from "./log-limits.ts";
 import { fillVolume, prepareMounts, tmpfsMounts } from "./mounts.ts";
 import { nobody, type OwnUsers } from "./own-user.ts";
 import type { ContainerFile, Records } from "./records.ts";
@@ -107,7 +108,9 @@ export class Creator {
         imageId: image.id,
         config,
         host: {
-          LogDriver: this.#parts.config["log-driver"],
+          ...(wanted.host.LogDriver === undefined
+            ? logSettings("", {}, logDefaults(this.#parts.config))
+            : {}),
           ...wanted.host,
           Runtime: oci.name,
           Mounts: prepared.resolved,

@@ -144,8 +144,6 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     scope,
     attachments,
     local: locals,
-    logBytesMax: parseSize(config["log-opts"]["max-size"]),
-    logFilesMax: Number(config["log-opts"]["max-file"]),
     onRunning: (id, signal) =>
       scope.spawn(`health ${id}`, async (closing) => {
         const stop = AbortSignal.any([signal, closing]);
@@ -352,13 +350,6 @@ async function examineHost(log: Log): Promise<HostFacts> {
   const problem = await loadAppArmorProfile();
   if (problem !== null) log.warn(problem);
   return { ...facts, hasAppArmorProfile: problem === null };
-}
-
-/** `10m`, `512k`, `1g`, or bytes. */
-function parseSize(text: string): number {
-  const [, digits = "0", unit = ""] = /^(\d+)([kmg]?)$/i.exec(text) ?? [];
-  const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
-  return Number(digits) * 1024 ** (powers[unit.toLowerCase()] ?? 0);
 }
 
 async function readVersions(

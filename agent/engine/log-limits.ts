@@ -1,35 +1,69 @@
 // Whether a container's log is kept, how much of it and with what, as Docker's drivers json-file, local and none are told. Pure.
 
-import { type LogDriver, logDrivers } from "../../proto/config.ts";
+import { type DaemonConfig, type LogDriver, logDrivers } from "../../proto/config.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "./container-types.ts";
 import { checkAttributes } from "./log-attributes.ts";
 
 const powers: Readonly<Record<string, number>> = { "": 0, k: 1, m: 2, g: 3 };
 
-/** local's own, as Docker has them. json-file has the daemon's. */
+/** Of a log that nobody limits; Docker's would grow without end. */
+export const logLimitsDefault = { bytesMax: 10 * 1024 ** 2, filesMax: 3 };
+/** local's own, as Docker has them. */
 const localLimits = { bytesMax: 20 * 1024 ** 2, filesMax: 5, isCompressed: true };
 
 const bufferBytesDefault = 1024 ** 2;
 /** What stands with each line; of json-file and journald. */
 const attributeOptions = ["tag", "labels", "labels-regex", "env", "env-regex"] as const;
 
+type Options = Readonly<Record<string, string>>;
+
+/** The daemon's own driver and its options. */
+export interface LogDefaults {
+  readonly driver: LogDriver;
+  readonly options: Options;
+}
+
+export const plainLogs: LogDefaults = { driver: "json-file", options: {} };
+
+export function logDefaults(config: Pick<DaemonConfig, "log-driver" | "log-opts">): LogDefaults {
+  const options = Object.fromEntries(
+    Object.entries(config["log-opts"]).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value]],
+    ),
+  );
+  return { driver: config["log-driver"], options };
+}
+
+/** What a container asked for over the daemon's options, which are only those of the daemon's driver. "" is the daemon's driver. */
+export function logConfig(
+  driver: string,
+  asked: Options,
+  defaults: LogDefaults,
+): { readonly Type: LogDriver; readonly Config: Options } {
+  const Type = driverOf(driver) ?? defaults.driver;
+  if (Type !== defaults.driver) return { Type, Config: asked };
+  // Who waits for its log has no buffer that could be of the daemon's size.
+  const { "max-buffer-size": buffer, ...others } = defaults.options;
+  const isKept = buffer !== undefined && (asked["mode"] ?? others["mode"]) === "non-blocking";
+  return {
+    Type,
+    Config: { ...others, ...(isKept ? { "max-buffer-size": buffer } : {}), ...asked },
+  };
+}
+
 /** A driver and its options; "" is the daemon's. Throws `invalid` for a driver or an option that is not there. */
 export function logSettings(
   driver: string,
-  options: Readonly<Record<string, string>>,
-): Pick<HostConfig, "LogLimits" | "LogDriver" | "LogAttributes"> {
-  const name = driverOf(driver);
-  const { mode, "max-buffer-size": buffer, ...others } = options;
-  const known = optionsOf(name ?? "json-file");
+  asked: Options,
+  defaults: LogDefaults = plainLogs,
+): Pick<HostConfig, "LogLimits" | "LogAttributes"> & { readonly LogDriver: LogDriver } {
+  const { Type: name, Config } = logConfig(driver, asked, defaults);
+  const { mode, "max-buffer-size": buffer, ...others } = Config;
+  const known = optionsOf(name);
   for (const option of Object.keys(others))
     if (!known.includes(option))
-      throw new SwarmError(
-        "invalid",
-        name === "none"
-          ? `unknown log opt '${option}' for none log driver`
-          : `unknown log opt '${option}' for ${name ?? "json-file"} log driver`,
-      );
+      throw new SwarmError("invalid", `unknown log opt '${option}' for ${name} log driver`);
   const limits = {
     ...(name === "local" ? localLimits : {}),
     ...logLimits(others),
@@ -40,7 +74,7 @@ export function logSettings(
   );
   checkAttributes(attributes);
   return {
-    ...(name === null ? {} : { LogDriver: name }),
+    LogDriver: name,
     ...(Object.keys(limits).length === 0 ? {} : { LogLimits: limits }),
     ...(Object.keys(attributes).length === 0 ? {} : { LogAttributes: attributes }),
   };
@@ -81,7 +115,7 @@ function driverOf(name: string): LogDriver | null {
   throw new SwarmError("invalid", `logger: no log driver named '${name}' is registered`);
 }
 
-function logLimits(options: Readonly<Record<string, string>>): HostConfig["LogLimits"] {
+function logLimits(options: Options): HostConfig["LogLimits"] {
   const { "max-size": size, "max-file": files, compress } = options;
   const filesMax = Number(files ?? 1);
   if (!Number.isInteger(filesMax) || filesMax < 1)

@@ -11,6 +11,7 @@ import type { Stdio } from "../runtime/types.ts";
 import { journalFields } from "./journal-logs.ts";
 import type { Libc } from "./libc.ts";
 import { logAttributes } from "./log-attributes.ts";
+import { logLimitsDefault } from "./log-limits.ts";
 import type { ContainerFile, Records } from "./records.ts";
 
 export interface LogPipesParts {
@@ -19,8 +20,6 @@ export interface LogPipesParts {
   readonly records: Records;
   readonly config: DaemonConfig;
   readonly log: Log;
-  readonly logBytesMax: number;
-  readonly logFilesMax: number;
 }
 
 export class LogPipes {
@@ -38,7 +37,7 @@ export class LogPipes {
         "internal",
         "failed to initialize logging driver: journald is not enabled on this host",
       );
-    const { libc, keeper, records, logBytesMax, logFilesMax } = this.#parts;
+    const { libc, keeper, records } = this.#parts;
     const directory = this.#directory(id);
     const terminal = config.Tty === true;
     const stdout = join(directory, "stdout");
@@ -54,8 +53,8 @@ export class LogPipes {
       stdout,
       ...(stderr === "" ? {} : { stderr }),
       directory: records.logs(id),
-      fileBytesMax: host.LogLimits?.bytesMax ?? logBytesMax,
-      filesMax: host.LogLimits?.filesMax ?? logFilesMax,
+      fileBytesMax: host.LogLimits?.bytesMax ?? logLimitsDefault.bytesMax,
+      filesMax: host.LogLimits?.filesMax ?? logLimitsDefault.filesMax,
       ...(host.LogDriver === "none" ? { discards: true } : {}),
       ...(host.LogLimits?.isCompressed === true ? { compresses: true } : {}),
       ...(host.LogLimits?.bufferBytesMax === undefined

@@ -5,7 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import { contains, type Family, ofFamily } from "../../proto/kit/ip.ts";
 import { expandTemplate, type TemplateFacts } from "../../proto/template.ts";
 import type { ContainerConfig, CreateContainer, HostConfig } from "./container-types.ts";
-import { logSettings } from "./log-limits.ts";
+import { type LogDefaults, logSettings, plainLogs } from "./log-limits.ts";
 
 /** What templates and labels say about the node the task runs on. */
 export interface TaskNode {
@@ -20,13 +20,14 @@ const graceSecondsDefault = 10;
 
 /**
  * `namespace` is the network namespace made for the task; "" runs it on the host's network. `files`: where its secrets and configs
- * are, and where it sees them. Throws `invalid`, `unsupported`.
+ * are, and where it sees them; `logs`: the daemon's. Throws `invalid`, `unsupported`.
  */
 export function taskContainer(
   task: Task,
   node: TaskNode,
   namespace = "",
   files: CreateContainer["files"] = [],
+  logs: LogDefaults = plainLogs,
 ): CreateContainer {
   const spec = task.Spec?.ContainerSpec;
   if (spec === undefined)
@@ -39,7 +40,10 @@ export function taskContainer(
   return {
     name: task.Name,
     config: configOf(task, spec, facts, expand),
-    host: hostOf(task, spec, expand),
+    host: {
+      ...hostOf(task, spec, expand),
+      ...logSettings(task.Spec?.LogDriver?.Name ?? "", task.Spec?.LogDriver?.Options ?? {}, logs),
+    },
     networkNamespace: namespace,
     networks: networksOf(task),
     files,
@@ -137,7 +141,6 @@ function hostOf(task: Task, spec: ContainerSpec, expand: (text: string) => strin
       targetPort: port.TargetPort,
       publishedPort: port.PublishedPort,
     })),
-    ...logSettings(task.Spec?.LogDriver?.Name ?? "", task.Spec?.LogDriver?.Options ?? {}),
     ...extraOf(spec.HostConfig),
   };
 }

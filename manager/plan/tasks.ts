@@ -112,8 +112,15 @@ export function runsTheSame(a: ServiceSpec | undefined, b: ServiceSpec | undefin
 
 function taskPart(spec: ServiceSpec | undefined): unknown {
   const placement = spec?.TaskTemplate?.Placement;
+  const container = spec?.TaskTemplate?.ContainerSpec;
   return {
-    template: { ...spec?.TaskTemplate, Placement: undefined },
+    template: {
+      ...spec?.TaskTemplate,
+      Placement: undefined,
+      // Shown where nobody said them: a client that sends back what it was shown changes nothing.
+      Runtime: spec?.TaskTemplate?.Runtime || "container",
+      ContainerSpec: container && { ...container, Isolation: container.Isolation || "default" },
+    },
     placement: {
       preferences: placement?.Preferences ?? [],
       replicasMax: placement?.MaxReplicas ?? 0,

@@ -7,6 +7,7 @@ import { openApi } from "../../agent/api/server.ts";
 import { openBuilder } from "../../agent/build/builder.ts";
 import { BuildKit } from "../../agent/buildkit/buildkit.ts";
 import type { OpenEngine } from "../../agent/engine/engine.ts";
+import { plainLogs } from "../../agent/engine/log-limits.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { silentLog } from "../../proto/kit/log.ts";
 import type { Ground } from "./engine-kit.ts";
@@ -58,7 +59,8 @@ export class Door {
         version: "test",
         dataRoot: join(ground.directory, "data"),
         labels: [],
-        logDriver: "json-file",
+        logs: plainLogs,
+        genericResources: [],
         report: async function* () {},
         imageCollection: async () => ({
           ...{ images: 0, bytes: 0, diskPercent: 0 },

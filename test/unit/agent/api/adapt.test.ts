@@ -17,3 +17,16 @@ for (const { name, spec, shown } of places)
     const template = seen["TaskTemplate"] as Json;
     assert.deepEqual([seen["Networks"], template["Networks"]], shown);
   });
+
+test("both specs of a service say what Docker shows where nobody said it", () => {
+  const TaskTemplate = { ContainerSpec: { Image: "a" } };
+  const Spec = { Name: "web", TaskTemplate };
+  const json = serviceJson(codec("Service").parse({ ID: "s1", Spec, PreviousSpec: Spec }));
+  for (const name of ["Spec", "PreviousSpec"]) {
+    const template = (json[name] as Json)["TaskTemplate"];
+    assert.deepEqual(template, {
+      ContainerSpec: { Image: "a", Isolation: "default" },
+      ...{ ForceUpdate: 0, Runtime: "container" },
+    });
+  }
+});

@@ -147,13 +147,36 @@ test("a log driver is one there is, with options of its own", () => {
   assert.deepEqual(marked.LogAttributes, { tag: "{{.Name}}", env: "A,B" });
   assert.deepEqual(marked.LogLimits, { filesMax: 3 });
   assert.equal(drive("none").LogDriver, "none");
-  assert.equal(drive("").LogDriver, undefined);
+  assert.equal(drive("").LogDriver, "json-file");
   assert.throws(() => drive("gelf"), {
     code: "invalid",
     message: "logger: no log driver named 'gelf' is registered",
   });
   assert.throws(() => drive("none", { "max-size": "1m" }), /unknown log opt 'max-size' for none/);
   assert.throws(() => drive("local", { tag: "x" }), /unknown log opt 'tag' for local log driver/);
+});
+
+test("what a container does not say of its log is the daemon's, where the driver is the daemon's", () => {
+  const options = {
+    mode: "non-blocking",
+    "max-buffer-size": "4m",
+    labels: "tier",
+    "max-file": "7",
+  };
+  const logs = { driver: "json-file", options } as const;
+  const made = (LogConfig: object | undefined) =>
+    parseCreate({ Image: "busybox", HostConfig: { LogConfig } }, "demo", logs).container;
+  const silent = made(undefined);
+  assert.deepEqual(silent.host.LogLimits, { filesMax: 7, bufferBytesMax: 4 * 1024 * 1024 });
+  assert.deepEqual(silent.host.LogAttributes, { labels: "tier" });
+  assert.deepEqual(silent.local?.shown["LogConfig"], { Type: "json-file", Config: options });
+  const Config = { "max-buffer-size": "8m", "max-file": "2" };
+  assert.deepEqual(made({ Type: "", Config }).host.LogLimits, {
+    ...{ filesMax: 2, bufferBytesMax: 8 * 1024 * 1024 },
+  });
+  assert.deepEqual(made({ Config: { mode: "blocking" } }).host.LogLimits, { filesMax: 7 });
+  const other = made({ Type: "journald", Config: {} });
+  assert.deepEqual([other.host.LogLimits, other.host.LogAttributes], [undefined, undefined]);
 });
 
 test("a container may have its own limits of its log", () => {

@@ -11,6 +11,7 @@ import grpc from "@grpc/grpc-js";
 import { openApi } from "../../../../agent/api/server.ts";
 import type { ApiContext, Finding, LocalNode, Membership } from "../../../../agent/api/types.ts";
 import { BuildKit } from "../../../../agent/buildkit/buildkit.ts";
+import { plainLogs } from "../../../../agent/engine/log-limits.ts";
 import type { Network } from "../../../../proto/gen/types.ts";
 import { SwarmError } from "../../../../proto/kit/errors.ts";
 import { newId } from "../../../../proto/kit/ids.ts";
@@ -166,7 +167,8 @@ export async function startFakeDaemon(
     version: "0.1.0",
     dataRoot: "/var/lib/tsswarm",
     labels: ["rack=a"],
-    logDriver: "json-file",
+    logs: plainLogs,
+    genericResources: [],
     report: async function* () {
       yield Buffer.from("a report");
     },

@@ -275,7 +275,10 @@ test("objects come in Docker's shape: no empty lists, no fields of ours", async 
   assert.deepEqual(json.Spec, {
     Name: "web",
     Labels: {},
-    TaskTemplate: { ForceUpdate: 0, ContainerSpec: { Image: "a@sha256:1" } },
+    TaskTemplate: {
+      ContainerSpec: { Image: "a@sha256:1", Isolation: "default" },
+      ...{ ForceUpdate: 0, Runtime: "container" },
+    },
     Mode: { Replicated: { Replicas: 0 } },
   });
   assert.equal(json.SpecVersion, undefined);

@@ -126,11 +126,17 @@ function says(item: unknown): boolean {
   return item !== undefined && item !== null && item !== "" && item !== 0 && item !== false;
 }
 
+/** Shown where nobody said them. */
+function unsaid<T extends string>(value: T | undefined, shown: T): T | undefined {
+  return value === shown ? undefined : value;
+}
+
 /** The docker command sorts networks by id, and ports and what is changed in the environment by chance. */
 export function comparable(spec: Json): unknown {
   const task = spec["TaskTemplate"] as {
     Networks?: { Target: string }[];
-    ContainerSpec: { Env?: string[]; Secrets?: Json[]; Configs?: Json[] };
+    ContainerSpec: { Env?: string[]; Secrets?: Json[]; Configs?: Json[]; Isolation?: string };
+    Runtime?: string;
     Resources?: { Reservations?: { GenericResources?: Json[] } };
   };
   const { Secrets, Configs } = task.ContainerSpec;
@@ -139,6 +145,7 @@ export function comparable(spec: Json): unknown {
     list?.sort((a, b) => (inOrder(a) < inOrder(b) ? -1 : 1));
   const ContainerSpec = {
     ...task.ContainerSpec,
+    Isolation: unsaid(task.ContainerSpec.Isolation, "default"),
     Env: [...(task.ContainerSpec.Env ?? [])].sort(),
   };
   const Networks = [...(task.Networks ?? [])].sort((a, b) => (a.Target < b.Target ? -1 : 1));
@@ -146,7 +153,7 @@ export function comparable(spec: Json): unknown {
   const Ports = [...(endpoint.Ports ?? [])].sort((a, b) => a.TargetPort - b.TargetPort);
   return significant({
     ...spec,
-    TaskTemplate: { ...task, Networks, ContainerSpec },
+    TaskTemplate: { ...task, Runtime: unsaid(task.Runtime, "container"), Networks, ContainerSpec },
     EndpointSpec: { ...endpoint, Ports },
   });
 }

@@ -53,6 +53,37 @@ test("a template that nobody knows is refused by name", () => {
   assert.throws(() => container({ Env: ["A={{.Secret}}"] }), /unknown template {{.Secret}}/);
 });
 
+test("what a task got of its node's resources is in its environment, by name or by number", () => {
+  const { config } = container(
+    { Env: ["A=b"] },
+    {
+      GenericResources: [
+        { NamedResourceSpec: { Kind: "gpu", Value: "UUID1" } },
+        { NamedResourceSpec: { Kind: "gpu", Value: "UUID2" } },
+        { DiscreteResourceSpec: { Kind: "fpga", Value: 3 } },
+      ],
+    },
+  );
+  assert.deepEqual(config.Env, [
+    "A=b",
+    "DOCKER_RESOURCE_GPU=UUID1,UUID2",
+    "DOCKER_RESOURCE_FPGA=3",
+  ]);
+});
+
+test("a task that names no log driver has the daemon's options", () => {
+  const logs = { driver: "json-file", options: { "max-file": "7", tag: "{{.Name}}" } } as const;
+  const made = (LogDriver: object) => {
+    const Spec = { ContainerSpec: { Image: "web:1" }, LogDriver };
+    const task = codec("Task").parse({ ...service, Spec });
+    return taskContainer(task, node, "/run/netns/x", [], logs).host;
+  };
+  assert.deepEqual(made({}).LogLimits, { filesMax: 7 });
+  assert.deepEqual(made({ Options: { "max-file": "2" } }).LogLimits, { filesMax: 2 });
+  assert.equal(made({ Options: { "max-file": "2" } }).LogAttributes?.tag, "{{.Name}}");
+  assert.equal(made({ Name: "none" }).LogLimits, undefined);
+});
+
 test("command and arguments, directory and user, signal and grace", () => {
   const { config } = container({
     Command: ["/bin/a"],

@@ -303,6 +303,20 @@ test("service rollback: the previous spec with the rollback settings", () => {
   assert.equal(images(sim), Array(4).fill("old:running").join(" "));
 });
 
+test("a spec that is sent back as it was shown moves no task", () => {
+  const sim = settled();
+  const before = sim.running("web").map((task) => task.ID);
+  const shown = spec("old") as { TaskTemplate: { ContainerSpec: object } };
+  const ContainerSpec = { ...shown.TaskTemplate.ContainerSpec, Isolation: "default" };
+  const TaskTemplate = { ...shown.TaskTemplate, ContainerSpec, Runtime: "container" };
+  sim.service("web", { ...shown, TaskTemplate });
+  sim.pass(60_000);
+  assert.deepEqual(
+    sim.running("web").map((task) => task.ID),
+    before,
+  );
+});
+
 test("an update of a service without tasks is complete at once", () => {
   const sim = settled({}, 0);
   sim.service("web", spec("new", {}, 0));
