@@ -5,11 +5,14 @@ import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { parseCreate } from "./create.ts";
 import { withStatus } from "./errors.ts";
 import { randomName } from "./random-name.ts";
-import { jsonBody, Query } from "./request.ts";
+import { askedVersion, jsonBody, Query } from "./request.ts";
 import { clientGone } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
+import { compareVersions } from "./versions.ts";
 
 const namesTriedMax = 20;
+/** The API's version from which a container's shared memory is its own alone. */
+const privateIpcFrom = "1.40";
 
 export function addCreate(app: FastifyInstance, context: ApiContext): void {
   const { engine } = context;
@@ -17,10 +20,13 @@ export function addCreate(app: FastifyInstance, context: ApiContext): void {
   app.post("/containers/create", async (request, reply) => {
     const asked = new Query(request).text("name").replace(/^\//, "");
     const json = jsonBody(request);
+    const version = askedVersion(request);
+    const isOld = version !== null && compareVersions(version, privateIpcFrom) < 0;
+    const ipcMode = isOld ? "shareable" : "private";
     const signal = clientGone(reply.raw);
     for (let tries = 1; ; tries++) {
       const name = asked === "" ? randomName() : asked;
-      const { container, warnings } = parseCreate(json, name, context.logs);
+      const { container, warnings } = parseCreate(json, name, { logs: context.logs, ipcMode });
       try {
         const id = await withStatus({ precondition: 409 }, () => engine.create(container, signal));
         return reply.code(201).send({ Id: id, Warnings: warnings });

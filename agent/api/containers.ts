@@ -129,9 +129,13 @@ export function addContainers(app: FastifyInstance, context: ApiContext): void {
   });
 }
 
-/** Until then Docker listed among a container's aliases what it is called without anybody's asking. */
+/**
+ * Until then Docker listed among a container's aliases what it is called without anybody's asking, once it has been started:
+ * docker-compose 1.29 gives links and link-local addresses to a container that has none of these yet.
+ */
 function withShortAliases(container: Container, version: string | null): Container {
   if (version === null || compareVersions(version, shortAliasesUntil) >= 0) return container;
+  if (container.state.Status === "created") return container;
   const unasked = [container.id.slice(0, 12), container.config.Hostname ?? ""];
   const networks = Object.entries(container.networks).map(([name, item]) => [
     name,

@@ -102,7 +102,10 @@ const hostBody = z.object({
   Init: z.boolean().nullish(),
 });
 
-export const createBody = z.object({
+const wholeBody = z.object({
+  // Limits beside HostConfig, where Docker's first clients have them.
+  ...{ Memory: whole, MemorySwap: whole, CpuShares: whole },
+  ...{ CpusetCpus: text, Cpuset: text, VolumeDriver: text },
   Hostname: text,
   Domainname: text,
   User: text,
@@ -137,6 +140,26 @@ export const createBody = z.object({
     .transform((value) => value?.EndpointsConfig ?? {}),
 });
 
+export const createBody = wholeBody.transform(
+  ({ Memory, MemorySwap, CpuShares, CpusetCpus, Cpuset, VolumeDriver, HostConfig, ...body }) => ({
+    ...body,
+    HostConfig: {
+      ...HostConfig,
+      Memory: HostConfig.Memory || Memory,
+      MemorySwap: HostConfig.MemorySwap || MemorySwap,
+      CpuShares: HostConfig.CpuShares || CpuShares,
+      CpusetCpus: HostConfig.CpusetCpus || CpusetCpus || Cpuset,
+      VolumeDriver: HostConfig.VolumeDriver || VolumeDriver,
+    },
+  }),
+);
+
 export type CreateBody = z.infer<typeof createBody>;
 export type HostBody = z.infer<typeof hostBody>;
 export type EndpointBody = z.infer<typeof endpointBody>;
+
+/** The one given where the body has none. */
+export function withIpcMode(body: CreateBody, mode: "private" | "shareable"): CreateBody {
+  const { HostConfig } = body;
+  return { ...body, HostConfig: { ...HostConfig, IpcMode: HostConfig.IpcMode || mode } };
+}

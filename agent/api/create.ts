@@ -15,7 +15,7 @@ import type {
 } from "../engine/container-types.ts";
 import { type LogDefaults, logConfig, logSettings, plainLogs } from "../engine/log-limits.ts";
 import type { Json } from "./adapt.ts";
-import { type CreateBody, createBody, type HostBody } from "./create-body.ts";
+import { type CreateBody, createBody, type HostBody, withIpcMode } from "./create-body.ts";
 import { checkLimits } from "./create-limits.ts";
 import { mountsOf } from "./create-mounts.ts";
 import { parsePort, portsOf } from "./create-ports.ts";
@@ -28,13 +28,21 @@ export interface CreateRequest {
 
 const nsPerMs = 1e6;
 
+/** What is meant where a body is silent. */
+export interface CreateDefaults {
+  readonly logs: LogDefaults;
+  readonly ipcMode: "private" | "shareable";
+}
+
+const plain: CreateDefaults = { logs: plainLogs, ipcMode: "private" };
+
 /** Throws `invalid`, `unsupported`. Names of networks and containers are not looked up here. */
 export function parseCreate(
   json: unknown,
   name: string,
-  logs: LogDefaults = plainLogs,
+  { logs, ipcMode }: CreateDefaults = plain,
 ): CreateRequest {
-  const body = parseBody(createBody, json);
+  const body = withIpcMode(parseBody(createBody, json), ipcMode);
   const { HostConfig: host } = body;
   if (body.Image === "") throw new SwarmError("invalid", "no image specified");
   refuseWhatCannotBe(body);
@@ -374,7 +382,7 @@ function shownHost(host: HostBody, json: unknown, mode: string, restart: Restart
     Annotations: sent["Annotations"] ?? null,
     NetworkMode: mode,
     RestartPolicy: restart,
-    IpcMode: host.IpcMode || "private",
+    IpcMode: host.IpcMode,
     CgroupnsMode: host.CgroupnsMode || "host",
     ShmSize: host.ShmSize || 64 * 1024 * 1024,
     ConsoleSize: Array.isArray(sent["ConsoleSize"]) ? sent["ConsoleSize"] : [0, 0],

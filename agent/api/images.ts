@@ -35,7 +35,7 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
 
   app.get("/images/*", async (request, reply) => {
     const { name, verb } = nameAndVerb(request);
-    if (verb === "json") return imageOf(await engine.inspectImage(name), askedVersion(request));
+    if (verb === "json") return imageOf(context, name, readsContainerConfig(request));
     if (verb === "history") return (await engine.imageHistory(name)).map(stepJson);
     if (verb === "get") return save(context, request, reply, [name]);
     if (verb === "attestations") throw notYet(`an image's ${verb}`);
@@ -67,10 +67,34 @@ export function addImages(app: FastifyInstance, context: ApiContext): void {
   });
 }
 
-/** What old clients read of it: docker-compose 1.29 takes volumes from ContainerConfig. */
-function imageOf(image: Readonly<Record<string, unknown>>, version: string | null): Json {
-  if (version === null || compareVersions(version, containerConfigUntil) >= 0) return image;
-  return { ...image, Container: "", ContainerConfig: image["Config"] };
+/** docker-compose 1 needs it to make a container anew, and some of its packages ask in the newest version there is. */
+function readsContainerConfig(request: FastifyRequest): boolean {
+  const version = askedVersion(request);
+  if (version !== null && compareVersions(version, containerConfigUntil) < 0) return true;
+  return /^docker-compose\/1\./.test(request.headers["user-agent"] ?? "");
+}
+
+/** `isOld`: for who reads of it what Docker has taken away. */
+async function imageOf({ engine }: ApiContext, name: string, isOld: boolean): Promise<Json> {
+  const image = await engine.inspectImage(name);
+  if (!isOld) return image;
+  const [last] = await engine.imageHistory(name);
+  const config = image["Config"] as Json | undefined;
+  return {
+    ...image,
+    Container: "",
+    ContainerConfig: { ...config, Cmd: commandThatMade(last?.createdBy ?? "") },
+  };
+}
+
+/** Of the container that a step ran in: `|1 name=value /bin/sh -c …` with a build's arguments. */
+function commandThatMade(createdBy: string): readonly string[] {
+  const [, command] = /^RUN (.*)$/s.exec(createdBy) ?? [];
+  if (command === undefined) return ["/bin/sh", "-c", "#(nop) ", createdBy];
+  const [head, rest] = [/^\|(\d+) /.exec(command), command.split(" ")];
+  const words = head === null ? 0 : Number(head[1]) + 1;
+  const shell = rest.slice(words, words + 2);
+  return [...rest.slice(0, words), ...shell, rest.slice(words + 2).join(" ")];
 }
 
 /** `/images/registry:5000/a/b/json`: names have slashes in them. */

@@ -19,7 +19,7 @@ import { type Change, keepChange } from "./layers.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { BuildRequest } from "./request.ts";
 import { runStep } from "./run.ts";
-import { argsOf, predefinedArgs } from "./stages.ts";
+import { argsBefore, argsOf, predefinedArgs } from "./stages.ts";
 import { stepOf } from "./steps.ts";
 import type { Trees } from "./trees.ts";
 import type { BuiltImage, ContainerDefaults, Instruction, Step } from "./types.ts";
@@ -149,7 +149,10 @@ export class StageBuild {
     const created = timestamp(this.#parts.ground.now());
     const entry: HistoryEntry = {
       created,
-      created_by: step.do === "run" ? `RUN ${step.shown.trim()}` : shownOf(instruction),
+      created_by:
+        step.do === "run"
+          ? `RUN ${argsBefore(this.#args, environmentOf(config))}${step.shown.trim()}`
+          : shownOf(instruction),
       comment: "tsswarm build",
       ...(isEmpty ? { empty_layer: true } : {}),
     };

@@ -124,3 +124,15 @@ function platformArgs(platform: string): Readonly<Record<string, string>> {
     ]),
   );
 }
+
+/** The build's arguments that a command could see, as Docker's history has them before it: `|2 a=1 b=2 `. */
+export function argsBefore(
+  args: ReadonlyMap<string, string>,
+  environment: ReadonlyMap<string, string>,
+): string {
+  const seen = [...args]
+    .filter(([name]) => !predefinedArgs.includes(name) && !environment.has(name))
+    .map(([name, value]) => `${name}=${value}`)
+    .sort();
+  return seen.length === 0 ? "" : `|${seen.length} ${seen.join(" ")} `;
+}

@@ -165,7 +165,9 @@ test("what a container does not say of its log is the daemon's, where the driver
   };
   const logs = { driver: "json-file", options } as const;
   const made = (LogConfig: object | undefined) =>
-    parseCreate({ Image: "busybox", HostConfig: { LogConfig } }, "demo", logs).container;
+    parseCreate({ Image: "busybox", HostConfig: { LogConfig } }, "demo", {
+      ...{ logs, ipcMode: "private" },
+    }).container;
   const silent = made(undefined);
   assert.deepEqual(silent.host.LogLimits, { filesMax: 7, bufferBytesMax: 4 * 1024 * 1024 });
   assert.deepEqual(silent.host.LogAttributes, { labels: "tier" });
@@ -177,6 +179,11 @@ test("what a container does not say of its log is the daemon's, where the driver
   assert.deepEqual(made({ Config: { mode: "blocking" } }).host.LogLimits, { filesMax: 7 });
   const other = made({ Type: "journald", Config: {} });
   assert.deepEqual([other.host.LogLimits, other.host.LogAttributes], [undefined, undefined]);
+});
+
+test("limits beside HostConfig count where that has none, as Docker's first clients send them", () => {
+  const { host } = made({ CpuShares: 50, Memory: 6e6, Cpuset: "0" }, { Memory: 8e6 });
+  assert.deepEqual([host.CpuShares, host.Memory, host.CpusetCpus], [50, 8e6, "0"]);
 });
 
 test("a container may have its own limits of its log", () => {

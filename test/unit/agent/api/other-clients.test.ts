@@ -124,6 +124,24 @@ test("before 1.45 a container's aliases have its short id", async () => {
   };
   assert.deepEqual(await aliases("1.44"), ["web", id.slice(0, 12), "front"]);
   assert.deepEqual(await aliases("1.45"), ["web"]);
+  const made = daemon.engine.containers.get(id) ?? assert.fail();
+  const state = { ...made.state, Status: "created" } as const;
+  daemon.engine.containers.set(id, { ...made, state });
+  assert.deepEqual(await aliases("1.44"), ["web"], "docker-compose 1.29 connects it then");
+});
+
+test("before 1.40 others may share a container's memory unless it says something else", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const mode = async (version: string, HostConfig: object) => {
+    const body = { Image: "box", HostConfig };
+    const made = await daemon.ask("POST", `/v${version}/containers/create`, body);
+    assert.equal(made.status, 201, made.text);
+    const { json } = await daemon.ask("GET", `/v${version}/containers/${made.json.Id}/json`);
+    return json.HostConfig.IpcMode;
+  };
+  assert.equal(await mode("1.39", {}), "shareable");
+  assert.equal(await mode("1.39", { IpcMode: "private" }), "private");
+  assert.equal(await mode("1.40", {}), "private");
 });
 
 for (const mode of ["host", "none"])
@@ -137,6 +155,26 @@ for (const mode of ["host", "none"])
     assert.equal(shown.IPAddress, "");
     const network = await daemon.ask("GET", `/networks/${mode}`);
     assert.equal(shown.NetworkID, network.json.Id);
+  });
+
+const commands = [
+  { createdBy: "RUN /bin/sh -c echo a  b", shown: ["/bin/sh", "-c", "echo a  b"] },
+  { createdBy: "RUN |1 v=1 /bin/sh -c echo", shown: ["|1", "v=1", "/bin/sh", "-c", "echo"] },
+  { createdBy: "LABEL a=b", shown: ["/bin/sh", "-c", "#(nop) ", "LABEL a=b"] },
+];
+for (const { createdBy, shown } of commands)
+  test(`before 1.45 an image says what it was made by: ${createdBy}`, async () => {
+    await using daemon = await startFakeDaemon(true);
+    const [step] = await daemon.engine.imageHistory("");
+    daemon.engine.imageHistory = async () => [{ ...(step ?? assert.fail()), createdBy }];
+    const path = "images/registry.lab:5000/whoami/json";
+    const { json } = await daemon.ask("GET", `/v1.44/${path}`);
+    assert.deepEqual(json.ContainerConfig.Cmd, shown);
+    const later = await daemon.ask("GET", `/v1.45/${path}`);
+    assert.equal(later.json.ContainerConfig, undefined);
+    const agent = { "user-agent": "docker-compose/1.29.2 docker-py/5.0.3 Linux/6.1" };
+    const composed = await daemon.ask("GET", `/v1.50/${path}`, undefined, agent);
+    assert.deepEqual(composed.json.ContainerConfig.Cmd, shown);
   });
 
 test("mirrors are told where clients look for them", async () => {

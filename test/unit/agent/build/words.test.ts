@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { applyChanges } from "../../../../agent/build/config.ts";
 import { parseDockerfile } from "../../../../agent/build/parse.ts";
-import { divide, neededStages, targetOf } from "../../../../agent/build/stages.ts";
+import { argsBefore, divide, neededStages, targetOf } from "../../../../agent/build/stages.ts";
 import { stepOf } from "../../../../agent/build/steps.ts";
 import { expand, splitWords } from "../../../../agent/build/words.ts";
 import { ignoring, matcher } from "../../../../proto/kit/patterns.ts";
@@ -138,4 +138,15 @@ test("changes of commit and import are configuration only", () => {
     ExposedPorts: { "80/udp": {}, "81/udp": {} },
   });
   assert.throws(() => applyChanges({}, ["RUN x"]), /RUN is not a valid change command/);
+});
+
+test("an image's history has the arguments a command could see, and no proxies", () => {
+  const args = new Map([
+    ["b", "2"],
+    ["a", "x y"],
+    ["HTTP_PROXY", "http://user:word@proxy"],
+    ["SET", "by ARG"],
+  ]);
+  assert.equal(argsBefore(args, new Map([["SET", "by ENV"]])), "|2 a=x y b=2 ");
+  assert.equal(argsBefore(new Map([["no_proxy", "x"]]), new Map()), "");
 });
