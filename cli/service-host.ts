@@ -45,11 +45,14 @@ export function device(text: string): DeviceMapping {
   return { PathOnHost, PathInContainer, CgroupPermissions };
 }
 
-/** gpu=2 */
+/** gpu=2, gpu=UUID1 */
 function resource(text: string): GenericResource {
-  const [, Kind = "", Value = ""] = /^([^=]+)=(\d+)$/.exec(text) ?? [];
+  const [, Kind = "", Value = ""] = /^([^=]+)=([^=,\s]+)$/.exec(text) ?? [];
   if (Kind === "")
-    throw new UsageError(`invalid generic-resource "${text}": KIND=NUMBER is expected`);
+    throw new UsageError(
+      `invalid generic-resource "${text}": KIND=NUMBER or KIND=NAME is expected`,
+    );
+  if (!/^\d+$/.test(Value)) return { NamedResourceSpec: { Kind, Value } };
   return { DiscreteResourceSpec: { Kind, Value: Number(Value) } };
 }
 
@@ -130,6 +133,15 @@ export function changeResources(
   old: readonly Body<GenericResource>[],
   flags: HostUpdateFlags,
 ): readonly Body<GenericResource>[] {
-  const kind = (one: Body<GenericResource>) => one.DiscreteResourceSpec?.Kind ?? "";
-  return changeKeyed(old, kind, flags.genericResourceAdd, flags.genericResourceRm);
+  const keyOf = ({
+    NamedResourceSpec: named,
+    DiscreteResourceSpec: counted,
+  }: Body<GenericResource>) =>
+    named === undefined ? (counted?.Kind ?? "") : `${named.Kind}=${named.Value}`;
+  // A kind takes all its names with it.
+  const gone = flags.genericResourceRm?.flatMap((text) => [
+    text,
+    ...old.map(keyOf).filter((key) => key.startsWith(`${text}=`)),
+  ]);
+  return changeKeyed(old, keyOf, flags.genericResourceAdd, gone);
 }

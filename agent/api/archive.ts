@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { type PathStat, readPath, statPath, writePath } from "../engine/archive.ts";
-import { StatusError } from "./errors.ts";
+import { StatusError, withStatus } from "./errors.ts";
 import { parameter, Query } from "./request.ts";
 import { outflow } from "./stream.ts";
 import type { ApiContext } from "./types.ts";
@@ -40,9 +40,12 @@ export function addArchive(app: FastifyInstance, context: ApiContext): void {
     // What runs is held still: else it could put a link where a file is just being written.
     await engine.still(id, () =>
       engine.withFiles(id, (root) =>
-        writePath(root, path, request.body as IncomingMessage, {
-          keepsKinds: query.flag("noOverwriteDirNonDir"),
-        }),
+        // 500, as in Docker: docker-api for Ruby counts on it.
+        withStatus({ conflict: 500 }, () =>
+          writePath(root, path, request.body as IncomingMessage, {
+            keepsKinds: query.flag("noOverwriteDirNonDir"),
+          }),
+        ),
       ),
     );
     return reply.code(200).send();

@@ -103,9 +103,9 @@ const hostBody = z.object({
 });
 
 const wholeBody = z.object({
-  // Limits beside HostConfig, where Docker's first clients have them.
+  // Beside HostConfig, where Docker's first clients have them.
   ...{ Memory: whole, MemorySwap: whole, CpuShares: whole },
-  ...{ CpusetCpus: text, Cpuset: text, VolumeDriver: text },
+  ...{ CpusetCpus: text, Cpuset: text, VolumeDriver: text, Runtime: text },
   Hostname: text,
   Domainname: text,
   User: text,
@@ -141,10 +141,21 @@ const wholeBody = z.object({
 });
 
 export const createBody = wholeBody.transform(
-  ({ Memory, MemorySwap, CpuShares, CpusetCpus, Cpuset, VolumeDriver, HostConfig, ...body }) => ({
+  ({
+    Memory,
+    MemorySwap,
+    CpuShares,
+    CpusetCpus,
+    Cpuset,
+    VolumeDriver,
+    Runtime,
+    HostConfig,
+    ...body
+  }) => ({
     ...body,
     HostConfig: {
       ...HostConfig,
+      Runtime: HostConfig.Runtime || Runtime,
       Memory: HostConfig.Memory || Memory,
       MemorySwap: HostConfig.MemorySwap || MemorySwap,
       CpuShares: HostConfig.CpuShares || CpuShares,

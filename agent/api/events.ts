@@ -38,17 +38,19 @@ export function addEvents(app: FastifyInstance, context: ApiContext): void {
         const ends = endSignal(out.gone, until);
         const queue = new Queue<DockerEvent>(behindMax, ends);
         const isAsked = (event: DockerEvent) =>
-          (since === undefined || event.timeNano >= since * 1e6) &&
-          (until === undefined || event.timeNano <= until * 1e6) &&
-          matches(event, filters);
+          (until === undefined || event.timeNano <= until * 1e6) && matches(event, filters);
+        const isSince = (event: DockerEvent) =>
+          since === undefined || event.timeNano >= since * 1e6;
         const local = since === undefined ? [] : log.past();
         log.listen(queue, ends);
         const swarm = swarmOf(context, asked, out.gone);
         const past = [...local, ...(await pastOf(swarm))];
         past.sort((a, b) => a.timeNano - b.timeNano);
-        for (const event of past) if (isAsked(event)) await out.write(line(event));
+        for (const event of past)
+          if (isSince(event) && isAsked(event)) await out.write(line(event));
         if (ends.aborted) return;
         void passOn(context, swarm, queue, ends);
+        // What comes is told, as by Docker, also where `since` is yet to come.
         for await (const event of queue) if (isAsked(event)) await out.write(line(event));
       },
       () => "",

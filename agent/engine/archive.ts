@@ -138,7 +138,7 @@ async function put(
   const isFolder = header.type === "directory";
   if (there !== null && keepsKinds && there.isDirectory() !== isFolder)
     throw new SwarmError(
-      "invalid",
+      "conflict",
       `cannot overwrite ${there.isDirectory() ? "directory" : "non-directory"} ${place.slice(root.length)} with ${isFolder ? "directory" : "non-directory"}`,
     );
   if (there !== null && !(isFolder && there.isDirectory()))

@@ -3,7 +3,7 @@
 import type { Node, NodeVerdict, Service, Task } from "../../proto/gen/types.ts";
 import type { State } from "../store/types.ts";
 import { isAboutServices, parseConstraint } from "./constraints.ts";
-import { amountsOf } from "./generic.ts";
+import { amountsOf, namesTaken } from "./generic.ts";
 import { nodeTest } from "./neighbours.ts";
 import { countOwn, failuresMax, hasPlatform, type Needs, needsOf } from "./place.ts";
 import { hasEnded, isAssigned, isWanted } from "./tasks.ts";
@@ -80,10 +80,12 @@ function resources(state: State, node: Node, needs: Needs): readonly string[] {
   if (needs.memoryBytes > Math.max(freeMemory, 0))
     reasons.push(`${mib(needs.memoryBytes)} of memory are reserved, ${mib(freeMemory)} are free`);
   const generic = amountsOf(has?.GenericResources ?? []);
-  for (const [kind, count] of needs.generic) {
+  for (const [kind, count] of needs.generic.amounts) {
     const free = (generic.get(kind) ?? 0) - (usage.generic.amounts.get(kind) ?? 0);
     if (count > free) reasons.push(`${count} of ${kind} are reserved, ${free} are free`);
   }
+  for (const name of namesTaken(node, usage.generic, needs.generic, []))
+    reasons.push(`${name} is reserved, and not free there`);
   return reasons;
 }
 

@@ -5,6 +5,14 @@ import type { GenericResource, Node, ServiceSpec, Task } from "../../proto/gen/t
 /** How many of each kind. */
 export type Amounts = ReadonlyMap<string, number>;
 
+type Named = NonNullable<GenericResource["NamedResourceSpec"]>;
+
+/** What a task reserves: so many of each kind, and which of them it wants by name. */
+export interface WantedGeneric {
+  readonly amounts: Amounts;
+  readonly named: readonly Named[];
+}
+
 /** What is held of a node. */
 export interface Held {
   readonly amounts: Map<string, number>;
@@ -21,8 +29,31 @@ export function copyHeld(held: Held): Held {
 }
 
 /** What a task of the service reserves. */
-export function wantedOf(spec: ServiceSpec | undefined): Amounts {
-  return amountsOf(spec?.TaskTemplate?.Resources?.Reservations?.GenericResources ?? []);
+export function wantedOf(spec: ServiceSpec | undefined): WantedGeneric {
+  const resources = spec?.TaskTemplate?.Resources?.Reservations?.GenericResources ?? [];
+  return { amounts: amountsOf(resources), named: namedOf(resources) };
+}
+
+function namedOf(resources: readonly GenericResource[]): readonly Named[] {
+  return resources.flatMap(({ NamedResourceSpec: one }) => one ?? []);
+}
+
+/** Those a task wants by name that the node does not have, or others hold, once the tasks given are gone: `gpu=UUID1`. */
+export function namesTaken(
+  node: Node,
+  held: Held,
+  wanted: WantedGeneric,
+  freed: readonly Task[],
+): readonly string[] {
+  const free = new Set(freeNames(node, held, freed).map(keyOf));
+  return wanted.named.map(keyOf).filter((key) => !free.has(key));
+}
+
+function freeNames(node: Node, held: Held, freed: readonly Task[]): readonly Named[] {
+  const back = new Set(namedOf(freed.flatMap((task) => task.GenericResources)).map(keyOf));
+  return namedOf(node.Description?.Resources?.GenericResources ?? []).filter(
+    (one) => !held.named.has(keyOf(one)) || back.has(keyOf(one)),
+  );
 }
 
 export function amountsOf(resources: readonly GenericResource[]): Amounts {
@@ -46,38 +77,36 @@ export function hold(held: Held, resources: readonly GenericResource[]): void {
 export function hasGeneric(
   node: Node,
   held: Held,
-  wanted: Amounts,
+  wanted: WantedGeneric,
   freed: readonly Task[],
 ): boolean {
-  if (wanted.size === 0) return true;
+  if (wanted.amounts.size === 0) return true;
   const has = amountsOf(node.Description?.Resources?.GenericResources ?? []);
   const back = amountsOf(freed.flatMap((task) => task.GenericResources));
-  return [...wanted].every(
-    ([kind, count]) =>
-      (held.amounts.get(kind) ?? 0) - (back.get(kind) ?? 0) + count <= (has.get(kind) ?? 0),
+  return (
+    [...wanted.amounts].every(
+      ([kind, count]) =>
+        (held.amounts.get(kind) ?? 0) - (back.get(kind) ?? 0) + count <= (has.get(kind) ?? 0),
+    ) && namesTaken(node, held, wanted, freed).length === 0
   );
 }
 
-/** Which of the node's a task gets: those with names one by one. */
+/** Which of the node's a task gets: those it wants by name, then others with names one by one. */
 export function claim(
   node: Node,
   held: Held,
-  wanted: Amounts,
+  wanted: WantedGeneric,
   freed: readonly Task[],
 ): readonly GenericResource[] {
-  const back = new Set(
-    freed
-      .flatMap((task) => task.GenericResources)
-      .flatMap(({ NamedResourceSpec }) =>
-        NamedResourceSpec === undefined ? [] : keyOf(NamedResourceSpec),
-      ),
-  );
-  const all = node.Description?.Resources?.GenericResources ?? [];
-  return [...wanted].flatMap(([Kind, Value]): readonly GenericResource[] => {
-    const named = all.flatMap(({ NamedResourceSpec: one }) => (one?.Kind === Kind ? one : []));
-    if (named.length === 0) return [{ DiscreteResourceSpec: { Kind, Value } }];
-    const free = named.filter((one) => !held.named.has(keyOf(one)) || back.has(keyOf(one)));
-    return free.slice(0, Value).map((NamedResourceSpec) => ({ NamedResourceSpec }));
+  const asked = new Set(wanted.named.map(keyOf));
+  const all = namedOf(node.Description?.Resources?.GenericResources ?? []);
+  const free = freeNames(node, held, freed);
+  return [...wanted.amounts].flatMap(([Kind, Value]): readonly GenericResource[] => {
+    if (!all.some((one) => one.Kind === Kind)) return [{ DiscreteResourceSpec: { Kind, Value } }];
+    const ofKind = free.filter((one) => one.Kind === Kind);
+    const isAsked = (one: Named) => asked.has(keyOf(one));
+    const inOrder = [...ofKind.filter(isAsked), ...ofKind.filter((one) => !isAsked(one))];
+    return inOrder.slice(0, Value).map((NamedResourceSpec) => ({ NamedResourceSpec }));
   });
 }
 

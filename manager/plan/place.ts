@@ -11,12 +11,12 @@ import {
 } from "./constraints.ts";
 import { type Fleet, fleetOf } from "./fleet.ts";
 import {
-  type Amounts,
   claim,
   copyHeld,
   hasGeneric,
   hold,
   nothingHeld,
+  type WantedGeneric,
   wantedOf,
 } from "./generic.ts";
 import { nodeTest } from "./neighbours.ts";
@@ -56,7 +56,7 @@ export interface Needs {
   readonly nanoCpus: number;
   readonly memoryBytes: number;
   readonly ports: readonly string[];
-  readonly generic: Amounts;
+  readonly generic: WantedGeneric;
   /** Infinity: no limit. */
   readonly replicasMax: number;
 }
@@ -190,7 +190,7 @@ export class Placement {
   /** The generic resources that a task on the node gets; `replaces` as for `choose`. */
   claim(node: Node, replaces: readonly Task[]): readonly GenericResource[] {
     const { generic } = this.#needs;
-    if (generic.size === 0) return [];
+    if (generic.amounts.size === 0) return [];
     const candidate = this.#candidate(node.ID);
     const held = candidate?.usage.generic ?? nothingHeld();
     return claim(node, held, generic, onNode(replaces, node.ID));

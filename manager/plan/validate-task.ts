@@ -1,6 +1,12 @@
 // Whether a task template means something; throws `invalid`.
 
-import type { ContainerSpec, Mount, Resources, TaskSpec } from "../../proto/gen/types.ts";
+import type {
+  ContainerSpec,
+  GenericResource,
+  Mount,
+  Resources,
+  TaskSpec,
+} from "../../proto/gen/types.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { isImageId, parseReference } from "../../proto/kit/reference.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
@@ -143,16 +149,25 @@ function validateResources(resources: Partial<Resources> | undefined): void {
   const memory = resources?.MemoryBytes ?? 0;
   if (memory !== 0 && memory < memoryBytesMin)
     throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
-  const kinds = new Set<string>();
-  for (const { NamedResourceSpec, DiscreteResourceSpec: asked } of resources?.GenericResources ??
-    []) {
-    if (NamedResourceSpec !== undefined || asked === undefined)
-      throw invalid("generic resources are reserved by number, not by name: gpu=2");
-    if (!/^[a-zA-Z0-9_.-]+$/.test(asked.Kind))
-      throw invalid(`invalid kind of generic resource "${asked.Kind}"`);
-    if (asked.Value < 0)
-      throw invalid(`generic resource ${asked.Kind}: ${asked.Value} is negative`);
-    if (kinds.has(asked.Kind)) throw invalid(`generic resource ${asked.Kind} is given twice`);
-    kinds.add(asked.Kind);
+  validateGeneric(resources?.GenericResources ?? []);
+}
+
+/** By number, `gpu=2`, or by name, `gpu=UUID1`. */
+function validateGeneric(resources: readonly GenericResource[]): void {
+  const given = new Set<string>();
+  for (const { NamedResourceSpec: named, DiscreteResourceSpec: counted } of resources) {
+    const asked = named ?? counted;
+    if (asked === undefined)
+      throw invalid("a generic resource is reserved by number or by name: gpu=2, gpu=UUID1");
+    const { Kind, Value } = asked;
+    if (!/^[a-zA-Z0-9_.-]+$/.test(Kind))
+      throw invalid(`invalid kind of generic resource "${Kind}"`);
+    if (typeof Value === "number" && Value < 0)
+      throw invalid(`generic resource ${Kind}: ${Value} is negative`);
+    if (typeof Value === "string" && !/^[^=,\s]{1,256}$/.test(Value))
+      throw invalid(`invalid name of generic resource ${Kind} "${Value}"`);
+    const key = typeof Value === "string" ? `${Kind}=${Value}` : Kind;
+    if (given.has(key)) throw invalid(`generic resource ${key} is given twice`);
+    given.add(key);
   }
 }

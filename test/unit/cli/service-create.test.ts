@@ -342,6 +342,20 @@ const rows: readonly {
     body: container({ Healthcheck: { Test: ["NONE"] } }),
   },
   {
+    name: "generic resources by number and by name",
+    flags: ["--generic-resource", "fpga=2", "--generic-resource", "gpu=UUID1", "web"],
+    body: body({
+      Resources: {
+        Reservations: {
+          GenericResources: [
+            { DiscreteResourceSpec: { Kind: "fpga", Value: 2 } },
+            { NamedResourceSpec: { Kind: "gpu", Value: "UUID1" } },
+          ],
+        },
+      },
+    }),
+  },
+  {
     name: "a log driver",
     flags: ["--log-driver", "json-file", "--log-opt", "max-size=1m", "web"],
     body: body({ LogDriver: { Name: "json-file", Options: { "max-size": "1m" } } }),

@@ -181,9 +181,13 @@ test("what a container does not say of its log is the daemon's, where the driver
   assert.deepEqual([other.host.LogLimits, other.host.LogAttributes], [undefined, undefined]);
 });
 
-test("limits beside HostConfig count where that has none, as Docker's first clients send them", () => {
-  const { host } = made({ CpuShares: 50, Memory: 6e6, Cpuset: "0" }, { Memory: 8e6 });
-  assert.deepEqual([host.CpuShares, host.Memory, host.CpusetCpus], [50, 8e6, "0"]);
+test("limits and a runtime beside HostConfig count where that has none, as Docker's first clients send them", () => {
+  const beside = { CpuShares: 50, Memory: 6e6, Cpuset: "0", Runtime: "runc" };
+  const { host } = made(beside, { Memory: 8e6 });
+  assert.deepEqual(
+    [host.CpuShares, host.Memory, host.CpusetCpus, host.Runtime],
+    [50, 8e6, "0", "runc"],
+  );
 });
 
 test("a container may have its own limits of its log", () => {

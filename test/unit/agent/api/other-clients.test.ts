@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import http from "node:http";
 import { createServer } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
@@ -250,4 +251,19 @@ test("a bridge network without a container is dangling; what every host has is n
   };
   assert.deepEqual(await names("true"), ["own"]);
   assert.equal((await names("false")).includes("own"), false);
+});
+
+test("who asks for events since a moment that is yet to come is told what happens now", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const container = daemon.engine.add("web");
+  const since = Math.ceil(Date.now() / 1000) + 60;
+  const path = `/events?since=${since}`;
+  const asked = http.get({ socketPath: daemon.socket, path });
+  const [answer] = (await once(asked, "response")) as [http.IncomingMessage];
+  // Again until it listens: what was before that is past.
+  const timer = setInterval(() => daemon.engine.announce("start", container), 10);
+  const [chunk] = (await once(answer, "data")) as [Buffer];
+  clearInterval(timer);
+  asked.destroy();
+  assert.equal(JSON.parse(chunk.toString().split("\n")[0] ?? "").Action, "start");
 });

@@ -373,3 +373,35 @@ test("generic resources are reserved by kind, those with names one by one", () =
   sim.settle();
   assert.deepEqual(got("one"), [gpu("a")], "a successor gets what its predecessor gives back");
 });
+
+test("a generic resource that is reserved by its name is that one, or nothing", () => {
+  const gpu = (Value: string) => ({ NamedResourceSpec: { Kind: "gpu", Value } });
+  const any = { DiscreteResourceSpec: { Kind: "gpu", Value: 1 } };
+  const sim = new Sim(0);
+  for (const [id, ...names] of [
+    ["n1", "a", "b", "c"],
+    ["n2", "x"],
+  ] as const) {
+    const GenericResources = names.map(gpu);
+    const Resources = { NanoCPUs: 2e9, MemoryBytes: GiB, GenericResources };
+    const Platform = { OS: "linux", Architecture: "x86_64" };
+    sim.addNode(id, { Description: { Hostname: id, Platform, Resources } });
+  }
+  const wanting = (...GenericResources: object[]) => ({
+    TaskTemplate: template({ Resources: { Reservations: { GenericResources } } }),
+  });
+  const got = (name: string) => sim.running(name).flatMap((task) => task.GenericResources);
+  sim.service("second", wanting(gpu("b")));
+  sim.service("other", wanting(gpu("x")));
+  sim.settle();
+  sim.service("both", wanting(any, gpu("c")));
+  sim.settle();
+  assert.deepEqual([got("second"), got("other")], [[gpu("b")], [gpu("x")]]);
+  assert.deepEqual(got("both"), [gpu("c"), gpu("a")]);
+  sim.service("late", wanting(gpu("b")));
+  sim.settle();
+  assert.match(errOf(sim, "late"), /insufficient resources on 2 nodes/);
+  sim.service("second", { Mode: { Replicated: { Replicas: 0 } }, ...wanting(gpu("b")) });
+  sim.settle();
+  assert.deepEqual(got("late"), [gpu("b")]);
+});
