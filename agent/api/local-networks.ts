@@ -166,8 +166,9 @@ function networkOf(context: ApiContext, network: LocalNetworkObject): Json {
 }
 
 /** As Docker shows it: of a subnet that was asked for, nothing that was not. */
-function subnetJson({ cidr, gateway, isGatewayChosen, ...rest }: Subnet): Json {
-  return askedJson({ ...rest, subnet: cidr, gateway: isGatewayChosen === true ? "" : gateway });
+function subnetJson({ cidr, shown, isGatewayChosen, ...rest }: Subnet): Json {
+  const gateway = isGatewayChosen === true ? "" : (shown?.gateway ?? rest.gateway);
+  return askedJson({ ...rest, subnet: shown?.subnet ?? cidr, gateway });
 }
 
 function askedJson({ subnet, gateway, range = "", auxiliary = {} }: AskedSubnet): Json {

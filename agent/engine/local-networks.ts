@@ -42,6 +42,7 @@ const record = z.object({
   subnets: z.array(
     z.object({
       cidr: z.string(),
+      shown: z.object({ subnet: z.string(), gateway: z.string() }).exactOptional(),
       prefix: z.int(),
       gateway: z.string(),
       isGatewayChosen: z.boolean().exactOptional(),

@@ -13,6 +13,8 @@ import {
 
 export interface Subnet {
   readonly cidr: string;
+  /** As they were asked for, where those were written otherwise. */
+  readonly shown?: { readonly subnet: string; readonly gateway: string };
   readonly prefix: number;
   /** "": none. */
   readonly gateway: string;
@@ -108,6 +110,9 @@ export function parseSubnet(
   return {
     ...{ cidr, prefix, gateway: gateway === "" ? "" : plain(gateway) },
     ...(isGatewayChosen ? { isGatewayChosen } : {}),
+    ...(asked.subnet === cidr && (gateway === "" || gateway === plain(gateway))
+      ? {}
+      : { shown: { subnet: asked.subnet, gateway } }),
     ...(range === "" ? {} : { range: `${baseOf(range)}/${ipaddr.parseCIDR(range)[1]}` }),
     ...(auxiliary.length === 0 ? {} : { auxiliary: Object.fromEntries(auxiliary) }),
   };

@@ -19,7 +19,9 @@ import {
 
 const poolsDefault = ["10.0.0.0/8"];
 export const subnetSizeDefault = 24;
+/** Those given at will begin here; Docker takes smaller ones that are asked for. */
 export const vniMin = 4096;
+export const askedVniMin = 1;
 export const vniMax = 2 ** 24 - 1;
 const ingressBits = 16;
 /** Of every IPv6 subnet from the cluster's pool. */

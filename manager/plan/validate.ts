@@ -18,7 +18,7 @@ import {
 import type { State } from "../store/types.ts";
 import { parseConstraint } from "./constraints.ts";
 import { isIngressPort, portKey, protocolOf } from "./ports.ts";
-import { unusedSubnets, validateIPAM, vniMax, vniMin } from "./subnets.ts";
+import { askedVniMin, unusedSubnets, validateIPAM, vniMax } from "./subnets.ts";
 import { isGlobal, isJob } from "./tasks.ts";
 import { checkFilesExist } from "./validate-files.ts";
 import { validateHost } from "./validate-host.ts";
@@ -209,8 +209,8 @@ function validateNetworkOptions({ Options, IPAM }: NetworkSpec): void {
   if (mtu !== undefined && !isNumber(mtu, mtuMin, mtuMax))
     throw invalid(`option ${mtuOption}: "${mtu}" is no number from ${mtuMin} to ${mtuMax}`);
   const vni = Options[vniOption];
-  if (vni !== undefined && !isNumber(vni, vniMin, vniMax))
-    throw invalid(`option ${vniOption}: "${vni}" is no number from ${vniMin} to ${vniMax}`);
+  if (vni !== undefined && !isNumber(vni, askedVniMin, vniMax))
+    throw invalid(`option ${vniOption}: "${vni}" is no number from ${askedVniMin} to ${vniMax}`);
   if (!["", "default"].includes(IPAM?.Driver ?? ""))
     throw new SwarmError(
       "unsupported",

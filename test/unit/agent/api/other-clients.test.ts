@@ -253,6 +253,19 @@ test("a bridge network without a container is dangling; what every host has is n
   assert.equal((await names("false")).includes("own"), false);
 });
 
+test("a bridge network is shown as it was asked for: programs compare it with what they want", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const body = { Name: "own", Driver: "bridge", Attachable: true };
+  const { json } = await daemon.ask("POST", "/networks/create", body);
+  const shown = { subnet: "fd00:0001::/64", gateway: "fd00:0001::1" };
+  const network = daemon.engine.localNetworks.get(json.Id) ?? assert.fail();
+  const subnets = [{ cidr: "fd00:1::/64", prefix: 64, gateway: "fd00:1::1", shown }];
+  daemon.engine.localNetworks.set(json.Id, { ...network, subnets });
+  const own = (await daemon.ask("GET", "/networks/own")).json;
+  assert.equal(own.Attachable, true);
+  assert.deepEqual(own.IPAM.Config, [{ Subnet: shown.subnet, Gateway: shown.gateway }]);
+});
+
 test("who asks for events since a moment that is yet to come is told what happens now", async () => {
   await using daemon = await startFakeDaemon(true);
   const container = daemon.engine.add("web");

@@ -66,7 +66,12 @@ test("a subnet with a range of its own and addresses that nobody gets", () => {
 
 test("subnets of IPv6: as they are written, and drawn", () => {
   const subnet = { cidr: "fd00:1::/64", prefix: 64, gateway: "fd00:1::1", isGatewayChosen: true };
-  assert.deepEqual(parseSubnet({ subnet: "fd00:1:0::/64", gateway: "" }, ["10.0.0.0/8"]), subnet);
+  assert.deepEqual(parseSubnet({ subnet: "fd00:1::/64", gateway: "" }, ["10.0.0.0/8"]), subnet);
+  const shown = { subnet: "fd00:1:0::/64", gateway: "fd00:1::1" };
+  assert.deepEqual(parseSubnet({ ...shown, gateway: "" }, []), { ...subnet, shown });
+  const asked = { subnet: "fd00:1::/64", gateway: "fd00:0001::1" };
+  const { isGatewayChosen: _, ...given } = subnet;
+  assert.deepEqual(parseSubnet(asked, []), { ...given, shown: asked });
   assert.deepEqual(drawSubnet6(Buffer.from("0102030405", "hex")), {
     ...{ cidr: "fd01:203:405::/64", prefix: 64, gateway: "fd01:203:405::1" },
   });

@@ -60,6 +60,8 @@ test("a network gets the VNI that was asked for, and others the next ones all th
   const vniOf = (id: string) => sim.state.table("network").get(id)?.VNI;
   const Options = { "com.docker.network.driver.overlay.vxlanid_list": "9000" };
   assert.equal(vniOf(sim.network("mine", { Options })), 9000);
+  const low = { "com.docker.network.driver.overlay.vxlanid_list": "257" };
+  assert.equal(vniOf(sim.network("low", { Options: low })), 257);
   assert.equal(vniOf(sim.network("a")), 4097);
   assert.equal(vniOf(sim.network("b")), 4098);
 });
