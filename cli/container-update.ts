@@ -6,6 +6,7 @@ import { forEach, type Terminal } from "./terminal.ts";
 import { bytes, integer, nanoCpus } from "./values.ts";
 
 interface Flags {
+  readonly blkioWeight?: number;
   readonly cpuPeriod?: number;
   readonly cpuQuota?: number;
   readonly cpuShares?: number;
@@ -25,6 +26,7 @@ export function addUpdate(parent: DockerCommand, open: () => Terminal): void {
     .description("Update configuration of one or more containers")
     .usage("[OPTIONS] CONTAINER [CONTAINER...]")
     .argument("<containers...>")
+    .option("--blkio-weight <int>", "Block IO (relative weight), 10 to 1000", integer)
     .option("--cpu-period <int>", "Limit CPU CFS (Completely Fair Scheduler) period", integer)
     .option("--cpu-quota <int>", "Limit CPU CFS (Completely Fair Scheduler) quota", integer)
     .option("-c, --cpu-shares <int>", "CPU shares (relative weight)", integer)
@@ -58,10 +60,11 @@ function swap(text: string): number {
 
 function updateBody(flags: Flags): object {
   const { cpuPeriod, cpuQuota, cpuShares, cpus, cpusetCpus, cpusetMems, restart } = flags;
-  const { memory, memoryReservation, memorySwap, pidsLimit } = flags;
+  const { blkioWeight, memory, memoryReservation, memorySwap, pidsLimit } = flags;
   return {
     ...{ CpuPeriod: cpuPeriod, CpuQuota: cpuQuota, CpuShares: cpuShares, NanoCpus: cpus },
     ...{ CpusetCpus: cpusetCpus, CpusetMems: cpusetMems, PidsLimit: pidsLimit },
+    ...{ BlkioWeight: blkioWeight },
     ...{ Memory: memory, MemoryReservation: memoryReservation, MemorySwap: memorySwap },
     ...(restart === undefined ? {} : { RestartPolicy: restartOf(restart) }),
   };

@@ -18,6 +18,7 @@ import {
 
 /** Flags that are given once, or switches. */
 const single = [
+  ["blkio-weight", "<int>", "Block IO (relative weight), 10 to 1000, or 0 to disable"],
   ["cgroup-parent", "<string>", "Optional parent cgroup for the container"],
   ["cgroupns", "<string>", "Cgroup namespace to use (host|private)"],
   ["cidfile", "<string>", "Write the container ID to the file"],
@@ -64,8 +65,13 @@ const several = [
   ["-a, --attach", "Attach to STDIN, STDOUT or STDERR"],
   ["cap-add", "Add Linux capabilities"],
   ["cap-drop", "Drop Linux capabilities"],
+  ["blkio-weight-device", "Block IO weight of a device (relative, 10 to 1000)"],
   ["device", "Add a host device to the container"],
   ["device-cgroup-rule", "Add a rule to the cgroup allowed devices list"],
+  ["device-read-bps", "Limit read rate (bytes per second) from a device"],
+  ["device-read-iops", "Limit read rate (IO per second) from a device"],
+  ["device-write-bps", "Limit write rate (bytes per second) to a device"],
+  ["device-write-iops", "Limit write rate (IO per second) to a device"],
   ["dns", "Set custom DNS servers"],
   ["dns-option", "Set DNS options"],
   ["dns-search", "Set custom DNS search domains"],
@@ -110,6 +116,11 @@ const checks: Readonly<Record<string, Check>> = {
 };
 const listChecks: Readonly<Record<string, Check>> = {
   "add-host": extraHost,
+  "blkio-weight-device": weightOf,
+  "device-read-bps": (text) => rateOf(text, bytes),
+  "device-read-iops": (text) => rateOf(text, integer),
+  "device-write-bps": (text) => rateOf(text, bytes),
+  "device-write-iops": (text) => rateOf(text, integer),
   expose: exposed,
   mount,
   network,
@@ -240,6 +251,12 @@ function hostOf(flags: RunFlags, published: readonly Published[], mode: string) 
     DnsOptions: list("dnsOption"),
     DnsSearch: list("dnsSearch"),
     Devices: list("device").map(deviceOf),
+    BlkioWeight: number("blkioWeight", integer),
+    BlkioWeightDevice: list("blkioWeightDevice").map(weightOf),
+    BlkioDeviceReadBps: list("deviceReadBps").map((each) => rateOf(each, bytes)),
+    BlkioDeviceReadIOps: list("deviceReadIops").map((each) => rateOf(each, integer)),
+    BlkioDeviceWriteBps: list("deviceWriteBps").map((each) => rateOf(each, bytes)),
+    BlkioDeviceWriteIOps: list("deviceWriteIops").map((each) => rateOf(each, integer)),
     DeviceCgroupRules: list("deviceCgroupRule"),
     Ulimits: list("ulimit").map(ulimit),
     PidMode: text("pid"),
@@ -304,6 +321,19 @@ function deviceOf(text: string) {
     PathInContainer: isMode ? PathOnHost : second,
     CgroupPermissions: isMode ? second : third,
   };
+}
+
+/** /dev/sda:100 */
+function weightOf(text: string) {
+  const { Path, Rate } = rateOf(text, integer);
+  return { Path, Weight: Rate };
+}
+
+/** /dev/sda:1mb */
+function rateOf(text: string, parse: (text: string) => number) {
+  const [, Path = "", rate = ""] = /^(\/dev\/[^:]+):(.+)$/.exec(text) ?? [];
+  if (Path === "") throw new UsageError(`invalid device "${text}": /dev/NAME:NUMBER is expected`);
+  return { Path, Rate: parse(rate) };
 }
 
 export function restartOf(text: string) {

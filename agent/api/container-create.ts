@@ -3,6 +3,7 @@
 import type { FastifyInstance } from "fastify";
 import { asSwarmError, SwarmError } from "../../proto/kit/errors.ts";
 import { parseCreate } from "./create.ts";
+import { discarded } from "./create-limits.ts";
 import { withStatus } from "./errors.ts";
 import { randomName } from "./random-name.ts";
 import { askedVersion, jsonBody, Query } from "./request.ts";
@@ -29,7 +30,8 @@ export function addCreate(app: FastifyInstance, context: ApiContext): void {
       const { container, warnings } = parseCreate(json, name, { logs: context.logs, ipcMode });
       try {
         const id = await withStatus({ precondition: 409 }, () => engine.create(container, signal));
-        return reply.code(201).send({ Id: id, Warnings: warnings });
+        const Warnings = [...warnings, ...discarded(container.host, engine.info().canWeighIo)];
+        return reply.code(201).send({ Id: id, Warnings });
       } catch (error) {
         const { code, message } = asSwarmError(error);
         const isNameTaken = code === "conflict" && message.includes("is already in use by");

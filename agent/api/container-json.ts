@@ -5,6 +5,7 @@ import type { Mount } from "../../proto/gen/types.ts";
 import { humanDuration } from "../../proto/kit/duration.ts";
 import type { Container } from "../engine/container-types.ts";
 import type { Json } from "./adapt.ts";
+import { portsIn } from "./create-ports.ts";
 import { predefinedId, shownNetworkId } from "./predefined.ts";
 
 const never = "0001-01-01T00:00:00Z";
@@ -270,7 +271,7 @@ function portBindings(
   const all = Object.values(networks);
   const isDirect = all.length > 0 && all.every((network) => network.isDirect === true);
   if (withExposed && !isDirect)
-    for (const port of config.ExposedPorts ?? []) bindings[port] ??= null;
+    for (const port of (config.ExposedPorts ?? []).flatMap(portsIn)) bindings[port] ??= null;
   return bindings;
 }
 

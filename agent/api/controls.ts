@@ -9,7 +9,7 @@ import { realWorld } from "../../proto/kit/world.ts";
 import type { Container, ContainerUpdate } from "../engine/container-types.ts";
 import { selectStopped } from "./container-filters.ts";
 import { parseRestart } from "./create.ts";
-import { checkLimits, type Limits } from "./create-limits.ts";
+import { checkLimits, checkWeight, discarded, type Limits } from "./create-limits.ts";
 import { withStatus } from "./errors.ts";
 import { jsonBody, parameter, parseBody, Query } from "./request.ts";
 import { statsJson } from "./stats-json.ts";
@@ -107,10 +107,9 @@ export function addControls(app: FastifyInstance, context: ApiContext): void {
   app.post("/containers/:id/update", async (request) => {
     const container = engine.inspect(parameter(request, "id"));
     const body = parseBody(updateBody, jsonBody(request));
-    await withStatus({ precondition: 409 }, () =>
-      engine.update(container.id, updateOf(container, body)),
-    );
-    return { Warnings: [] };
+    const update = updateOf(container, body);
+    await withStatus({ precondition: 409 }, () => engine.update(container.id, update));
+    return { Warnings: discarded(update.host, engine.info().canWeighIo) };
   });
 
   app.post("/containers/prune", async (request) => {
@@ -138,9 +137,7 @@ function isThere({ engine }: ApiContext, { id }: Container): boolean {
 
 /** Fields that are 0 or empty stay as they are. Throws `invalid`. */
 function updateOf(container: Container, body: z.infer<typeof updateBody>): ContainerUpdate {
-  const { RestartPolicy: policy, BlkioWeight, ...asked } = body;
-  if ((BlkioWeight ?? 0) !== 0)
-    throw new SwarmError("unsupported", "block I/O weight is not available in this version");
+  const { RestartPolicy: policy, ...asked } = body;
   const host = Object.fromEntries(
     Object.entries(asked).filter(([, value]) => value !== 0 && value !== "" && value != null),
   ) as ContainerUpdate["host"];
@@ -160,6 +157,7 @@ function updateOf(container: Container, body: z.infer<typeof updateBody>): Conta
     ...host,
   };
   checkLimits(limits);
+  checkWeight(host.BlkioWeight ?? 0);
   if (
     host.Memory !== undefined &&
     host.MemorySwap === undefined &&

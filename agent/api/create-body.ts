@@ -32,6 +32,14 @@ export const endpointBody = z.object({
   GwPriority: whole,
 });
 
+function listOf<T extends z.ZodType>(item: T) {
+  return z
+    .array(item)
+    .nullish()
+    .transform((value) => value ?? []);
+}
+const throttled = listOf(z.object({ Path: text, Rate: whole }));
+
 const hostBody = z.object({
   Binds: texts,
   LogConfig: z.object({ Type: text, Config: map }).nullish(),
@@ -73,21 +81,18 @@ const hostBody = z.object({
   NanoCpus: whole,
   CgroupParent: text,
   BlkioWeight: whole,
-  BlkioWeightDevice: list,
-  BlkioDeviceReadBps: list,
-  BlkioDeviceWriteBps: list,
-  BlkioDeviceReadIOps: list,
-  BlkioDeviceWriteIOps: list,
+  BlkioWeightDevice: listOf(z.object({ Path: text, Weight: whole })),
+  BlkioDeviceReadBps: throttled,
+  BlkioDeviceWriteBps: throttled,
+  BlkioDeviceReadIOps: throttled,
+  BlkioDeviceWriteIOps: throttled,
   CpuPeriod: whole,
   CpuQuota: whole,
   CpuRealtimePeriod: whole,
   CpuRealtimeRuntime: whole,
   CpusetCpus: text,
   CpusetMems: text,
-  Devices: z
-    .array(z.object({ PathOnHost: text, PathInContainer: text, CgroupPermissions: text }))
-    .nullish()
-    .transform((value) => value ?? []),
+  Devices: listOf(z.object({ PathOnHost: text, PathInContainer: text, CgroupPermissions: text })),
   DeviceCgroupRules: texts,
   DeviceRequests: list,
   MemoryReservation: whole,

@@ -5,6 +5,7 @@ import { SwarmError } from "../../proto/kit/errors.ts";
 import type { HostConfig } from "../engine/container-types.ts";
 
 const memoryMin = 6 * 1024 * 1024;
+const [weightMin, weightMax] = [10, 1000];
 
 export type Limits = Required<
   Pick<
@@ -67,6 +68,56 @@ export function checkLimits(limits: Limits): void {
       limits[name] !== "" && !setPattern.test(limits[name]),
       `Invalid value ${limits[name]} for ${name === "CpusetCpus" ? "cpuset cpus" : "cpuset mems"}`,
     );
+}
+
+/** 0: none. Throws `invalid`. */
+export function checkWeight(weight: number): void {
+  refuseIf(
+    weight !== 0 && (weight < weightMin || weight > weightMax),
+    `Range of blkio weight is from ${weightMin} to ${weightMax}`,
+  );
+}
+
+type BlockIo = Pick<
+  HostConfig,
+  | "BlkioWeight"
+  | "BlkioWeightDevice"
+  | "BlkioDeviceReadBps"
+  | "BlkioDeviceWriteBps"
+  | "BlkioDeviceReadIOps"
+  | "BlkioDeviceWriteIOps"
+>;
+
+/** Those that say something. Throws `invalid`. */
+export function blockIoOf(host: Required<BlockIo>): BlockIo {
+  const { BlkioWeight, BlkioWeightDevice, ...throttles } = host;
+  for (const weight of [BlkioWeight, ...BlkioWeightDevice.map(({ Weight }) => Weight)])
+    checkWeight(weight);
+  const names = [
+    ...(["BlkioDeviceReadBps", "BlkioDeviceWriteBps"] as const),
+    ...(["BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"] as const),
+  ];
+  for (const name of names)
+    for (const { Path, Rate } of throttles[name])
+      refuseIf(Rate < 0, `invalid rate for device ${Path}: ${Rate}`);
+  const lists = [...names, "BlkioWeightDevice" as const].filter((name) => host[name].length > 0);
+  return {
+    ...(BlkioWeight === 0 ? {} : { BlkioWeight }),
+    ...Object.fromEntries(lists.map((name) => [name, host[name]])),
+  };
+}
+
+/** What the kernel here cannot do, in Docker's sentence. */
+export function discarded(
+  { BlkioWeight = 0, BlkioWeightDevice = [] }: HostConfig,
+  canWeighIo: boolean,
+): readonly string[] {
+  const isWeighed = BlkioWeight !== 0 || BlkioWeightDevice.length > 0;
+  return isWeighed && !canWeighIo
+    ? [
+        "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
+      ]
+    : [];
 }
 
 function refuseIf(isWrong: boolean, sentence: string): void {

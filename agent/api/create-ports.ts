@@ -25,7 +25,7 @@ export function portsOf(bindings: Bindings, exposed: readonly string[], all: boo
       });
   }
   if (all)
-    for (const key of exposed) {
+    for (const key of exposed.flatMap(portsIn)) {
       if (bindings[key] !== undefined) continue;
       const { port, protocol } = parsePort(key);
       ports.push({ protocol, targetPort: port, publishedPort: 0 });
@@ -36,6 +36,14 @@ export function portsOf(bindings: Bindings, exposed: readonly string[], all: boo
 }
 
 const anywhere = { HostIp: "", HostPort: "" };
+
+/** Of a range, `8000-8002/tcp`, each; anything else as it is. */
+export function portsIn(text: string): readonly string[] {
+  const [, first, last, rest = ""] = /^(\d{1,5})-(\d{1,5})(\/.*)?$/.exec(text) ?? [];
+  const [from, to] = [Number(first), Number(last)];
+  if (!(from <= to)) return [text];
+  return Array.from({ length: to - from + 1 }, (_, i) => `${from + i}${rest}`);
+}
 
 /** `80/tcp` or `80`. */
 export function parsePort(text: string): { readonly port: number; readonly protocol: string } {

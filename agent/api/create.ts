@@ -16,9 +16,9 @@ import type {
 import { type LogDefaults, logConfig, logSettings, plainLogs } from "../engine/log-limits.ts";
 import type { Json } from "./adapt.ts";
 import { type CreateBody, createBody, type HostBody, withIpcMode } from "./create-body.ts";
-import { checkLimits } from "./create-limits.ts";
+import { blockIoOf, checkLimits } from "./create-limits.ts";
 import { mountsOf } from "./create-mounts.ts";
-import { parsePort, portsOf } from "./create-ports.ts";
+import { parsePort, portsIn, portsOf } from "./create-ports.ts";
 import { parseBody } from "./request.ts";
 
 export interface CreateRequest {
@@ -55,7 +55,8 @@ export function parseCreate(
     );
   const warnings: string[] = [];
   const exposed = [...new Set([...body.ExposedPorts, ...Object.keys(host.PortBindings)])];
-  for (const port of exposed) parsePort(port);
+  for (const port of Object.keys(host.PortBindings)) parsePort(port);
+  for (const port of exposed.flatMap(portsIn)) parsePort(port);
   const ports = portsOf(host.PortBindings, exposed, host.PublishAllPorts);
   if (mode === "host" && ports.length > 0)
     warnings.push("Published ports are discarded when using host network mode");
@@ -148,6 +149,7 @@ function hostOf(body: CreateBody): HostConfig {
     PidsLimit: host.PidsLimit,
   };
   checkLimits(limits);
+  const blockIo = blockIoOf(host);
   if (host.ShmSize < 0) throw new SwarmError("invalid", "SHM size can not be less than 0");
   if (host.OomScoreAdj < -1000 || host.OomScoreAdj > 1000)
     throw new SwarmError(
@@ -156,6 +158,7 @@ function hostOf(body: CreateBody): HostConfig {
     );
   return {
     ...limits,
+    ...blockIo,
     ...(host.Runtime === "" ? {} : { Runtime: host.Runtime }),
     ReadonlyRootfs: host.ReadonlyRootfs,
     Init: host.Init ?? false,
@@ -339,15 +342,6 @@ function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
   ];
   for (const [what, mode, known] of modes)
     if (!known.test(mode)) throw new SwarmError("invalid", `invalid ${what}: ${mode}`);
-  refuse(host.BlkioWeight > 0, "block I/O weight");
-  const blkio = [
-    ...host.BlkioWeightDevice,
-    ...host.BlkioDeviceReadBps,
-    ...host.BlkioDeviceWriteBps,
-    ...host.BlkioDeviceReadIOps,
-    ...host.BlkioDeviceWriteIOps,
-  ];
-  refuse(blkio.length > 0, "block I/O limits");
   refuse(host.CpuRealtimePeriod + host.CpuRealtimeRuntime !== 0, "CPU real-time limits");
   const swappiness = host.MemorySwappiness ?? -1;
   if (swappiness < -1 || swappiness > 100)

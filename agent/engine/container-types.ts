@@ -34,6 +34,12 @@ export interface ContainerConfig {
   readonly StdinOnce?: boolean;
 }
 
+/** A block device of this machine, and how many bytes or operations a second. */
+export interface ThrottledDevice {
+  readonly Path: string;
+  readonly Rate: number;
+}
+
 export interface HostConfig {
   readonly Memory?: number;
   readonly MemorySwap?: number;
@@ -76,6 +82,12 @@ export interface HostConfig {
   readonly CpusetCpus?: string;
   readonly CpusetMems?: string;
   readonly OomKillDisable?: boolean;
+  readonly BlkioWeight?: number;
+  readonly BlkioWeightDevice?: readonly { readonly Path: string; readonly Weight: number }[];
+  readonly BlkioDeviceReadBps?: readonly ThrottledDevice[];
+  readonly BlkioDeviceWriteBps?: readonly ThrottledDevice[];
+  readonly BlkioDeviceReadIOps?: readonly ThrottledDevice[];
+  readonly BlkioDeviceWriteIOps?: readonly ThrottledDevice[];
   /** 0 to 100; absent: as the machine has it. */
   readonly MemorySwappiness?: number;
   /** By place in the container: options as mount(8) has them. */
@@ -239,6 +251,7 @@ export interface ContainerUpdate {
     | "NanoCpus"
     | "PidsLimit"
     | "CpuShares"
+    | "BlkioWeight"
     | "CpuPeriod"
     | "CpuQuota"
     | "CpusetCpus"

@@ -9,8 +9,9 @@ import type { Log } from "../../proto/kit/log.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
 import { timestamp, type World } from "../../proto/kit/world.ts";
 import type { HostFacts } from "../runtime/host.ts";
+import type { LimitsInput } from "../runtime/limits.ts";
 import { findRuntime, type OciRuntimes } from "../runtime/oci-runtimes.ts";
-import { buildSpec, type limitsOfResources } from "../runtime/spec.ts";
+import { buildSpec } from "../runtime/spec.ts";
 import type { SpecMount, SpecUser } from "../runtime/spec-types.ts";
 import type { Runtime, SnapshotMount } from "../runtime/types.ts";
 import { cgroupPath } from "./cgroup.ts";
@@ -177,6 +178,7 @@ export class Creator {
         shmBytes: host.IpcMode === "none" ? null : (host.ShmSize ?? 0),
         devices: devices.nodes,
         deviceRules: devices.rules,
+        blockIo: devices.blockIo,
         namespaces: {
           pid: host.PidMode === "host" ? "host" : "",
           ipc: host.IpcMode === "host" ? "host" : "",
@@ -244,7 +246,7 @@ function fileMounts(files: NonNullable<CreateContainer["files"]>): readonly Spec
 }
 
 /** The limits of a container, as its specification has them. */
-export function limitsOf(host: HostConfig): Parameters<typeof limitsOfResources>[0] {
+export function limitsOf(host: HostConfig): Omit<LimitsInput, "blockIo"> {
   return {
     memoryBytes: host.Memory ?? 0,
     memoryReservationBytes: host.MemoryReservation ?? 0,

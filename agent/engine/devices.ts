@@ -3,7 +3,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, SwarmError } from "../../proto/kit/errors.ts";
-import type { SpecDevice, SpecDeviceNode } from "../runtime/spec-types.ts";
+import type { BlockIo, SpecDevice, SpecDeviceNode } from "../runtime/spec-types.ts";
 import type { HostConfig } from "./container-types.ts";
 
 const typeMask = 0o170000;
@@ -17,6 +17,7 @@ const alsoNotGiven = ["tty", "urandom", "zero", "stdin", "stdout", "stderr"];
 export interface GivenDevices {
   readonly nodes: readonly SpecDeviceNode[];
   readonly rules: readonly SpecDevice[];
+  readonly blockIo: BlockIo;
 }
 
 /** Those that were asked for; all there are when privileged. Throws `invalid` for one that is not there. */
@@ -43,7 +44,36 @@ export async function findDevices(host: HostConfig): Promise<GivenDevices> {
       rules.push({ allow: true, type, major, minor, access: device.CgroupPermissions || "rwm" });
     }
   }
-  return { nodes, rules };
+  return { nodes, rules, blockIo: await findBlockIo(host) };
+}
+
+/** What a container may have of this machine's disks. Throws `invalid` for a device that is not there. */
+export async function findBlockIo(host: HostConfig): Promise<BlockIo> {
+  const numbered = async <T extends { readonly Path: string }>(devices: readonly T[] = []) =>
+    Promise.all(devices.map(async (device) => ({ device, ...(await blockDevice(device.Path)) })));
+  const throttle = async (devices: HostConfig["BlkioDeviceReadBps"]) =>
+    (await numbered(devices)).map(({ device, major, minor }) => ({
+      ...{ major, minor, rate: device.Rate },
+    }));
+  const all = {
+    weightDevice: (await numbered(host.BlkioWeightDevice)).map(({ device, major, minor }) => ({
+      ...{ major, minor, weight: device.Weight },
+    })),
+    throttleReadBpsDevice: await throttle(host.BlkioDeviceReadBps),
+    throttleWriteBpsDevice: await throttle(host.BlkioDeviceWriteBps),
+    throttleReadIOPSDevice: await throttle(host.BlkioDeviceReadIOps),
+    throttleWriteIOPSDevice: await throttle(host.BlkioDeviceWriteIOps),
+  };
+  return {
+    ...(host.BlkioWeight ? { weight: host.BlkioWeight } : {}),
+    ...Object.fromEntries(Object.entries(all).filter(([, devices]) => devices.length > 0)),
+  };
+}
+
+async function blockDevice(path: string): Promise<{ major: number; minor: number }> {
+  const node = await nodeAt(path, path);
+  if (node?.type !== "b") throw new SwarmError("invalid", `no block device ${path} is here`);
+  return { major: node.major, minor: node.minor };
 }
 
 /** `c 42:* rmw`, `a *:* rwm`. Throws `invalid`. */

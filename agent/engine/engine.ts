@@ -157,7 +157,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       }),
   });
   const operations = new Operations({
-    ...{ runtime, containers, records, libc, hub, wiring, networks, volumes },
+    ...{ runtime, containers, records, libc, hub, wiring, networks, volumes, host },
   });
   const execs = new Execs({ runtime, containers, hub, libc, host, execRoot, world });
   const versions = await readVersions(runtime);
@@ -337,6 +337,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
         images: images.count,
         ...versions,
         ociRuntimes,
+        canWeighIo: host.canWeighIo,
       };
     },
     close: () => scope.close(),

@@ -1,7 +1,8 @@
 // What can be done with a container beyond starting and ending it: pause, limits, networks, a look at its files.
 
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { limitsOfResources } from "../runtime/spec.ts";
+import type { HostFacts } from "../runtime/host.ts";
+import { limitsOfResources } from "../runtime/limits.ts";
 import type { SpecDevice } from "../runtime/spec-types.ts";
 import type { Runtime } from "../runtime/types.ts";
 import { mountFilesOf, namingFiles } from "./container-files.ts";
@@ -9,6 +10,7 @@ import type { ContainerHub } from "./container-hub.ts";
 import type { ContainerUpdate, EndpointWish } from "./container-types.ts";
 import type { Containers } from "./containers.ts";
 import { limitsOf } from "./create.ts";
+import { findBlockIo } from "./devices.ts";
 import type { Libc } from "./libc.ts";
 import type { LocalNetworks } from "./local-networks.ts";
 import { checkUnused } from "./network-configurations.ts";
@@ -27,6 +29,7 @@ export interface OperationsParts {
   readonly wiring: Wiring;
   readonly networks: LocalNetworks;
   readonly volumes: Volumes;
+  readonly host: Pick<HostFacts, "canWeighIo">;
 }
 
 export class Operations {
@@ -104,7 +107,9 @@ export class Operations {
       async (record) => {
         const changed = withUpdate(record, { host, ...(restart === undefined ? {} : { restart }) });
         if (Object.keys(host).length > 0) {
-          const limits = limitsOfResources(limitsOf(changed.host));
+          const blockIo = await findBlockIo(changed.host);
+          const wanted = { ...limitsOf(changed.host), blockIo };
+          const limits = limitsOfResources(wanted, this.#parts.host, []);
           const spec = await runtime.containerSpec(record.id);
           const { devices } = spec.linux.resources as { readonly devices: readonly SpecDevice[] };
           if (record.state.Pid !== 0)

@@ -299,5 +299,7 @@ export interface Engine {
     readonly containerdVersion: string;
     readonly runcVersion: string;
     readonly ociRuntimes: OciRuntimes;
+    /** Whether a block I/O weight is more than shown. */
+    readonly canWeighIo: boolean;
   };
 }

@@ -1,6 +1,7 @@
 // What this machine can do for a container, found out once at start.
 
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { capabilitiesOfMask } from "./capabilities.ts";
 
 export interface HostFacts {
@@ -17,6 +18,8 @@ export interface HostFacts {
   /** Our own hard limits by the spec's names (RLIMIT_NOFILE); absent when unlimited. */
   readonly hardLimits: Readonly<Record<string, number>>;
   readonly oomScoreAdj: number;
+  /** Whether a container may have more or less of a disk's time than others. */
+  readonly canWeighIo: boolean;
 }
 
 export async function readHostFacts(): Promise<HostFacts> {
@@ -30,7 +33,18 @@ export async function readHostFacts(): Promise<HostFacts> {
     capabilities: capabilitiesOfMask(/^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"),
     hardLimits: parseLimits(await text("/proc/self/limits")),
     oomScoreAdj: Number.parseInt(await text("/proc/self/oom_score_adj"), 10) || 0,
+    canWeighIo: await canWeighIo(),
   };
+}
+
+/** v1: by a file that crun writes as well as runc; v2: in each control group but the root. */
+async function canWeighIo(root = "/sys/fs/cgroup"): Promise<boolean> {
+  if ((await text(join(root, "blkio/blkio.weight"))) !== "") return true;
+  const groups = await readdir(root, { withFileTypes: true }).catch(() => []);
+  for (const group of groups.filter((entry) => entry.isDirectory()))
+    for (const name of ["io.bfq.weight", "io.weight"])
+      if ((await text(join(root, group.name, name))) !== "") return true;
+  return false;
 }
 
 /** Facts as sentences, for the log at start: what containers will not get here. */

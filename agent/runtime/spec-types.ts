@@ -93,6 +93,24 @@ export interface SpecResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
+  readonly blockIO?: BlockIo;
+}
+
+interface BlockDevice {
+  readonly major: number;
+  readonly minor: number;
+}
+
+type Throttle = readonly (BlockDevice & { readonly rate: number })[];
+
+/** Shares of a disk's time, and bytes or operations a second, by device. */
+export interface BlockIo {
+  readonly weight?: number;
+  readonly weightDevice?: readonly (BlockDevice & { readonly weight: number })[];
+  readonly throttleReadBpsDevice?: Throttle;
+  readonly throttleWriteBpsDevice?: Throttle;
+  readonly throttleReadIOPSDevice?: Throttle;
+  readonly throttleWriteIOPSDevice?: Throttle;
 }
 
 export interface RuntimeSpec {

@@ -3,6 +3,7 @@
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { chooseCapabilities } from "./capabilities.ts";
 import type { HostFacts } from "./host.ts";
+import { type LimitsInput, limitsOfResources } from "./limits.ts";
 import { adaptSeccomp, defaultSeccomp } from "./seccomp.ts";
 import type {
   RuntimeSpec,
@@ -15,7 +16,7 @@ import type {
   SpecUser,
 } from "./spec-types.ts";
 
-export interface SpecInput {
+export interface SpecInput extends LimitsInput {
   readonly args: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
@@ -42,25 +43,8 @@ export interface SpecInput {
     readonly soft: number;
   }[];
   readonly oomScoreAdj: number;
-  /** 0: no limit. */
-  readonly memoryBytes: number;
-  readonly memoryReservationBytes: number;
-  /** Memory and swap together; 0: as much swap as memory; −1: unlimited. */
-  readonly memorySwapBytes: number;
-  /** 1e9 is one core. 0: no limit. */
-  readonly nanoCpus: number;
-  readonly pidsMax: number;
   /** 0: the usual; null: no shared memory. */
   readonly shmBytes: number | null;
-  readonly cpu?: {
-    readonly shares?: number;
-    readonly periodUs?: number;
-    readonly quotaUs?: number;
-    readonly cpus?: string;
-    readonly mems?: string;
-  };
-  readonly isOomKillDisabled?: boolean;
-  readonly swappiness?: number;
   readonly devices?: readonly SpecDeviceNode[];
   /** Further rules of the device cgroup. */
   readonly deviceRules?: readonly SpecDevice[];
@@ -78,8 +62,6 @@ export interface SpecInput {
 
 export const appArmorProfile = "tsswarm-default";
 export const shmBytesDefault = 64 * 1024 * 1024;
-const cpuPeriodUs = 100_000;
-const cpuQuotaUsMin = 1_000;
 
 export function buildSpec(
   input: SpecInput,
@@ -101,7 +83,7 @@ export function buildSpec(
     linux: {
       cgroupsPath: input.cgroupsPath,
       namespaces: namespacesOf(input, host),
-      resources: resourcesOf(input),
+      resources: resourcesOf(input, host, warnings),
       ...(input.devices === undefined || input.devices.length === 0
         ? {}
         : { devices: input.devices }),
@@ -265,49 +247,7 @@ function namespacesOf(input: SpecInput, host: HostFacts): RuntimeSpec["linux"]["
   return namespaces;
 }
 
-/** The limits alone, as an update of what runs takes them. */
-export function limitsOfResources(
-  input: Pick<
-    SpecInput,
-    | "memoryBytes"
-    | "memoryReservationBytes"
-    | "memorySwapBytes"
-    | "nanoCpus"
-    | "pidsMax"
-    | "cpu"
-    | "isOomKillDisabled"
-    | "swappiness"
-  >,
-): Omit<SpecResources, "devices"> {
-  const memory = {
-    ...(input.memoryBytes > 0 ? { limit: input.memoryBytes } : {}),
-    ...(input.memoryReservationBytes > 0 ? { reservation: input.memoryReservationBytes } : {}),
-    ...(input.memorySwapBytes !== 0
-      ? { swap: input.memorySwapBytes }
-      : input.memoryBytes > 0
-        ? { swap: input.memoryBytes * 2 }
-        : {}),
-    ...(input.isOomKillDisabled === true ? { disableOOMKiller: true } : {}),
-    ...(input.swappiness === undefined ? {} : { swappiness: input.swappiness }),
-  };
-  const { shares = 0, periodUs = 0, quotaUs = 0, cpus = "", mems = "" } = input.cpu ?? {};
-  const quota = Math.max(cpuQuotaUsMin, Math.round((input.nanoCpus / 1e9) * cpuPeriodUs));
-  const cpu = {
-    ...(input.nanoCpus > 0 ? { quota, period: cpuPeriodUs } : {}),
-    ...(quotaUs !== 0 ? { quota: quotaUs } : {}),
-    ...(periodUs > 0 ? { period: periodUs } : {}),
-    ...(shares > 0 ? { shares } : {}),
-    ...(cpus === "" ? {} : { cpus }),
-    ...(mems === "" ? {} : { mems }),
-  };
-  return {
-    ...(Object.keys(memory).length > 0 ? { memory } : {}),
-    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
-    ...(input.pidsMax > 0 ? { pids: { limit: input.pidsMax } } : {}),
-  };
-}
-
-function resourcesOf(input: SpecInput): SpecResources {
+function resourcesOf(input: SpecInput, host: HostFacts, warnings: string[]): SpecResources {
   const allowed = (input.devices ?? []).map(({ type, major, minor }) => ({
     ...{ allow: true, type, major, minor },
     access: "rwm",
@@ -316,7 +256,7 @@ function resourcesOf(input: SpecInput): SpecResources {
     devices: input.privileged
       ? [{ allow: true, access: "rwm" }]
       : [...devices, ...(input.deviceRules ?? allowed)],
-    ...limitsOfResources(input),
+    ...limitsOfResources(input, host, warnings),
   };
 }
 

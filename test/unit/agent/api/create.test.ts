@@ -190,6 +190,28 @@ test("limits and a runtime beside HostConfig count where that has none, as Docke
   );
 });
 
+test("block I/O: a weight and limits by device that say something", () => {
+  const BlkioDeviceReadBps = [{ Path: "/dev/vda", Rate: 1_000_000 }];
+  const { host } = made({}, { BlkioWeight: 300, BlkioDeviceReadBps, BlkioDeviceWriteBps: null });
+  assert.deepEqual([host.BlkioWeight, host.BlkioDeviceReadBps], [300, BlkioDeviceReadBps]);
+  assert.equal("BlkioDeviceWriteBps" in host, false);
+  assert.throws(() => made({}, { BlkioWeight: 5 }), /Range of blkio weight is from 10 to 1000/);
+  const negative = [{ Path: "/dev/vda", Rate: -1 }];
+  assert.throws(() => made({}, { BlkioDeviceReadIOps: negative }), /invalid rate for device/);
+});
+
+test("a range of ports may be exposed, and is published one by one", () => {
+  const { config, host } = made(
+    { ExposedPorts: { "9010-9012/tcp": {}, "53/udp": {} } },
+    { PublishAllPorts: true },
+  );
+  assert.deepEqual(config.ExposedPorts, ["9010-9012/tcp", "53/udp"]);
+  const published = host.PublishedPorts?.map(({ targetPort, protocol }) => [targetPort, protocol]);
+  assert.deepEqual(published, [...[9010, 9011, 9012].map((port) => [port, "tcp"]), [53, "udp"]]);
+  for (const wrong of ["9012-9010/tcp", "1-70000", "x-y"])
+    assert.throws(() => made({ ExposedPorts: { [wrong]: {} } }), /invalid port specification/);
+});
+
 test("a container may have its own limits of its log", () => {
   const Config = { "max-size": "5m", "max-file": "2" };
   const { host, local } = made({}, { LogConfig: { Type: "json-file", Config } });

@@ -362,5 +362,6 @@ export class FakeEngine implements Engine {
     containerdVersion: "1.6.20",
     runcVersion: "1.1.5",
     ociRuntimes: chooseRuntimes({ crunVersion: "1.8.1", cgroups: "v1" }, {}, ""),
+    canWeighIo: false,
   });
 }

@@ -253,6 +253,18 @@ test("a bridge network without a container is dangling; what every host has is n
   assert.equal((await names("false")).includes("own"), false);
 });
 
+test("a weight that the kernel does not know is told to who asks for it", async () => {
+  await using daemon = await startFakeDaemon(true);
+  const body = { Image: "box", HostConfig: { BlkioWeight: 300 } };
+  const made = await daemon.ask("POST", "/containers/create", body);
+  assert.equal(made.status, 201, made.text);
+  assert.match(made.json.Warnings.join(), /Block I\/O weight .* Weight discarded/);
+  const path = `/containers/${made.json.Id}/update`;
+  const updated = await daemon.ask("POST", path, { BlkioWeight: 200 });
+  assert.match(updated.json.Warnings.join(), /Weight discarded/, updated.text);
+  assert.equal((await daemon.ask("POST", path, { BlkioWeight: 2 })).status, 400);
+});
+
 test("a bridge network is shown as it was asked for: programs compare it with what they want", async () => {
   await using daemon = await startFakeDaemon(true);
   const body = { Name: "own", Driver: "bridge", Attachable: true };

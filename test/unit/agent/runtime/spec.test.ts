@@ -13,6 +13,7 @@ const host: HostFacts = {
   capabilities: capabilityNames,
   hardLimits: {},
   oomScoreAdj: 0,
+  canWeighIo: true,
 };
 const weakHost: HostFacts = {
   ...host,
@@ -50,6 +51,19 @@ const input: SpecInput = {
 function build(change: Partial<SpecInput>, on: HostFacts = host) {
   return buildSpec({ ...input, ...change }, on);
 }
+
+test("block I/O has limits by device, and a weight where the kernel can weigh", () => {
+  const device = { major: 8, minor: 16 };
+  const throttleReadBpsDevice = [{ ...device, rate: 1_000_000 }];
+  const blockIo = { weight: 300, throttleReadBpsDevice };
+  const { spec, warnings } = build({ blockIo });
+  assert.deepEqual(spec.linux.resources.blockIO, blockIo);
+  assert.deepEqual(warnings, []);
+  const without = build({ blockIo }, { ...host, canWeighIo: false });
+  assert.deepEqual(without.spec.linux.resources.blockIO, { throttleReadBpsDevice });
+  assert.match(without.warnings.join(), /cannot weigh block I\/O/);
+  assert.equal(build({ blockIo: {} }).spec.linux.resources.blockIO, undefined);
+});
 
 test("an ordinary container gets Docker's capabilities, a filter and masked paths, without warnings", () => {
   const { spec, warnings } = build({});
