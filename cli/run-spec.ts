@@ -1,6 +1,7 @@
 // The flags of `tsswarm run` and `create` → the body of POST /containers/create. Pure but for the files flags name.
 
 import type { DockerCommand } from "./command.ts";
+import { exposed, type Published, parsePublish } from "./published-ports.ts";
 import {
   bytes,
   collect,
@@ -174,7 +175,7 @@ export function runBody(
   const attach = list("attach").map((name) => name.toLowerCase());
   if (isDetached && attach.length > 0) throw new UsageError("conflicting options: -a and -d");
   const wants = (name: string) => !isDetached && (attach.length === 0 || attach.includes(name));
-  const published = list("publish").map(parsePublish);
+  const published = list("publish").flatMap(parsePublish);
   const networks = list("network").map(network);
   const entrypoint = flags["entrypoint"];
   const isInteractive = isSet("interactive");
@@ -212,8 +213,6 @@ export function runBody(
     NetworkingConfig: { EndpointsConfig: endpointsOf(networks, text("ip"), list("networkAlias")) },
   };
 }
-
-type Published = ReturnType<typeof parsePublish>;
 
 function hostOf(flags: RunFlags, published: readonly Published[], mode: string) {
   const text = (name: string) => (flags[name] === undefined ? "" : String(flags[name]));
@@ -282,35 +281,6 @@ function hostOf(flags: RunFlags, published: readonly Published[], mode: string) 
     ShmSize: number("shmSize", bytes),
     ...(flags["init"] === true ? { Init: true } : {}),
   };
-}
-
-/** `[ip:][hostPort:]containerPort[/protocol]`, each port a range if wanted. */
-function parsePublish(text: string): { readonly port: string; readonly binding: object } {
-  const match = /^(?:(\[[^\]]+\]|[^:]+):)?(?:(\d*(?:-\d+)?):)?(\d+)(?:\/(tcp|udp|sctp))?$/.exec(
-    text,
-  );
-  // One colon: what is in front of it is a port.
-  const plain = /^(\d+(?:-\d+)?):(\d+)(?:\/(tcp|udp|sctp))?$/.exec(text);
-  if (plain !== null)
-    return {
-      port: `${plain[2]}/${plain[3] ?? "tcp"}`,
-      binding: { HostIp: "", HostPort: plain[1] ?? "" },
-    };
-  if (match === null)
-    throw new UsageError(`invalid publish "${text}": [ip:][port:]port is expected`);
-  const HostIp = (match[1] ?? "").replace(/^\[|\]$/g, "");
-  return {
-    port: `${match[3]}/${match[4] ?? "tcp"}`,
-    binding: { HostIp, HostPort: match[2] ?? "" },
-  };
-}
-
-function exposed(text: string): readonly string[] {
-  const [, first = "", last = first, protocol = "tcp"] =
-    /^(\d+)(?:-(\d+))?(?:\/(\w+))?$/.exec(text) ?? [];
-  if (first === "") throw new UsageError(`invalid range format for --expose: ${text}`);
-  const [from, to] = [Number(first), Number(last)];
-  return Array.from({ length: to - from + 1 }, (_, i) => `${from + i}/${protocol}`);
 }
 
 function deviceOf(text: string) {
