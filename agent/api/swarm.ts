@@ -12,6 +12,7 @@ import { withStatus } from "./errors.ts";
 import { flag, text, texts } from "./fields.ts";
 import { jsonBody, parseBody, Query, requiredVersion } from "./request.ts";
 import { outflow } from "./stream.ts";
+import { saysAnything, specOver } from "./swarm-spec.ts";
 import type { ApiContext } from "./types.ts";
 
 const whole = z
@@ -62,6 +63,7 @@ export function addSwarm(app: FastifyInstance, context: ApiContext): void {
     const id = await withStatus(membershipStatuses, () =>
       context.membership.init({ ...init, Spec: spec }),
     );
+    if (init.ForceNewCluster && saysAnything(spec)) await applySpec(context, spec);
     return reply.type("application/json").send(JSON.stringify(id));
   });
 
@@ -135,6 +137,17 @@ function addRecovery(app: FastifyInstance, context: ApiContext): void {
     );
     return reply.type("application/json").send(JSON.stringify(id));
   });
+}
+
+/** The cluster there was goes on with its own spec: what was asked for comes after. */
+async function applySpec(context: ApiContext, asked: ClusterSpec): Promise<void> {
+  const control = controlOf(context);
+  const { Version, Spec } = await control.unary("GetCluster", {});
+  if (Version !== undefined && Spec !== undefined)
+    await control.unary("UpdateCluster", {
+      ...{ Version: Version.Index, Spec: specOver(Spec, asked) },
+      ...{ RotateWorkerToken: false, RotateManagerToken: false, RotateManagerUnlockKey: false },
+    });
 }
 
 function clusterSpec(json: unknown): ClusterSpec {
