@@ -331,7 +331,11 @@ export function parseRestart(name: string, retries: number, autoRemove: boolean)
 /** Everything that would be accepted and not done. */
 function refuseWhatCannotBe({ HostConfig: host }: CreateBody): void {
   refuse(host.DeviceRequests.length > 0, "device requests (--gpus)");
-  refuse(Object.keys(host.StorageOpt).length > 0, "storage options");
+  if (Object.keys(host.StorageOpt).length > 0)
+    throw new SwarmError(
+      "unsupported",
+      "--storage-opt is supported only for storage that limits a container's disk: overlayfs, as it is used here, does not",
+    );
   const { PidMode, IpcMode, UTSMode, UsernsMode } = host;
   const modes: readonly (readonly [string, string, RegExp])[] = [
     ["PID mode", PidMode, /^(|host|container:.+)$/],

@@ -160,12 +160,14 @@ export class OneContainer {
     throw new SwarmError("cancelled", "the engine is closing");
   }
 
-  /** Changes what is known of it, one change at a time; `action` is told to those who listen. */
+  /** Changes what is known of it, one change at a time; `action` is told to those who listen. Throws `not_found` once it is gone. */
   modify(
     change: (record: ContainerFile) => ContainerFile | Promise<ContainerFile>,
     action: ContainerEvent["action"] | null,
   ): Promise<ContainerFile> {
     return this.#locked(async () => {
+      // It went while this waited: its folder must not come back.
+      if (this.#isGone) throw new SwarmError("not_found", `No such container: ${this.#record.id}`);
       this.#record = await change(this.#record);
       await this.#parts.records.save(this.#record);
       if (action !== null) this.#parts.hub.emit(action, this.#record);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   chmodSync,
+  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -173,10 +175,10 @@ test("a hostile sender writes nothing outside, and the call is over", async () =
 test("what cannot be written ends the transfer with why", async () => {
   const [source, target] = [tree(), newFolder()];
   const [here, there] = callBetween();
-  // As if it had been taken away meanwhile.
-  const received = receiveInto(target, "the context", here, () =>
-    rmSync(target, { recursive: true, force: true }),
-  );
+  // As if it had been taken away meanwhile: at once, however much is being written into it.
+  const received = receiveInto(target, "the context", here, () => {
+    if (existsSync(target)) renameSync(target, join(newFolder(), "elsewhere"));
+  });
   const sent = sendFolder(source, there, () => {}).finally(() => there.end());
   sent.catch(() => {});
   await assert.rejects(received, { code: "ENOENT" });
