@@ -37,7 +37,7 @@ import {
 import type { NodeView } from "./node-view.ts";
 import { addressesFor, addressesTowards, saveAddresses } from "./own-addresses.ts";
 import { RoleChange } from "./role-change.ts";
-import { createKeyAndCsr } from "./session/identity.ts";
+import { createKeyAndCsr, type KeyAndCsr, newKeyAndCsr } from "./session/identity.ts";
 import { joinCluster } from "./session/join.ts";
 import type { AgentSession } from "./session/session.ts";
 import { type Addresses, foldersOf } from "./settings.ts";
@@ -68,6 +68,8 @@ export class NodeMembership implements Membership {
   readonly broken: Promise<never>;
   #break: (error: unknown) => void = () => {};
   #state: State = { kind: "out" };
+  /** Of a join whose end is not known, so that the next try makes no second node. */
+  #joining: { readonly token: string; readonly keyAndCsr: KeyAndCsr } | null = null;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -236,6 +238,8 @@ export class NodeMembership implements Membership {
       throw new SwarmError("invalid", "at least one RemoteAddr is required to join");
     await this.#getIn(async () => {
       const addresses = await addressesTowards(request, this.#advertiseByDefault);
+      if (this.#joining?.token !== request.JoinToken)
+        this.#joining = { token: request.JoinToken, keyAndCsr: await newKeyAndCsr() };
       const identity = await joinCluster(
         {
           directory: this.#folders.identity,
@@ -246,9 +250,11 @@ export class NodeMembership implements Membership {
           advertiseAddr: addresses.advertiseAddr,
           dataPathAddr: addresses.dataPathAddr,
           routes: ownRoutes(networkInterfaces()),
+          keyAndCsr: this.#joining.keyAndCsr,
         },
         this.#stop.signal,
       );
+      this.#joining = null;
       try {
         await saveAddresses(this.#folders.agent, addresses);
         if (identity.role === "manager") {

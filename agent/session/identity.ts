@@ -21,8 +21,14 @@ export async function createKeyAndCsr(directory: string): Promise<string> {
   return csr;
 }
 
-/** Both PEM; nothing is written. */
-export async function newKeyAndCsr(): Promise<{ readonly key: string; readonly csr: string }> {
+/** Both PEM. */
+export interface KeyAndCsr {
+  readonly key: string;
+  readonly csr: string;
+}
+
+/** Nothing is written. */
+export async function newKeyAndCsr(): Promise<KeyAndCsr> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const key = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
   return {

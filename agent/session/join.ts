@@ -7,7 +7,7 @@ import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
 import { Client } from "../../proto/rpc-client.ts";
 import { certifiedNode, toManagerWithoutIdentity, toStranger } from "../../proto/tls.ts";
 import { isSameToken, parseToken, rootDigest } from "../../proto/token.ts";
-import { newKeyAndCsr } from "./identity.ts";
+import type { KeyAndCsr } from "./identity.ts";
 
 const rootTimeoutMs = 5_000;
 const issueTimeoutMs = 20_000;
@@ -27,6 +27,8 @@ export interface JoinOptions {
   readonly advertiseAddr: string;
   readonly dataPathAddr: string;
   readonly routes: readonly string[];
+  /** By the same key the managers know a join that is tried again. */
+  readonly keyAndCsr: KeyAndCsr;
 }
 
 /** Makes this machine a node and writes its identity. The first manager that answers decides. */
@@ -35,7 +37,7 @@ export async function joinCluster(
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
   const { digest } = parseToken(options.token);
-  const { key, csr } = await newKeyAndCsr();
+  const { key, csr } = options.keyAndCsr;
   const failures: string[] = [];
   for (const remote of options.remotes.map(withPort)) {
     signal.throwIfAborted();

@@ -1,6 +1,5 @@
 // The door for machines without a certificate: the root for everyone, a certificate for whoever holds a join token.
 
-import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import type {
   Cluster,
@@ -10,7 +9,7 @@ import type {
   RenewCertificateRequest,
 } from "../../proto/gen/types.ts";
 import { SwarmError } from "../../proto/kit/errors.ts";
-import { newId } from "../../proto/kit/ids.ts";
+import { idOfKey } from "../../proto/kit/ids.ts";
 import type { Log } from "../../proto/kit/log.ts";
 import type { World } from "../../proto/kit/world.ts";
 import type { Caller, Handlers } from "../../proto/rpc-server.ts";
@@ -18,7 +17,7 @@ import type { Identity, Role } from "../../proto/tls.ts";
 import { isSameToken } from "../../proto/token.ts";
 import type { Change, State, Store } from "../store/types.ts";
 import { asManager, callingNode, originOf, roleOf } from "./admit.ts";
-import type { RootKeyPair } from "./ca.ts";
+import { type RootKeyPair, requestedKey } from "./ca.ts";
 import { certify } from "./issue.ts";
 import { Throttle } from "./throttle.ts";
 
@@ -27,8 +26,6 @@ const issueMsMax = 15_000;
 const nodeIndexMax = 65_535;
 const descriptionBytesMax = 64 * 1024;
 const routesMax = 256;
-/** Answers kept for callers that ask again because the first answer got lost. */
-const answersMax = 1024;
 
 export interface JoinOptions {
   readonly store: Store;
@@ -54,8 +51,6 @@ export function joinHandlers(options: JoinOptions): Handlers<"Join"> {
 class Issuer {
   readonly #options: JoinOptions;
   readonly #throttle = new Throttle();
-  /** By the digest of the CSR: a join that is tried again must not make a second node. */
-  readonly #answers = new Map<string, IssueCertificateResponse>();
   /** Joins wait for each other, as they all count up the same number. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -99,19 +94,11 @@ class Issuer {
     caller: Caller,
     joining: Joining,
   ): Promise<IssueCertificateResponse> {
-    const { store, log } = this.#options;
-    const key = createHash("sha256").update(request.CSR).digest("hex");
-    const earlier = this.#answers.get(key);
-    if (earlier !== undefined && store.state.table("node").get(earlier.NodeID) !== undefined)
-      return earlier;
+    const nodeId = idOfKey(await requestedKey(request.CSR));
     for (let attempt = 1; ; attempt++) {
       caller.signal.throwIfAborted();
       try {
-        const answer = await this.#write(request, joining);
-        this.#remember(key, answer);
-        const { NodeID, Index, Role } = answer;
-        log.info({ node: NodeID, index: Index, role: Role }, "a machine became a node");
-        return answer;
+        return await this.#write(request, nodeId, joining);
       } catch (error) {
         const isStale = error instanceof SwarmError && error.code === "conflict";
         if (!isStale || attempt === attemptsMax) throw error;
@@ -121,11 +108,11 @@ class Issuer {
 
   async #write(
     request: IssueCertificateRequest,
+    nodeId: string,
     { role, origin }: Joining,
   ): Promise<IssueCertificateResponse> {
-    const { store, managers } = this.#options;
+    const { store, managers, log } = this.#options;
     const cluster = clusterOf(store.state);
-    const nodeId = newId();
     const root = rootOf(cluster);
     const signal = AbortSignal.timeout(issueMsMax);
     const certificate = await certify(
@@ -137,10 +124,14 @@ class Issuer {
     );
     const node = { nodeId, role, request, callerHost: origin };
     // Not the caller's signal: what it was told may be written should not depend on when it goes away.
-    const { result: index } = await store.writeFrom((state) => {
+    const { result } = await store.writeFrom((state) => {
+      const earlier = earlierIndex(state, nodeId, role);
+      if (earlier !== null) return { changes: [], result: { index: earlier, isNew: false } };
       const { changes, index } = newNode(clusterOf(state), node);
-      return { changes, result: index };
+      return { changes, result: { index, isNew: true } };
     }, AbortSignal.timeout(10_000));
+    const { index, isNew } = result;
+    if (isNew) log.info({ node: nodeId, index, role }, "a machine became a node");
     return {
       NodeID: nodeId,
       ClusterID: cluster.ID,
@@ -151,14 +142,20 @@ class Issuer {
       Index: index,
     };
   }
+}
 
-  #remember(key: string, answer: IssueCertificateResponse): void {
-    this.#answers.set(key, answer);
-    for (const oldest of this.#answers.keys()) {
-      if (this.#answers.size <= answersMax) break;
-      this.#answers.delete(oldest);
-    }
-  }
+/**
+ * The number of the node that an earlier try of this join has made; null when there is none. Throws `precondition` where the
+ * node is at work, or is to be something else: no second machine is to have its key.
+ */
+function earlierIndex(state: State, nodeId: string, role: Role): number | null {
+  const node = state.table("node").get(nodeId);
+  if (node === undefined) return null;
+  if (node.Status?.State !== "ready" && roleOf(node) === role) return node.Index;
+  throw new SwarmError(
+    "precondition",
+    `this key is that of node ${nodeId} already: join with a new one`,
+  );
 }
 
 /** The next certificate of a node that has one: no write, so any manager gives it. */

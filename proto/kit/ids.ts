@@ -1,6 +1,6 @@
 // Identities. Branded, so that a node's id is never passed as a task's.
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 export type Id<Kind extends string> = string & { readonly __kind?: Kind };
 export type NodeId = Id<"node">;
@@ -22,6 +22,12 @@ export function newId(random: (bytes: number) => Uint8Array = randomBytes): stri
       text += alphabet.charAt(byte % 36);
     }
   return text;
+}
+
+/** The id of whoever holds a key: asked for twice, it is the same. `spki`: the public key, DER. */
+export function idOfKey(spki: Uint8Array): string {
+  let drawn = 0;
+  return newId(() => createHash("sha512").update(spki).update(String(drawn++)).digest());
 }
 
 export function isId(text: string): boolean {

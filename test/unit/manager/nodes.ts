@@ -1,6 +1,7 @@
 // Nodes of tests: they join whatever cluster a test has, and keep a session with it.
 
 import { join } from "node:path";
+import { newKeyAndCsr } from "../../../agent/session/identity.ts";
 import { type JoinOptions, joinCluster } from "../../../agent/session/join.ts";
 import type { SessionOptions } from "../../../agent/session/session.ts";
 import type { NodeIdentity } from "../../../proto/identity.ts";
@@ -12,10 +13,12 @@ import type { SmallCluster } from "./small-cluster.ts";
 const joinMsMax = 60_000;
 
 type Needed = "directory" | "remotes" | "token";
+type Wanted = Pick<JoinOptions, Needed> & Partial<JoinOptions>;
 
 /** The hostname is the last part of the directory, unless it is described otherwise. */
-export function joinOptions(wanted: Pick<JoinOptions, Needed> & Partial<JoinOptions>): JoinOptions {
+export async function joinOptions(wanted: Wanted): Promise<JoinOptions> {
   return {
+    keyAndCsr: await newKeyAndCsr(),
     description: { Hostname: wanted.directory.split("/").at(-1) ?? "" },
     availability: "",
     advertiseAddr: "",
@@ -25,8 +28,8 @@ export function joinOptions(wanted: Pick<JoinOptions, Needed> & Partial<JoinOpti
   };
 }
 
-export function joined(...wanted: Parameters<typeof joinOptions>): Promise<NodeIdentity> {
-  return joinCluster(joinOptions(...wanted), AbortSignal.timeout(joinMsMax));
+export async function joined(wanted: Wanted): Promise<NodeIdentity> {
+  return joinCluster(await joinOptions(wanted), AbortSignal.timeout(joinMsMax));
 }
 
 /** A worker; its directory is in the cluster's, and has its name. */

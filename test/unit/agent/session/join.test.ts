@@ -15,7 +15,7 @@ import { type SmallCluster, smallCluster } from "../../manager/small-cluster.ts"
 
 const forever = new AbortController().signal;
 
-function options(cluster: SmallCluster, more: Partial<JoinOptions> = {}): JoinOptions {
+function options(cluster: SmallCluster, more: Partial<JoinOptions> = {}): Promise<JoinOptions> {
   return joinOptions({
     directory: join(cluster.folder, "identity"),
     remotes: [cluster.address],
@@ -28,7 +28,7 @@ function options(cluster: SmallCluster, more: Partial<JoinOptions> = {}): JoinOp
 
 test("a machine with the worker's token becomes a node, with its object and certificate from one commit", async () => {
   await using cluster = await smallCluster();
-  const identity = await joinCluster(options(cluster), forever);
+  const identity = await joinCluster(await options(cluster), forever);
   assert.equal(identity.role, "worker");
   assert.equal(identity.index, 2);
   const node = cluster.store.state.table("node").get(identity.nodeId);
@@ -50,7 +50,7 @@ test("a machine with the worker's token becomes a node, with its object and cert
 
 test("the identity's files are readable by their owner only, and read back as they were written", async () => {
   await using cluster = await smallCluster();
-  const identity = await joinCluster(options(cluster), forever);
+  const identity = await joinCluster(await options(cluster), forever);
   const folder = join(cluster.folder, "identity");
   assert.deepEqual(await readIdentity(folder), identity);
   for (const name of ["key.pem", "certificate.pem", "root.pem", "node.json"])
@@ -59,7 +59,7 @@ test("the identity's files are readable by their owner only, and read back as th
 
 test("the manager's token makes a manager, and a node has its next certificate for the role it should have", async () => {
   await using cluster = await smallCluster();
-  const wanted = options(cluster, { token: cluster.tokens.Manager });
+  const wanted = await options(cluster, { token: cluster.tokens.Manager });
   const identity = await joinCluster(wanted, forever);
   assert.equal(identity.role, "manager");
   const node = cluster.store.state.table("node").get(identity.nodeId);
@@ -101,7 +101,7 @@ test("the manager's token makes a manager, and a node has its next certificate f
 
 test("a certificate of a node that was removed is not renewed", async () => {
   await using cluster = await smallCluster();
-  const identity = await joinCluster(options(cluster), forever);
+  const identity = await joinCluster(await options(cluster), forever);
   const node = cluster.store.state.table("node").get(identity.nodeId);
   const base = node?.Version?.Index ?? 0;
   await cluster.store.write([{ op: "delete", kind: "node", id: identity.nodeId, base }], forever);
@@ -114,10 +114,11 @@ test("a certificate of a node that was removed is not renewed", async () => {
 test("a token with the right digest and a wrong secret is denied, and ten of them block the address", async () => {
   await using cluster = await smallCluster();
   const root = cluster.store.state.cluster?.RootCA?.Certificate ?? "";
-  const wrong = () => joinCluster(options(cluster, { token: makeToken(root) }), forever);
+  const wrong = async () =>
+    joinCluster(await options(cluster, { token: makeToken(root) }), forever);
   for (let n = 0; n < 10; n++) await assert.rejects(wrong(), { code: "denied" });
   await assert.rejects(wrong(), { code: "exhausted", message: /too many wrong join tokens/ });
-  await assert.rejects(joinCluster(options(cluster), forever), { code: "exhausted" });
+  await assert.rejects(joinCluster(await options(cluster), forever), { code: "exhausted" });
   assert.equal(cluster.store.state.table("node").size, 1);
 });
 
@@ -125,7 +126,7 @@ test("a token of another cluster is not sent to this one", async () => {
   await using cluster = await smallCluster();
   const other = await createRoot(Date.now());
   const token = makeToken(other.certificate);
-  await assert.rejects(joinCluster(options(cluster, { token }), forever), {
+  await assert.rejects(joinCluster(await options(cluster, { token }), forever), {
     code: "denied",
     message: /different digest/,
   });
@@ -133,13 +134,39 @@ test("a token of another cluster is not sent to this one", async () => {
 
 test("what is no token is refused without asking anyone, and without being repeated", async () => {
   await using cluster = await smallCluster();
-  const joining = joinCluster(options(cluster, { token: "SWMTKN-1-secret" }), forever);
+  const joining = joinCluster(await options(cluster, { token: "SWMTKN-1-secret" }), forever);
   await assert.rejects(joining, (error: Error) => !error.message.includes("secret"));
+});
+
+test("a join that is tried again is the same node", async () => {
+  await using cluster = await smallCluster();
+  const wanted = await options(cluster);
+  const [first, second] = await Promise.all([
+    joinCluster(wanted, forever),
+    joinCluster({ ...wanted, directory: join(cluster.folder, "again") }, forever),
+  ]);
+  assert.equal(second.nodeId, first.nodeId);
+  assert.equal(second.index, first.index);
+  assert.equal(cluster.store.state.table("node").size, 2);
+});
+
+test("with the key of a node that is at work, or for another role, nobody joins", async () => {
+  await using cluster = await smallCluster();
+  const wanted = await options(cluster);
+  const { nodeId } = await joinCluster(wanted, forever);
+  const asManager = { ...wanted, token: cluster.tokens.Manager };
+  await assert.rejects(joinCluster(asManager, forever), { code: "precondition" });
+  const node = cluster.store.state.table("node").get(nodeId);
+  assert.ok(node !== undefined);
+  const object = { ...node, Status: { State: "ready", Message: "", Addr: "127.0.0.1" } };
+  await cluster.store.write([{ op: "put", kind: "node", object }], forever);
+  await assert.rejects(joinCluster(wanted, forever), { code: "precondition", message: /new one/ });
+  assert.equal(cluster.store.state.table("node").size, 2);
 });
 
 test("a manager that can not be reached is named", async () => {
   await using cluster = await smallCluster();
-  await assert.rejects(joinCluster(options(cluster, { remotes: ["127.0.0.1:1"] }), forever), {
+  await assert.rejects(joinCluster(await options(cluster, { remotes: ["127.0.0.1:1"] }), forever), {
     code: "unavailable",
     message: /127\.0\.0\.1:1: .*ECONNREFUSED/,
   });
@@ -148,7 +175,7 @@ test("a manager that can not be reached is named", async () => {
 test("the next manager is asked when one can not be reached", async () => {
   await using cluster = await smallCluster();
   const identity = await joinCluster(
-    options(cluster, { remotes: ["127.0.0.1:1", cluster.address] }),
+    await options(cluster, { remotes: ["127.0.0.1:1", cluster.address] }),
     forever,
   );
   assert.equal(identity.managers[0], cluster.address);
@@ -162,7 +189,7 @@ test("something else that answers at the address is not taken for a manager", as
   const port = typeof address === "object" ? address?.port : 0;
   try {
     await assert.rejects(
-      joinCluster(options(cluster, { remotes: [`127.0.0.1:${port}`] }), forever),
+      joinCluster(await options(cluster, { remotes: [`127.0.0.1:${port}`] }), forever),
       { code: "unavailable" },
     );
   } finally {
@@ -173,8 +200,11 @@ test("something else that answers at the address is not taken for a manager", as
 test("twenty machines that join at once get twenty numbers", async () => {
   await using cluster = await smallCluster();
   const joined = await Promise.all(
-    Array.from({ length: 20 }, (_, n) =>
-      joinCluster(options(cluster, { directory: join(cluster.folder, `node-${n}`) }), forever),
+    Array.from({ length: 20 }, async (_, n) =>
+      joinCluster(
+        await options(cluster, { directory: join(cluster.folder, `node-${n}`) }),
+        forever,
+      ),
     ),
   );
   const numbers = joined.map(({ index }) => index).sort((a, b) => a - b);

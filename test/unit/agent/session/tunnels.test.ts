@@ -7,13 +7,12 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { joinCluster } from "../../../../agent/session/join.ts";
 import { openSession } from "../../../../agent/session/session.ts";
 import { Tunnels } from "../../../../manager/dispatch/tunnels.ts";
 import type { TunnelData } from "../../../../proto/gen/types.ts";
-import { silentLog } from "../../../../proto/kit/log.ts";
 import { realWorld } from "../../../../proto/kit/world.ts";
 import { tunnelStream } from "../../../../proto/tunnel.ts";
+import { joinedTo, sessionOptions } from "../../manager/nodes.ts";
 import { type SmallCluster, smallCluster, until } from "../../manager/small-cluster.ts";
 
 const forever = new AbortController().signal;
@@ -21,26 +20,8 @@ const megabyte = 1024 * 1024;
 
 /** A node in session whose tunnels go to `serve`; to be closed. */
 async function node(cluster: SmallCluster, serve: (stream: Duplex) => void) {
-  const directory = join(cluster.folder, "h2");
-  const identity = await joinCluster(
-    {
-      ...{ directory, remotes: [cluster.address], token: cluster.tokens.Worker },
-      ...{ description: { Hostname: "h2" }, availability: "", advertiseAddr: "" },
-      ...{ dataPathAddr: "", routes: [] },
-    },
-    forever,
-  );
-  const session = await openSession({
-    identity,
-    identityDirectory: directory,
-    savedFile: join(cluster.folder, "wanted.pb"),
-    bootId: "boot-1",
-    hello: () => ({ Description: { Hostname: "h2" }, DataPathAddr: "", Routes: [], Tasks: [] }),
-    unreachablePeers: () => [],
-    files: { keys: () => [], take: async () => {} },
-    world: realWorld,
-    log: silentLog,
-  });
+  const identity = await joinedTo(cluster);
+  const session = await openSession(sessionOptions(identity, join(cluster.folder, "h2")));
   session.onTunnel(serve);
   await until("the session stands", () => session.wanted !== null && session.connected());
   return { id: identity.nodeId, session };

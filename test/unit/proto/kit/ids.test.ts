@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isId, newId } from "../../../../proto/kit/ids.ts";
+import { idOfKey, isId, newId } from "../../../../proto/kit/ids.ts";
 
 test("ids are 25 characters of base 36 and do not repeat", () => {
   const ids = new Set(Array.from({ length: 1000 }, () => newId()));
@@ -11,6 +11,13 @@ test("ids are 25 characters of base 36 and do not repeat", () => {
 test("the same random bytes give the same id, so simulations can replay", () => {
   const zeros = (n: number) => new Uint8Array(n).fill(7);
   assert.equal(newId(zeros), newId(zeros));
+});
+
+test("a key has one id, and another key another", () => {
+  const one = Buffer.from("one");
+  assert.ok(isId(idOfKey(one)));
+  assert.equal(idOfKey(one), idOfKey(Buffer.from("one")));
+  assert.notEqual(idOfKey(one), idOfKey(Buffer.from("two")));
 });
 
 test("what is no id is told apart", () => {
