@@ -1,10 +1,12 @@
-// GET for what is large, by node's client for HTTP, which keeps its connections. `fetch` leaves as much garbage behind as there is to read.
+// GET for what is large, by node's client for HTTP over connections that leave no garbage behind.
 
-import { type IncomingMessage, Agent as PlainAgent, request as requestPlain } from "node:http";
-import { request as requestSecure, Agent as SecureAgent } from "node:https";
+import { type IncomingMessage, request as requestPlain } from "node:http";
+import { request as requestSecure } from "node:https";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
+import { LeanSocket, leanAgents } from "./lean-socket.ts";
 
 const refusalBytesMax = 1024 * 1024;
+const directBytesMin = 1024 * 1024;
 const redirectsMax = 10;
 const redirects = [301, 302, 303, 307, 308];
 const stallMsMax = 60_000;
@@ -14,14 +16,13 @@ type Fields = Readonly<Record<string, string>>;
 export interface Download {
   /** What is no success with its body, which is at most 1 MiB. */
   readonly response: Response;
-  /** Of a success. Throws `unavailable` when nothing comes for a minute. */
+  /** Of a success. A part is only good until the next one is asked for. Throws `unavailable` when nothing comes for a minute. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
 /** Keeps connections for the next request, until it is closed. */
 export class Downloader {
-  readonly #plain = new PlainAgent({ keepAlive: true });
-  readonly #secure = new SecureAgent({ keepAlive: true });
+  readonly #agents = leanAgents();
 
   /**
    * As `fetch` goes after redirects: credentials do not come along to another host. Throws what the socket does, and `unavailable` for
@@ -31,8 +32,7 @@ export class Downloader {
     let at = new URL(url);
     let sent = fields;
     for (let hops = 0; hops <= redirectsMax; hops++) {
-      const answer = await this.#ask(at, sent, signal);
-      const body = partsOf(answer, signal);
+      const { answer, body } = await this.#ask(at, sent, signal);
       const response = responseOf(answer, null);
       const location = response.headers.get("location");
       if (response.ok) return { response, body };
@@ -50,62 +50,101 @@ export class Downloader {
   }
 
   close(): void {
-    this.#plain.destroy();
-    this.#secure.destroy();
+    this.#agents.plain.destroy();
+    this.#agents.secure.destroy();
   }
 
-  async #ask(url: URL, fields: Fields, signal: AbortSignal): Promise<IncomingMessage> {
+  async #ask(
+    url: URL,
+    fields: Fields,
+    signal: AbortSignal,
+  ): Promise<{ readonly answer: IncomingMessage; readonly body: AsyncIterable<Uint8Array> }> {
     const headers = { accept: "*/*", "accept-encoding": "identity", ...fields };
+    const { plain, secure } = this.#agents;
     const request =
       url.protocol === "https:"
-        ? requestSecure(url, { agent: this.#secure, headers, signal })
-        : requestPlain(url, { agent: this.#plain, headers, signal });
-    const answered = new Promise<IncomingMessage>((resolve, reject) => {
-      request.once("response", resolve);
-      request.on("error", reject);
-    });
-    request.end();
+        ? requestSecure(url, { agent: secure, headers, signal })
+        : requestPlain(url, { agent: plain, headers, signal });
+    const stalled = setTimeout(() => request.destroy(silence()), stallMsMax);
     try {
-      return await unlessSilent(answered, (silence) => request.destroy(silence));
+      return await new Promise((resolve, reject) => {
+        request.once("response", (answer) => resolve({ answer, body: bodyOf(answer, signal) }));
+        request.on("error", reject);
+        request.end();
+      });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // The server may have ended the kept connection just now.
       if (request.reusedSocket && codeOf(error) === "ECONNRESET")
         return this.#ask(url, fields, signal);
       throw ofTheMoment(error);
+    } finally {
+      clearTimeout(stalled);
     }
   }
 }
 
-async function* partsOf(
-  answer: IncomingMessage,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array, void, void> {
-  const parts: AsyncIterator<Uint8Array> = answer[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const { done, value } = await unlessSilent(parts.next(), (silence) =>
-        answer.destroy(silence),
-      );
-      if (done === true) return;
-      yield value;
+/**
+ * To be called as the head comes: the connection is read no further than its reader goes. One over which something large comes is not
+ * used again: that is not given to the parser, which would go on to wait for it.
+ */
+function bodyOf(answer: IncomingMessage, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  const socket: unknown = answer.socket;
+  if (!(socket instanceof LeanSocket)) throw new TypeError("an answer over another connection");
+  const parts: Uint8Array[] = [];
+  const { "content-length": length, "transfer-encoding": coding } = answer.headers;
+  let left = Number(length ?? 0);
+  const isDirect = coding === undefined && left >= directBytesMin;
+  let isOver = false;
+  let failure: unknown = null;
+  let wake = () => {};
+  const ends = () => {
+    isOver = true;
+    wake();
+  };
+  const take = (part: Uint8Array) => {
+    parts.push(isDirect ? part.subarray(0, left) : part);
+    left -= Math.min(left, part.length);
+    if (isDirect && left === 0) ends();
+    else wake();
+  };
+  socket.hold();
+  answer.on("data", take);
+  if (isDirect) socket.divert(take);
+  answer.on("error", (error) => {
+    failure = error;
+  });
+  answer.once("close", ends);
+  answer.once("end", () => {
+    socket.release();
+    ends();
+  });
+  /** Only while something is waited for: a slow reader is no silence. */
+  const comes = async () => {
+    const stalled = setTimeout(() => answer.destroy(silence()), stallMsMax);
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      socket.more();
+    });
+    clearTimeout(stalled);
+  };
+  return (async function* () {
+    try {
+      while (parts.length > 0 || !isOver) {
+        const part = parts.shift();
+        if (part === undefined) await comes();
+        else yield part;
+      }
+      const isWhole = isDirect && left === 0;
+      if (failure !== null && !isWhole) throw signal.aborted ? signal.reason : ofTheMoment(failure);
+    } finally {
+      if (isDirect || !isOver) answer.destroy();
     }
-  } catch (error) {
-    throw signal.aborted ? signal.reason : ofTheMoment(error);
-  } finally {
-    await parts.return?.();
-  }
+  })();
 }
 
-/** Only while something is waited for: a slow reader is no silence. */
-async function unlessSilent<T>(what: Promise<T>, end: (why: SwarmError) => void): Promise<T> {
-  const why = new SwarmError("unavailable", "the registry sent nothing for a minute");
-  const timer = setTimeout(() => end(why), stallMsMax);
-  try {
-    return await what;
-  } finally {
-    clearTimeout(timer);
-  }
+function silence(): SwarmError {
+  return new SwarmError("unavailable", "the registry sent nothing for a minute");
 }
 
 function responseOf(answer: IncomingMessage, body: Uint8Array<ArrayBuffer> | null): Response {
@@ -124,7 +163,7 @@ async function beginningOf(body: AsyncIterable<Uint8Array>): Promise<Uint8Array<
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const part of body) {
-    parts.push(part);
+    parts.push(Uint8Array.from(part));
     bytes += part.length;
     if (bytes >= refusalBytesMax) break;
   }

@@ -141,6 +141,20 @@ test("who redirects to itself is not followed for ever", () =>
     },
   ));
 
+test("a large body that breaks off is not taken for a whole one", () =>
+  withAnswers(
+    (_, response) => {
+      response.writeHead(200, { "content-length": large.length });
+      response.write(large.subarray(0, large.length - 7), () => response.destroy());
+    },
+    async (host) => {
+      const downloader = new Downloader();
+      const { body } = await downloader.get(`http://${host}/a`, {}, signal);
+      await assert.rejects(bytesOf(body), { code: "unavailable", message: /in the middle/ });
+      downloader.close();
+    },
+  ));
+
 const broken = [
   ["a body shorter than it says", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123"],
   ["a chunk that breaks off", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n123"],
