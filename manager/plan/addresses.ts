@@ -12,7 +12,7 @@ import {
   parseSubnet,
   type Subnet,
 } from "./ip.ts";
-import { byAge, endedAt, hasEnded } from "./tasks.ts";
+import { endedAt } from "./tasks.ts";
 
 const spareMax = 16n;
 
@@ -67,6 +67,11 @@ interface Range {
   readonly bits: number;
 }
 
+interface Found {
+  readonly address: string;
+  readonly bits: number;
+}
+
 class FamilyPool {
   readonly family: Family;
   readonly #use: Use;
@@ -101,13 +106,16 @@ class FamilyPool {
   }
 
   take(): string | null {
-    const address = this.#neverUsed() ?? this.#longestUnused();
-    return address === null ? null : this.takeThis(address);
+    const found = this.#neverUsed() ?? this.#longestUnused();
+    return found === null ? null : this.#hold(found);
   }
 
   takeThis(address: string): string | null {
     const bits = this.#bitsOf(address);
-    if (bits === null || this.#isHeld(address, bits)) return null;
+    return bits === null || this.#isHeld(address, bits) ? null : this.#hold({ address, bits });
+  }
+
+  #hold({ address, bits }: Found): string {
     this.#held.add(address);
     return `${address}/${bits}`;
   }
@@ -142,11 +150,11 @@ class FamilyPool {
     this.#next = address.value + 1n;
   }
 
-  #neverUsed(): string | null {
+  #neverUsed(): Found | null {
     for (; this.#left > 0n; this.#left--) {
       const { value, bits } = this.#step();
       const address = this.#text(value);
-      if (!this.#freed.has(address) && !this.#isHeld(address, bits)) return address;
+      if (!this.#freed.has(address) && !this.#isHeld(address, bits)) return { address, bits };
     }
     return null;
   }
@@ -163,14 +171,14 @@ class FamilyPool {
     return { value: first, bits: there?.bits ?? 0 };
   }
 
-  #longestUnused(): string | null {
-    let best: string | null = null;
+  #longestUnused(): Found | null {
+    let best: Found | null = null;
     let bestSince = Number.POSITIVE_INFINITY;
     for (const [address, since] of this.#freed) {
       if (since >= bestSince) continue;
       const bits = this.#bitsOf(address);
       if (bits === null || this.#isHeld(address, bits)) continue;
-      best = address;
+      best = { address, bits };
       bestSince = since;
     }
     return best;
@@ -194,20 +202,15 @@ interface Use {
   /** So many services and tasks have one of each family. */
   readonly holders: number;
   readonly ended: readonly Task[];
-  readonly newest: Task | null;
+  readonly newest: Task | undefined;
 }
 
-/** Looks at each task only shortly: the ingress network has those of all services. Who holds which address the state knows. */
+/** Looks at no task that has not ended: the ingress network has those of all services. Who holds which address the state knows. */
 function useOf(state: State, networkId: string): Use {
-  const tasks = state.tasksOfNetwork(networkId);
-  const ended: Task[] = [];
-  let newest: Task | null = null;
-  for (const task of tasks) {
-    if (hasEnded(task)) ended.push(task);
-    if (newest === null || byAge(newest, task) < 0) newest = task;
-  }
-  const holders = tasks.length - ended.length + state.servicesOfNetwork(networkId).length;
-  return { state, networkId, holders, ended, newest };
+  const ended = state.endedOfNetwork(networkId);
+  const running = state.tasksOfNetwork(networkId).length - ended.length;
+  const holders = running + state.servicesOfNetwork(networkId).length;
+  return { state, networkId, holders, ended, newest: state.newestOfNetwork(networkId) };
 }
 
 function freedBy({ ended, networkId }: Use, family: Family): Map<string, number> {
@@ -223,7 +226,7 @@ function freedBy({ ended, networkId }: Use, family: Family): Map<string, number>
 }
 
 /** What the task got there. */
-function addressOn(task: Task | null, networkId: string, family: Family): Address | null {
+function addressOn(task: Task | undefined, networkId: string, family: Family): Address | null {
   const attachment = task?.NetworksAttachments.find((one) => one.Network?.ID === networkId);
   return parseAddress(withoutMask(ofFamily(attachment?.Addresses ?? [], family) ?? ""));
 }

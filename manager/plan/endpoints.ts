@@ -24,7 +24,7 @@ export function virtualServicesOf(state: State, service: Service): readonly Virt
     Name: spec?.Name ?? "",
     VirtualIPs: vips.get(networkId) ?? [],
     Aliases: aliases.get(networkId) ?? [],
-    Ports: state.table("network").get(networkId)?.Spec?.Ingress === true ? ingressPorts : [],
+    Ports: isIngress(state, networkId) ? ingressPorts : [],
   }));
 }
 
@@ -37,7 +37,7 @@ export function virtualServices(state: State, networkId: string): readonly Virtu
   return result;
 }
 
-/** A task's endpoint on each of its networks; none once its node has reported it gone. */
+/** A task's endpoint on each of its networks; none once its node has reported it gone, and on the ingress network none before it serves. */
 export function endpointsOf(state: State, task: Task): readonly Endpoint[] {
   const endpointState = stateOfEndpoint(task);
   if (endpointState === null) return [];
@@ -47,6 +47,8 @@ export function endpointsOf(state: State, task: Task): readonly Endpoint[] {
   for (const attachment of task.NetworksAttachments) {
     const networkId = attachment.Network?.ID;
     if (attachment.Addresses.length === 0 || networkId === undefined) continue;
+    // Over it tasks are only reached, by who comes to a published port: every node is told, and told once.
+    if (endpointState === "reserved" && isIngress(state, networkId)) continue;
     result.push({
       NetworkID: networkId,
       ServiceID: task.ServiceID,
@@ -90,6 +92,10 @@ export function namesOf(state: State, task: Task): readonly string[] {
 /** The container's hostname: as asked for, else the first 12 characters of the task's id. */
 export function hostnameOf(task: Task, asked: string): string {
   return asked === "" ? task.ID.slice(0, 12) : asked;
+}
+
+function isIngress(state: State, networkId: string): boolean {
+  return state.table("network").get(networkId)?.Spec?.Ingress === true;
 }
 
 export function withoutMask(address: string): string {

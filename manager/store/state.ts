@@ -1,7 +1,8 @@
 // Everything the managers agreed on, as immutable tables with their indexes, and the draft of the next state.
 
 import { Map as PersistentMap } from "immutable";
-import type { Cluster, Revision, Service, Task } from "../../proto/gen/types.ts";
+import type { Cluster, Network, Revision, Service, Task } from "../../proto/gen/types.ts";
+import { isFinal } from "../../proto/states.ts";
 import { addressClaim, claimsOf } from "./claims.ts";
 import { emptyGroups, type Groups, GroupsDraft, groupOf } from "./groups.ts";
 import { PersistentTable, TableDraft } from "./table.ts";
@@ -30,6 +31,8 @@ export class Facts implements State {
   readonly byService: Groups<Task>;
   readonly byNode: Groups<Task>;
   readonly byNetwork: Groups<Task>;
+  readonly ended: Groups<Task>;
+  readonly newest: PersistentMap<string, Task>;
   readonly byVirtualIP: Groups<Service>;
   readonly byPort: Groups<Service>;
   readonly revisions: Groups<Revision>;
@@ -42,6 +45,8 @@ export class Facts implements State {
     this.byService = parts.byService;
     this.byNode = parts.byNode;
     this.byNetwork = parts.byNetwork;
+    this.ended = parts.ended;
+    this.newest = parts.newest;
     this.byVirtualIP = parts.byVirtualIP;
     this.byPort = parts.byPort;
     this.revisions = parts.revisions;
@@ -57,6 +62,8 @@ export class Facts implements State {
       byService: emptyGroups(),
       byNode: emptyGroups(),
       byNetwork: emptyGroups(),
+      ended: emptyGroups(),
+      newest: PersistentMap(),
       byVirtualIP: emptyGroups(),
       byPort: emptyGroups(),
       revisions: emptyGroups(),
@@ -94,6 +101,14 @@ export class Facts implements State {
     return groupOf(this.byNetwork, networkId);
   }
 
+  endedOfNetwork(networkId: string): readonly Task[] {
+    return groupOf(this.ended, networkId);
+  }
+
+  newestOfNetwork(networkId: string): Task | undefined {
+    return this.newest.get(networkId);
+  }
+
   isHeld(networkId: string, address: string): boolean {
     return this.claims.has(addressClaim(networkId, address));
   }
@@ -128,6 +143,8 @@ export class Draft {
   readonly #byService: GroupsDraft<Task>;
   readonly #byNode: GroupsDraft<Task>;
   readonly #byNetwork: GroupsDraft<Task>;
+  readonly #ended: GroupsDraft<Task>;
+  readonly #newest: PersistentMap<string, Task>;
   readonly #byVirtualIP: GroupsDraft<Service>;
   readonly #byPort: GroupsDraft<Service>;
   readonly #revisions: GroupsDraft<Revision>;
@@ -138,6 +155,8 @@ export class Draft {
     this.#byService = new GroupsDraft(base.byService);
     this.#byNode = new GroupsDraft(base.byNode);
     this.#byNetwork = new GroupsDraft(base.byNetwork);
+    this.#ended = new GroupsDraft(base.ended);
+    this.#newest = base.newest.asMutable();
     this.#byVirtualIP = new GroupsDraft(base.byVirtualIP);
     this.#byPort = new GroupsDraft(base.byPort);
     this.#revisions = new GroupsDraft(base.revisions);
@@ -174,6 +193,8 @@ export class Draft {
       byService: this.#byService.finish(),
       byNode: this.#byNode.finish(),
       byNetwork: this.#byNetwork.finish(),
+      ended: this.#ended.finish(),
+      newest: this.#newest.asImmutable(),
       byVirtualIP: this.#byVirtualIP.finish(),
       byPort: this.#byPort.finish(),
       revisions: this.#revisions.finish(),
@@ -202,6 +223,10 @@ export class Draft {
       reindex(this.#byService, old, now, (task) => [task.ServiceID]);
       reindex(this.#byNode, old, now, (task) => [task.NodeID]);
       reindex(this.#byNetwork, old, now, networksOf);
+      reindex(this.#ended, old, now, (task) => (hasEnded(task) ? networksOf(task) : []));
+      if (now !== undefined) this.#noteNewest(old === undefined ? [] : networksOf(old), now);
+    } else if (kind === "network") {
+      if (after === undefined) this.#newest.delete((before as Network).ID);
     } else if (kind === "service") {
       const [old, now] = [before, after] as (Service | undefined)[];
       reindex(this.#byVirtualIP, old, now, virtualNetworksOf);
@@ -209,6 +234,15 @@ export class Draft {
     } else if (kind === "revision") {
       const [old, now] = [before, after] as (Revision | undefined)[];
       reindex(this.#revisions, old, now, (revision) => [revision.ServiceID]);
+    }
+  }
+
+  #noteNewest(before: readonly string[], task: Task): void {
+    for (const networkId of networksOf(task)) {
+      if (before.includes(networkId)) continue;
+      const known = this.#newest.get(networkId);
+      if (known === undefined || known.CreatedAt <= task.CreatedAt)
+        this.#newest.set(networkId, task);
     }
   }
 }
@@ -223,6 +257,10 @@ function reindex<T extends { readonly ID: string }>(
   if (before !== undefined)
     for (const key of keysOf(before)) if (!keys.includes(key)) groups.remove(key, before.ID);
   if (after !== undefined) for (const key of keys) groups.put(key, after);
+}
+
+function hasEnded(task: Task): boolean {
+  return isFinal(task.Status?.State ?? "");
 }
 
 function networksOf(task: Task): readonly string[] {

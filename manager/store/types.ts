@@ -49,6 +49,10 @@ export interface State {
   tasksByNode(): { forEach(look: (tasks: readonly Task[], nodeId: string) => void): unknown };
   /** Tasks attached to a network, also those that have ended and are still kept. */
   tasksOfNetwork(networkId: string): readonly Task[];
+  /** Of those the ones that have ended. */
+  endedOfNetwork(networkId: string): readonly Task[];
+  /** The youngest that was attached to it, as far as is known here: it may be gone. */
+  newestOfNetwork(networkId: string): Task | undefined;
   /** A service or a task that has not ended has this address ("10.1.0.2/24") of a network. */
   isHeld(networkId: string, address: string): boolean;
   /** Services that have a virtual address on a network. */

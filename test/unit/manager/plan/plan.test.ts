@@ -77,3 +77,20 @@ test("an endpoint is reserved while the task starts, serves while it runs, drain
   assert.deepEqual(sim.tasks("web"), []);
   assert.equal(sim.state.table("revision").size, 0);
 });
+
+test("on the ingress network there is no endpoint of a task that does not serve yet", () => {
+  const sim = new Sim(1);
+  sim.service("web", {
+    TaskTemplate: { ContainerSpec: { Image: "whoami" } },
+    EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 8080 }] },
+  });
+  sim.plan();
+  const states = () =>
+    sim.tasks("web").flatMap((task) => endpointsOf(sim.state, task).map((one) => one.State));
+  assert.deepEqual(states(), []);
+  sim.act();
+  assert.deepEqual(states(), ["serving"]);
+  sim.removeService("web");
+  sim.plan();
+  assert.deepEqual(states(), ["draining"]);
+});

@@ -119,6 +119,7 @@ function contents(state: State): unknown {
     byNode: ["", "node1", "node2"].map((id) => list(state.tasksOfNode(id))),
     byNetwork: keys.map((i) => [
       list(state.tasksOfNetwork(`network${i}`)),
+      list(state.endedOfNetwork(`network${i}`)),
       list(state.servicesOfNetwork(`network${i}`)),
     ]),
     byPort: keys.map((i) => list(state.servicesOfPort("tcp", i))),
