@@ -59,7 +59,7 @@ const formerMsMax = 10_000;
 const connectionOptions: grpc.ServerOptions = {
   "grpc.max_concurrent_streams": 1_024,
   "grpc.keepalive_time_ms": 10_000,
-  "grpc.keepalive_timeout_ms": 5_000,
+  "grpc.keepalive_timeout_ms": 20_000,
 };
 
 export function memberFolder(dataRoot: string): string {

@@ -19,6 +19,11 @@ export function packed(bytes: Uint8Array): Uint8Array {
   return codec("ToAgent").encode({ Packed } as unknown as ToAgent);
 }
 
+/** What was given to `packed`, from what it gave. */
+export function plain(part: Uint8Array): Uint8Array {
+  return Buffer.concat(codec("ToAgent").decode(part).Packed.map(inflated));
+}
+
 /** With all that was packed in its lists. Throws `invalid` when it cannot be read. */
 export function unpacked(message: ToAgent): ToAgent {
   if (message.Packed.length === 0) return message;

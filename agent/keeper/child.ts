@@ -18,6 +18,8 @@ export interface ChildOptions {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
+  /** Beside this process's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Where its process id is kept, to find what a killed keeper left behind. */
   readonly recordPath: string;
 }
@@ -89,8 +91,12 @@ export class Child {
 
   #runOnce(): Promise<{ code: number | null; signalName: string | null; error?: unknown }> {
     this.#starts++;
-    const { command, args, name, recordPath } = this.#options;
-    const child = spawn(command, args, { stdio: ["pipe", "inherit", "inherit"], detached: true });
+    const { command, args, env, name, recordPath } = this.#options;
+    const child = spawn(command, args, {
+      stdio: ["pipe", "inherit", "inherit"],
+      env: { ...process.env, ...env },
+      detached: true,
+    });
     this.#process = child;
     this.#log.info({ pid: child.pid }, `${name} started`);
     if (child.pid !== undefined) writeJson(recordPath, recordOf(child.pid), { durable: false });

@@ -2,7 +2,9 @@
 // says it does as it is told. What all of them are told alike is read once. Prints a Report as JSON, a line at a time; told "reset"
 // it forgets the longest silence and delay.
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
@@ -16,6 +18,7 @@ import type {
   TaskUpdate,
   ToAgent,
 } from "../../proto/gen/types.ts";
+import { messageOf } from "../../proto/kit/errors.ts";
 import { Queue } from "../../proto/kit/queue.ts";
 import { realWorld, timestamp } from "../../proto/kit/world.ts";
 import { unpacked } from "../../proto/packed.ts";
@@ -29,14 +32,22 @@ const beatParts = 20;
 const reportMs = 50;
 const queueMax = 10_000;
 /** Of what all are told alike the newest. */
-const packedMax = 256;
+const packedMax = 4_096;
 const retryMsMax = 2_000;
+const whyMax = 80;
+const whysMax = 20;
 /** A real node starts its agent when it boots; not all at once. */
 const startsPerSecond = 250;
+/** Real agents have machines of their own: the managers' need of this one goes first. */
+const niceness = 5;
 
+setPriority(niceness);
 const setting = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as FakeAgentsSetting;
 const heard = new Map<string, number>();
-const packedProbes: { readonly bytes: Uint8Array; readonly probes: readonly string[] }[] = [];
+/** Why sessions ended or did not begin. */
+const whys = new Map<string, number>();
+/** By a digest of what is packed. */
+const packedProbes = new Map<string, readonly string[]>();
 
 class FakeAgent {
   silentMsMax = 0;
@@ -59,7 +70,10 @@ class FakeAgent {
   async run(): Promise<void> {
     for (let attempt = this.#index; ; attempt++) {
       const address = setting.addresses[attempt % setting.addresses.length] ?? "";
-      await this.#session(address).catch(() => {});
+      await this.#session(address).catch((error: unknown) => {
+        const why = messageOf(error).slice(0, whyMax);
+        if (whys.size < whysMax || whys.has(why)) whys.set(why, (whys.get(why) ?? 0) + 1);
+      });
       this.isOpen = false;
       await pause(Math.random() * retryMsMax);
     }
@@ -126,6 +140,7 @@ class FakeAgent {
       if (Kind === "task") this.#note(ID, null);
       if (Kind === "network") this.#networks.delete(ID);
     }
+    if (message.Packed.length > 0) toldAt = performance.now();
     for (const bytes of message.Packed) for (const name of probesIn(bytes)) this.#hearOf(name);
     const Tasks = message.Set.flatMap((assignment) => this.#obey(assignment));
     if (Tasks.length > 0) outgoing.push(said({ Tasks }));
@@ -164,14 +179,17 @@ function probeOf({ Names: [name = ""], State }: Endpoint): readonly string[] {
 }
 
 function probesIn(bytes: Uint8Array): readonly string[] {
-  const known = packedProbes.find((one) => Buffer.compare(one.bytes, bytes) === 0);
-  if (known !== undefined) return known.probes;
+  const key = createHash("sha1").update(bytes).digest("base64");
+  const known = packedProbes.get(key);
+  if (known !== undefined) return known;
   const told = unpacked({ ...codec("ToAgent").parse({}), Packed: [bytes] });
   const probes = told.Set.flatMap(({ Endpoint }) =>
     Endpoint === undefined ? [] : probeOf(Endpoint),
   );
-  packedProbes.unshift({ bytes, probes });
-  packedProbes.length = Math.min(packedProbes.length, packedMax);
+  packedProbes.set(key, probes);
+  for (const oldest of packedProbes.keys())
+    if (packedProbes.size > packedMax) packedProbes.delete(oldest);
+    else break;
   return probes;
 }
 
@@ -184,6 +202,7 @@ function statusOf(State: string): TaskStatus {
 }
 
 let ended = 0;
+let toldAt = performance.now();
 const delay = monitorEventLoopDelay({ resolution: 5 });
 delay.enable();
 const agents = setting.agents.map((_, index) => new FakeAgent(index));
@@ -203,7 +222,9 @@ setInterval(() => {
     running: agents.reduce((sum, agent) => sum + agent.running, 0),
     silentMsMax: Math.max(...agents.map(({ silentMsMax }) => silentMsMax)),
     loopMsMax: delay.max / 1e6,
+    quietMs: performance.now() - toldAt,
     ended,
+    whys: Object.fromEntries(whys),
     cpuSeconds: (user + system) / 1e6,
     heard: Object.fromEntries(heard),
   };

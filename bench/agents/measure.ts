@@ -28,6 +28,8 @@ const probes = 10;
 const openMsMax = 300_000;
 const runMsMax = 900_000;
 const answerMsMax = 60_000;
+/** All have been told what there is when none is told anything for so long. */
+const quietMsMin = 1_000;
 /** Longer than a node may be silent before it is lost. */
 const afterDeathMs = 15_000;
 const callMsMax = 30_000;
@@ -129,9 +131,15 @@ class World {
       "s",
       seconds(began),
     );
+    await this.#rest();
+    this.#figure("all agents know all endpoints", "s", seconds(began) - quietMsMin / 1000);
   }
 
-  /** One service more, again and again: until it is answered, and until every agent can reach it. */
+  async #rest(): Promise<void> {
+    await this.#until("are told all", runMsMax, ({ quietMs }) => quietMs >= quietMsMin);
+  }
+
+  /** One service more, once all is at rest, again and again: until it is answered, and until every agent can reach it. */
   async #probe(): Promise<void> {
     const answered: number[] = [];
     const known: number[] = [];
@@ -142,6 +150,7 @@ class World {
       const name = `probe${n}.1`;
       await this.#until(`know ${name}`, answerMsMax, ({ heard }) => heard[name] === this.#agents);
       known.push(performance.now() - began);
+      await this.#rest();
     }
     this.#figure("one service more: created", "ms", median(answered));
     this.#figure("one service more: all agents know its endpoint", "ms", median(known));
@@ -225,17 +234,20 @@ class World {
     });
     const sum = (of: (report: Report) => number) =>
       all.reduce((total, report) => total + (report === null ? 0 : of(report)), 0);
-    const names = new Set(all.flatMap((report) => Object.keys(report?.heard ?? {})));
+    const sums = (of: (report: Report) => Readonly<Record<string, number>>) => {
+      const keys = new Set(all.flatMap((report) => Object.keys(report === null ? {} : of(report))));
+      return Object.fromEntries([...keys].map((key) => [key, sum((one) => of(one)[key] ?? 0)]));
+    };
     return {
       open: sum(({ open }) => open),
       running: sum(({ running }) => running),
       cpuSeconds: sum(({ cpuSeconds }) => cpuSeconds),
       silentMsMax: Math.max(...all.map((report) => report?.silentMsMax ?? 0)),
       loopMsMax: Math.max(...all.map((report) => report?.loopMsMax ?? 0)),
+      quietMs: Math.min(...all.map((report) => report?.quietMs ?? 0)),
       ended: sum(({ ended }) => ended),
-      heard: Object.fromEntries(
-        [...names].map((name) => [name, sum(({ heard }) => heard[name] ?? 0)]),
-      ),
+      whys: sums(({ whys }) => whys),
+      heard: sums(({ heard }) => heard),
     };
   }
 

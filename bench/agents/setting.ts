@@ -26,8 +26,12 @@ export interface Report {
   readonly silentMsMax: number;
   /** The longest that this process stood still, in which its agents heard nothing either. */
   readonly loopMsMax: number;
+  /** Since one of them was last told something that many are told. */
+  readonly quietMs: number;
   /** Sessions that have ended. */
   readonly ended: number;
+  /** How often sessions ended, or did not begin, for what reason. */
+  readonly whys: Readonly<Record<string, number>>;
   /** How many agents know the endpoint, by the name of a task of a service probe…. */
   readonly heard: Readonly<Record<string, number>>;
 }

@@ -14,8 +14,14 @@ export class Child {
   readonly #lines: string[] = [];
   #said = "";
 
-  constructor(program: string, args: readonly string[]) {
-    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  /** `more`: beside this process's own environment. */
+  constructor(
+    program: string,
+    args: readonly string[],
+    more: Readonly<Record<string, string>> = {},
+  ) {
+    const env = { ...process.env, ...more };
+    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env });
     this.#process.on("error", (error) => {
       this.#said += error.message;
     });

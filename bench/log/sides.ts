@@ -11,6 +11,7 @@ import { vniMin } from "../../manager/plan/subnets.ts";
 import { ingressSpec, newNetwork } from "../../manager/plan/write.ts";
 import { Facts } from "../../manager/store/state.ts";
 import type { InitRequest } from "../../proto/gen/types.ts";
+import { tightHeap, tightMalloc } from "../../proto/kit/heap.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import type { SimulatedAgent } from "../agents/setting.ts";
 import { BenchError, pause, waitFor } from "../wait.ts";
@@ -52,7 +53,8 @@ export async function ourMembers(
   const children: Child[] = [];
   const spawnMember = (member: number) => {
     const program = fileURLToPath(new URL("./member.js", import.meta.url));
-    return new Child(process.execPath, [program, `${settings[member]?.folder}.json`]);
+    const words = [...tightHeap, program, `${settings[member]?.folder}.json`];
+    return new Child(process.execPath, words, tightMalloc);
   };
   const stop = async () => {
     await Promise.all(children.map((child) => child.end()));
@@ -155,7 +157,8 @@ async function ourSettings(
     Index: count + i + 1,
     DataPathAddr: "",
     Spec: { ...node.Spec, Role: "worker" },
-    Status: { State: "unknown", Message: "", Addr: "" },
+    // Its host, which answers also while the process that simulates it stands still: this machine.
+    Status: { State: "unknown", Message: "", Addr: "127.0.0.1" },
   }));
   const ingress = newNetwork(Facts.empty(), cluster, ingressSpec, { id: newId(), vni: vniMin });
   // The other managers last: once they are known they are needed for a quorum.

@@ -11,12 +11,8 @@ const stretchMax = 500;
 /** So many removals are remembered; who knows what is older than those has to be told all. */
 const removedMax = 20_000;
 
-/** Part of a ToAgent message, encoded. */
-export interface Part {
-  readonly bytes: Uint8Array;
-  /** The same for agents that unpack. */
-  readonly packed: Uint8Array;
-}
+/** Of a ToAgent message, encoded and packed (proto/packed.ts). */
+export type Part = Uint8Array;
 
 interface Stretch {
   /** Stretches are counted; of some that were put together, the last one's. */
@@ -114,7 +110,7 @@ export class Journal {
         parts.push(stretch.part);
       }
     }
-    return parts.filter(({ bytes }) => bytes.length > 0).reverse();
+    return parts.filter((part) => part.length > 0).reverse();
   }
 
   #push(index: number, set: readonly Assignment[], remove: readonly AssignmentKey[]): void {
@@ -208,11 +204,10 @@ const none: readonly Stretch[] = [];
 
 /** Only the lists: what else a message says comes from what is the session's own. */
 export function partOf(set: readonly Assignment[], remove: readonly AssignmentKey[]): Part {
-  if (set.length + remove.length === 0) return { bytes: nothing, packed: nothing };
+  if (set.length + remove.length === 0) return nothing;
   // A partial message on purpose; absent fields are not encoded.
   const message = { Set: set, Remove: remove } as unknown as ToAgent;
-  const bytes = codec("ToAgent").encode(message);
-  return { bytes, packed: packed(bytes) };
+  return packed(codec("ToAgent").encode(message));
 }
 
 const nothing = new Uint8Array();

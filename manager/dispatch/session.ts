@@ -12,6 +12,7 @@ import type {
   ToAgent,
 } from "../../proto/gen/types.ts";
 import { newId } from "../../proto/kit/ids.ts";
+import { plain } from "../../proto/packed.ts";
 import { Encoded } from "../../proto/rpc.ts";
 import { isFinal } from "../../proto/states.ts";
 import type { State } from "../store/types.ts";
@@ -232,7 +233,7 @@ export class NodeSession {
     const message = { ...empty, ...others, Set: set, Remove: remove, Version };
     if (parts.length === 0) return message;
     const bytes = codec("ToAgent").encode(message);
-    return new Encoded([bytes, ...parts.map((part) => (this.#unpacks ? part.packed : part.bytes))]);
+    return new Encoded([bytes, ...(this.#unpacks ? parts : parts.map(plain))]);
   }
 
   /** The number within a version text of this session; null for another's. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { codec } from "../../../proto/codec.ts";
 import type { ToAgent } from "../../../proto/gen/types.ts";
-import { packed, unpacked } from "../../../proto/packed.ts";
+import { packed, plain, unpacked } from "../../../proto/packed.ts";
 
 const own = codec("ToAgent").parse({
   Version: "s-1",
@@ -43,6 +43,11 @@ test("parts keep their order, however large and small they are", () => {
     ...small.Set,
     ...large.Set,
   ]);
+});
+
+test("who does not unpack is given what was packed", () => {
+  const bytes = codec("ToAgent").encode(told(9));
+  assert.deepEqual(plain(packed(bytes)), Buffer.from(bytes));
 });
 
 test("what has nothing packed is left as it is", () => {

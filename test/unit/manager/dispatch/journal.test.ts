@@ -9,7 +9,7 @@ import { keyOf } from "../../../../manager/dispatch/assign.ts";
 import { Journal, type Part } from "../../../../manager/dispatch/journal.ts";
 import { codec } from "../../../../proto/codec.ts";
 import type { Assignment, ToAgent } from "../../../../proto/gen/types.ts";
-import { unpacked } from "../../../../proto/packed.ts";
+import { plain, unpacked } from "../../../../proto/packed.ts";
 
 function peer(id: string, value: number): Assignment {
   const Peer = codec("Peer").parse({ NodeID: id, Index: value });
@@ -19,7 +19,7 @@ function peer(id: string, value: number): Assignment {
 /** What an agent comes to that gets these parts as one message. */
 function told(before: Wanted | null, parts: readonly Part[], Complete = false): Wanted {
   const own = codec("ToAgent").encode(codec("ToAgent").parse({ Version: "v", Complete }));
-  const bytes = Buffer.concat([own, ...parts.map(({ packed }) => packed)]);
+  const bytes = Buffer.concat([own, ...parts]);
   return fold(before, unpacked(codec("ToAgent").decode(bytes)));
 }
 
@@ -28,7 +28,7 @@ function valuesOf(wanted: Wanted): Record<string, number> {
 }
 
 function sizeOf(parts: readonly Part[]): number {
-  return parts.reduce((sum, { bytes }) => sum + setsOf(bytes), 0);
+  return parts.reduce((sum, part) => sum + setsOf(plain(part)), 0);
 }
 
 function setsOf(bytes: Uint8Array): number {
