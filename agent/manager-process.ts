@@ -18,7 +18,7 @@ const retryMs = 50;
 const initMsMax = 30_000;
 const joinMsMax = 30_000;
 const withdrawMsMax = 8_000;
-const renewedMsMax = 5_000;
+const renewedMsMax = 60_000;
 const metricsMsMax = 1_000;
 const recertifyMsMax = 10_000;
 
@@ -90,10 +90,14 @@ export class ManagerProcess {
     await this.#local.unary("Withdraw", {}, { timeoutMs: withdrawMsMax, signal });
   }
 
-  /** The identity folder holds another certificate or root. */
+  /** The identity folder holds another certificate or root. A manager that is not there reads it as it starts. */
   async renewed(): Promise<void> {
     const { signal } = this.#options;
-    await this.#local.unary("Renewed", {}, { timeoutMs: renewedMsMax, signal });
+    await this.#local
+      .unary("Renewed", {}, { timeoutMs: renewedMsMax, signal })
+      .catch((error: unknown) => {
+        if (asSwarmError(error).code !== "unavailable") throw error;
+      });
   }
 
   /** The next certificate, PEM, when the one there is is over: waits for the manager to know its cluster. */

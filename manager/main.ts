@@ -118,6 +118,7 @@ class Manager {
   #member: Member | null = null;
   #isBecoming = false;
   #isLocked = false;
+  #following: Promise<void> = Promise.resolve();
   readonly #locks: Locks;
   #fail: (error: unknown) => void = () => {};
 
@@ -162,7 +163,7 @@ class Manager {
       return;
     }
     const member = await this.#open(settings, identity, false);
-    this.#adopt(member);
+    await this.#adopt(member);
     member
       .announce()
       .catch((error: unknown) =>
@@ -207,8 +208,7 @@ class Manager {
         return {};
       },
       Renewed: async () => {
-        const identity = await this.#identity();
-        if (identity !== null) this.#theMember().renewed(identity);
+        if (this.#member !== null) await this.#followIdentity(this.#member);
         return {};
       },
       Recertify: async ({ CSR }) => {
@@ -257,13 +257,25 @@ class Manager {
     return this.#member?.view() ?? null;
   }
 
-  #adopt(member: Member): void {
+  async #adopt(member: Member): Promise<void> {
     this.#member = member;
     const metrics = this.#metrics;
     if (metrics !== null) member.raft.watchStatus((status) => metrics.raftChanged(status));
     member.failed.catch((error: unknown) => {
       if (this.#member === member) this.#fail(error);
     });
+    // Who renewed the certificate while the member was opened found nobody to tell.
+    await this.#followIdentity(member);
+  }
+
+  /** One after the other: what was read last is what holds. */
+  #followIdentity(member: Member): Promise<void> {
+    const followed = this.#following.then(async () => {
+      const identity = await this.#identity();
+      if (identity !== null) member.renewed(identity);
+    });
+    this.#following = followed.catch(() => {});
+    return followed;
   }
 
   #status(): LocalStatus {
@@ -314,7 +326,7 @@ class Manager {
     await before?.close();
     await writeMember(this.#dataRoot, settings);
     const member = await this.#open(settings, identity, false);
-    this.#adopt(member);
+    await this.#adopt(member);
     await member.announce();
     this.#log.info(
       { cluster: clusterId, node: nodeId, address: AdvertiseAddr },
@@ -358,7 +370,7 @@ class Manager {
       await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });
       throw error;
     }
-    this.#adopt(member);
+    await this.#adopt(member);
     this.#log.info({ cluster: settings.clusterId, node: settings.nodeId }, "a cluster was made");
     return answerOf(identity);
   }
@@ -372,11 +384,11 @@ class Manager {
     await member.close();
     const asked = { ...before, advertiseAddr: request.AdvertiseAddr || before.advertiseAddr };
     const settings = await refound(await this.#recovery(), asked).catch(async (error: unknown) => {
-      this.#adopt(await this.#open(before, identity, false));
+      await this.#adopt(await this.#open(before, identity, false));
       throw error;
     });
     await writeMember(this.#dataRoot, settings);
-    this.#adopt(await this.#open(settings, identity, false));
+    await this.#adopt(await this.#open(settings, identity, false));
     await rm(raftFolder(this.#dataRoot, before.epoch), { recursive: true, force: true });
     return answerOf(identity);
   }
@@ -393,7 +405,7 @@ class Manager {
       const made = await restore(await this.#recovery(), Path, Key, Init, key, listenAddr);
       await writeMember(this.#dataRoot, made.settings);
       await writeIdentity(this.#identityFolder, { ...made.identity, keyring });
-      this.#adopt(await this.#open(made.settings, made.identity, false));
+      await this.#adopt(await this.#open(made.settings, made.identity, false));
       return answerOf(made.identity);
     } catch (error) {
       await rm(memberFolder(this.#dataRoot), { recursive: true, force: true });

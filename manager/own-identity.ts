@@ -15,6 +15,8 @@ export class OwnIdentity {
   }
 
   renew(identity: NodeIdentity): void {
+    const { certificate, rootCA } = this.#current;
+    if (identity.certificate === certificate && identity.rootCA === rootCA) return;
     this.#current = identity;
     for (const watcher of this.#watchers) watcher();
   }

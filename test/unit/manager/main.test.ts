@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { connect } from "node:tls";
+import { promisify } from "node:util";
+import { renewCertificate } from "../../../agent/session/renew.ts";
 import { openSession } from "../../../agent/session/session.ts";
 import { codec } from "../../../proto/codec.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
-import { readIdentity } from "../../../proto/identity.ts";
+import { readIdentity, writePrivately } from "../../../proto/identity.ts";
 import { joined, sessionOptions } from "./nodes.ts";
 import { freePort, inFolder, init, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
@@ -56,6 +63,43 @@ test("a manager makes a cluster, and has all of it after a restart", async () =>
       InsertDefaults: false,
     });
     assert.equal(service.ID, serviceId);
+  });
+});
+
+test("a certificate that is renewed while the manager starts is the one it shows", async () => {
+  await inFolder(async (config) => {
+    const directory = join(config["data-root"], "identity");
+    const path = join(directory, "certificate.pem");
+    let address = "";
+    let old = "";
+    let renewed = "";
+    {
+      await using manager = new RunningManager(config);
+      await manager.ready();
+      address = (await init(manager)).Managers[0] ?? "";
+      const identity = await readIdentity(directory);
+      assert.ok(identity !== null);
+      old = identity.certificate;
+      const never = new AbortController().signal;
+      renewed = (await renewCertificate(directory, identity, never)).certificate;
+      assert.notEqual(renewed, old);
+    }
+    // The manager reads the old one out of a pipe, behind which the new one lies before it has come to the end.
+    await rm(path);
+    await promisify(execFile)("mkfifo", [path]);
+    const writing = open(path, "w");
+    await using manager = new RunningManager(config);
+    const pipe = await writing;
+    await pipe.writeFile(old);
+    await writePrivately(path, renewed);
+    await pipe.close();
+    await manager.ready();
+    const [host = "", port] = address.split(":");
+    const socket = connect({ host, port: Number(port), rejectUnauthorized: false });
+    await once(socket, "secureConnect");
+    const shown = socket.getPeerX509Certificate();
+    socket.destroy();
+    assert.equal(shown?.serialNumber, new X509Certificate(renewed).serialNumber);
   });
 });
 
