@@ -73,8 +73,11 @@ before(async () => {
 
 after(async () => {
   await load?.stop();
-  await putBack();
-  for (const close of closers.reverse()) await close();
+  try {
+    await putBack();
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
 });
 
 /** The lab as it was: certificates that last, one manager, no service of ours. */

@@ -7,6 +7,7 @@ import {
   docker,
   lab,
   type RunningTask,
+  untilNamed,
   untilRunning,
   visitFrom,
   visitFromOutside,
@@ -62,6 +63,7 @@ test("a network with --ipv6 has a subnet of each family, and its service an addr
 });
 
 test("its name has both addresses, and over IPv6 it spreads over all tasks, which see who calls", async () => {
+  await untilNamed(name, replicas, tasks, startMsMax);
   for (const task of tasks) {
     const answer = await docker(task.node, "exec", task.container, "nslookup", name);
     const virtual = /^Address:? *\d*:? *(fd\S+)$/m.exec(answer)?.[1] ?? assert.fail(answer);

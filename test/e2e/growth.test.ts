@@ -11,6 +11,7 @@ import {
   lab,
   removeNetwork,
   until,
+  untilNamed,
   untilRunning,
   visitFrom,
   visitFromOutside,
@@ -92,12 +93,14 @@ test("a network whose /24 is used up has a further subnet, and containers of bot
   for (const [from, to] of [
     [early, "late"],
     [late, "early"],
-  ] as const)
+  ] as const) {
+    await untilNamed(to, 3, from, startMsMax);
     for (const { node, container } of from) {
       const seen = await visitFrom(node, container, `http://${to}`, 3);
       assert.equal(new Set(seen.map(({ hostname }) => hostname)).size, 3, `${to} from ${node}`);
       await visitFrom(node, container, `http://tasks.${to}`, 1);
     }
+  }
 });
 
 test("the default route leads through the network with the highest priority", async () => {
@@ -117,6 +120,7 @@ test("a service leaves a network and joins another, and is known there only", as
   const late = await untilRunning(manager, "late", 3, startMsMax);
   const [choosy] = await untilRunning(manager, "choosy", 1, startMsMax);
   assert.ok(choosy !== undefined);
+  await untilNamed("late", late.length, [choosy], startMsMax);
   const seen = await visitFrom(other, choosy.container, "http://nick", 6);
   assert.equal(new Set(seen.map(({ hostname }) => hostname)).size, late.length);
   const [early] = await untilRunning(manager, "early", 3, startMsMax);

@@ -243,6 +243,20 @@ export function untilRunning(
   });
 }
 
+/** Waits until so many tasks of the service are named to each who asks: one that runs is known to the other hosts a moment later. */
+export async function untilNamed(
+  service: string,
+  count: number,
+  asking: readonly RunningTask[],
+  msMax: number,
+): Promise<void> {
+  for (const { node, container } of asking)
+    await until(`not all tasks of ${service} are named on ${node}`, msMax, async () => {
+      const found = await attemptDocker(node, "exec", container, "nslookup", `tasks.${service}`);
+      return found.stdout.match(/^Address: \d/gm)?.length === count || undefined;
+    });
+}
+
 /** Waits until each of the hosts' daemons answers. */
 export async function untilAnswering(hosts: readonly string[], msMax: number): Promise<void> {
   for (const host of hosts)
