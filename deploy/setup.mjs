@@ -23,9 +23,12 @@ const programs = {
   busybox: "busybox",
   perl: "perl-base",
   nsenter: "util-linux",
+  tini: "tini",
   ...(forTests
     ? {
         docker: "docker.io",
+        // Debian's brings a command from before 23, which speaks BuildKit's protocol by itself, also where a newer one is there.
+        dockerd: "docker.io",
         tcpdump: "tcpdump",
         socat: "socat",
         zstd: "zstd",
