@@ -13,7 +13,7 @@ import {
   writePrivately,
 } from "../proto/identity.ts";
 import { Keyring, keyringFile } from "../proto/keyring.ts";
-import { messageOf, SwarmError } from "../proto/kit/errors.ts";
+import { asSwarmError, messageOf, SwarmError } from "../proto/kit/errors.ts";
 import type { Keeper } from "../proto/kit/keeper.ts";
 import type { Client } from "../proto/rpc-client.ts";
 import { hostOf, ownRoutes } from "./addresses.ts";
@@ -238,23 +238,7 @@ export class NodeMembership implements Membership {
       throw new SwarmError("invalid", "at least one RemoteAddr is required to join");
     await this.#getIn(async () => {
       const addresses = await addressesTowards(request, this.#advertiseByDefault);
-      if (this.#joining?.token !== request.JoinToken)
-        this.#joining = { token: request.JoinToken, keyAndCsr: await newKeyAndCsr() };
-      const identity = await joinCluster(
-        {
-          directory: this.#folders.identity,
-          remotes: request.RemoteAddrs,
-          token: request.JoinToken,
-          description: describeNode(this.#options.config, null),
-          availability: request.Availability,
-          advertiseAddr: addresses.advertiseAddr,
-          dataPathAddr: addresses.dataPathAddr,
-          routes: ownRoutes(networkInterfaces()),
-          keyAndCsr: this.#joining.keyAndCsr,
-        },
-        this.#stop.signal,
-      );
-      this.#joining = null;
+      const identity = await this.#becomeNode(request, addresses);
       try {
         await saveAddresses(this.#folders.agent, addresses);
         if (identity.role === "manager") {
@@ -269,6 +253,35 @@ export class NodeMembership implements Membership {
       }
       return { ...identity, keyring: this.#keyring };
     });
+  }
+
+  async #becomeNode(request: SwarmJoin, addresses: Addresses): Promise<NodeIdentity> {
+    const earlier = this.#joining?.token === request.JoinToken ? this.#joining : null;
+    const { keyAndCsr } = earlier ?? { keyAndCsr: await newKeyAndCsr() };
+    this.#joining = { token: request.JoinToken, keyAndCsr };
+    try {
+      const identity = await joinCluster(
+        {
+          directory: this.#folders.identity,
+          remotes: request.RemoteAddrs,
+          token: request.JoinToken,
+          description: describeNode(this.#options.config, null),
+          availability: request.Availability,
+          advertiseAddr: addresses.advertiseAddr,
+          dataPathAddr: addresses.dataPathAddr,
+          routes: ownRoutes(networkInterfaces()),
+          keyAndCsr,
+        },
+        this.#stop.signal,
+      );
+      this.#joining = null;
+      return identity;
+    } catch (error) {
+      // What became of the earlier try stands in the way: its node was removed, or is to be something else.
+      if (earlier === null || asSwarmError(error).code !== "precondition") throw error;
+      this.#joining = null;
+      return await this.#becomeNode(request, addresses);
+    }
   }
 
   async unlock(key: string): Promise<void> {

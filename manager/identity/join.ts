@@ -146,12 +146,14 @@ class Issuer {
 
 /**
  * The number of the node that an earlier try of this join has made; null when there is none. Throws `precondition` where the
- * node is at work, or is to be something else: no second machine is to have its key.
+ * node is at work, is to be something else, or was a manager and removed: no second machine is to have its key.
  */
 function earlierIndex(state: State, nodeId: string, role: Role): number | null {
   const node = state.table("node").get(nodeId);
-  if (node === undefined) return null;
-  if (node.Status?.State !== "ready" && roleOf(node) === role) return node.Index;
+  const isRemoved = state.cluster?.RemovedManagers.some(({ ID }) => ID === nodeId) === true;
+  if (node === undefined && !isRemoved) return null;
+  if (node !== undefined && node.Status?.State !== "ready" && roleOf(node) === role)
+    return node.Index;
   throw new SwarmError(
     "precondition",
     `this key is that of node ${nodeId} already: join with a new one`,

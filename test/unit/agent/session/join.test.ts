@@ -150,7 +150,7 @@ test("a join that is tried again is the same node", async () => {
   assert.equal(cluster.store.state.table("node").size, 2);
 });
 
-test("with the key of a node that is at work, or for another role, nobody joins", async () => {
+test("with the key of a node that is at work, or for another role, or of a removed manager, nobody joins", async () => {
   await using cluster = await smallCluster();
   const wanted = await options(cluster);
   const { nodeId } = await joinCluster(wanted, forever);
@@ -160,8 +160,22 @@ test("with the key of a node that is at work, or for another role, nobody joins"
   assert.ok(node !== undefined);
   const object = { ...node, Status: { State: "ready", Message: "", Addr: "127.0.0.1" } };
   await cluster.store.write([{ op: "put", kind: "node", object }], forever);
-  await assert.rejects(joinCluster(wanted, forever), { code: "precondition", message: /new one/ });
+  const another = { code: "precondition", message: /new one/ };
+  await assert.rejects(joinCluster(wanted, forever), another);
   assert.equal(cluster.store.state.table("node").size, 2);
+  const known = cluster.store.state.cluster;
+  assert.ok(known !== undefined);
+  const RemovedManagers = [{ ID: nodeId, Until: "2100-01-01T00:00:00Z" }];
+  const base = cluster.store.state.table("node").get(nodeId)?.Version?.Index ?? 0;
+  await cluster.store.write(
+    [
+      { op: "delete", kind: "node", id: nodeId, base },
+      { op: "put", kind: "cluster", object: { ...known, RemovedManagers } },
+    ],
+    forever,
+  );
+  await assert.rejects(joinCluster(wanted, forever), another);
+  assert.equal(cluster.store.state.table("node").size, 1);
 });
 
 test("a manager that can not be reached is named", async () => {
