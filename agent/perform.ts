@@ -32,6 +32,8 @@ const wiringsMax = 8;
 const stopsMax = 64;
 const retryMsMin = 500;
 const retryMsMax = 30_000;
+/** Of a registry, whether it has a newer image than the one that is there. */
+const answerMsMax = 3_000;
 
 export const taskLabel = "com.docker.swarm.task.id";
 
@@ -265,17 +267,27 @@ export class Performer {
 
   /** A pinned image that is there needs no registry; one that cannot be pulled may be there all the same. */
   async #pull(image: string, auth: RegistryAuth | null, signal: AbortSignal): Promise<void> {
-    const { engine } = this.#options;
-    const isThere = () =>
-      engine.inspectImage(image).then(
-        () => true,
-        () => false,
-      );
-    if (image.includes("@sha256:") && (await isThere())) return;
+    const { engine, world } = this.#options;
+    const isThere = await engine.inspectImage(image).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) return void (await engine.pull(image, auth, () => {}, signal));
+    if (image.includes("@sha256:")) return;
+    const answered = new AbortController();
+    const silent = new AbortController();
+    world.sleep(answerMsMax, answered.signal).then(
+      () => silent.abort(),
+      () => {},
+    );
     try {
-      await engine.pull(image, auth, () => {}, signal);
+      // What is reported first is that the registry has it.
+      const report = () => answered.abort();
+      await engine.pull(image, auth, report, AbortSignal.any([signal, silent.signal]));
     } catch (error) {
-      if (signal.aborted || !(await isThere())) throw error;
+      if (signal.aborted) throw error;
+    } finally {
+      answered.abort();
     }
   }
 

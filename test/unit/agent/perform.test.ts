@@ -36,6 +36,9 @@ class Fake {
   fail = "";
   failure = "it broke";
   blockPull = false;
+  hasImage = false;
+  /** Ends each wait of that length at once. */
+  passes = Number.NaN;
   /** What any container has said. */
   said = "";
   performer: Performer | null = null;
@@ -55,7 +58,8 @@ class Fake {
           return { id: "sha256:1", digest: "sha256:2" };
         },
         inspectImage: async () => {
-          throw new Error("No such image");
+          if (!this.hasImage) throw new Error("No such image");
+          return { Id: "sha256:1" };
         },
         create: async (wanted) => {
           this.#did(`create ${wanted.name} in ${wanted.networkNamespace}`);
@@ -115,7 +119,11 @@ class Fake {
         );
       },
       changed: () => this.look(),
-      world: realWorld,
+      world: {
+        ...realWorld,
+        sleep: (ms, signal) =>
+          ms === this.passes ? Promise.resolve() : realWorld.sleep(ms, signal),
+      },
       log: silentLog,
     });
     return this.performer;
@@ -267,6 +275,17 @@ test("tasks of one image that come together pull it once", async () => {
   const performer = await fake.open();
   await fake.want(task("t1"), task("t2"), task("t3"));
   assert.equal(fake.done.filter((what) => what === "pull web").length, 1);
+  await performer.close();
+});
+
+test("a registry that does not answer in 3 s keeps no task waiting whose image is there", async () => {
+  const fake = new Fake();
+  const performer = await fake.open();
+  fake.blockPull = true;
+  fake.hasImage = true;
+  fake.passes = 3_000;
+  await fake.want(task("t1"));
+  assert.equal(fake.statuses.at(-1), "t1 running");
   await performer.close();
 });
 
