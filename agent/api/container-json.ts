@@ -78,7 +78,7 @@ export function containerJson(
     MountLabel: "",
     ProcessLabel: "",
     AppArmorProfile: "",
-    ExecIDs: execs.length === 0 ? null : execs,
+    ExecIDs: orNull(execs),
     HostConfig: {
       ...host,
       Binds: null,
@@ -187,7 +187,7 @@ function networksJson(container: Container): Json {
       {
         IPAMConfig: container.local === undefined ? taskAddresses(item) : ipam(container, name),
         Links: linksOf(container, name),
-        Aliases: item.Aliases,
+        Aliases: orNull(item.Aliases),
         NetworkID: container.local === undefined ? item.NetworkID : shownNetworkId(item.NetworkID),
         EndpointID: endpointId(container, item.NetworkID),
         Gateway: item.Gateway,
@@ -200,11 +200,16 @@ function networksJson(container: Container): Json {
         DriverOpts: container.local?.endpoints[name]?.driverOptions ?? null,
         DNSNames:
           container.local === undefined || name === "bridge"
-            ? item.Aliases
+            ? orNull(item.Aliases)
             : [...new Set([container.name, ...item.Aliases, container.id.slice(0, 12)])],
       },
     ]),
   );
+}
+
+/** As Docker shows a list in which nobody has put anything. */
+function orNull<T>(list: readonly T[]): readonly T[] | null {
+  return list.length === 0 ? null : list;
 }
 
 /** The host's own network, and none, are shown as networks too. */
