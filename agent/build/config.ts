@@ -2,6 +2,8 @@
 
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { signalNumber } from "../../proto/kit/signals.ts";
+import { pathDefault } from "../engine/defaults.ts";
+import type { OciImage } from "../engine/make-image.ts";
 import { parseDockerfile } from "./parse.ts";
 import type { ContainerDefaults, HealthDefaults, Instruction } from "./types.ts";
 import { expand, jsonWords, splitWords, type Variables } from "./words.ts";
@@ -15,6 +17,15 @@ const changing = [
   ...["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL"],
   ...["USER", "VOLUME", "WORKDIR"],
 ];
+
+/** What a stage begins with. Older images say null where they say nothing; where one names no PATH, the next on it has Docker's. */
+export function inheritedFrom({ config }: OciImage): ContainerDefaults {
+  const said = Object.entries(config ?? {}).filter(([, value]) => value !== null);
+  const defaults: ContainerDefaults = Object.fromEntries(said);
+  const { Env = [] } = defaults;
+  if (Env.some((each) => each.startsWith("PATH="))) return defaults;
+  return { ...defaults, Env: [...Env, pathDefault] };
+}
 
 export function environmentOf(config: ContainerDefaults): ReadonlyMap<string, string> {
   return new Map(

@@ -4,12 +4,11 @@ import { randomBytes } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { SwarmError } from "../../proto/kit/errors.ts";
 import { timestamp } from "../../proto/kit/world.ts";
-import { pathDefault } from "../engine/defaults.ts";
 import type { HistoryEntry, OciImage } from "../engine/make-image.ts";
 import { insideRoot, withRootfs } from "../engine/rootfs.ts";
 import type { Layer, Runtime } from "../runtime/types.ts";
 import { keyOf, type StepCache } from "./cache.ts";
-import { environmentOf, ownCmd } from "./config.ts";
+import { environmentOf, inheritedFrom, ownCmd } from "./config.ts";
 import type { KnownContents } from "./contents.ts";
 import { CopyFiles, copyFiles } from "./copy.ts";
 import type { TellBuild } from "./events.ts";
@@ -73,7 +72,7 @@ export class StageBuild {
   constructor(parts: StageParts, base: BuiltImage) {
     this.#parts = parts;
     this.#now = base;
-    this.#config = withPath((base.image.config ?? {}) as ContainerDefaults);
+    this.#config = inheritedFrom(base.image);
     for (const name of predefinedArgs) {
       const value = parts.request.args[name];
       if (value !== undefined) this.#args.set(name, value);
@@ -285,13 +284,6 @@ export class StageBuild {
       throw error;
     }
   }
-}
-
-/** As Docker: where an image says nothing of it, the next one on it does. */
-function withPath(config: ContainerDefaults): ContainerDefaults {
-  const { Env = [] } = config;
-  if (Env.some((each) => each.startsWith("PATH="))) return config;
-  return { ...config, Env: [...Env, pathDefault] };
 }
 
 /** Whether CMD was said in this stage is no part of an image: it is noted anew. */

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the Dockerfile's own variables
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { applyChanges } from "../../../../agent/build/config.ts";
+import { applyChanges, inheritedFrom } from "../../../../agent/build/config.ts";
 import { parseDockerfile } from "../../../../agent/build/parse.ts";
 import { argsBefore, divide, neededStages, targetOf } from "../../../../agent/build/stages.ts";
 import { stepOf } from "../../../../agent/build/steps.ts";
@@ -127,6 +127,22 @@ test("ENTRYPOINT drops the base image's command, but not one said in the same st
   assert.ok(said.do === "config");
   const both = step('ENTRYPOINT ["e"]', said.config);
   assert.deepEqual(both.do === "config" && both.config.Cmd, ["own"]);
+});
+
+test("an image that says null, or nothing, of its configuration is one to build on", () => {
+  const image = { architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [] } };
+  const Env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
+  assert.deepEqual(inheritedFrom(image), { Env });
+  assert.deepEqual(
+    inheritedFrom({ ...image, config: { Env: null, Cmd: ["/true"], Labels: null } }),
+    {
+      Env,
+      Cmd: ["/true"],
+    },
+  );
+  assert.deepEqual(inheritedFrom({ ...image, config: { Env: ["PATH=/bin"] } }), {
+    Env: ["PATH=/bin"],
+  });
 });
 
 test("changes of commit and import are configuration only", () => {
