@@ -2,35 +2,17 @@ import assert from "node:assert/strict";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { openDoor } from "../../../agent/keeper/door.ts";
 import { heldBy } from "../../../manager/lock.ts";
 import { codec } from "../../../proto/codec.ts";
-import type { DaemonConfig } from "../../../proto/config.ts";
 import { readIdentity } from "../../../proto/identity.ts";
 import { Keyring } from "../../../proto/keyring.ts";
 import { KeeperClient } from "../../../proto/kit/keeper-client.ts";
 import { silentLog } from "../../../proto/kit/log.ts";
-import { configIn, inFolder, init, joinAsManager, RunningManager } from "./running.ts";
+import { configIn, inFolder, init, joinAsManager, keeperFor, RunningManager } from "./running.ts";
 import { until } from "./small-cluster.ts";
 
 const waitMsMax = 60_000;
 const locked = { code: "not_manager", message: /needs to be unlocked/ };
-
-/** What a keeper remembers, in this process. */
-async function keeperFor(
-  config: DaemonConfig,
-): Promise<AsyncDisposable & { keys: readonly string[] }> {
-  const state = { keys: [] as readonly string[] };
-  const door = await openDoor(
-    join(config["exec-root"], "keeper.sock"),
-    async (request) => {
-      if (request.do === "holdKeys") state.keys = request.keys;
-      return { ok: true, keys: state.keys };
-    },
-    silentLog,
-  );
-  return Object.assign(state, { [Symbol.asyncDispose]: () => door.close() });
-}
 
 async function spec(manager: RunningManager, isAutolocked: boolean, rotate = false): Promise<void> {
   const cluster = await manager.control.unary("GetCluster", {});
@@ -84,7 +66,7 @@ test("an autolocked manager has nothing without its key, and everything with it"
     let key = "";
     {
       await using keeper = await keeperFor(config);
-      await using manager = new RunningManager(config);
+      await using manager = new RunningManager(config, false);
       await manager.ready();
       await init(manager);
       await createSecretNetwork(manager);
@@ -101,7 +83,7 @@ test("an autolocked manager has nothing without its key, and everything with it"
     }
     assert.deepEqual(await filesWith(config["data-root"], key.slice(9)), []);
     await using keeper = await keeperFor(config);
-    await using manager = new RunningManager(config);
+    await using manager = new RunningManager(config, false);
     await manager.ready();
     assert.equal((await manager.local.unary("Status", {})).State, "locked");
     await assert.rejects(manager.control.unary("GetCluster", {}), locked);
@@ -137,7 +119,7 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
     await using keeper = await keeperFor(config);
     const keyring = new Keyring(identityFolder, async () => keeper.keys);
     {
-      await using manager = new RunningManager(config);
+      await using manager = new RunningManager(config, false);
       await manager.ready();
       await init(manager);
       await spec(manager, true);
@@ -158,7 +140,7 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
       await until("the keeper holds what it should", () => keeper.keys.length === 0);
     }
     const before = (await keyring.dataKeys(false)).keys.at(-1)?.id;
-    await using manager = new RunningManager(config);
+    await using manager = new RunningManager(config, false);
     await manager.ready();
     assert.equal((await manager.local.unary("Status", {})).State, "active");
     await manager.control.unary("GetNetwork", { ID: "sealed-net", InsertDefaults: false });
@@ -171,7 +153,7 @@ test("a rotated key is the only one that opens, and turning autolock off needs n
 async function lockable(folder: string, name: string, stack: Endings) {
   const config = configIn(join(folder, name));
   const keeper = stack.use(await keeperFor(config));
-  const manager = stack.use(new RunningManager(config));
+  const manager = stack.use(new RunningManager(config, false));
   await manager.ready();
   return { config, keeper, manager };
 }

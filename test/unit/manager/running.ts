@@ -5,11 +5,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import grpc from "@grpc/grpc-js";
+import { openDoor } from "../../../agent/keeper/door.ts";
 import { createKeyAndCsr } from "../../../agent/session/identity.ts";
 import { runManager } from "../../../manager/main.ts";
 import { codec } from "../../../proto/codec.ts";
 import { type DaemonConfig, parseDaemonConfig } from "../../../proto/config.ts";
 import type { IssueCertificateResponse } from "../../../proto/gen/types.ts";
+import { silentLog } from "../../../proto/kit/log.ts";
 import { Client } from "../../../proto/rpc-client.ts";
 import { joined } from "./nodes.ts";
 
@@ -21,14 +23,20 @@ export class RunningManager implements AsyncDisposable {
   readonly local: Client<"Local">;
   readonly control: Client<"Control">;
 
-  constructor(config: DaemonConfig) {
+  /** `keepsKeys`: with a keeper that remembers nothing for longer, else with the one that is there. */
+  constructor(config: DaemonConfig, keepsKeys = true) {
     this.config = config;
-    this.#running = runManager(config, this.#stop.signal);
+    this.#running = keepsKeys ? this.#withKeeper() : runManager(config, this.#stop.signal);
     this.#running.catch(() => {});
     const socket = `unix:${config["exec-root"]}/manager.sock`;
     const open = grpc.credentials.createInsecure();
     this.local = new Client("Local", socket, open);
     this.control = new Client("Control", socket, open);
+  }
+
+  async #withKeeper(): Promise<void> {
+    await using _ = await keeperFor(this.config);
+    await runManager(this.config, this.#stop.signal);
   }
 
   async ready(): Promise<void> {
@@ -50,6 +58,22 @@ export class RunningManager implements AsyncDisposable {
     this.#stop.abort();
     await this.#running;
   }
+}
+
+/** What a keeper remembers, in this process. */
+export async function keeperFor(
+  config: DaemonConfig,
+): Promise<AsyncDisposable & { keys: readonly string[] }> {
+  const state = { keys: [] as readonly string[] };
+  const door = await openDoor(
+    join(config["exec-root"], "keeper.sock"),
+    async (request) => {
+      if (request.do === "holdKeys") state.keys = request.keys;
+      return { ok: true, keys: state.keys };
+    },
+    silentLog,
+  );
+  return Object.assign(state, { [Symbol.asyncDispose]: () => door.close() });
 }
 
 export async function freePort(): Promise<number> {
