@@ -4,6 +4,7 @@ import type { Service, ServiceSpec, Task } from "../../proto/gen/types.ts";
 import { instant } from "../../proto/kit/world.ts";
 import { isFinal, rankOf } from "../../proto/states.ts";
 import type { State } from "../store/types.ts";
+import { restartRules, stopGraceMs } from "./defaults.ts";
 
 export function stateOf(task: Task): string {
   return task.Status?.State ?? "new";
@@ -104,23 +105,29 @@ export function isUpToDate(state: State, service: Service, task: Task): boolean 
 
 /**
  * Whether a change from one spec to the other leaves the tasks as they are. Replicas, labels of the service and update
- * settings do not concern them; constraints evict only the tasks whose node no longer fits.
+ * settings do not concern them; constraints evict only the tasks whose node no longer fits. What is meant is compared, not how it
+ * is written: a client that sends back what it was shown, with or without the defaults, changes nothing.
  */
 export function runsTheSame(a: ServiceSpec | undefined, b: ServiceSpec | undefined): boolean {
   return a === b || sameValue(taskPart(a), taskPart(b));
 }
 
 function taskPart(spec: ServiceSpec | undefined): unknown {
-  const placement = spec?.TaskTemplate?.Placement;
-  const container = spec?.TaskTemplate?.ContainerSpec;
+  const template = spec?.TaskTemplate;
+  const { ContainerSpec: container, Placement: placement, RestartPolicy: policy } = template ?? {};
   return {
     template: {
-      ...spec?.TaskTemplate,
-      Placement: undefined,
-      // Shown where nobody said them: a client that sends back what it was shown changes nothing.
-      Runtime: spec?.TaskTemplate?.Runtime || "container",
-      ContainerSpec: container && { ...container, Isolation: container.Isolation || "default" },
+      ...template,
+      ...{ ContainerSpec: undefined, Placement: undefined, RestartPolicy: undefined },
+      Runtime: template?.Runtime || "container",
     },
+    container: container && {
+      ...container,
+      Isolation: container.Isolation || "default",
+      StopGracePeriod: undefined,
+    },
+    stopGraceMs: stopGraceMs(spec),
+    restart: { ...restartRules(spec), delayMsMax: policy?.MaxDelay },
     placement: {
       preferences: placement?.Preferences ?? [],
       replicasMax: placement?.MaxReplicas ?? 0,
@@ -150,7 +157,13 @@ function sameValue(a: unknown, b: unknown): boolean {
 }
 
 function definedEntries(value: object): [string, unknown][] {
-  return Object.entries(value).filter(([, item]) => item !== undefined);
+  return Object.entries(value).filter(([, item]) => !saysNothing(item));
+}
+
+/** As good as not being there. An empty text says something: labels may have none other. */
+function saysNothing(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return value === undefined || value === 0;
+  return Array.isArray(value) ? value.length === 0 : Object.values(value).every(saysNothing);
 }
 
 /**
