@@ -54,6 +54,24 @@ test("an update whose tasks fail goes back by itself, and says why with the task
   assert.match(await docker(manager, ...history), /^Failed .*cannot open the database/m);
 });
 
+test("tasks stay as they are when a service is scaled, or sent back as either command shows it", async () => {
+  made.push("svc-stays");
+  const words = ["service", "create", "--detach", "--name", "svc-stays", "--replicas", "2"];
+  await tsswarm(manager, ...words, busybox, "sleep", "1d");
+  const before = await untilRunning(manager, "svc-stays", 2, msMax);
+  await tsswarm(manager, "service", "scale", "svc-stays=3");
+  await docker(manager, "service", "update", "--quiet", "--label-add", "a=b", "svc-stays");
+  const [shown] = JSON.parse(await tsswarm(manager, "service", "inspect", "svc-stays")) as [
+    { ID: string; Version: { Index: number }; Spec: object },
+  ];
+  const path = `/services/${shown.ID}/update?version=${shown.Version.Index}`;
+  await api(manager).post(path, { body: shown.Spec });
+  const list = ["service", "ps", "--quiet", "--no-trunc", "svc-stays"];
+  const tasks = (await docker(manager, ...list)).split("\n");
+  assert.equal(tasks.length, 3);
+  for (const { id } of before) assert.ok(tasks.includes(id));
+});
+
 test("a job runs to its end, each completion once, and again when it is forced", async () => {
   await create(
     "svc-job",
