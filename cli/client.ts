@@ -93,12 +93,17 @@ export class DaemonClient {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request.on("response", resolve);
       request.on("error", (error) => reject(this.#unreachable(error, options.signal)));
-      if (options.stream === undefined) request.end(body);
-      else
-        pipeline(options.stream, request).catch((error: Error) => {
-          // A daemon that refuses early closes what it has not read: its answer says why.
-          if (!request.destroyed) request.destroy(error);
-        });
+      const { stream } = options;
+      if (stream === undefined) {
+        request.end(body);
+        return;
+      }
+      // What cannot be read is no fault of the connection that ends with it.
+      stream.once("error", reject);
+      pipeline(stream, request).catch((error: Error) => {
+        // A daemon that refuses early closes what it has not read: its answer says why.
+        if (!request.destroyed) request.destroy(error);
+      });
     });
     if ((response.statusCode ?? 500) >= 400) throw await errorOf(response);
     const warning = /^\d+ \S+ "(.*)"$/.exec(response.headers["warning"]?.toString() ?? "")?.[1];

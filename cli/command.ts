@@ -150,7 +150,8 @@ function wordOf(argument: Argument): string {
 /** The exit code of a command that ended with this error, after saying it as Docker's client does. */
 export function explain(error: unknown, write: (text: string) => void): number {
   if (error instanceof ExitCode) return error.code;
-  if (error instanceof CommanderError) return error.exitCode;
+  // A group of commands alone, which shows what there is: no mistake, as with Docker's client.
+  if (error instanceof CommanderError) return error.code === "commander.help" ? 0 : error.exitCode;
   write(`${sentenceOf(error)}\n`);
   return error instanceof UsageError ? usageCode : 1;
 }

@@ -1,9 +1,9 @@
 // A context in a tar archive: meta.json and tls/docker/*.pem, as Docker's client writes and reads it.
 
-import { createReadStream } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { extract, pack } from "tar-stream";
 import { type Context, type TlsFile, tlsFiles } from "./contexts.ts";
+import { openInput } from "./streams.ts";
 
 const fileBytesMax = 10 * 1024 * 1024;
 const blockBytes = 512;
@@ -36,7 +36,7 @@ export async function writeArchive(
 export async function readArchive(
   place: string,
 ): Promise<{ readonly context: Context; readonly tls: ReadonlyMap<TlsFile, Buffer> }> {
-  const bytes = await whole(place === "-" ? process.stdin : createReadStream(place));
+  const bytes = await whole(await openInput(place === "-" ? null : place));
   const reader = extract();
   // Docker's client leaves out the padding and the end.
   reader.end(Buffer.concat([bytes, Buffer.alloc(3 * blockBytes - (bytes.length % blockBytes))]));

@@ -1,6 +1,5 @@
 // `tsswarm image …` and the short forms: push, tag, rmi, save, load, import, history, prune.
 
-import { createReadStream } from "node:fs";
 import { addBuild } from "./build.ts";
 import { jsonLines } from "./client.ts";
 import type { DockerCommand } from "./command.ts";
@@ -8,7 +7,7 @@ import { authHeaders } from "./credentials.ts";
 import { addImages, addPull, parseReference } from "./image.ts";
 import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
-import { writeOut } from "./streams.ts";
+import { openInput, writeOut } from "./streams.ts";
 import { ago, humanSize, type Listing, list, shortId } from "./table.ts";
 import { forEach, type Terminal } from "./terminal.ts";
 import { collect, filters } from "./values.ts";
@@ -141,7 +140,7 @@ function addLoad(parent: DockerCommand, open: Open): void {
     .option("-q, --quiet", "Suppress the load output")
     .action(async (flags: { input?: string; quiet?: boolean }) => {
       const terminal = open();
-      const stream = flags.input === undefined ? process.stdin : createReadStream(flags.input);
+      const stream = await openInput(flags.input ?? null);
       const response = await terminal.client.open("POST", "/images/load", {
         query: { quiet: flags.quiet === true },
         stream,
@@ -168,7 +167,7 @@ function addImport(parent: DockerCommand, open: Open): void {
       ) => {
         const terminal = open();
         const isRemote = /^https?:\/\//.test(source);
-        const stream = source === "-" ? process.stdin : createReadStream(source);
+        const content = isRemote ? {} : { stream: await openInput(source === "-" ? null : source) };
         const { image: repo, tag } =
           name === undefined ? { image: "", tag: "" } : parseReference(name);
         const response = await terminal.client.open("POST", "/images/create", {
@@ -176,7 +175,7 @@ function addImport(parent: DockerCommand, open: Open): void {
             ...{ fromSrc: isRemote ? source : "-", repo, tag, message: flags.message ?? "" },
             ...{ changes: flags.change ?? [], platform: flags.platform ?? "" },
           },
-          ...(isRemote ? {} : { stream }),
+          ...content,
         });
         terminal.print(`${await showLines(terminal, response, true)}\n`);
       },

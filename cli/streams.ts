@@ -1,6 +1,8 @@
 // The daemon's log and exec streams: frames that say which of stdout and stderr they belong to.
 
 import { createWriteStream } from "node:fs";
+import { open } from "node:fs/promises";
+import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Terminal } from "./terminal.ts";
 import { duration, UsageError } from "./values.ts";
@@ -38,6 +40,11 @@ export async function copyOut(source: AsyncIterable<Buffer>, isRaw: boolean): Pr
   }
   for await (const frame of frames(source))
     (frame.stream === "stderr" ? process.stderr : process.stdout).write(frame.data);
+}
+
+/** A file that is there, opened before anything is asked of the daemon; null: standard input. */
+export async function openInput(path: string | null): Promise<Readable> {
+  return path === null ? process.stdin : (await open(path)).createReadStream();
 }
 
 /** Throws when that would be a terminal. */

@@ -1,10 +1,9 @@
 // `tsswarm volume …`.
 
-import { createReadStream } from "node:fs";
 import type { DockerCommand } from "./command.ts";
 import { addInspect } from "./inspect.ts";
 import { confirmed, sayPruned } from "./prune.ts";
-import { writeOut } from "./streams.ts";
+import { openInput, writeOut } from "./streams.ts";
 import { type Listing, list } from "./table.ts";
 import { forEach, type Terminal } from "./terminal.ts";
 import { collect, filters, keyValues } from "./values.ts";
@@ -137,7 +136,7 @@ function addBackup(group: DockerCommand, open: () => Terminal): void {
     .argument("<volume>")
     .argument("[file]")
     .action(async (name: string, file: string | undefined) => {
-      const stream = file === undefined ? process.stdin : createReadStream(file);
+      const stream = await openInput(file ?? null);
       const response = await open().client.open("PUT", pathOf(name), { stream });
       response.resume();
     });

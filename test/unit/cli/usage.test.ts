@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { explain } from "../../../cli/command.ts";
 import type { Doors } from "../../../cli/doors.ts";
 import { buildProgram } from "../../../cli/program.ts";
+import { runCommand } from "./fake.ts";
 
 const main = fileURLToPath(new URL("../../../cli/main.js", import.meta.url));
 const never = () => Promise.reject(new Error("not in this test"));
@@ -40,6 +41,7 @@ const rows = [
     code: 1,
     says: "'tsswarm service create' requires the argument IMAGE\nUsage: tsswarm service create [OPTIONS] IMAGE [COMMAND] [ARG...]\nSee 'tsswarm service create --help'.\n",
   },
+  { line: "service", code: 0, says: /^Usage: tsswarm service COMMAND\n/ },
   {
     line: "service create --replicas many web",
     code: 125,
@@ -98,6 +100,20 @@ test("a file that cannot be read is named as Docker's client names it", () => {
     1,
   );
   assert.equal(text, "open /none: no such file or directory\n");
+});
+
+for (const line of ["load -i /none", "import /none web", "volume restore data /none"])
+  test(`tsswarm ${line} asks the daemon for nothing`, async () => {
+    const { code, err, asked } = await runCommand(line.split(" "));
+    assert.equal(code, 1);
+    assert.equal(err, "open /none: no such file or directory\n");
+    assert.deepEqual(asked, []);
+  });
+
+test("what cannot be read any further is told, not that the connection broke", async () => {
+  const { code, err } = await runCommand(["load", "-i", "/"]);
+  assert.equal(code, 1);
+  assert.match(err, /is a directory|illegal operation on a directory/);
 });
 
 const silent = [
