@@ -125,7 +125,10 @@ function taskPart(spec: ServiceSpec | undefined): unknown {
       ...container,
       Isolation: container.Isolation || "default",
       StopGracePeriod: undefined,
+      Init: undefined,
     },
+    // Not said is as the daemon has it, which is neither.
+    init: String(container?.Init),
     stopGraceMs: stopGraceMs(spec),
     restart: { ...restartRules(spec), delayMsMax: policy?.MaxDelay },
     placement: {
@@ -144,26 +147,37 @@ export function usesIngress(spec: ServiceSpec | undefined): boolean {
   return (spec?.EndpointSpec?.Ports ?? []).some((port) => port.PublishMode !== "host");
 }
 
-function sameValue(a: unknown, b: unknown): boolean {
+/** Names whose values are a user's own words, of which an empty one says something. */
+const maps: ReadonlySet<string> = new Set([
+  "Labels",
+  "Sysctls",
+  "Options",
+  "DriverOpts",
+  "StorageOpt",
+]);
+
+function sameValue(a: unknown, b: unknown, key = ""): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
   if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const left = definedEntries(a);
-  const right = new Map(definedEntries(b));
+  const left = telling(a, key);
+  const right = new Map(telling(b, key));
   return (
     left.length === right.size &&
-    left.every(([key, value]) => right.has(key) && sameValue(value, right.get(key)))
+    left.every(([name, value]) => right.has(name) && sameValue(value, right.get(name), name))
   );
 }
 
-function definedEntries(value: object): [string, unknown][] {
-  return Object.entries(value).filter(([, item]) => !saysNothing(item));
+function telling(value: object, key: string): [string, unknown][] {
+  const entries = Object.entries(value);
+  if (Array.isArray(value) || maps.has(key)) return entries;
+  return entries.filter(([name, item]) => !saysNothing(item, name));
 }
 
-/** As good as not being there. An empty text says something: labels may have none other. */
-function saysNothing(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return value === undefined || value === 0;
-  return Array.isArray(value) ? value.length === 0 : Object.values(value).every(saysNothing);
+/** As good as not being there. */
+function saysNothing(value: unknown, key: string): boolean {
+  if (typeof value !== "object" || value === null) return !value;
+  return telling(value, key).length === 0;
 }
 
 /**

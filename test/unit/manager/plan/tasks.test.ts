@@ -36,6 +36,8 @@ test("a spec that a client sends back as it was shown, with or without the defau
 const same: readonly (readonly [string, object, object?])[] = [
   ["resources that reserve nothing", { Resources: { Limits: {}, Reservations: {} } }],
   ["a DNS configuration without servers", {}, { DNSConfig: {} }],
+  ["privileges that give and take nothing", {}, { Privileges: { NoNewPrivileges: false } }],
+  ["a log driver without a name", { LogDriver: { Name: "", Options: {} } }],
   ["the ten seconds a stop is given anyway", {}, { StopGracePeriod: 10e9 }],
   ["the restart policy there is anyway", { RestartPolicy: { Condition: "any", Delay: 5e9 } }],
   ["a restart policy that says nothing", { RestartPolicy: {} }],
@@ -54,6 +56,7 @@ const other: readonly (readonly [string, object, object?])[] = [
   ["a shorter stop", {}, { StopGracePeriod: 0 }],
   ["no restart", { RestartPolicy: { Condition: "none" } }],
   ["a restart at once", { RestartPolicy: { Delay: 0 } }],
+  ["an option without a value", { LogDriver: { Name: "local", Options: { tag: "" } } }],
   ["an init process", {}, { Init: true }],
   ["no init process, whatever the daemon does by itself", {}, { Init: false }],
   ["a limit", { Resources: { Limits: { MemoryBytes: 1e8 } } }],
