@@ -15,7 +15,7 @@ import { changedSince, machineState } from "./e2e/harness.ts";
 const built = fileURLToPath(new URL(".", import.meta.url));
 const program = fileURLToPath(new URL("../cli/main.js", import.meta.url));
 /** Of one file: Node's limit counts for all of its tests together. On a busy machine they take several times as long. */
-const fileMsMax = 900_000;
+const fileMsMax = 480_000;
 const own = process.env["TSSWARM_LAB"] ?? "";
 /** As TSSWARM_LAB names them. Most of the tests' time is waiting: two fit into two cores. */
 const labs = [own, `${own}2`];
