@@ -68,7 +68,7 @@ export class Downloader {
     const stalled = setTimeout(() => request.destroy(silence()), stallMsMax);
     try {
       return await new Promise((resolve, reject) => {
-        request.once("response", (answer) => resolve({ answer, body: bodyOf(answer, signal) }));
+        request.once("response", (answer) => resolve({ answer, body: new Body(answer, signal) }));
         request.on("error", reject);
         request.end();
       });
@@ -85,62 +85,89 @@ export class Downloader {
 }
 
 /**
- * To be called as the head comes: the connection is read no further than its reader goes. One over which something large comes is not
- * used again: that is not given to the parser, which would go on to wait for it.
+ * What follows a head; to be made as that comes, and read once. The connection is read no further than its reader goes. One over which
+ * something large comes is not used again: that is not given to the parser, which would go on to wait for it.
  */
-function bodyOf(answer: IncomingMessage, signal: AbortSignal): AsyncIterable<Uint8Array> {
-  const socket: unknown = answer.socket;
-  if (!(socket instanceof LeanSocket)) throw new TypeError("an answer over another connection");
-  const parts: Uint8Array[] = [];
-  const { "content-length": length, "transfer-encoding": coding } = answer.headers;
-  let left = Number(length ?? 0);
-  const isDirect = coding === undefined && left >= directBytesMin;
-  let isOver = false;
-  let failure: unknown = null;
-  let wake = () => {};
-  const ends = () => {
-    isOver = true;
-    wake();
-  };
-  const take = (part: Uint8Array) => {
-    parts.push(isDirect ? part.subarray(0, left) : part);
-    left -= Math.min(left, part.length);
-    if (isDirect && left === 0) ends();
-    else wake();
-  };
-  socket.hold();
-  answer.on("data", take);
-  if (isDirect) socket.divert(take);
-  answer.on("error", (error) => {
-    failure = error;
-  });
-  answer.once("close", ends);
-  answer.once("end", () => {
-    socket.release();
-    ends();
-  });
-  /** Only while something is waited for: a slow reader is no silence. */
-  const comes = async () => {
-    const stalled = setTimeout(() => answer.destroy(silence()), stallMsMax);
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-      socket.more();
+class Body implements AsyncIterable<Uint8Array> {
+  readonly #answer: IncomingMessage;
+  readonly #socket: LeanSocket;
+  readonly #signal: AbortSignal;
+  readonly #isDirect: boolean;
+  /** Come, and not read yet. */
+  readonly #parts: Uint8Array[] = [];
+  /** Bytes that are still to come, as far as the head says. */
+  #left: number;
+  #isOver = false;
+  #failure: unknown = null;
+  #wake = () => {};
+
+  constructor(answer: IncomingMessage, signal: AbortSignal) {
+    const socket: unknown = answer.socket;
+    if (!(socket instanceof LeanSocket)) throw new TypeError("an answer over another connection");
+    const { "content-length": length, "transfer-encoding": coding } = answer.headers;
+    this.#answer = answer;
+    this.#socket = socket;
+    this.#signal = signal;
+    this.#left = Number(length ?? 0);
+    this.#isDirect = coding === undefined && this.#left >= directBytesMin;
+    const take = (part: Uint8Array) => this.#take(part);
+    socket.hold();
+    answer.on("data", take);
+    if (this.#isDirect) socket.divert(take);
+    answer.on("error", (error) => {
+      this.#failure = error;
     });
-    clearTimeout(stalled);
-  };
-  return (async function* () {
+    answer.once("close", () => this.#end());
+    answer.once("end", () => {
+      socket.release();
+      this.#end();
+    });
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, void> {
     try {
-      while (parts.length > 0 || !isOver) {
-        const part = parts.shift();
-        if (part === undefined) await comes();
+      while (this.#parts.length > 0 || !this.#isOver) {
+        const part = this.#parts.shift();
+        if (part === undefined) await this.#more();
         else yield part;
       }
-      const isWhole = isDirect && left === 0;
-      if (failure !== null && !isWhole) throw signal.aborted ? signal.reason : ofTheMoment(failure);
+      this.#throwIfBroken();
     } finally {
-      if (isDirect || !isOver) answer.destroy();
+      if (this.#isDirect || !this.#isOver) this.#answer.destroy();
     }
-  })();
+  }
+
+  #take(part: Uint8Array): void {
+    this.#parts.push(this.#isDirect ? part.subarray(0, this.#left) : part);
+    this.#left -= Math.min(this.#left, part.length);
+    if (this.#isDirect && this.#left === 0) this.#end();
+    else this.#wake();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#wake();
+  }
+
+  /** Only while something is waited for: a slow reader is no silence. */
+  async #more(): Promise<void> {
+    const stalled = setTimeout(() => this.#answer.destroy(silence()), stallMsMax);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      this.#socket.more();
+    });
+    clearTimeout(stalled);
+  }
+
+  #throwIfBroken(): void {
+    // What comes past the parser is whole when its last byte is there, whatever the connection does then.
+    const isBroken = this.#isDirect ? this.#left > 0 : this.#failure !== null;
+    if (!isBroken) return;
+    if (this.#signal.aborted) throw this.#signal.reason;
+    throw ofTheMoment(
+      this.#failure ?? new SwarmError("unavailable", "the connection was closed in the middle"),
+    );
+  }
 }
 
 function silence(): SwarmError {
