@@ -14,7 +14,7 @@ import type {
 import { type NodeIdentity, readIdentity, writeIdentity } from "../proto/identity.ts";
 import { isLocked, Keyring } from "../proto/keyring.ts";
 import { messageOf, SwarmError } from "../proto/kit/errors.ts";
-import { heapOf } from "../proto/kit/heap.ts";
+import { heapOf, keepTight } from "../proto/kit/heap.ts";
 import { newId } from "../proto/kit/ids.ts";
 import { KeeperClient } from "../proto/kit/keeper-client.ts";
 import { LastLines, type Log, openLog } from "../proto/kit/log.ts";
@@ -59,6 +59,7 @@ export async function runManager(config: DaemonConfig, signal: AbortSignal): Pro
     log,
     lines,
   );
+  keepTight(signal, () => manager.knowsMuch);
   const socket = join(config["exec-root"], "manager.sock");
   const server = new grpc.Server(channelOptions);
   serve(server, "Local", manager.localHandlers(), admitBeside);
@@ -146,6 +147,10 @@ class Manager {
 
   get clusterId(): string {
     return this.#member?.settings.clusterId ?? "";
+  }
+
+  get knowsMuch(): boolean {
+    return this.#member?.knowsMuch === true;
   }
 
   /** Takes up the cluster there is on disk, if there is one. */

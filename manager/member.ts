@@ -52,6 +52,7 @@ const handOverMsMax = 1_000;
 const recertifyMsMax = 15_000;
 const nodeAddressesMs = 1_000;
 const readRetryMs = 200;
+const manyNodes = 500;
 /** After longer without a leader nobody has watched the nodes. */
 const formerMsMax = 10_000;
 
@@ -280,6 +281,11 @@ export class Member {
   /** Agents look for another manager, from whom the one beside us hears what becomes of this one. */
   retire(): void {
     this.#dispatcher.retire();
+  }
+
+  /** So many nodes, with what runs on them, are hundreds of megabytes. */
+  get knowsMuch(): boolean {
+    return this.store.state.table("node").size >= manyNodes;
   }
 
   /** New connections show this certificate, and those to other managers are made anew by and by. */

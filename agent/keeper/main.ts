@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { DaemonConfig } from "../../proto/config.ts";
 import { messageOf, SwarmError } from "../../proto/kit/errors.ts";
-import { tightHeap, tightMalloc } from "../../proto/kit/heap.ts";
+import { tightMalloc } from "../../proto/kit/heap.ts";
 import {
   type KeeperRequest,
   type KeeperResponse,
@@ -218,20 +218,11 @@ function nameDigests({ tables, sandboxes }: NameState): Readonly<Record<string, 
 }
 
 function childOptions(name: "agent" | "manager", config: DaemonConfig) {
-  const isManager = name === "manager";
-  const flags = isManager ? tightHeap : [];
   return {
     name,
     command: process.execPath,
-    args: [
-      ...process.execArgv,
-      ...flags,
-      ownScript(),
-      name,
-      "--config-json",
-      JSON.stringify(config),
-    ],
-    env: isManager ? tightMalloc : {},
+    args: [...process.execArgv, ownScript(), name, "--config-json", JSON.stringify(config)],
+    env: name === "manager" ? tightMalloc : {},
     recordPath: join(config["exec-root"], `${name}.pid`),
   };
 }

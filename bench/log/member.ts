@@ -10,6 +10,7 @@ import { Member, memberFolder } from "../../manager/member.ts";
 import { hasLog } from "../../manager/raft/storage.ts";
 import type { Change } from "../../manager/store/types.ts";
 import { Keyring } from "../../proto/keyring.ts";
+import { keepTight } from "../../proto/kit/heap.ts";
 import { openLog } from "../../proto/kit/log.ts";
 import { realWorld } from "../../proto/kit/world.ts";
 import { ProcessWatch } from "../agents/watch.ts";
@@ -47,6 +48,7 @@ const member = await Member.open({
   world: realWorld,
   log: openLog("bench", "error"),
 });
+keepTight(signal, () => member.knowsMuch);
 member.failed.catch((error: unknown) => {
   process.stderr.write(`${error}\n`);
   process.exit(1);

@@ -11,7 +11,7 @@ import { vniMin } from "../../manager/plan/subnets.ts";
 import { ingressSpec, newNetwork } from "../../manager/plan/write.ts";
 import { Facts } from "../../manager/store/state.ts";
 import type { InitRequest } from "../../proto/gen/types.ts";
-import { tightHeap, tightMalloc } from "../../proto/kit/heap.ts";
+import { tightMalloc } from "../../proto/kit/heap.ts";
 import { newId } from "../../proto/kit/ids.ts";
 import type { SimulatedAgent } from "../agents/setting.ts";
 import { BenchError, pause, waitFor } from "../wait.ts";
@@ -53,7 +53,7 @@ export async function ourMembers(
   const children: Child[] = [];
   const spawnMember = (member: number) => {
     const program = fileURLToPath(new URL("./member.js", import.meta.url));
-    const words = [...tightHeap, program, `${settings[member]?.folder}.json`];
+    const words = [program, `${settings[member]?.folder}.json`];
     return new Child(process.execPath, words, tightMalloc);
   };
   const stop = async () => {
